@@ -1,0 +1,60 @@
+# make demo    de-identify an averaged head and say where the report is
+# make test    run the tests
+# Both set up their own environment in .venv once. Needs Python 3.11 and a network that pip can use.
+
+PYTHON ?= python3.11
+VENV ?= .venv
+# A requirement such as torch==2.13.0 picks the build of PyTorch; by default docker/install_torch.sh chooses.
+TORCH ?=
+PYTEST_ARGS ?=
+DEMO ?= demo-output
+DEMO_ARGS ?=
+
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: help venv demo test test-fast lint format lock image clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+venv: $(READY)
+
+$(READY): docker/requirements.lock docker/requirements-dev.lock docker/install_torch.sh setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=...")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r docker/requirements.lock -r docker/requirements-dev.lock
+	docker/install_torch.sh $(BIN)/python $(TORCH)
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip check
+	touch $@
+
+demo: $(READY)
+	$(BIN)/python demo/make_dataset.py $(DEMO)/dataset
+	$(BIN)/cpmae-bids $(DEMO)/dataset $(DEMO)/derivatives participant --seed 1 $(DEMO_ARGS)
+	@echo "The report: file://$(abspath $(DEMO))/derivatives/sub-average.html"
+
+test: $(READY)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Without the tests that run models or registration.
+test-fast: $(READY)
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# UV=... names the uv to use; it is needed here only.
+lock:
+	docker/lock.sh $(or $(UV),uv)
+
+image: $(READY)
+	docker/test_image.sh
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info

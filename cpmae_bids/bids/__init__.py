@@ -1,0 +1,1 @@
+"""Reading a BIDS dataset and writing a BIDS-derivatives dataset."""

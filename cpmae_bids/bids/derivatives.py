@@ -1,0 +1,172 @@
+"""The output dataset as a whole: what describes it, and where it came from."""
+
+import json
+import os
+import secrets
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from cpmae_bids._version import __version__
+from cpmae_bids.bids.atomic import temporary_beside, write_text
+from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.config import RunConfig
+from cpmae_bids.exceptions import UsageError
+
+BIDS_VERSION = '1.10.0'
+GENERATOR = 'cpmae-bids'
+# 'figures' without a slash: with one, validators still report the files in it.
+_BIDSIGNORE = '*.html\nfigures\nlogs\n'
+_RECORDED_PACKAGES = (
+    'antspyx',
+    'deepbet',
+    'nibabel',
+    'nipype',
+    'numpy',
+    'pybids',
+    'scipy',
+    'templateflow',
+    'torch',
+)
+
+
+def write_dataset_files(config: RunConfig) -> None:
+    """Write dataset_description.json, .bidsignore, README, logs/config.toml and logs/CITATION.md.
+
+    None of them holds a path of this machine. A README that is there already is kept.
+    """
+    output_dir = config.output_dir
+    write_text(output_dir / 'dataset_description.json', to_json(describe_dataset(config)))
+    write_text(output_dir / '.bidsignore', _BIDSIGNORE)
+    if not any(output_dir.glob('README*')):
+        write_text(output_dir / 'README', _package_text('output_readme.md'))
+    write_text(output_dir / 'logs' / 'CITATION.md', _package_text('citation.md'))
+    write_text(output_dir / 'logs' / 'config.toml', _config_text(config))
+
+
+def _package_text(name: str) -> str:
+    text = files('cpmae_bids').joinpath('data', name).read_text('utf-8')
+    return text.replace('{version}', __version__)
+
+
+def read_description(dataset: Path) -> dict[str, Any]:
+    """Return a dataset's dataset_description.json, or an empty dict if it has none that can be read."""
+    try:
+        description = json.loads((dataset / 'dataset_description.json').read_text('utf-8-sig'))
+    except (OSError, ValueError):
+        return {}
+    return description if isinstance(description, dict) else {}
+
+
+def describe_dataset(config: RunConfig) -> dict[str, Any]:
+    """Return the content of dataset_description.json of the output."""
+    source = read_description(config.bids_dir)
+    name = str(source.get('Name') or 'T1w scans')
+    description: dict[str, Any] = {
+        'Name': f'{name}, de-identified',
+        'BIDSVersion': BIDS_VERSION,
+        'DatasetType': 'derivative',
+        'GeneratedBy': [
+            {
+                'Name': GENERATOR,
+                'Version': __version__,
+                'Description': 'Generated heads around bit-identical brains',
+            }
+        ],
+    }
+    if isinstance(source.get('License'), str):
+        description['License'] = source['License']
+    doi = source.get('DatasetDOI')
+    if isinstance(doi, str) and doi:
+        description['SourceDatasets'] = [{'DOI': doi}]
+        link = doi if '://' in doi else f'https://doi.org/{doi.removeprefix("doi:")}'
+    else:
+        link = _link_without_doi(config, name)
+        description['SourceDatasets'] = [{'URL': link}]
+    description['DatasetLinks'] = {'raw': link}
+    return description
+
+
+def _link_without_doi(config: RunConfig, name: str) -> str:
+    """Say where the input is, seen from the output, without naming other folders: they may name people.
+
+    Where that cannot be done the dataset is named instead of located.
+    """
+    relative = Path(os.path.relpath(config.bids_dir.resolve(), config.output_dir.resolve()))
+    named = [part for part in relative.parts if part != '..']
+    if len(named) == 1 or '..' not in relative.parts:
+        return quote(relative.as_posix())
+    return f'urn:dataset:{quote(name, safe="")}'
+
+
+def _config_text(config: RunConfig) -> str:
+    import tomli_w
+
+    return config.to_toml(with_paths=False) + '\n' + tomli_w.dumps({'environment': _environment()})
+
+
+def _environment() -> dict[str, str]:
+    """Return the versions of what the results depend on."""
+    found = {GENERATOR: __version__}
+    for package in _RECORDED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def settle_seed(config: RunConfig) -> RunConfig:
+    """Return the settings with a seed.
+
+    A seed that was given is used. Otherwise the one of earlier runs into the same output goes on, so that
+    all sessions of a subject share theirs and complete scans stay complete; without any, one is drawn
+    from the system. Of runs that start at the same time, the first one settles it for all.
+
+    Raises
+    ------
+    UsageError
+        If the log folder of the output cannot be written.
+    """
+    if config.seed is not None:
+        return config
+    path = config.output_dir / 'logs' / 'config.toml'
+    stored = _stored_seed(path)
+    if stored is None:
+        drawn = config.replace(seed=secrets.randbelow(2**31))
+        _create_exclusively(path, _config_text(drawn))
+        stored = _stored_seed(path)
+        if stored is None:  # a file that was there before, and holds no seed
+            stored = drawn.seed
+    return config.replace(seed=stored)
+
+
+def _stored_seed(path: Path) -> int | None:
+    try:
+        seed = tomllib.loads(path.read_text('utf-8')).get('run', {}).get('seed')
+    except (OSError, ValueError):
+        return None
+    return seed if isinstance(seed, int) else None
+
+
+def _create_exclusively(path: Path, text: str) -> None:
+    """Write a file unless it is there already; in both cases it is whole."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_beside(path)
+        temporary.write_text(text, 'utf-8')
+        try:
+            # A hard link, unlike a rename, fails where the name is taken.
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        except OSError:  # no hard links on this file system
+            if not path.exists():
+                temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as err:
+        raise UsageError(f'{path}: cannot be written ({err.strerror}); check the output folder') from err

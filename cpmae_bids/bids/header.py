@@ -1,0 +1,38 @@
+"""What a NIfTI file may say beside its image: nothing that names a person, a place or a time."""
+
+import struct
+from pathlib import Path
+
+import nibabel as nb
+
+_TEXT_FIELDS = ('descrip', 'aux_file', 'db_name', 'intent_name')
+# Bits of the flag byte of a gzip header: extra field, file name, comment.
+_GZIP_FLAGS = {2: 'an extra field', 3: 'a file name', 4: 'a comment'}
+
+
+def header_leaks(path: Path) -> list[str]:
+    """Return what the header of a NIfTI file gives away.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.nii`` or ``.nii.gz`` file.
+
+    Returns
+    -------
+    list of str
+        For each text field that is not empty, each header extension, and each thing that gzip
+        recorded (name, comment, time): what it is. Empty if there is none.
+    """
+    leaks = []
+    if path.name.endswith('.gz'):
+        with path.open('rb') as file:
+            _, flags, time = struct.unpack('<3sBI', file.read(8))
+        leaks += [f'{what} in gzip' for bit, what in _GZIP_FLAGS.items() if flags & (1 << bit)]
+        if time:
+            leaks.append('a time stamp in gzip')
+    header = nb.load(path).header
+    leaks += [f'text in {name}' for name in _TEXT_FIELDS if header[name].item().strip(b'\0 ')]
+    if header.extensions:
+        leaks.append('a header extension')
+    return leaks

@@ -1,0 +1,254 @@
+"""Which scans there are to work on."""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cpmae_bids.bids.metadata import read_sidecars
+from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, output_path, split_name
+from cpmae_bids.config import RunConfig
+from cpmae_bids.exceptions import InputError, NothingToDoError, UsageError
+
+logger = logging.getLogger(__name__)
+
+# Folders that hold no raw T1w; skipping them is most of the speed of indexing a large dataset.
+_IGNORED = (
+    re.compile(r'^/(code|derivatives|models|phenotype|sourcedata|stimuli)(/|$)'),
+    re.compile(r'/\.'),
+    re.compile(r'/(beh|dwi|eeg|fmap|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet)(/|$)'),
+)
+# Other parts of a complex-valued image are no scan of their own.
+_PARTS_WITHOUT_CONTRAST = ('phase', 'real', 'imag')
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One T1w image of the input dataset.
+
+    Parameters
+    ----------
+    path : Path
+        The image.
+    relative_path : str
+        Its path relative to the dataset, with forward slashes.
+    subject : str
+        Label without ``sub-``.
+    session : str or None
+        Label without ``ses-``.
+    entities : dict
+        Entities of the file name, by their short names (``sub``, ``ses``, ``run``), in its order.
+    metadata : dict
+        Its sidecar with inheritance, unfiltered: it must not be written to the output as it is.
+    seed : int
+        Seed of this scan, below 2**31; the same for all scans of a subject.
+    problem : str
+        Why the scan cannot be worked on, or nothing.
+    """
+
+    path: Path
+    relative_path: str
+    subject: str
+    session: str | None
+    entities: dict[str, str] = field(hash=False)
+    metadata: dict[str, Any] = field(hash=False, repr=False)
+    seed: int
+    problem: str = ''
+
+    @property
+    def name(self) -> str:
+        """File name without extension; it is unique in the dataset: ``sub-01_ses-a_T1w``."""
+        return self.path.name.partition('.')[0]
+
+    @property
+    def node_name(self) -> str:
+        """`name` as an identifier, for workflows and nodes: ``sub_01_ses_a_T1w``."""
+        return re.sub(r'\W', '_', self.name)
+
+
+def scan_seed(seed: int, subject: str) -> int:
+    """Derive the seed of a subject's scans from the seed of the dataset.
+
+    Sessions and runs of a subject share it, so that their generated heads differ only as far as their
+    brains do.
+
+    Returns
+    -------
+    int
+        Between 0 and 2**31 - 1, which every random generator accepts and JSON keeps exactly.
+    """
+    digest = hashlib.sha256(f'{seed}:{subject}'.encode()).digest()
+    return int.from_bytes(digest[:4], 'big') >> 1
+
+
+def list_subjects(bids_dir: Path) -> list[str]:
+    """Return the labels of the subject folders of a dataset, sorted."""
+    return _labels(bids_dir, 'sub-')
+
+
+def _labels(folder: Path, prefix: str) -> list[str]:
+    return sorted(p.name.removeprefix(prefix) for p in folder.glob(f'{prefix}*') if p.is_dir())
+
+
+def select_subjects(config: RunConfig) -> list[str]:
+    """Return the subjects of a run.
+
+    Raises
+    ------
+    UsageError
+        If subjects or sessions are asked for that do not exist; the message names all of them.
+    NothingToDoError
+        If the dataset has no subjects.
+    """
+    subjects = list_subjects(config.bids_dir)
+    if not subjects:
+        raise NothingToDoError(f'{config.bids_dir}: no sub-* folder; give the root of a BIDS dataset')
+    if config.participant_label:
+        _refuse_missing('participant', 'sub-', config.participant_label, subjects)
+        subjects = [label for label in subjects if label in config.participant_label]
+    if config.session_label:
+        sessions = {ses for sub in subjects for ses in _labels(config.bids_dir / f'sub-{sub}', 'ses-')}
+        _refuse_missing('session', 'ses-', config.session_label, sessions)
+    return subjects
+
+
+def _refuse_missing(what: str, prefix: str, asked: Iterable[str], present: Iterable[str]) -> None:
+    missing = [prefix + label for label in dict.fromkeys(asked) if label not in set(present)]
+    if missing:
+        raise UsageError(f'no such {what} in the dataset: {", ".join(missing)}; check --{what}-label')
+
+
+def read_filters(path: Path | None) -> dict[str, Any]:
+    """Read the query terms for T1w scans from a BIDS filter file, as fMRIPrep does.
+
+    Parameters
+    ----------
+    path : Path, optional
+        JSON file ``{"t1w": {"acquisition": "mprage", "run": null}}``. null means that the entity must
+        be absent, "*" that it must be there. Other keys than ``t1w`` are ignored.
+
+    Raises
+    ------
+    UsageError
+        If the file is not of that form, or asks for another suffix or datatype.
+    """
+    if path is None:
+        return {}
+    try:
+        filters = json.loads(path.read_text('utf-8')).get('t1w', {})
+        items = list(filters.items())
+    except (OSError, ValueError, AttributeError) as err:
+        raise UsageError(f'{path}: not a BIDS filter file ({err}); it must read {{"t1w": {{...}}}}') from err
+
+    from bids.layout import Query
+
+    for name, value in (('suffix', 'T1w'), ('datatype', 'anat')):
+        if filters.get(name, value) not in (value, [value]):
+            raise UsageError(f'{path}: only {name} {value} can be de-identified, not {filters[name]!r}')
+    special = {None: Query.NONE, '*': Query.ANY}
+    return {key: special.get(value, value) if not isinstance(value, list) else value for key, value in items}
+
+
+def collect_scans(config: RunConfig) -> list[Scan]:
+    """Find every T1w scan of every session and run that a run asks for.
+
+    Parameters
+    ----------
+    config : RunConfig
+        With a seed.
+
+    Returns
+    -------
+    list of Scan
+        Sorted by path. Scans that cannot be worked on are among them and say so in `Scan.problem`.
+
+    Raises
+    ------
+    UsageError
+        If subjects, sessions or filters name what does not exist.
+    NothingToDoError
+        If no scan matches.
+    InputError
+        If two scans would have the same outputs.
+    """
+    if config.seed is None:
+        raise ValueError('the seed must be settled before scans are collected')
+    subjects = select_subjects(config)
+    paths = [Path(path) for path in _query(config, subjects)]
+    scans = [scan for path in sorted(paths) if (scan := _as_scan(path, config)) is not None]
+    if not scans:
+        raise NothingToDoError(f'{config.bids_dir}: no T1w scan matches; check the labels and filters')
+    for subject in sorted(set(subjects) - {scan.subject for scan in scans}):
+        logger.warning('sub-%s: no T1w scan', subject)
+    _refuse_collisions(scans)
+    return scans
+
+
+def _query(config: RunConfig, subjects: list[str]) -> list[str]:
+    """Ask pybids for the paths of the T1w images of some subjects."""
+    from bids.layout import BIDSLayout, BIDSLayoutIndexer
+
+    wanted = '|'.join(re.escape(label) for label in subjects)
+    other_subjects = re.compile(rf'^/sub-(?!({wanted})(/|$))')
+    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=[*_IGNORED, other_subjects])
+    layout = BIDSLayout(config.bids_dir, validate=False, indexer=indexer)
+    terms = read_filters(config.bids_filter_file)
+    terms |= {'suffix': 'T1w', 'datatype': 'anat', 'extension': list(IMAGE_EXTENSIONS)}
+    if config.session_label:
+        terms['session'] = list(config.session_label)
+    if 'subject' not in terms:
+        terms['subject'] = subjects
+    try:
+        return layout.get(return_type='filename', **terms)
+    except ValueError as err:
+        raise UsageError(f'{config.bids_filter_file}: pybids refuses the query ({err})') from err
+
+
+def _as_scan(path: Path, config: RunConfig) -> Scan | None:
+    """Describe one image, or return None if it is not a T1w scan of its own."""
+    relative = path.relative_to(config.bids_dir).as_posix()
+    entities, _, _ = split_name(relative)
+    if 'desc' in entities or 'space' in entities or entities.get('part') in _PARTS_WITHOUT_CONTRAST:
+        logger.warning('%s: not a raw magnitude image, left out', relative)
+        return None
+    metadata, problem = {}, _unreadable(path)
+    try:
+        metadata = read_sidecars(config.bids_dir, relative)
+    except InputError as err:
+        problem = problem or str(err)
+    return Scan(
+        path=path,
+        relative_path=relative,
+        subject=entities['sub'],
+        session=entities.get('ses'),
+        entities=entities,
+        metadata=metadata,
+        seed=scan_seed(config.seed, entities['sub']),
+        problem=problem,
+    )
+
+
+def _unreadable(path: Path) -> str:
+    """Say why a file's content cannot be read, or nothing."""
+    try:
+        with path.open('rb') as file:
+            return '' if file.read(1) else 'the file is empty; get it again'
+    except FileNotFoundError:
+        return 'a link to content that is not here; get it, for example by "datalad get"'
+    except OSError as err:
+        return f'the file cannot be read ({err.strerror}); check its permissions'
+
+
+def _refuse_collisions(scans: list[Scan]) -> None:
+    sources: dict[str, str] = {}
+    for scan in scans:
+        output = str(output_path(scan.relative_path, 'refaced'))
+        if output in sources:
+            raise InputError(
+                f'{sources[output]} and {scan.relative_path} are the same scan by their names; remove one'
+            )
+        sources[output] = scan.relative_path

@@ -1,0 +1,167 @@
+"""Sidecars: read them with inheritance, and write those of the outputs.
+
+What may travel from an original sidecar is a list of acquisition parameters with the type of each
+(``data/sidecar_fields.json``). Everything else stays behind: names, dates, places, serial numbers,
+free text, and numbers that follow the person (SAR, shims, anatomical landmarks).
+"""
+
+import json
+import math
+import re
+from functools import cache
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cpmae_bids._version import __version__
+from cpmae_bids.bids.patterns import split_name
+from cpmae_bids.exceptions import InputError
+
+# Longer strings are free text; these patterns are dates, times and addresses inside a short one.
+_MAX_TEXT = 64
+_PRIVATE_TEXT = re.compile(
+    r'@|\^|(19|20)\d\d[-./]?[01]\d[-./]?[0-3]\d|\d{1,2}[./]\d{1,2}[./](19|20)\d\d|\d:\d\d'
+)
+
+METHOD = (
+    f'cpmae-bids {__version__}: everything outside the brain (face, ears, scalp, skull, neck) replaced by '
+    'a generated head; voxels of the brain unchanged'
+)
+# From DICOM PS3.16 CID 7050. The only code that this method has a claim to: 113100 (the basic profile)
+# is about attributes, and the pixels of this file hold no burned-in text to clean (113101).
+METHOD_CODES = (
+    {
+        'CodeValue': '113102',
+        'CodeMeaning': 'Clean Recognizable Visual Features Option',
+        'CodingSchemeDesignator': 'DCM',
+    },
+)
+
+
+@cache
+def allowed_fields() -> dict[str, str]:
+    """Return the sidecar fields that may travel, and the type that each must have."""
+    return json.loads(files('cpmae_bids').joinpath('data/sidecar_fields.json').read_text('utf-8'))
+
+
+def read_sidecars(bids_dir: Path, source: str) -> dict[str, Any]:
+    """Read the metadata of an image by the BIDS inheritance principle.
+
+    A JSON file applies if it lies in the folder of the image or in one above it, has the same suffix,
+    and all its entities are those of the image. Nearer and more specific files win.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Root of the dataset.
+    source : str
+        Path of the image, relative to `bids_dir`.
+
+    Returns
+    -------
+    dict
+        All fields as they are; empty without any sidecar.
+
+    Raises
+    ------
+    InputError
+        If a sidecar that applies cannot be read or is not a JSON object.
+    """
+    entities, suffix, _ = split_name(source)
+    metadata: dict[str, Any] = {}
+    for folder in reversed(PurePosixPath(source).parents):
+        applicable = []
+        for path in (bids_dir / folder).glob(f'*{suffix}.json'):
+            try:
+                own_entities, own_suffix, _ = split_name(path.name)
+            except InputError:
+                continue
+            if own_suffix == suffix and own_entities.items() <= entities.items():
+                applicable.append((len(own_entities), path))
+        for _, path in sorted(applicable):
+            metadata |= _read_json_object(path)
+    return metadata
+
+
+def _read_json_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text('utf-8'))
+    except OSError as err:
+        raise InputError(f'{path}: the sidecar cannot be read ({err.strerror}); get or remove it') from err
+    except ValueError as err:
+        raise InputError(f'{path}: the sidecar is not valid JSON ({err}); mend or remove it') from err
+    if not isinstance(content, dict):
+        raise InputError(f'{path}: the sidecar is not a JSON object; mend or remove it')
+    return content
+
+
+def shareable_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return the acquisition parameters of a sidecar: allowed fields whose values have the right type."""
+    return {
+        name: value
+        for name, value in sorted(metadata.items())
+        if name in allowed_fields() and _is_shareable(value, allowed_fields()[name])
+    }
+
+
+def _is_shareable(value: Any, kind: str) -> bool:
+    """Whether a value, or each of a list of values, is of the kind and gives nothing away."""
+    if isinstance(value, list):
+        return bool(value) and all(not isinstance(v, list) and _is_shareable(v, kind) for v in value)
+    if kind == 'boolean':
+        return isinstance(value, bool)
+    if kind == 'number':
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, str) and not is_private_text(value)
+
+
+def is_private_text(value: str) -> bool:
+    """Whether a string looks like free text, a date, a time, an address or a person's name in DICOM."""
+    return len(value) > _MAX_TEXT or _PRIVATE_TEXT.search(value) is not None
+
+
+def output_sidecar(
+    kind: str, source: str, metadata: dict[str, Any], record: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the content of the sidecar of one output image.
+
+    Parameters
+    ----------
+    kind : {'refaced', 'defacemask', 'brainmask'}
+    source : str
+        Path of the original, relative to its dataset.
+    metadata : dict
+        The original's sidecar, unfiltered; only allowed fields are taken, and only for 'refaced'.
+    record : dict
+        The verdict record of the scan (see `cpmae_bids.bids.records`).
+    """
+    common = {'Sources': [f'bids:raw:{source}']}
+    if kind == 'brainmask':
+        return common | {
+            'Description': 'Kept voxels (brain and guard rim), bit-identical to the original: 1 = kept',
+            'Type': 'Brain',
+        }
+    common |= {
+        'SkullStripped': False,
+        'DeidentificationMethod': [METHOD],
+        'DeidentificationMethodCodeSequence': [dict(code) for code in METHOD_CODES],
+    }
+    if kind == 'defacemask':
+        return common | {'Description': 'Voxels that were replaced by the generated head: 1 = replaced'}
+    if kind == 'refaced':
+        return {
+            **shareable_metadata(metadata),
+            **common,
+            'Description': 'T1w scan with its original brain in a generated head',
+            'GeneratedBy': [{'Name': 'cpmae-bids', 'Version': __version__}],
+            'CPMAE': {
+                'Preset': record['preset'],
+                'Steps': record['steps'],
+                'Seed': record['seed'],
+                'ModelHash': record['model_hash'],
+                'Template': record.get('template', ''),
+                'Verdict': record['status'],
+                'Measures': record.get('measures', {}),
+            },
+        }
+    raise ValueError(f'no such kind of output: {kind!r}')

@@ -1,0 +1,109 @@
+"""participants.tsv of the output: few columns, and only participants who have an image in it."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from cpmae_bids.bids.atomic import write_text
+from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.bids.metadata import is_private_text
+
+# None of these identifies anybody by itself, nor does any free text hide in them.
+SHAREABLE_COLUMNS = ('participant_id', 'species', 'age', 'sex', 'handedness', 'group')
+_SHAREABLE_DESCRIPTIONS = ('Description', 'LongName', 'Levels', 'Units', 'TermURL')
+# Older people are few: BIDS, like HIPAA, wants their ages capped.
+MAX_AGE = 89
+
+
+def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[str]) -> None:
+    """Carry participants.tsv and its sidecar over, as far as they can be shared.
+
+    Parameters
+    ----------
+    bids_dir, output_dir : Path
+    subjects : collection of str
+        Labels, without ``sub-``, of the participants who have an image in the output.
+
+    Notes
+    -----
+    Nothing is written if the input has no participants.tsv that can be read, or lists none of the
+    subjects; what an earlier run wrote is then removed.
+    """
+    table, sidecar = output_dir / 'participants.tsv', output_dir / 'participants.json'
+    rows = _read_rows(bids_dir / 'participants.tsv')
+    wanted = {f'sub-{label}' for label in subjects}
+    rows = [row for row in rows if row.get('participant_id') in wanted]
+    if not rows:
+        table.unlink(missing_ok=True)
+        sidecar.unlink(missing_ok=True)
+        return
+
+    columns = [column for column in SHAREABLE_COLUMNS if column in rows[0]]
+    descriptions = _read_descriptions(bids_dir / 'participants.json')
+    age_in_years = _in_years(descriptions.get('age', {}))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, delimiter='\t', lineterminator='\n', quoting=csv.QUOTE_NONE)
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({column: _cell(column, row[column], age_in_years) for column in columns})
+    write_text(table, text.getvalue())
+
+    described = {column: descriptions[column] for column in columns if descriptions.get(column)}
+    if described:
+        write_text(sidecar, to_json(described))
+    else:
+        sidecar.unlink(missing_ok=True)
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    """Read a table; an unreadable one counts as empty, since it is a bonus and no condition of the run."""
+    try:
+        text = path.read_text('utf-8-sig')
+    except (OSError, ValueError):
+        return []
+    reader = csv.DictReader(io.StringIO(text), delimiter='\t', quoting=csv.QUOTE_NONE, restval='n/a')
+    return list(reader)
+
+
+def _read_descriptions(path: Path) -> dict[str, dict[str, Any]]:
+    """Read the shareable parts of participants.json."""
+    try:
+        content = json.loads(path.read_text('utf-8-sig'))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    return {
+        column: {key: value for key, value in entry.items() if key in _SHAREABLE_DESCRIPTIONS}
+        for column, entry in content.items()
+        if column in SHAREABLE_COLUMNS and isinstance(entry, dict)
+    }
+
+
+def _in_years(description: dict[str, Any]) -> bool:
+    return str(description.get('Units', 'year')).strip().lower() in ('a', 'y', 'yr', 'yrs', 'year', 'years')
+
+
+def _cell(column: str, value: str | None, age_in_years: bool) -> str:
+    """Return one value as it may be shared."""
+    value = ' '.join((value or '').split())
+    if not value or (column != 'participant_id' and is_private_text(value)):
+        return 'n/a'
+    if column == 'age':
+        return _shareable_age(value, age_in_years)
+    return value
+
+
+def _shareable_age(value: str, in_years: bool) -> str:
+    """Cap an age; what is no number is not passed on, for it might be a date."""
+    try:
+        age = float(value.removesuffix('+'))
+    except ValueError:
+        return 'n/a'
+    if not math.isfinite(age):
+        return 'n/a'
+    return str(MAX_AGE) if in_years and age > MAX_AGE else value.removesuffix('+')

@@ -1,0 +1,96 @@
+"""Where each output of a scan goes.
+
+Names are made from the source's own file name, so that every entity of it survives as it was written
+(``run-01`` stays ``run-01``), and never by rules that may drop an entity they do not know: a dropped
+``desc`` would give the name of the raw file.
+"""
+
+import json
+from functools import cache
+from importlib.resources import files
+from pathlib import PurePosixPath
+
+from cpmae_bids.exceptions import InputError
+
+IMAGE_EXTENSIONS = ('.nii.gz', '.nii')
+
+
+@cache
+def _patterns() -> dict:
+    return json.loads(files('cpmae_bids').joinpath('data/path_patterns.json').read_text('utf-8'))
+
+
+def output_kinds() -> tuple[str, ...]:
+    """Return the names of the images that are published for each scan."""
+    return tuple(_patterns()['outputs'])
+
+
+def output_pattern(kind: str) -> str:
+    """Return a glob pattern for all images of a kind, relative to the output dataset."""
+    pattern = _patterns()['outputs'][kind]
+    entities = ''.join(f'*_{key}-{label}' for key, label in pattern['entities'].items())
+    return f'sub-*/**/sub-{entities}_{pattern["suffix"]}{pattern["extension"]}'
+
+
+def split_name(name: str) -> tuple[dict[str, str], str, str]:
+    """Split a BIDS file name into entities, suffix and extension.
+
+    Parameters
+    ----------
+    name : str
+        File name or relative path; only its last part is read.
+
+    Returns
+    -------
+    entities : dict
+        Short entity names and their labels, in the order of the file name.
+    suffix : str
+    extension : str
+        With its leading dot; ``.nii.gz`` counts as one.
+
+    Raises
+    ------
+    InputError
+        If a part of the name is not ``key-value``, or a key comes twice.
+    """
+    name = PurePosixPath(name).name
+    stem, dot, extension = name.partition('.')
+    *pairs, suffix = stem.split('_')
+    entities = {}
+    for pair in pairs:
+        key, dash, label = pair.partition('-')
+        if not (key and dash and label) or key in entities:
+            raise InputError(f'{name}: not a BIDS file name at {pair!r}; rename the file')
+        entities[key] = label
+    return entities, suffix, dot + extension
+
+
+def output_path(source: str, kind: str, extension: str | None = None) -> PurePosixPath:
+    """Return the path of one output of a scan, relative to the output dataset.
+
+    Parameters
+    ----------
+    source : str
+        Path of the T1w scan, relative to its dataset.
+    kind : str
+        One of `output_kinds`.
+    extension : str, optional
+        Extension instead of the kind's own: ``.json`` gives the sidecar.
+
+    Raises
+    ------
+    InputError
+        If the name of `source` is not a BIDS name.
+    """
+    pattern = _patterns()['outputs'][kind]
+    entities, _, _ = split_name(source)
+    # BIDS has no defacemask of a single echo or part; the mask of one has the suffix of any mask.
+    if not entities.keys().isdisjoint(pattern.get('not_with', ())):
+        pattern = pattern['otherwise']
+    entities |= pattern['entities']
+    order = _patterns()['entity_order']
+    # Unknown entities sort just before those of derivatives, and keep their own order.
+    unknown = order.index('space') - 0.5
+    names = sorted(entities, key=lambda key: order.index(key) if key in order else unknown)
+    stem = '_'.join([*(f'{key}-{entities[key]}' for key in names), pattern['suffix']])
+    return PurePosixPath(source).parent / (stem + (extension or pattern['extension']))

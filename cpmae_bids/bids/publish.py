@@ -1,0 +1,242 @@
+"""The only way by which an image gets into the output, and the only way out.
+
+An image of a scan lies in the output only together with a record that says 'pass' and holds its hash.
+It is the last of the scan's files to get its name; whatever goes wrong before, none of them stays.
+"""
+
+import contextlib
+import glob
+import shutil
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cpmae_bids.bids.atomic import (
+    crc32_of,
+    remove_temporaries,
+    sha256_of,
+    sync,
+    temporary_beside,
+)
+from cpmae_bids.bids.header import header_leaks
+from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.bids.layout import Scan
+from cpmae_bids.bids.metadata import output_sidecar
+from cpmae_bids.bids.patterns import output_path
+from cpmae_bids.bids.records import make_record, read_record, record_path, settings_of, write_record
+from cpmae_bids.config import RunConfig
+from cpmae_bids.exceptions import InputError, VerdictError
+
+# The order in which files get their names: the image last.
+_ORDER = ('defacemask', 'brainmask', 'refaced')
+
+
+def output_files(scan: Scan, output_dir: Path) -> list[Path]:
+    """Return the paths of all images and sidecars of a scan in the output, the image last."""
+    return [
+        output_dir / output_path(scan.relative_path, kind, extension)
+        for kind in _ORDER
+        for extension in ('.json', None)
+    ]
+
+
+def publish_scan(
+    scan: Scan, config: RunConfig, files: dict[str, Path], verdict: dict[str, Any]
+) -> list[Path]:
+    """Put the outputs of a scan into the output dataset if its verdict is 'pass'.
+
+    The record of the scan is written in any case. With another verdict no file of the scan is left in
+    the output, nor one of an earlier run.
+
+    Parameters
+    ----------
+    scan : Scan
+    config : RunConfig
+        With the hash of the weights.
+    files : dict
+        The finished images 'refaced', 'defacemask' and 'brainmask' (what was kept), as ``.nii.gz``.
+    verdict : dict
+        As the verdict step wrote it: ``status``, ``reasons``, ``measures`` and more.
+
+    Returns
+    -------
+    list of Path
+        Sidecars and images that are now in the output, the image last; empty if the verdict is not 'pass'.
+
+    Raises
+    ------
+    VerdictError
+        If the verdict belongs to another scan or other settings, an image is missing, or a header
+        gives something away. Then no file and no record of the scan is left.
+    InputError
+        If a file cannot be written, for example to a full disk. Likewise.
+    """
+    try:
+        record = make_record(scan, config, verdict)
+        if record['status'] != 'pass':
+            withdraw_scan(scan, config.output_dir)
+            write_record(config.output_dir, scan.name, record)
+            return []
+        return _publish_passed(scan, config, files, record)
+    except BaseException as err:
+        with contextlib.suppress(OSError):
+            withdraw_scan(scan, config.output_dir)
+        if isinstance(err, OSError):
+            raise InputError(
+                f'{scan.relative_path}: its outputs cannot be written ({err.strerror or err}); '
+                'free space or check the permissions of the output'
+            ) from err
+        raise
+
+
+def _publish_passed(
+    scan: Scan, config: RunConfig, files: dict[str, Path], record: dict[str, Any]
+) -> list[Path]:
+    if set(files) != set(_ORDER):
+        raise VerdictError(f'{scan.relative_path}: images {sorted(files)} instead of {sorted(_ORDER)}')
+    for kind in _ORDER:
+        if leaks := header_leaks(files[kind]):
+            raise VerdictError(f'{scan.relative_path}: the {kind} image carries {", ".join(leaks)}')
+
+    sources: dict[Path, Path | str] = {}
+    for kind in _ORDER:
+        sidecar, image = (
+            config.output_dir / output_path(scan.relative_path, kind, extension)
+            for extension in ('.json', None)
+        )
+        content = output_sidecar(kind, scan.relative_path, scan.metadata, record)
+        sources[sidecar] = to_json(content)
+        sources[image] = files[kind]
+    staged = _stage(sources)
+    try:
+        record['files'] = {
+            target.relative_to(config.output_dir).as_posix(): sha256_of(temporary)
+            for target, temporary in staged.items()
+        }
+        # The old image goes first and the new one comes last, so that at no moment an image lies
+        # beside the record, mask or sidecar of another.
+        *_, image = staged
+        image.unlink(missing_ok=True)
+        write_record(config.output_dir, scan.name, record)
+        for target, temporary in staged.items():
+            temporary.replace(target)
+        sync(image.parent)
+    finally:
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
+    return list(staged)
+
+
+def _stage(sources: dict[Path, Path | str]) -> dict[Path, Path]:
+    """Write each target's content, a file or a text, to the disk under a temporary name beside it."""
+    staged: dict[Path, Path] = {}
+    try:
+        for target, source in sources.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            remove_temporaries(target)
+            staged[target] = temporary = temporary_beside(target)
+            if isinstance(source, str):
+                temporary.write_text(source, 'utf-8')
+            else:
+                _copy_verified(source, temporary)
+            sync(temporary)
+    except BaseException:
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
+        raise
+    return staged
+
+
+def _copy_verified(source: Path, target: Path) -> None:
+    """Copy a file and read the copy back."""
+    with source.open('rb') as reader, target.open('xb') as writer:
+        shutil.copyfileobj(reader, writer)
+    if sha256_of(target) != sha256_of(source):
+        raise VerdictError(f'{source.name}: the copy differs from what was judged; check the disk')
+
+
+def withdraw_scan(scan: Scan, output_dir: Path) -> None:
+    """Remove every file, picture and record of a scan from the output, whichever run made them."""
+    for path in reversed(output_files(scan, output_dir)):
+        path.unlink(missing_ok=True)
+        remove_temporaries(path)
+    for picture in (output_dir / 'figures').glob(f'{glob.escape(scan.name)}_*'):
+        picture.unlink()
+    record_path(output_dir, scan.name).unlink(missing_ok=True)
+    _remove_empty(output_dir / 'figures')
+    for folder in PurePosixPath(scan.relative_path).parents[:-1]:
+        _remove_empty(output_dir / folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def record_failure(scan: Scan, config: RunConfig, reason: str) -> dict[str, Any]:
+    """Leave no image of a scan, and record why: status 'error' and the reason.
+
+    Returns
+    -------
+    dict
+        The record.
+    """
+    withdraw_scan(scan, config.output_dir)
+    record = {
+        'scan': scan.relative_path,
+        **settings_of(scan, config),
+        'status': 'error',
+        'reasons': [hide_paths(' '.join(reason.split()), config)],
+    }
+    write_record(config.output_dir, scan.name, record)
+    return record
+
+
+def hide_paths(text: str, config: RunConfig) -> str:
+    """Replace the folders of a run by their roles, since logs in the output are shared."""
+    roles = {
+        '<output>': config.output_dir,
+        '<work>': config.work_dir,
+        '<input>': config.bids_dir,
+        '<weights>': config.weights,
+        '<home>': Path.home(),
+    }
+    forms = [(str(form), role) for role, path in roles.items() if path for form in (path, path.resolve())]
+    for form, role in sorted(forms, key=lambda item: -len(item[0])):
+        if len(form) > 1:
+            text = text.replace(form, role)
+    return text
+
+
+def stored_files_are_whole(record: dict[str, Any], output_dir: Path) -> bool:
+    """Whether all files that a record names are there with the content that it names."""
+    files = record.get('files')
+    if record.get('status') != 'pass' or not isinstance(files, dict) or not files:
+        return False
+    try:
+        return all(sha256_of(output_dir / path) == digest for path, digest in files.items())
+    except OSError:
+        return False
+
+
+def is_complete(scan: Scan, config: RunConfig) -> bool:
+    """Whether a scan's outputs are all there, whole, and what this run would make again.
+
+    That is: the record says 'pass', names the same version, weights, preset, steps and seed, the input
+    is the one it was made from, and every file has the recorded hash.
+    """
+    record = read_record(config.output_dir, scan.name)
+    if record is None or scan.problem:
+        return False
+    expected = {'scan': scan.relative_path, **settings_of(scan, config)}
+    if any(record.get(key) != value for key, value in expected.items()):
+        return False
+    names = {path.relative_to(config.output_dir).as_posix() for path in output_files(scan, config.output_dir)}
+    if set(record.get('files', ())) != names or not stored_files_are_whole(record, config.output_dir):
+        return False
+    return record.get('source_crc32') == crc32_of(scan.path)
+
+
+def complete_scans(scans: Iterable[Scan], config: RunConfig) -> list[Scan]:
+    """Return the scans whose outputs need not be made again."""
+    return [scan for scan in scans if is_complete(scan, config)]

@@ -1,0 +1,133 @@
+"""Verdict records: one JSON file for each scan, and one table of all.
+
+A record is the scan's verdict together with what made it, so that a later run can tell whether the
+scan's outputs are still good. It lies in ``logs/verdicts`` of the output.
+"""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from cpmae_bids._version import __version__
+from cpmae_bids.bids.atomic import crc32_of, write_text
+from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.bids.layout import Scan
+from cpmae_bids.config import RunConfig
+from cpmae_bids.exceptions import VerdictError
+
+STATUSES = ('pass', 'fail', 'error')
+_LEADING_COLUMNS = (
+    'scan',
+    'status',
+    'reasons',
+    'version',
+    'model_hash',
+    'preset',
+    'seed',
+    'steps',
+    'template',
+)
+
+
+def settings_of(scan: Scan, config: RunConfig) -> dict[str, Any]:
+    """Return what decides the outputs of a scan, apart from the scan itself."""
+    return {
+        'version': __version__,
+        'model_hash': config.model_hash,
+        'preset': config.preset,
+        'seed': scan.seed,
+        'steps': config.steps,
+    }
+
+
+def record_path(output_dir: Path, name: str) -> Path:
+    """Return the path of the record of the scan with that `Scan.name`."""
+    return output_dir / 'logs' / 'verdicts' / f'{name}.json'
+
+
+def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[str, Any]:
+    """Complete a verdict to the record of a scan.
+
+    Parameters
+    ----------
+    verdict : dict
+        With ``status`` ('pass', 'fail' or 'error') and ``reasons`` (list of str). Where it names the
+        scan or the settings, they must be those of this run.
+
+    Raises
+    ------
+    VerdictError
+        If the verdict is of another scan or other settings, has no valid status, or is a failure
+        without a reason.
+    """
+    ours = {'scan': scan.relative_path, **settings_of(scan, config)}
+    for key, value in ours.items():
+        if key in verdict and str(verdict[key]) != str(value):
+            raise VerdictError(
+                f'{scan.relative_path}: the verdict is for {key} {verdict[key]!r} instead of {value!r}; '
+                'use a fresh --work-dir'
+            )
+    status, reasons = verdict.get('status'), list(verdict.get('reasons', []))
+    if status not in STATUSES or (status != 'pass' and not reasons):
+        raise VerdictError(f'{scan.relative_path}: no usable verdict ({status!r}, reasons {reasons!r})')
+    record = {**verdict, **ours, 'status': status, 'reasons': reasons}
+    if not scan.problem:
+        # Tells a replaced input from the same one. Short on purpose: no fingerprint of the original.
+        record['source_crc32'] = crc32_of(scan.path)
+    return record
+
+
+def write_record(output_dir: Path, name: str, record: dict[str, Any]) -> None:
+    """Write the record of a scan."""
+    write_text(record_path(output_dir, name), to_json(dict(sorted(record.items()))))
+
+
+def read_record(output_dir: Path, name: str) -> dict[str, Any] | None:
+    """Return the record of a scan, or None if there is none that can be read."""
+    try:
+        record = json.loads(record_path(output_dir, name).read_text('utf-8'))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get('status') in STATUSES else None
+
+
+def read_records(output_dir: Path) -> dict[str, dict[str, Any]]:
+    """Return all records of an output dataset by the names of their scans, sorted."""
+    names = sorted(path.stem for path in record_path(output_dir, '*').parent.glob('[!.]*.json'))
+    return {name: record for name in names if (record := read_record(output_dir, name)) is not None}
+
+
+def write_table(output_dir: Path, records: list[dict[str, Any]]) -> Path:
+    """Write ``logs/verdicts.tsv``: a row for each record, a column for each measure.
+
+    Returns
+    -------
+    Path
+        The table.
+    """
+    measures = sorted({name for record in records for name in _measures(record)})
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter='\t', lineterminator='\n')
+    writer.writerow([*_LEADING_COLUMNS, *measures])
+    for record in sorted(records, key=lambda record: str(record.get('scan'))):
+        row = {**record, 'reasons': '; '.join(record.get('reasons', []))}
+        cells = [row.get(key) for key in _LEADING_COLUMNS] + [_measures(record).get(key) for key in measures]
+        writer.writerow(_cell(value) for value in cells)
+    path = output_dir / 'logs' / 'verdicts.tsv'
+    write_text(path, text.getvalue())
+    return path
+
+
+def _measures(record: dict[str, Any]) -> dict[str, Any]:
+    measures = record.get('measures')
+    return measures if isinstance(measures, dict) else {}
+
+
+def _cell(value: Any) -> str:
+    """Format a value for BIDS TSV: one line, ``n/a`` for what is missing."""
+    if isinstance(value, float):
+        value = f'{value:.6g}'
+    text = ' '.join(str(value).split()) if value is not None else ''
+    return text or 'n/a'

@@ -1,0 +1,89 @@
+"""Ask the BIDS validator about a dataset."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from cpmae_bids.exceptions import CpmaeError
+
+_COMMAND = 'bids-validator-deno'
+_EXIT_VALID, _EXIT_ERRORS = 0, 16
+
+
+class ValidatorMissingError(CpmaeError):
+    """The validator is not installed or does not run."""
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One complaint of the validator.
+
+    Parameters
+    ----------
+    severity : {'error', 'warning'}
+    code : str
+        Such as ``SIDECAR_KEY_REQUIRED``.
+    location : str
+        File, relative to the dataset, with a leading slash.
+    detail : str
+        Field or rule that it is about.
+    """
+
+    severity: str
+    code: str
+    location: str
+    detail: str
+
+    def __str__(self) -> str:
+        return ' '.join(part for part in (self.code, self.detail, self.location) if part)
+
+
+def validate_bids(dataset: Path, *, warnings: bool = False) -> list[Issue]:
+    """Run the BIDS validator, offline.
+
+    Parameters
+    ----------
+    dataset : Path
+        Root of the dataset.
+    warnings : bool
+        Whether to report warnings as well as errors.
+
+    Returns
+    -------
+    list of Issue
+        Empty if the dataset is valid.
+
+    Raises
+    ------
+    ValidatorMissingError
+        If the validator is not installed, or ends without a report.
+    """
+    # Beside the interpreter first: an environment need not be activated to be used.
+    command = shutil.which(_COMMAND, path=str(Path(sys.executable).parent)) or shutil.which(_COMMAND)
+    if command is None:
+        raise ValidatorMissingError(f'{_COMMAND} is not installed; install it, or skip the validation')
+    arguments = [command, str(dataset), '--format', 'json']
+    if not warnings:
+        arguments.append('--ignoreWarnings')
+    result = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    try:
+        if result.returncode not in (_EXIT_VALID, _EXIT_ERRORS):
+            raise ValueError(f'exit code {result.returncode}')
+        found = json.loads(result.stdout)['issues']['issues']
+    except (ValueError, KeyError, TypeError) as err:
+        raise ValidatorMissingError(
+            f'{_COMMAND} gave no report ({err}: {result.stderr[-300:]}); skip the validation'
+        ) from err
+    return [
+        Issue(
+            severity=issue.get('severity', 'error'),
+            code=issue.get('code', ''),
+            location=issue.get('location', ''),
+            detail=issue.get('subCode') or issue.get('rule') or '',
+        )
+        for issue in found
+        if warnings or issue.get('severity') == 'error'
+    ]

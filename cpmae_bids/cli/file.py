@@ -1,0 +1,121 @@
+"""The command ``cpmae-bids-file``: one NIfTI in, one out, without BIDS."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cpmae_bids._version import __version__
+from cpmae_bids.cli.parser import _at_least, _flag, _Parser, _path
+from cpmae_bids.config import DEFAULT_STEPS, PRESET_NAMES
+from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError, UsageError
+
+_DESCRIPTION = """\
+De-identify one T1w scan: a different, generated head around its bit-identical brain.
+
+OUT is written only if the result passes its verdict. Exit codes: 0 passed, 1 failed, 64 wrong use."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``cpmae-bids-file``."""
+    parser = _Parser(
+        prog='cpmae-bids-file',
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument('input', type=_path, metavar='IN', help='T1w scan, .nii or .nii.gz; only read')
+    parser.add_argument('output', type=_path, metavar='OUT', help='refaced scan to write, .nii or .nii.gz')
+    parser.add_argument('--version', action='version', version=f'cpmae-bids {__version__}')
+    parser.add_argument(
+        '--preset', choices=PRESET_NAMES, default='256', help='edge of the cube: 256 (1 mm) or 128 (2 mm)'
+    )
+    parser.add_argument('--seed', type=_at_least(0), metavar='N', help='seed of the head (default: drawn)')
+    parser.add_argument(
+        '--steps',
+        type=_at_least(1),
+        default=DEFAULT_STEPS,
+        metavar='N',
+        help='refinement steps of the masked autoencoder (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--weights',
+        type=_path,
+        metavar='DIR',
+        help='folder of weights (default: $CPMAE_BIDS_WEIGHTS, else those of the package)',
+    )
+    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='where models run')
+    parser.add_argument(
+        *_flag('--fetch-template'),
+        action='store_true',
+        help='let TemplateFlow download the template; without it no connection is ever made',
+    )
+    parser.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
+    parser.add_argument(
+        '--verdict', type=_path, metavar='FILE', help='write the verdict (JSON), pass or fail'
+    )
+    parser.add_argument(
+        '-w',
+        *_flag('--work-dir'),
+        type=_path,
+        metavar='DIR',
+        help='keep intermediate files here; they show the original head',
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``cpmae-bids-file``; return its exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        _check_paths(args)
+        _deidentify(args)
+    except CpmaeError as error:
+        print(f'cpmae-bids-file: {error}', file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f'cpmae-bids-file: {error}', file=sys.stderr)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _check_paths(args: argparse.Namespace) -> None:
+    out: Path = args.output
+    if not out.name.endswith(('.nii', '.nii.gz')):
+        raise UsageError(f'{out}: OUT must end in .nii or .nii.gz')
+    if not out.parent.is_dir():
+        raise UsageError(f'{out.parent}: no such folder: make it first')
+    if out.resolve() == args.input.resolve():
+        raise UsageError(f'{out}: OUT is the input, which is never written to: choose another name')
+    if out.exists() and not args.overwrite:
+        raise UsageError(f'{out}: exists: choose another name, or give --overwrite')
+    if args.verdict is not None and args.verdict.resolve() in (out.resolve(), args.input.resolve()):
+        raise UsageError(f'{args.verdict}: --verdict is one of the images: choose another name')
+
+
+def _deidentify(args: argparse.Namespace) -> None:
+    from cpmae_bids.cli.preflight import settle_device
+    from cpmae_bids.steps.chain import deidentify
+
+    # Whatever happens from here on, no earlier image is left to be taken for the result
+    args.output.unlink(missing_ok=True)
+    deidentify(
+        args.input,
+        args.output,
+        preset=args.preset,
+        seed=secrets.randbelow(2**31) if args.seed is None else args.seed,
+        steps=args.steps,
+        weights=args.weights,
+        device=settle_device(args.device),
+        work_dir=args.work_dir,
+        fetch_template=args.fetch_template,
+        verdict_file=args.verdict,
+        progress=lambda step: print(f'cpmae-bids-file: {step}', file=sys.stderr, flush=True),
+    )
+
+
+if __name__ == '__main__':
+    sys.exit(main())

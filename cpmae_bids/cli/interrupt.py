@@ -1,0 +1,59 @@
+"""Requests to stop, which must end a run even where a library swallows the exception."""
+
+import signal
+from types import FrameType
+from typing import Self
+
+from cpmae_bids.workflows.progress import Progress
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and what schedulers send when time is up
+
+
+class Interruption:
+    """Context in which both signals raise KeyboardInterrupt, and are remembered.
+
+    Nipype takes an exception inside a node, even this one, for a failure of that node, and would go on
+    with the next. So `check` is to be called between nodes.
+
+    Attributes
+    ----------
+    requested : bool
+        Whether one of the signals has come.
+    """
+
+    def __init__(self):
+        self.requested = False
+        self._before = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._before = {number: signal.signal(number, self._interrupt) for number in _SIGNALS}
+        except ValueError:  # outside the main thread no handler can be set, and none is called
+            self._before = {}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if a signal has come."""
+        if self.requested:
+            raise KeyboardInterrupt
+
+
+class InterruptibleProgress(Progress):
+    """Progress lines that end the workflow at the next event after a request to stop."""
+
+    def __init__(self, interruption: Interruption):
+        super().__init__()
+        self.interruption = interruption
+
+    def __call__(self, node, status: str) -> None:
+        """Take note of one event, unless the run is to stop."""
+        self.interruption.check()
+        super().__call__(node, status)

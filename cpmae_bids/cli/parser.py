@@ -1,0 +1,264 @@
+"""The command line of ``cpmae-bids``. Nothing heavy is imported here: ``--help`` answers at once."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from cpmae_bids._version import __version__
+from cpmae_bids.config import DEFAULT_STEPS, PRESET_NAMES, RunConfig
+from cpmae_bids.exceptions import EXIT_USAGE
+
+_DESCRIPTION = """\
+De-identify T1w MRI: every scan gets a different, generated head around its bit-identical brain.
+
+The input is only read. Exit codes: 0 all scans passed, 1 at least one failed, 64 wrong use,
+70 nothing to do."""
+
+_MAX_DEFAULT_THREADS = 8
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that ends with the exit code of wrong use, and knows both spellings of a flag."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f'{self.prog}: {message}\n')
+
+
+def _flag(*names: str) -> list[str]:
+    """Return flags with dashes, and the same with underscores, as BIDS Apps have both."""
+    return [
+        spelling for name in names for spelling in dict.fromkeys([name, '--' + name[2:].replace('-', '_')])
+    ]
+
+
+def _path(text: str) -> Path:
+    """Make a path absolute without following links: a linked dataset keeps the names that it shows."""
+    if not text:
+        raise argparse.ArgumentTypeError('an empty path')
+    return Path(os.path.abspath(Path(text).expanduser()))
+
+
+def _file(text: str) -> Path:
+    path = _path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f'no such file: {text}')
+    return path
+
+
+def _label(prefix: str):
+    """Return an argument type that takes a label with or without its prefix."""
+
+    def label(text: str) -> str:
+        value = text.removeprefix(prefix)
+        if not re.fullmatch('[0-9A-Za-z+]+', value):
+            raise argparse.ArgumentTypeError(f'not a label: {text!r}')
+        return value
+
+    return label
+
+
+def _at_least(minimum: int):
+    """Return an argument type of integers that are not below a minimum."""
+
+    def integer(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or value < minimum:
+            raise argparse.ArgumentTypeError(f'must be an integer of at least {minimum}, not {text!r}')
+        return value
+
+    return integer
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'must be a positive number, not {text!r}')
+    return value
+
+
+def available_cpus() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``cpmae-bids``."""
+    parser = _Parser(
+        prog='cpmae-bids',
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument('bids_dir', type=_path, help='root folder of the BIDS dataset to read')
+    parser.add_argument('output_dir', type=_path, help='folder of the derivatives dataset to write')
+    parser.add_argument(
+        'analysis_level',
+        choices=('participant', 'group'),
+        help='participant: de-identify scans; group: write the table of the verdicts on all of them',
+    )
+    parser.add_argument('--version', action='version', version=f'cpmae-bids {__version__}')
+
+    group = parser.add_argument_group('which scans')
+    group.add_argument(
+        *_flag('--participant-label'),
+        nargs='+',
+        action='extend',
+        default=[],
+        type=_label('sub-'),
+        metavar='LABEL',
+        help='subjects, with or without "sub-" (all by default)',
+    )
+    group.add_argument(
+        *_flag('--session-label'),
+        nargs='+',
+        action='extend',
+        default=[],
+        type=_label('ses-'),
+        metavar='LABEL',
+        help='sessions, with or without "ses-" (all by default)',
+    )
+    group.add_argument(
+        *_flag('--bids-filter-file'),
+        type=_file,
+        metavar='FILE',
+        help='JSON file with more query terms, such as {"t1w": {"acquisition": "mprage"}}',
+    )
+    group.add_argument(
+        *_flag('--skip-bids-validation', '--skip-bids-validator'),
+        action='store_true',
+        help='work on a dataset that the BIDS validator finds errors in',
+    )
+    group.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='redo scans whose outputs are complete, instead of skipping them',
+    )
+
+    group = parser.add_argument_group('how')
+    group.add_argument(
+        '--preset', choices=PRESET_NAMES, default='256', help='edge of the cube: 256 (1 mm) or 128 (2 mm)'
+    )
+    group.add_argument(
+        '--seed',
+        type=_at_least(0),
+        metavar='N',
+        help='seed of the dataset; by default that of earlier runs into this output, else drawn',
+    )
+    group.add_argument(
+        '--steps',
+        type=_at_least(1),
+        default=DEFAULT_STEPS,
+        metavar='N',
+        help='refinement steps of the masked autoencoder (default: %(default)s)',
+    )
+    group.add_argument(
+        '--weights',
+        type=_path,
+        metavar='DIR',
+        help='folder of weights (default: $CPMAE_BIDS_WEIGHTS, else those of the package)',
+    )
+    group.add_argument(
+        *_flag('--fetch-template'),
+        action='store_true',
+        help='let TemplateFlow download the template; without it no connection is ever made',
+    )
+
+    group = parser.add_argument_group('performance')
+    group.add_argument(
+        '--device',
+        choices=('auto', 'cpu', 'cuda'),
+        default='auto',
+        help='where models run (default: %(default)s)',
+    )
+    group.add_argument(
+        *_flag('--nprocs', '--n-procs'),
+        type=_at_least(1),
+        metavar='N',
+        help='processes at a time (default: all available processors)',
+    )
+    group.add_argument(
+        *_flag('--omp-nthreads'),
+        type=_at_least(1),
+        metavar='N',
+        help='threads of each process (default: up to 8)',
+    )
+    group.add_argument(
+        *_flag('--mem-gb'),
+        type=_positive,
+        metavar='GB',
+        help='memory of the whole run (default: 90 %% of it)',
+    )
+    group.add_argument(
+        *_flag('--n-gpu-procs'),
+        type=_at_least(1),
+        default=1,
+        metavar='N',
+        help='processes on the GPU at a time (default: %(default)s)',
+    )
+    group.add_argument(
+        *_flag('--nipype-plugin-file'),
+        type=_file,
+        metavar='FILE',
+        help='YAML, JSON or TOML file with nipype\'s "plugin" and "plugin_args"',
+    )
+
+    group = parser.add_argument_group('other folders, which hold original pixels')
+    group.add_argument(
+        '-w',
+        *_flag('--work-dir'),
+        type=_path,
+        metavar='DIR',
+        help='intermediate files (default: a private temporary folder, removed afterwards)',
+    )
+    group.add_argument(
+        *_flag('--private-report-dir'),
+        type=_path,
+        metavar='DIR',
+        help='write reports before/after, which show the original face; outside input and output',
+    )
+
+    group = parser.add_argument_group('messages')
+    group.add_argument(
+        *_flag('--stop-on-first-crash'),
+        action='store_true',
+        help='do not go on with other scans after a failure',
+    )
+    group.add_argument('-v', '--verbose', action='count', default=0, help='say more; twice for debugging')
+    return parser
+
+
+def parse_config(argv: Sequence[str] | None = None) -> RunConfig:
+    """Read the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the name of the program; those of the process by default.
+
+    Returns
+    -------
+    RunConfig
+        With all defaults but those that the pre-flight settles.
+
+    Raises
+    ------
+    SystemExit
+        With code 64 if the arguments are wrong, and with 0 after ``--help`` and ``--version``.
+    """
+    options = vars(build_parser().parse_args(argv))
+    for name in ('participant_label', 'session_label'):
+        options[name] = tuple(dict.fromkeys(options[name]))
+    options['nprocs'] = options['nprocs'] or available_cpus()
+    options['omp_nthreads'] = options['omp_nthreads'] or min(options['nprocs'], _MAX_DEFAULT_THREADS)
+    return RunConfig(**options)

@@ -1,0 +1,248 @@
+"""What is checked before any work starts, so that a run fails in its first second and not in its last.
+
+Each check raises a `cpmae_bids.exceptions.CpmaeError` whose one line says what to do.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from cpmae_bids.bids.atomic import temporary_beside
+from cpmae_bids.bids.derivatives import GENERATOR, read_description, settle_seed
+from cpmae_bids.bids.layout import select_subjects
+from cpmae_bids.config import RunConfig
+from cpmae_bids.exceptions import UsageError
+from cpmae_bids.workflows.run import plugin_settings
+
+logger = logging.getLogger(__name__)
+
+_GB = 1024**3
+# Upper bounds of what the intermediate files of one scan take, and of what it leaves in the output.
+WORK_GB = {'128': 0.3, '256': 0.6}
+OUTPUT_GB = 0.1
+
+
+def preflight(config: RunConfig) -> RunConfig:
+    """Check what a participant run needs, from the cheapest to the dearest.
+
+    Returns
+    -------
+    RunConfig
+        With device, seed, hash of the weights and work folder settled.
+
+    Raises
+    ------
+    CpmaeError
+        If something is missing; nothing has been written then but folders.
+    """
+    check_folders(config)
+    select_subjects(config)
+    plugin_settings(config)
+    config = config.replace(model_hash=find_model_hash(config))
+    check_template(config)
+    check_writable(config.output_dir, 'output_dir')
+    if config.private_report_dir is not None:
+        check_writable(config.private_report_dir, '--private-report-dir', mode=0o700)
+    config = config.replace(device=settle_device(config.device))
+    config = settle_work_dir(config)
+    try:
+        check_space(config)
+        return settle_seed(config)
+    except BaseException:
+        remove_work_dir(config)
+        raise
+
+
+def check_folders(config: RunConfig) -> None:
+    """Refuse folders that do not exist, or lie where faces would get into what is shared.
+
+    Raises
+    ------
+    UsageError
+    """
+    bids_dir, output_dir = config.bids_dir.resolve(), config.output_dir.resolve()
+    if not bids_dir.is_dir():
+        raise UsageError(f'{config.bids_dir}: no such folder; give the root of a BIDS dataset as bids_dir')
+    if not os.access(bids_dir, os.R_OK | os.X_OK):
+        raise UsageError(f'{config.bids_dir}: cannot be read; check its permissions')
+    if output_dir.is_relative_to(bids_dir):
+        raise UsageError(
+            f'{config.output_dir}: the output may not be the input or lie inside it, since the input is '
+            'never written to; choose a folder outside'
+        )
+    if bids_dir.is_relative_to(output_dir) and not bids_dir.is_relative_to(output_dir / 'sourcedata'):
+        raise UsageError(
+            f'{config.bids_dir}: the input lies inside the output, which would be shared with the '
+            'original faces; choose another output, or put the input into its sourcedata folder'
+        )
+    _refuse_foreign_output(config.output_dir)
+    roles = {'--work-dir': config.work_dir, '--private-report-dir': config.private_report_dir}
+    for flag, folder in roles.items():
+        if folder is None:
+            continue
+        for place, name in ((bids_dir, 'input'), (output_dir, 'output')):
+            if folder.resolve().is_relative_to(place):
+                raise UsageError(
+                    f'{folder}: {flag} holds original pixels and may not lie inside the {name}; '
+                    'choose a folder outside'
+                )
+
+
+def _refuse_foreign_output(output_dir: Path) -> None:
+    """Refuse an output folder that is another dataset, such as the input of swapped arguments."""
+    if output_dir.exists() and not output_dir.is_dir():
+        raise UsageError(f'{output_dir}: is no folder; choose another output')
+    if not (output_dir / 'dataset_description.json').exists():
+        return
+    makers = read_description(output_dir).get('GeneratedBy')
+    names = (
+        [maker.get('Name') for maker in makers if isinstance(maker, dict)] if isinstance(makers, list) else []
+    )
+    if GENERATOR not in names:
+        raise UsageError(f'{output_dir}: is a dataset that {GENERATOR} did not make; choose another output')
+
+
+def check_writable(folder: Path, name: str, mode: int = 0o777) -> None:
+    """Make a folder if it is not there, with that mode, and try to write a file in it.
+
+    Raises
+    ------
+    UsageError
+    """
+    probe = temporary_beside(folder / 'probe')
+    try:
+        folder.mkdir(mode, parents=True, exist_ok=True)
+        try:
+            probe.write_bytes(b'probe')
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
+    except OSError as err:
+        raise UsageError(
+            f'{folder}: {name} cannot be written ({err.strerror}); choose another folder'
+        ) from err
+
+
+def find_model_hash(config: RunConfig) -> str:
+    """Verify the weights and return their hash.
+
+    Raises
+    ------
+    WeightsError
+    """
+    from cpmae_bids.models.weights import resolve_weights
+
+    return resolve_weights(config.weights).model_hash
+
+
+def check_template(config: RunConfig) -> None:
+    """Make sure that there is a template that can be read.
+
+    Raises
+    ------
+    TemplateError
+    """
+    from cpmae_bids.templates import find_template
+
+    logger.info('template: %s', find_template(fetch=config.fetch_template).name)
+
+
+def settle_device(device: str) -> str:
+    """Return 'cpu' or 'cuda', and say so if 'auto' falls back to the CPU.
+
+    Raises
+    ------
+    UsageError
+        If 'cuda' is asked for and not there.
+    """
+    if device == 'cpu':
+        return device
+    if cuda_is_available():
+        logger.info('device: cuda')
+        return 'cuda'
+    if device == 'cuda':
+        raise UsageError('--device cuda: PyTorch finds no CUDA device here; use --device auto or cpu')
+    logger.warning('device: no CUDA device was found, the models run on the CPU')
+    return 'cpu'
+
+
+def cuda_is_available() -> bool:
+    """Ask PyTorch in a process of its own.
+
+    A main process that has touched CUDA could not fork workers any more, and PyTorch would stay in the
+    memory of each of them.
+    """
+    code = 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)'
+    return subprocess.run([sys.executable, '-c', code], capture_output=True, check=False).returncode == 0
+
+
+def settle_work_dir(config: RunConfig) -> RunConfig:
+    """Return the settings with a work folder that exists and is closed to other users if it is new.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be written.
+    """
+    if config.work_dir is not None:
+        check_writable(config.work_dir, '--work-dir', mode=0o700)
+        return config
+    try:
+        check_folders(config.replace(work_dir=Path(tempfile.gettempdir(), 'probe')))  # TMPDIR may be anywhere
+        folder = Path(tempfile.mkdtemp(prefix='cpmae-bids-')).resolve()
+    except OSError as err:
+        raise UsageError(f'no temporary folder can be made ({err.strerror}); give a --work-dir') from err
+    return config.replace(work_dir=folder, temporary_work_dir=True)
+
+
+def remove_work_dir(config: RunConfig) -> None:
+    """Remove the work folder if it was made for this run."""
+    if config.temporary_work_dir and config.work_dir is not None:
+        shutil.rmtree(config.work_dir, ignore_errors=True)
+
+
+def check_space(config: RunConfig, n_scans: int = 1, at_a_time: int | None = None) -> None:
+    """Make sure that the disks have room for a number of scans.
+
+    What one scan takes is known only as an upper bound. So room for one is a condition, and for more of
+    them it is a matter of a warning.
+
+    Parameters
+    ----------
+    n_scans : int
+        Scans that will leave outputs.
+    at_a_time : int, optional
+        Scans whose intermediate files are there at the same time; all by default.
+
+    Raises
+    ------
+    UsageError
+        If there is no room for a single scan.
+    """
+    needs = (
+        (config.work_dir, '--work-dir', WORK_GB[config.preset], min(n_scans, at_a_time or n_scans)),
+        (config.output_dir, 'output_dir', OUTPUT_GB, n_scans),
+    )
+    for folder, name, each, count in needs:
+        try:
+            free = shutil.disk_usage(folder).free / _GB
+        except OSError as err:
+            raise UsageError(f'{folder}: {name} cannot be examined ({err.strerror})') from err
+        if free < each:
+            raise UsageError(
+                f'{folder}: {name} has {free:.1f} GB left and a scan may take {each:.1f} GB; free space'
+            )
+        if free < each * count:
+            logger.warning(
+                '%s: %s has %.1f GB left, and %d scans may take %.1f GB',
+                folder,
+                name,
+                free,
+                count,
+                each * count,
+            )

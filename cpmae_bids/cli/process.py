@@ -1,0 +1,162 @@
+"""From scans to verdict records, with nipype in between. Every scan ends with a record."""
+
+import logging
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from cpmae_bids.bids.layout import Scan
+from cpmae_bids.bids.publish import record_failure, stored_files_are_whole
+from cpmae_bids.bids.records import read_record, record_path
+from cpmae_bids.config import RunConfig
+from cpmae_bids.exceptions import CpmaeError, InputError
+from cpmae_bids.workflows.progress import Progress
+from cpmae_bids.workflows.run import Failure, run_workflow
+
+logger = logging.getLogger(__name__)
+
+CRASH_FOLDER = 'crash'
+_NIPYPE_LEVELS = ('CRITICAL', 'INFO', 'DEBUG')
+
+
+def process_scans(
+    scans: Sequence[Scan], config: RunConfig, progress: Progress | None = None
+) -> list[Failure]:
+    """De-identify scans.
+
+    Afterwards each of them has a record of this run, and an image in the output only if that says
+    'pass'. Scans that `RunConfig.stop_on_first_crash` kept from being worked on are excepted if what an
+    earlier run left of them is whole.
+
+    Parameters
+    ----------
+    scans : sequence of Scan
+    config : RunConfig
+        After the pre-flight.
+    progress : Progress, optional
+        Told of each stage; by default it writes to standard error.
+
+    Returns
+    -------
+    list of Failure
+        The nodes that broke.
+
+    Raises
+    ------
+    CpmaeError
+        If no scan could be worked on because of the settings.
+    """
+    for scan in scans:
+        if scan.problem:
+            _fail(scan, config, scan.problem)
+    waiting = [scan for scan in scans if not scan.problem]
+    n_workable = len(waiting)
+    size = batch_size(config) or max(1, n_workable)
+    failures: list[Failure] = []
+    if waiting:
+        _set_up_nipype(config)
+    while waiting and not (failures and config.stop_on_first_crash):
+        batch, waiting = waiting[:size], waiting[size:]
+        failures += _process_batch(batch, config, progress)
+        logger.info('%d of %d scans done', n_workable - len(waiting), n_workable)
+    for scan in waiting:
+        _leave_unprocessed(scan, config)
+    return failures
+
+
+def batch_size(config: RunConfig) -> int | None:
+    """Return how many scans share a workflow; None means all.
+
+    Nipype takes the first stage of all scans before the second of any. With all scans in one workflow
+    none would be finished before the end: nothing to resume from, and the intermediate files of all of
+    them on the disk. Several times as many as can run side by side keep the processors busy.
+    """
+    if config.nipype_plugin_file is not None:  # a cluster schedules the jobs, the more the better
+        return None
+    side_by_side = config.nprocs // config.omp_nthreads
+    return 4 * side_by_side if side_by_side > 1 else 1
+
+
+def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress | None) -> list[Failure]:
+    """Run the workflow of some scans, and make sure that each has a record."""
+    from cpmae_bids.workflows.base import init_cpmae_bids_wf
+
+    before = {scan: _signature(scan, config) for scan in batch}
+    failures: list[Failure] = []
+    reason = 'no verdict was written'
+    try:
+        failures = run_workflow(init_cpmae_bids_wf(batch, config), config, progress)
+    except CpmaeError:
+        raise
+    except Exception as err:
+        logger.debug('the workflow broke', exc_info=True)
+        reason = f'the workflow broke: {err}; -vv tells where'
+    finally:
+        if config.temporary_work_dir:
+            _remove_intermediate_files(config)
+
+    broken = {failure.scan: failure for failure in reversed(failures)}
+    for scan in batch:
+        if _signature(scan, config) != before[scan]:
+            continue
+        failure = broken.get(re.sub(r'[^\w-]', '-', scan.name))  # as nodes are named
+        if failure is not None:
+            _fail(scan, config, f'{failure.stage}: {failure.message}')
+        elif failures and config.stop_on_first_crash:
+            _leave_unprocessed(scan, config)
+        else:
+            _fail(scan, config, reason)
+    return failures
+
+
+def _remove_intermediate_files(config: RunConfig) -> None:
+    """Empty the work folder but for crash files, which hold no pixels."""
+    for path in Path(config.work_dir).iterdir():
+        if path.is_dir() and path.name != CRASH_FOLDER:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _leave_unprocessed(scan: Scan, config: RunConfig) -> None:
+    """Keep what an earlier run made of a scan if it is whole; else record that there is nothing."""
+    record = read_record(config.output_dir, scan.name)
+    if record is None or (
+        record['status'] == 'pass' and not stored_files_are_whole(record, config.output_dir)
+    ):
+        _fail(scan, config, 'not processed, since the run stopped at its first failure')
+
+
+def _signature(scan: Scan, config: RunConfig) -> tuple[int, int] | None:
+    """Tell a record that was written anew from one that was there before, even with the same content."""
+    try:
+        status = record_path(config.output_dir, scan.name).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _fail(scan: Scan, config: RunConfig, reason: str) -> None:
+    try:
+        record_failure(scan, config, reason)
+    except OSError as err:
+        raise InputError(
+            f'{scan.relative_path}: failed ({reason}), and what is left of it in the output cannot be '
+            f'removed ({err.strerror}); do not share the output'
+        ) from err
+
+
+def _set_up_nipype(config: RunConfig) -> None:
+    """Keep nipype off the network and, unless asked for more, quiet: the summary says what failed."""
+    os.environ.setdefault('NO_ET', '1')  # or it asks a server for its latest version on import
+
+    from nipype import config as nipype_config
+    from nipype import logging as nipype_logging
+
+    level = _NIPYPE_LEVELS[min(config.verbose, len(_NIPYPE_LEVELS) - 1)]
+    levels = {f'{name}_level': level for name in ('workflow', 'interface', 'utils')}
+    nipype_config.update_config({
+        'logging': {**levels, 'log_directory': str(Path(config.work_dir)), 'log_to_file': 'false'},
+        'execution': {'check_version': 'false', 'crashdump_dir': str(Path(config.work_dir) / CRASH_FOLDER)},
+    })  # fmt: skip
+    nipype_logging.update_logging(nipype_config)

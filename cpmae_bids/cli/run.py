@@ -1,0 +1,166 @@
+"""The command ``cpmae-bids``."""
+
+import atexit
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cpmae_bids.cli.parser import parse_config
+from cpmae_bids.config import RunConfig
+from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError, UsageError
+
+if TYPE_CHECKING:
+    from cpmae_bids.cli.interrupt import Interruption
+
+logger = logging.getLogger(__name__)
+
+EXIT_INTERRUPTED = 130
+_SHOWN_ISSUES = 5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``cpmae-bids``.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the name of the program; those of the process by default.
+
+    Returns
+    -------
+    int
+        0 if all scans passed, 1 if at least one failed, 64 for wrong use, 70 if there is nothing to do,
+        130 after an interrupt.
+    """
+    config = parse_config(argv)
+    from cpmae_bids.cli.interrupt import Interruption
+
+    with _messages(config.verbose), Interruption() as interruption:
+        try:
+            if config.analysis_level == 'group':
+                from cpmae_bids.cli.group import run_group
+
+                return run_group(config)
+            return run_participants(config, interruption)
+        except CpmaeError as err:
+            logger.error('%s', err)
+            return err.exit_code
+        except KeyboardInterrupt:
+            logger.error('interrupted; scans that are complete will be skipped by the next run')
+            return EXIT_INTERRUPTED
+
+
+def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
+    """De-identify the scans that a run asks for, and write what describes them.
+
+    Parameters
+    ----------
+    config : RunConfig
+        As `parse_config` returns it.
+    interruption : Interruption
+        Asked between the stages of scans whether to stop.
+
+    Returns
+    -------
+    int
+        0 if all scans passed, in this run or in an earlier one, else 1.
+
+    Raises
+    ------
+    CpmaeError
+        If the run cannot start.
+    """
+    from cpmae_bids.bids.derivatives import write_dataset_files
+    from cpmae_bids.bids.layout import collect_scans
+    from cpmae_bids.bids.publish import complete_scans
+    from cpmae_bids.cli.interrupt import InterruptibleProgress
+    from cpmae_bids.cli.preflight import check_space, preflight, remove_work_dir
+    from cpmae_bids.cli.process import batch_size, process_scans
+
+    config = preflight(config)
+    keep_work_dir = False
+    try:
+        if not config.skip_bids_validation:
+            _validate_input(config.bids_dir)
+        scans = collect_scans(config)
+        complete = set() if config.overwrite else set(complete_scans(scans, config))
+        todo = [scan for scan in scans if scan not in complete]
+        logger.info('%d T1w scans, %d of them complete already', len(scans), len(complete))
+        check_space(config, len(todo), at_a_time=batch_size(config) if config.temporary_work_dir else None)
+        write_dataset_files(config)
+        failures = process_scans(todo, config, InterruptibleProgress(interruption))
+        keep_work_dir = bool(failures)
+        return _conclude(scans, failures, config)
+    except KeyboardInterrupt:
+        # Workers may still be writing; by then they have ended.
+        atexit.register(remove_work_dir, config)
+        raise
+    finally:
+        if not keep_work_dir:
+            remove_work_dir(config)
+
+
+def _validate_input(bids_dir: Path) -> None:
+    """Refuse an invalid dataset; without a validator, say so and go on."""
+    from cpmae_bids.bids.validation import ValidatorMissingError, validate_bids
+
+    try:
+        issues = validate_bids(bids_dir)
+    except ValidatorMissingError as err:
+        logger.warning('BIDS validation skipped: %s', err)
+        return
+    for issue in issues[:_SHOWN_ISSUES]:
+        logger.error('%s', issue)
+    if issues:
+        raise UsageError(
+            f'{bids_dir}: {len(issues)} BIDS errors; mend them, or go on with --skip-bids-validation'
+        )
+
+
+def _conclude(scans: list, failures: list, config: RunConfig) -> int:
+    """Write tables and reports, and say how it went."""
+    from cpmae_bids.bids.audit import audit_output
+    from cpmae_bids.bids.participants import write_participants
+    from cpmae_bids.bids.records import write_table
+    from cpmae_bids.cli.summary import summarise
+    from cpmae_bids.reports.html import write_subject_report
+
+    records = audit_output(config.output_dir, thorough=False)
+    table = write_table(config.output_dir, records)
+    passed = {Path(record['scan']).parts[0] for record in records if record['status'] == 'pass'}
+    write_participants(config.bids_dir, config.output_dir, {name.removeprefix('sub-') for name in passed})
+    for subject in sorted({scan.subject for scan in scans}):
+        write_subject_report(config.output_dir, subject)
+
+    ours = {scan.relative_path for scan in scans}
+    records = [record for record in records if record['scan'] in ours]
+    for line in [*summarise(records, failures), f'verdicts: {table}']:
+        logger.info('%s', line)
+    if failures and config.temporary_work_dir:
+        logger.info('kept for the crash files in it: %s', config.work_dir)
+    all_passed = len(records) == len(ours) and all(record['status'] == 'pass' for record in records)
+    return EXIT_OK if all_passed and not failures else EXIT_FAILED
+
+
+@contextlib.contextmanager
+def _messages(verbose: int) -> Iterator[None]:
+    """Send this package's messages to standard error while a command runs, one line each."""
+    package = logging.getLogger('cpmae_bids')
+    before = package.level, package.propagate
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter('cpmae-bids: %(message)s'))
+    package.addHandler(handler)
+    package.setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
+    package.propagate = False  # nipype puts a handler of its own on the root logger
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.level, package.propagate = before
+
+
+if __name__ == '__main__':
+    sys.exit(main())

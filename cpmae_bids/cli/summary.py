@@ -1,0 +1,31 @@
+"""What a command says at its end."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cpmae_bids.workflows.run import Failure
+
+_WORDS = {'pass': 'passed', 'fail': 'failed the verdict', 'error': 'ended with an error'}
+
+
+def summarise(records: Iterable[dict[str, Any]], failures: 'Iterable[Failure]' = ()) -> list[str]:
+    """Return the lines of a summary: counts, then each scan that did not pass, then the crash files.
+
+    Parameters
+    ----------
+    records : iterable of dict
+        The record of each scan.
+    failures : iterable of Failure
+        Nodes that broke.
+    """
+    records = list(records)
+    counts = {status: sum(record['status'] == status for record in records) for status in _WORDS}
+    said = [f'{count} {_WORDS[status]}' for status, count in counts.items() if count]
+    lines = [f'{len(records)} scan{"s" * (len(records) != 1)}: {", ".join(said) or "nothing to report"}']
+    for record in records:
+        if record['status'] != 'pass':
+            reasons = '; '.join(record.get('reasons') or ['no reason is recorded'])
+            lines.append(f'{record["status"].upper()} {record.get("scan", "?")}: {reasons}')
+    lines += [f'crash file of {failure.scan}, {failure.stage}: {failure.crash_file}' for failure in failures]
+    return lines

@@ -1,0 +1,149 @@
+"""The settings of a run: one frozen object that is passed explicitly."""
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+PRESET_NAMES = ('128', '256')
+DEFAULT_STEPS = 12
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that one call of ``cpmae-bids`` needs to know.
+
+    The first group holds the command line. The second is settled before any work starts, by
+    `cpmae_bids.cli.preflight.preflight`; until then its fields hold their defaults.
+
+    Parameters
+    ----------
+    bids_dir, output_dir : Path
+        The dataset to read and the derivatives dataset to write.
+    analysis_level : {'participant', 'group'}
+    participant_label, session_label : tuple of str
+        Labels without ``sub-`` and ``ses-``; empty means all.
+    bids_filter_file : Path, optional
+        JSON file with extra pybids query terms under the key ``t1w``.
+    skip_bids_validation : bool
+    nprocs, omp_nthreads : int
+        Processes at a time, and threads of each.
+    mem_gb : float, optional
+        Memory that the whole run may take, in GB; None means 90 % of what the machine has.
+    device : {'auto', 'cpu', 'cuda'}
+        Where the models run; never 'auto' after the pre-flight.
+    n_gpu_procs : int
+        Nodes that may use the GPU at the same time.
+    work_dir : Path, optional
+        Folder of intermediate files, which hold original pixels.
+    preset : {'128', '256'}
+        Edge of the cube in voxels: 2 mm or 1 mm voxels.
+    seed : int, optional
+        Seed of the dataset; each scan's own is derived from it and the subject label.
+    steps : int
+        Refinement steps of the masked autoencoder.
+    weights : Path, optional
+        Folder of weights to use instead of the packaged ones.
+    private_report_dir : Path, optional
+        Folder for before/after reports, which show the original face.
+    nipype_plugin_file : Path, optional
+        YAML, JSON or TOML file with nipype's ``plugin`` and ``plugin_args``.
+    stop_on_first_crash, overwrite : bool
+    fetch_template : bool
+        Allow TemplateFlow to download the template when it is not cached.
+    verbose : int
+        Number of ``-v`` given.
+    model_hash : str
+        Hash of the weights in use.
+    temporary_work_dir : bool
+        Whether `work_dir` was made for this run, to be removed at its end.
+    """
+
+    bids_dir: Path
+    output_dir: Path
+    analysis_level: Literal['participant', 'group'] = 'participant'
+    participant_label: tuple[str, ...] = ()
+    session_label: tuple[str, ...] = ()
+    bids_filter_file: Path | None = None
+    skip_bids_validation: bool = False
+    nprocs: int = 1
+    omp_nthreads: int = 1
+    mem_gb: float | None = None
+    device: Literal['auto', 'cpu', 'cuda'] = 'auto'
+    n_gpu_procs: int = 1
+    work_dir: Path | None = None
+    preset: Literal['128', '256'] = '256'
+    seed: int | None = None
+    steps: int = DEFAULT_STEPS
+    weights: Path | None = None
+    private_report_dir: Path | None = None
+    nipype_plugin_file: Path | None = None
+    stop_on_first_crash: bool = False
+    overwrite: bool = False
+    fetch_template: bool = False
+    verbose: int = 0
+
+    model_hash: str = ''
+    temporary_work_dir: bool = False
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self, *, with_paths: bool = True) -> dict[str, Any]:
+        """Return the settings as plain TOML types, without those that are None.
+
+        Parameters
+        ----------
+        with_paths : bool
+            False leaves out every path: the form for files that are shared, since paths name
+            users, projects and sometimes patients.
+        """
+        settings = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None or (_is_path(field.type) and not with_paths):
+                continue
+            if isinstance(value, Path):
+                value = str(value)
+            elif isinstance(value, tuple):
+                value = list(value)
+            settings[field.name] = value
+        return settings
+
+    def to_toml(self, *, with_paths: bool = True) -> str:
+        """Return the settings as the text of a TOML file; see `to_dict` for `with_paths`."""
+        import tomli_w
+
+        return tomli_w.dumps({'run': self.to_dict(with_paths=with_paths)})
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """Read what `to_toml` wrote.
+
+        Raises
+        ------
+        TypeError
+            If a setting is unknown, or ``bids_dir`` or ``output_dir`` is missing.
+        tomllib.TOMLDecodeError
+            If the text is not TOML.
+        """
+        settings = tomllib.loads(text).get('run', {})
+        for field in dataclasses.fields(cls):
+            if field.name in settings:
+                value = settings[field.name]
+                if _is_path(field.type):
+                    settings[field.name] = Path(value)
+                elif isinstance(value, list):
+                    settings[field.name] = tuple(value)
+        return cls(**settings)
+
+
+def _is_path(annotation: Any) -> bool:
+    """Whether a field's type is Path or an optional Path."""
+    if isinstance(annotation, types.UnionType):
+        return Path in typing.get_args(annotation)
+    return annotation is Path

@@ -1,0 +1,1 @@
+"""De-identification of one scan as plain array code: numpy, scipy and nibabel only."""

@@ -1,0 +1,93 @@
+"""Affine maps between a scan and the template: conventions and plausibility."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cpmae_bids.deid import geometry
+
+MIN_DICE = 0.85
+"""Least overlap of the aligned brain with the template's; aligned healthy and atrophied brains reach 0.9."""
+
+SCALES = (0.7, 1.5)
+"""Range of the stretch along the principal axes, scan to template (small children to large adults)."""
+
+MAX_ROTATION = 60.0
+"""Largest rotation in degrees between a scan and the template; a head in a coil does not turn further."""
+
+_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def to_lps(affine: np.ndarray) -> np.ndarray:
+    """Affine of a grid in ITK's world, whose x points to the left and y to the back."""
+    return _LPS @ affine
+
+
+def itk_to_ras(parameters: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """Matrix of an ITK affine transform between RAS worlds.
+
+    Parameters
+    ----------
+    parameters : ndarray, shape (12,)
+        Rows of the 3x3 matrix, then the translation.
+    center : ndarray, shape (3,)
+        Centre of rotation.
+
+    Returns
+    -------
+    matrix : ndarray, shape (4, 4)
+        World (RAS mm) of ITK's fixed image to world of its moving image: the way in which ITK looks up
+        intensities, and the inverse of the way in which it moves the image.
+    """
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(parameters[:9], (3, 3))
+    matrix[:3, 3] = np.asarray(parameters[9:12]) + center - matrix[:3, :3] @ center
+    return _LPS @ matrix @ _LPS
+
+
+def rotation_and_scales(matrix: np.ndarray) -> tuple[float, np.ndarray]:
+    """Angle (degrees) of the rotation of an affine map, and its three principal stretches."""
+    left, stretches, right = np.linalg.svd(matrix[:3, :3])
+    rotation = left @ right
+    if np.linalg.det(rotation) < 0:
+        return 180.0, stretches  # a mirror image: no rotation of a head gives it
+    cosine = np.clip((np.trace(rotation) - 1) / 2, -1, 1)
+    return float(np.degrees(np.arccos(cosine))), stretches
+
+
+def template_overlap(
+    mask: np.ndarray,
+    affine: np.ndarray,
+    world_to_template: np.ndarray,
+    template_mask: np.ndarray,
+    template_affine: np.ndarray,
+) -> float:
+    """Dice of a brain mask with the template's, on the grid of the template."""
+    matrix = np.linalg.inv(affine) @ np.linalg.inv(world_to_template) @ template_affine
+    aligned = geometry.resample(mask, matrix, template_mask.shape) >= 0.5
+    return dice(aligned, template_mask)
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    """Dice of two masks; 0 if both are empty."""
+    total = int(a.sum()) + int(b.sum())
+    return 2 * int((a & b).sum()) / total if total else 0.0
+
+
+def implausible(world_to_template: np.ndarray, overlap: float) -> str | None:
+    """Why an affine cannot be that of a head, in a few words; None if it can.
+
+    Parameters
+    ----------
+    world_to_template : ndarray, shape (4, 4)
+    overlap : float
+        Dice with the template's brain (`template_overlap`).
+    """
+    angle, stretches = rotation_and_scales(world_to_template)
+    if overlap < MIN_DICE:
+        return f'overlap with the template {overlap:.2f} < {MIN_DICE}'
+    if stretches.min() < SCALES[0] or stretches.max() > SCALES[1]:
+        return f'stretch {stretches.min():.2f} to {stretches.max():.2f} not within {SCALES[0]} to {SCALES[1]}'
+    if angle > MAX_ROTATION:
+        return f'rotation {angle:.0f} degrees > {MAX_ROTATION:.0f}'
+    return None

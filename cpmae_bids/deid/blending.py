@@ -1,0 +1,97 @@
+"""The generated head around the original brain, on the raw values of the scan.
+
+What the output owes to the original: stored values inside the kept mask, verbatim; a feather of about 2 mm
+just outside of it, fading; the noise statistics and the least and largest stored value. Nothing else.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cpmae_bids.deid import geometry, masks, nifti
+from cpmae_bids.deid.noise import AirNoise, add_noise
+
+AIR_LEVEL = 0.02
+"""Generated intensities (brain scale 1) below this are air: a decoder never gives an exact 0."""
+
+
+def synthesize(
+    head: np.ndarray,
+    scale: float,
+    affine: np.ndarray,
+    world_to_template: np.ndarray,
+    shape: tuple[int, int, int],
+    noise: AirNoise,
+    seed: int,
+) -> np.ndarray:
+    """A noisy native-space volume from a generated head; knows nothing of the original but its statistics.
+
+    Parameters
+    ----------
+    head : ndarray, shape (n, n, n)
+        Generated head in the cube, air 0.
+    scale : float
+        Intensity of the scan that is 1 in the cube.
+    affine, world_to_template : ndarray, shape (4, 4)
+        Native voxels to world, world to template world.
+    shape : tuple of int
+        Shape of the scan.
+    noise : AirNoise
+    seed : int
+        Of the noise.
+
+    Returns
+    -------
+    values : ndarray of float32, shape `shape`
+        Scaled intensities; air where the cube does not reach.
+    """
+    clean = geometry.from_cube(head, affine, world_to_template, shape)
+    clean[clean < AIR_LEVEL] = 0
+    clean *= np.float32(scale)
+    return add_noise(clean, noise, np.random.default_rng(seed))
+
+
+def blend(scan: nifti.Scan, kept: np.ndarray, generated: np.ndarray) -> np.ndarray:
+    """Raw values of the refaced scan.
+
+    Parameters
+    ----------
+    scan : nifti.Scan
+        The original.
+    kept : ndarray of bool, shape (X, Y, Z)
+        Where stored values are copied.
+    generated : ndarray of float32, shape (X, Y, Z)
+        Scaled intensities of the generated head.
+
+    Returns
+    -------
+    raw : ndarray, shape (X, Y, Z)
+        Of the data type and byte order of the original, within its range of stored values.
+    """
+    weights = masks.feather_weights(kept, scan.voxel_sizes, masks.feather_width(scan.voxel_sizes))
+    feather = (weights > 0) & ~kept
+    original = scan.raw[feather].astype(np.float32) * np.float32(scan.slope) + np.float32(scan.inter)
+    values = generated.copy()
+    values[feather] += weights[feather] * (original - generated[feather])
+
+    raw = to_raw(values, scan)
+    raw[kept] = scan.raw[kept]
+    return raw
+
+
+def to_raw(values: np.ndarray, scan: nifti.Scan) -> np.ndarray:
+    """Stored values of scaled intensities under a scan's type, scaling and range.
+
+    Rounded for integer types and clipped to the least and largest stored value of the scan, so that the
+    result neither overflows nor sticks out.
+    """
+    dtype = scan.raw.dtype
+    # float32 holds every stored value of the small types; the others need the wider one for exact limits
+    working = np.float32 if dtype.itemsize <= 2 or dtype.type is np.float32 else np.float64
+    raw = values.astype(working)
+    raw -= working(scan.inter)
+    raw /= working(scan.slope)
+    if dtype.kind in 'iu':
+        np.rint(raw, out=raw)
+    np.clip(raw, working(scan.raw.min()), working(scan.raw.max()), out=raw)
+    return raw.astype(dtype)

@@ -1,0 +1,270 @@
+"""Grids and the resampling between them.
+
+Three spaces are in use. *Native* is the voxel grid of the scan. *World* is millimetres, RAS. The *cube* is a
+grid of 256 mm edge in the world of the template, axes in RAS order (x to the right, y to the front, z up).
+
+An ``affine`` maps voxel indices to world millimetres; ``world_to_template`` maps the world of the scan to the
+world of the template. Both are ``(4, 4)`` arrays that act on column vectors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+PRESETS = {'128': 128, '256': 256}
+"""Voxels along an edge of the cube, by the name of the preset."""
+
+CUBE_EDGE = 256.0
+"""Edge of the cube in mm."""
+
+CUBE_CORNER = (-128.0, -140.0, -144.0)
+"""Outer left, posterior, inferior corner of the cube, in mm of the template's world."""
+
+
+def cube_affine(n: int) -> np.ndarray:
+    """Affine of the cube with ``n`` voxels along each edge.
+
+    Parameters
+    ----------
+    n : int
+        Number of voxels along an edge.
+
+    Returns
+    -------
+    affine : ndarray, shape (4, 4)
+        Voxel indices to template world (mm). The centre of voxel ``i`` lies at ``corner + (i + 0.5) * size``.
+    """
+    size = CUBE_EDGE / n
+    affine = np.diag([size, size, size, 1.0])
+    affine[:3, 3] = np.add(CUBE_CORNER, size / 2)
+    return affine
+
+
+def voxel_sizes(affine: np.ndarray) -> np.ndarray:
+    """Edge lengths (mm) of the voxels of a grid, shape (3,)."""
+    return np.sqrt((np.asarray(affine)[:3, :3] ** 2).sum(axis=0))
+
+
+def resample(
+    data: np.ndarray,
+    target_to_source: np.ndarray,
+    target_shape: tuple[int, int, int],
+    *,
+    order: int = 1,
+    mode: str = 'constant',
+    cval: float = 0.0,
+) -> np.ndarray:
+    """Sample a volume on another grid.
+
+    Parameters
+    ----------
+    data : ndarray, shape (X, Y, Z)
+        The source volume; booleans and integers are sampled as float32.
+    target_to_source : ndarray, shape (4, 4)
+        Voxel indices of the target to voxel indices of the source.
+    target_shape : tuple of int
+        Shape of the result.
+    order : int
+        0 for the nearest voxel, 1 for linear interpolation.
+    mode : str
+        What lies outside of the source, as in `scipy.ndimage.affine_transform`.
+    cval : float
+        Value outside of the source with ``mode='constant'``.
+
+    Returns
+    -------
+    resampled : ndarray of float32, shape `target_shape`
+    """
+    if order > 1:  # higher orders overshoot at edges and copy the volume in double precision
+        raise ValueError(f'order must be 0 or 1, not {order}')
+    source = np.ascontiguousarray(data, dtype=np.float32)
+    return ndimage.affine_transform(
+        source,
+        target_to_source[:3, :3],
+        offset=target_to_source[:3, 3],
+        output_shape=tuple(target_shape),
+        output=np.float32,
+        order=order,
+        mode=mode,
+        cval=cval,
+        prefilter=False,
+    )
+
+
+def cube_to_native_voxels(n: int, affine: np.ndarray, world_to_template: np.ndarray) -> np.ndarray:
+    """Matrix that takes voxel indices of the cube to voxel indices of the scan, shape (4, 4)."""
+    return np.linalg.inv(affine) @ np.linalg.inv(world_to_template) @ cube_affine(n)
+
+
+def native_to_cube_voxels(n: int, affine: np.ndarray, world_to_template: np.ndarray) -> np.ndarray:
+    """Matrix that takes voxel indices of the scan to voxel indices of the cube, shape (4, 4)."""
+    return np.linalg.inv(cube_affine(n)) @ world_to_template @ affine
+
+
+def antialias_sigma(affine: np.ndarray, world_to_template: np.ndarray, target_size: float) -> np.ndarray:
+    """Gaussian that takes the resolution of a scan down to that of a coarser grid.
+
+    The voxel edge stands for the full width at half maximum, before and after. Axes of the scan that are
+    already as coarse as the target are left alone.
+
+    Parameters
+    ----------
+    affine, world_to_template : ndarray, shape (4, 4)
+        Geometry of the scan.
+    target_size : float
+        Voxel edge of the target in mm of the template's world.
+
+    Returns
+    -------
+    sigma : ndarray, shape (3,)
+        Standard deviation in voxels of the scan, per axis.
+    """
+    size = voxel_sizes(np.asarray(world_to_template) @ affine)
+    fwhm = np.sqrt(np.clip(target_size**2 - size**2, 0, None))
+    return fwhm / np.sqrt(8 * np.log(2)) / size
+
+
+def smooth(data: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Gaussian filter in float32; axes with a sigma below a tenth of a voxel are skipped."""
+    result = np.asarray(data, dtype=np.float32)
+    for axis, width in enumerate(sigma):
+        if width > 0.1:
+            result = ndimage.gaussian_filter1d(result, width, axis=axis, mode='nearest', truncate=3.0)
+    return result
+
+
+def crop(mask: np.ndarray, affine: np.ndarray, margin: int = 0) -> tuple[tuple[slice, ...], np.ndarray]:
+    """Bounding box of a mask, with a margin, and the affine of the cropped grid.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (X, Y, Z)
+        Not empty.
+    affine : ndarray, shape (4, 4)
+    margin : int
+        Voxels added on each side, as far as the grid reaches.
+
+    Returns
+    -------
+    window : tuple of slice
+    cropped_affine : ndarray, shape (4, 4)
+    """
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    window = tuple(
+        slice(max(0, s.start - margin), min(size, s.stop + margin))
+        for s, size in zip(box, mask.shape, strict=True)
+    )
+    shift = np.eye(4)
+    shift[:3, 3] = [s.start for s in window]
+    return window, affine @ shift
+
+
+def to_cube(
+    data: np.ndarray,
+    affine: np.ndarray,
+    world_to_template: np.ndarray,
+    n: int,
+    *,
+    mode: str = 'grid-constant',
+    antialias: bool = True,
+) -> np.ndarray:
+    """Resample a scan into the cube, linear, after smoothing where the cube is coarser than the scan.
+
+    Parameters
+    ----------
+    data : ndarray, shape (X, Y, Z)
+        Volume on the native grid.
+    affine, world_to_template : ndarray, shape (4, 4)
+        Native voxels to world, world to template world.
+    n : int
+        Voxels along an edge of the cube.
+    mode : {'grid-constant', 'nearest'}
+        Over the outer half voxel of the scan: fade to zero, or repeat the outermost voxel.
+    antialias : bool
+        Smooth before sampling.
+
+    Returns
+    -------
+    cube : ndarray of float32, shape (n, n, n)
+        Zero away from the field of view of the scan (see `field_of_view`).
+    """
+    if antialias:
+        data = smooth(data, antialias_sigma(affine, world_to_template, CUBE_EDGE / n))
+    cube = np.zeros((n, n, n), np.float32)
+    window = _shadow(data.shape, native_to_cube_voxels(n, affine, world_to_template), n)
+    start = np.eye(4)
+    start[:3, 3] = [s.start for s in window]
+    matrix = cube_to_native_voxels(n, affine, world_to_template) @ start
+    if cube[window].size:  # else the scan lies outside the cube altogether
+        cube[window] = resample(data, matrix, cube[window].shape, mode=mode)
+    return cube
+
+
+def _shadow(shape, to_cube_voxels: np.ndarray, n: int) -> tuple[slice, ...]:
+    """Box of the cube that holds a whole grid: outside of it nothing has to be sampled."""
+    corners = np.array(np.meshgrid(*[(-1, size) for size in shape])).reshape(3, -1)
+    corners = to_cube_voxels[:3, :3] @ corners + to_cube_voxels[:3, 3:]
+    low = np.clip(np.floor(corners.min(axis=1)), 0, n).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=1)) + 1, 0, n).astype(int)
+    return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+
+
+def from_cube(
+    cube: np.ndarray,
+    affine: np.ndarray,
+    world_to_template: np.ndarray,
+    shape: tuple[int, int, int],
+    *,
+    order: int = 1,
+    cval: float = 0.0,
+) -> np.ndarray:
+    """Resample a volume of the cube onto the native grid of a scan.
+
+    Parameters
+    ----------
+    cube : ndarray, shape (n, n, n)
+    affine, world_to_template : ndarray, shape (4, 4)
+        Native voxels to world, world to template world.
+    shape : tuple of int
+        Shape of the scan.
+    order : int
+        Interpolation order, 0 or 1.
+    cval : float
+        Value of native voxels that lie outside the cube.
+
+    Returns
+    -------
+    native : ndarray of float32, shape `shape`
+    """
+    matrix = native_to_cube_voxels(cube.shape[0], affine, world_to_template)
+    return resample(cube, matrix, shape, order=order, mode='constant', cval=cval)
+
+
+def inside_grid(target_to_source: np.ndarray, target_shape, source_shape) -> np.ndarray:
+    """Voxels of the target whose centre lies within the extent of the source grid.
+
+    Parameters
+    ----------
+    target_to_source : ndarray, shape (4, 4)
+        Voxel indices of the target to voxel indices of the source.
+    target_shape, source_shape : tuple of int
+
+    Returns
+    -------
+    inside : ndarray of bool, shape `target_shape`
+    """
+    inside = np.ones(target_shape, dtype=bool)
+    index = [np.arange(size, dtype=np.float32) for size in target_shape]
+    for row, size in zip(target_to_source[:3], source_shape, strict=True):
+        coefficients = row.astype(np.float32)
+        plane = coefficients[1] * index[1][:, None] + coefficients[2] * index[2][None, :] + coefficients[3]
+        for i, x in enumerate(index[0]):  # one slab at a time: the coordinates of 256^3 would take 200 MB
+            coordinate = plane + coefficients[0] * x
+            inside[i] &= (coordinate >= -0.5) & (coordinate <= size - 0.5)
+    return inside
+
+
+def field_of_view(shape, affine: np.ndarray, world_to_template: np.ndarray, n: int) -> np.ndarray:
+    """Voxels of the cube that a scan of the given shape covers; bool, shape (n, n, n)."""
+    return inside_grid(cube_to_native_voxels(n, affine, world_to_template), (n, n, n), shape)

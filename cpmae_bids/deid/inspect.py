@@ -1,0 +1,75 @@
+"""Read a T1w and refuse what cannot be de-identified, with one clear line each.
+
+What needs a brain mask to be seen (a scan without a head, or one that was defaced before) is in `prior`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cpmae_bids.deid import nifti
+from cpmae_bids.exceptions import InputError
+
+VOXEL_MM = (0.1, 5.0)
+"""Range of voxel edges; thicker slices do not show a head well enough to replace it."""
+
+EXTENT_MM = (100.0, 700.0)
+"""Range of the field of view along each axis; a brain does not fit into less."""
+
+_SPACE_UNITS = {0, 2}
+"""NIfTI codes of the spatial unit that are read as mm: unknown, and mm."""
+
+
+def load_t1w(path: Path | str) -> nifti.Scan:
+    """Read a T1w and check that it is a volume of a head-sized field of view with an orientation.
+
+    Parameters
+    ----------
+    path : Path or str
+        A single-file NIfTI, compressed or not.
+
+    Returns
+    -------
+    scan : nifti.Scan
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is not such a volume.
+    """
+    scan = nifti.read(path)
+    _check_orientation(scan)
+    _check_extent(scan)
+    _check_values(scan)
+    return scan
+
+
+def _check_orientation(scan: nifti.Scan) -> None:
+    header = scan.header
+    if header['qform_code'] == 0 and header['sform_code'] == 0:
+        raise InputError(f'{scan.path}: no orientation (qform_code and sform_code are 0): convert it again')
+    volume = abs(np.linalg.det(scan.affine[:3, :3])) if np.isfinite(scan.affine).all() else 0
+    if not volume > 1e-3 * np.prod(scan.voxel_sizes):
+        raise InputError(f'{scan.path}: the affine is not invertible: repair qform and sform')
+    if int(header['xyzt_units']) & 7 not in _SPACE_UNITS:
+        raise InputError(f'{scan.path}: the spatial unit is not mm: repair xyzt_units and the affine')
+
+
+def _check_extent(scan: nifti.Scan) -> None:
+    sizes = scan.voxel_sizes
+    if sizes.min() < VOXEL_MM[0] or sizes.max() > VOXEL_MM[1]:
+        shown = ' x '.join(f'{s:.3g}' for s in sizes)
+        raise InputError(f'{scan.path}: voxels of {shown} mm are not those of a 3D T1w: check the affine')
+    extent = sizes * scan.shape
+    if extent.min() < EXTENT_MM[0] or extent.max() > EXTENT_MM[1]:
+        shown = ' x '.join(f'{e:.0f}' for e in extent)
+        raise InputError(f'{scan.path}: a field of view of {shown} mm does not hold a head: is this a T1w?')
+
+
+def _check_values(scan: nifti.Scan) -> None:
+    if not np.isfinite(scan.raw).all():
+        raise InputError(f'{scan.path}: holds NaN or infinite values: replace them and run again')
+    if scan.raw.min() == scan.raw.max():
+        raise InputError(f'{scan.path}: constant image: export it again')

@@ -1,0 +1,90 @@
+"""Masks on anisotropic grids: distances are in mm, not in voxels."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+ROUNDING = 1e-3
+"""A distance that exceeds a limit by less than this (mm) is within it: affines come in single precision."""
+
+
+def largest_component(mask: np.ndarray) -> np.ndarray:
+    """Largest face-connected component; an empty mask stays empty. Bool, shape (X, Y, Z)."""
+    labels, count = ndimage.label(mask)
+    if count < 2:
+        return labels > 0
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return labels == sizes.argmax()
+
+
+def fill_holes(mask: np.ndarray) -> np.ndarray:
+    """Fill cavities that have no face-connected way out. Bool, shape (X, Y, Z)."""
+    return ndimage.binary_fill_holes(mask)
+
+
+def distance_outside(mask: np.ndarray, voxel_sizes, limit: float) -> np.ndarray:
+    """Distance to the nearest voxel of the mask, up to a limit.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (X, Y, Z)
+    voxel_sizes : sequence of 3 float
+        mm.
+    limit : float
+        mm. Only this shell around the mask is computed: a distance transform of the whole grid takes ten
+        times as long.
+
+    Returns
+    -------
+    distance : ndarray of float32, shape (X, Y, Z)
+        mm between voxel centres, 0 inside the mask, ``inf`` beyond the limit.
+    """
+    mask = np.asarray(mask, dtype=bool)
+    sizes = np.asarray(voxel_sizes, dtype=float)
+    distance = np.full(mask.shape, np.inf, np.float32)
+    distance[mask] = 0
+    box = mask
+    for axis, size in enumerate(sizes):
+        width = 2 * int(np.ceil(limit / size)) + 1
+        box = ndimage.maximum_filter1d(box, width, axis=axis, mode='constant')
+    shell = np.argwhere(box & ~mask)
+    rim = np.argwhere(mask & ~ndimage.binary_erosion(mask, border_value=1))
+    if len(shell) and len(rim):
+        near, _ = cKDTree(rim * sizes).query(shell * sizes, distance_upper_bound=limit + ROUNDING)
+        distance[tuple(shell.T)] = near
+    return distance
+
+
+def dilate(mask: np.ndarray, mm: float, voxel_sizes) -> np.ndarray:
+    """Add all voxels whose centre lies within `mm` of a voxel of the mask. Bool, shape (X, Y, Z)."""
+    return np.isfinite(distance_outside(mask, voxel_sizes, mm))
+
+
+def feather_width(voxel_sizes, mm: float = 2.0) -> float:
+    """Width of the feather in mm: at least one and a half voxels, or there would be no voxel to blend."""
+    return max(mm, 1.5 * float(np.max(voxel_sizes)))
+
+
+def feather_weights(kept: np.ndarray, voxel_sizes, width: float) -> np.ndarray:
+    """Weight of the original: 1 in the kept mask, falling to 0 over `width`, and only outside of it.
+
+    Parameters
+    ----------
+    kept : ndarray of bool, shape (X, Y, Z)
+    voxel_sizes : sequence of 3 float
+        mm.
+    width : float
+        Distance from the kept mask in mm at which the weight reaches 0 (half a cosine).
+
+    Returns
+    -------
+    weights : ndarray of float32, shape (X, Y, Z)
+    """
+    distance = distance_outside(kept, voxel_sizes, width)
+    weights = np.zeros(kept.shape, np.float32)
+    near = distance < width
+    weights[near] = 0.5 * (1 + np.cos(np.pi * distance[near] / width))
+    return weights

@@ -1,0 +1,144 @@
+"""Refuse scans that show no whole head: another body part, a cut brain, or a face that was removed before.
+
+A scan that was skull-stripped or defaced has lost what tells tissue from air, and its refaced version would
+pass for a whole head that was never there. The limits were set on 165 whole heads, all of which pass, and on
+the same heads stripped, sheared by quickshear and masked by pydeface.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from cpmae_bids.deid import geometry, intensity, nifti, surface
+from cpmae_bids.exceptions import InputError
+
+BRAIN_ML = (500.0, 2300.0)
+"""Volume of a brain with its ventricles, from infants to the largest adults."""
+
+CUT_BRAIN_CM2 = 60.0
+"""Area of brain that may touch one side of the field of view; the spinal cord does, half a brain must not."""
+
+TISSUE = 0.12
+"""Intensity (brain scale 1) above which a voxel is tissue rather than air or noise."""
+
+MIN_HEAD_SHARE = 0.2
+"""Least volume of tissue away from the brain, as a share of the brain; 0.6 for the tightest field of view."""
+
+NOSE_BOX = ((-10, 10), (60, 76), (-80, -34))
+"""Range of x, y, z in the template's world (mm) that the nose fills in every whole head."""
+
+MIN_NOSE_SHARE = 0.3
+"""Least share of tissue in the nose box: 0.48 and more in whole heads, up to 0.18 after pydeface."""
+
+MAX_FACE_CUT_CM2 = 22.0
+"""Largest area in the face where tissue borders on the constant background without a transition, see
+`measure_head`: up to 18 in whole heads, 26 and more after a plane or a mask was cut through the face."""
+
+_COARSE = 64  # voxels along the cube: 4 mm show whether there is tissue, and cost next to nothing
+
+
+def check_brain(brain: np.ndarray, scan: nifti.Scan) -> None:
+    """Check that a brain mask is that of one whole brain.
+
+    Parameters
+    ----------
+    brain : ndarray of bool, shape (X, Y, Z)
+    scan : nifti.Scan
+        For its geometry and the name in the message.
+
+    Raises
+    ------
+    InputError
+        If the mask is empty, of the wrong size, or cut by the field of view.
+    """
+    if not brain.any():
+        raise InputError(f'{scan.path}: no brain found: is this a T1w of a head?')
+    sizes = scan.voxel_sizes
+    volume = float(brain.sum() * np.prod(sizes) / 1000)
+    if not BRAIN_ML[0] <= volume <= BRAIN_ML[1]:
+        raise InputError(
+            f'{scan.path}: a brain of {volume:.0f} mL was found, not {BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f}: '
+            'is this a T1w of a whole human head?'
+        )
+    for axis in range(3):
+        area = np.prod(sizes) / sizes[axis] / 100
+        for end in (0, -1):
+            touching = float(np.take(brain, end, axis=axis).sum() * area)
+            if touching > CUT_BRAIN_CM2:
+                raise InputError(
+                    f'{scan.path}: the field of view cuts {touching:.0f} cm2 of the brain: '
+                    'give a scan of the whole brain'
+                )
+
+
+def check_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndarray) -> None:
+    """Check that there is a head around the brain, with its face.
+
+    Parts of the face that lie outside the field of view are not missed.
+
+    Parameters
+    ----------
+    scan : nifti.Scan
+    brain : ndarray of bool, shape (X, Y, Z)
+    world_to_template : ndarray, shape (4, 4)
+
+    Raises
+    ------
+    InputError
+        If the scan was skull-stripped or defaced.
+    """
+    measures = measure_head(scan, brain, world_to_template)
+    if measures['head_share'] < MIN_HEAD_SHARE:
+        raise InputError(f'{scan.path}: no head around the brain, skull-stripped before: give the original')
+    if measures['nose_share'] < MIN_NOSE_SHARE or measures['face_cut_cm2'] > MAX_FACE_CUT_CM2:
+        raise InputError(f'{scan.path}: the face is missing or cut, defaced before: give the original scan')
+
+
+def measure_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndarray) -> dict[str, float]:
+    """What `check_head` decides on.
+
+    Returns
+    -------
+    measures : dict
+        ``head_share``: volume of tissue at 1 cm and more from the brain over that of the brain.
+        ``nose_share``: share of tissue in `NOSE_BOX`, 1 where the box lies outside the field of view.
+        ``face_cut_cm2``: area of the face that borders on the background without a transition, less half of
+        the same on the scalp, which is large where software removed the whole background.
+    """
+    values = scan.values()
+    scale = intensity.brain_scale(values[brain])
+    tissue = geometry.to_cube(values, scan.affine, world_to_template, _COARSE) > TISSUE * scale
+    inside = geometry.to_cube(brain, scan.affine, world_to_template, _COARSE) >= 0.5
+    in_fov = geometry.field_of_view(scan.shape, scan.affine, world_to_template, _COARSE)
+    away = ~ndimage.binary_dilation(inside, iterations=2)
+    box = surface.box(NOSE_BOX, _COARSE)
+    nose = box & in_fov
+    visible = nose.sum() > 0.3 * box.sum()
+    return {
+        'head_share': float((tissue & away).sum() / max(inside.sum(), 1)),
+        'nose_share': float(tissue[nose].mean()) if visible else 1.0,
+        'face_cut_cm2': _face_cut(values, scale, scan.affine, world_to_template),
+    }
+
+
+def _face_cut(values, scale: float, affine: np.ndarray, world_to_template: np.ndarray) -> float:
+    """Area (cm2) of voxel faces between the background value and bright tissue: face less half of the scalp.
+
+    Skin is blurred by voxel and coil; only software sets a voxel to the background beside a bright one.
+    """
+    background = (values == values.min()) | (values == 0)
+    tissue = values > 0.35 * scale
+    to_template = world_to_template @ affine
+    sizes = geometry.voxel_sizes(affine)
+    face = scalp = 0.0
+    for axis in range(3):
+        lower, upper = [slice(None)] * 3, [slice(None)] * 3
+        lower[axis], upper[axis] = slice(0, -1), slice(1, None)
+        lower, upper = tuple(lower), tuple(upper)
+        edges = (background[lower] & tissue[upper]) | (tissue[lower] & background[upper])
+        position = np.argwhere(edges) @ to_template[:3, :3].T + to_template[:3, 3]
+        area = np.prod(sizes) / sizes[axis] / 100
+        face += area * ((position[:, 1] > 30) & (position[:, 2] < 0)).sum()
+        scalp += area * (position[:, 2] > 20).sum()
+    return max(0.0, float(face - scalp / 2))

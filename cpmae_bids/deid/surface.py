@@ -1,0 +1,70 @@
+"""The outer surface of heads in the cube, and how far it moved."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from cpmae_bids.deid import geometry, masks
+
+LEVEL = 0.15
+"""Intensity (brain scale 1) of the surface between air and skin."""
+
+FACE_BOX = ((-75, 75), (25, 116), (-120, 5))
+"""Range of x, y, z in the template's world (mm) that holds the face from the brows to the chin."""
+
+MIN_FACE_VOXELS = 500
+"""Surface voxels of 2 mm below which a face is not in view, and the whole head is compared instead."""
+
+
+def head_mask(cube: np.ndarray) -> np.ndarray:
+    """Head including its cavities: the largest bright component, filled. Bool, shape (n, n, n)."""
+    return masks.fill_holes(masks.largest_component(ndimage.gaussian_filter(cube, 1) > LEVEL))
+
+
+def outer_surface(head: np.ndarray, in_fov: np.ndarray) -> np.ndarray:
+    """Voxels of the head that border on air within the field of view; bool, shape (n, n, n)."""
+    return head & ndimage.binary_dilation(in_fov & ~head)
+
+
+def mean_distance(a: np.ndarray, b: np.ndarray, voxel_size: float) -> float:
+    """Symmetric mean distance between two surfaces in mm; ``inf`` if one is empty and ``nan`` if both are."""
+    if not a.any() or not b.any():
+        return np.inf if a.any() or b.any() else np.nan
+    to_a = ndimage.distance_transform_edt(~a, sampling=voxel_size)
+    to_b = ndimage.distance_transform_edt(~b, sampling=voxel_size)
+    return float(0.5 * (to_b[a].mean() + to_a[b].mean()))
+
+
+def surface_moved(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) -> float:
+    """Mean distance (mm) of two heads' outer surfaces: over the face, or the head where no face is in view.
+
+    Parameters
+    ----------
+    original, refaced : ndarray of bool, shape (n, n, n)
+        Head masks (`head_mask`).
+    in_fov : ndarray of bool, shape (n, n, n)
+    """
+    n = original.shape[0]
+    surfaces = [outer_surface(head, in_fov) for head in (original, refaced)]
+    face = box(FACE_BOX, n)
+    if (surfaces[0] & face).sum() >= MIN_FACE_VOXELS:
+        surfaces = [surface & face for surface in surfaces]
+    return mean_distance(*surfaces, geometry.CUBE_EDGE / n)
+
+
+def roughness(head: np.ndarray, in_fov: np.ndarray) -> float:
+    """Surface voxels of a head over the 2/3 power of its voxels; 3.5 to 7 for smooth heads."""
+    return float(outer_surface(head, in_fov).sum() / max(head.sum(), 1) ** (2 / 3))
+
+
+def box(limits, n: int) -> np.ndarray:
+    """Voxels of the cube within ranges of x, y and z in the template's world (mm); bool, shape (n, n, n)."""
+    affine = geometry.cube_affine(n)
+    inside = np.ones((n, n, n), bool)
+    for axis, (low, high) in enumerate(limits):
+        position = affine[axis, axis] * np.arange(n) + affine[axis, 3]
+        shape = [1, 1, 1]
+        shape[axis] = n
+        inside &= ((position >= low) & (position <= high)).reshape(shape)
+    return inside

@@ -1,0 +1,342 @@
+"""Measure a refaced scan as it was written, and decide whether it may be published.
+
+Every check is a row of `LIMITS`: a measure and the range that it must lie in. A measure that is missing or
+not a number fails its check, except where the row says that it does not apply to every scan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from cpmae_bids.deid import alignment, geometry, masks, nifti, noise, prior, surface
+from cpmae_bids.exceptions import InputError
+
+VAULT_BOX = ((-128, 128), (-140, 116), (15, 104))
+"""Range of x, y, z in the template's world (mm) above brows and ears: a brain has but scalp around it."""
+
+SKULL_MM = (4.0, 7.0)
+"""Range of distances from the brain that lie within the head all around the vault."""
+
+FAR_MM = 28.0
+"""Distance from the brain beyond which there is air above every head."""
+
+MIN_VAULT_VOXELS = 500
+"""Voxels of 2 mm in view that it takes to say anything about the vault."""
+
+_N = 128  # cube in which heads are compared: 2 mm
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Range of a measure, inclusive; what it means if the measure lies outside; whether it may be missing."""
+
+    measure: str
+    low: float
+    high: float
+    meaning: str
+    optional: bool = False
+
+
+_NONE = (-np.inf, 0)
+
+LIMITS = (
+    # The brain is what it was
+    Limit('header_fields_changed', *_NONE, 'header differs from the input'),
+    Limit('header_fields_leaked', *_NONE, 'header carries fields that must be empty'),
+    Limit('kept_voxels_changed', *_NONE, 'voxels inside the kept mask changed'),
+    Limit('brain_voxels_not_kept', *_NONE, 'brain voxels outside the kept mask'),
+    Limit('deface_mask_errors', *_NONE, 'mask of what was replaced is not the complement of the kept mask'),
+    # The masks and the alignment are those of a brain
+    Limit('brain_ml', *prior.BRAIN_ML, 'implausible brain volume'),
+    Limit('kept_per_brain', 1, 1.6, 'kept mask is much larger than the brain'),
+    Limit('template_overlap', alignment.MIN_DICE, 1, 'brain does not overlap the template'),
+    Limit('rotation_deg', 0, alignment.MAX_ROTATION, 'implausible rotation to the template'),
+    Limit('stretch_min', *alignment.SCALES, 'implausible scaling to the template'),
+    Limit('stretch_max', *alignment.SCALES, 'implausible scaling to the template'),
+    # The original head is gone
+    Limit('unchanged_tissue_share', 0, 0.15, 'too much of the head is as it was'),
+    Limit('detail_correlation', -1, 0.6, 'details of the head are those of the original'),
+    Limit('surface_moved_mm', 0.7, np.inf, 'surface of the face did not move'),
+    Limit('code_agreement', 0, 0.9, 'generated codes are those of the original', optional=True),
+    # There is a plausible head in its place
+    Limit('not_finite_voxels', *_NONE, 'NaN or infinite values'),
+    Limit('voxels_out_of_range', *_NONE, 'values outside the range of the input'),
+    Limit('head_per_brain', prior.MIN_HEAD_SHARE, np.inf, 'no head around the brain'),
+    Limit('head_volume_ratio', 0.4, 2.5, 'head of another size than the original'),
+    Limit('nose_share', prior.MIN_NOSE_SHARE, 1, 'no face where a face belongs', optional=True),
+    Limit('stray_tissue_share', 0, 0.03, 'loose tissue in the air'),
+    Limit('far_tissue_share', 0, 0.02, 'tissue where there is air above every head', optional=True),
+    Limit('vault_closed_share', 0.9, 1, 'no scalp around the brain', optional=True),
+    Limit('surface_roughness', 0, 7.8, 'surface of the head is not smooth'),
+    Limit('seam_ratio', 0, 2.0, 'visible seam around the kept mask'),
+    Limit('air_busy_ratio', 0.5, np.inf, 'air is more constant than in the input'),
+    Limit('air_p95_change', -0.05, 0.1, 'noise of the air differs from the input'),
+)
+
+
+def measure(
+    original: nifti.Scan,
+    refaced: nifti.Scan,
+    brain: np.ndarray,
+    kept: np.ndarray,
+    deface_mask: np.ndarray,
+    world_to_template: np.ndarray,
+    scale: float,
+    template_mask: np.ndarray,
+    template_affine: np.ndarray,
+    original_codes: list[np.ndarray] | None = None,
+    generated_codes: list[np.ndarray] | None = None,
+) -> dict[str, float]:
+    """Measure a refaced scan against its original.
+
+    Parameters
+    ----------
+    original, refaced : nifti.Scan
+        Both as read from disk.
+    brain, kept, deface_mask : ndarray of bool, shape (X, Y, Z)
+        The brain, what was to be kept, and what was replaced according to the output.
+    world_to_template : ndarray, shape (4, 4)
+    scale : float
+        Intensity of the scan that is 1 in the cube.
+    template_mask : ndarray of bool, shape (A, B, C)
+    template_affine : ndarray, shape (4, 4)
+        The template's brain, and its voxel indices to world (RAS mm).
+    original_codes, generated_codes : list of ndarray of int, optional
+        Codes of the original and of the generated head, a volume per level.
+
+    Returns
+    -------
+    measures : dict
+        Name to number; see `LIMITS` for what must hold. A refaced scan on another grid has
+        ``header_fields_changed`` alone.
+    """
+    measures = {'header_fields_changed': float(header_fields_changed(original, refaced))}
+    if refaced.shape != original.shape or refaced.raw.dtype != original.raw.dtype:
+        return measures
+    measures['header_fields_leaked'] = float(header_fields_leaked(refaced))
+    measures.update(_kept(original, refaced, brain, kept, deface_mask))
+    measures.update(_alignment(brain, original.affine, world_to_template, template_mask, template_affine))
+    before, after = original.values(), np.nan_to_num(refaced.values(), posinf=0, neginf=0)
+    measures.update(_voxels(original, refaced, before, after, kept, scale))
+    measures.update(_heads(before, after, brain, kept, original, world_to_template, scale))
+    measures.update(_air(before, after, kept, original.voxel_sizes, scale))
+    if original_codes and generated_codes:
+        measures.update(code_agreement(original_codes, generated_codes))
+    return {name: float(value) for name, value in measures.items()}
+
+
+def judge(measures: dict[str, float]) -> tuple[str, list[str]]:
+    """Decide by the limits.
+
+    Returns
+    -------
+    status : {'pass', 'fail'}
+    reasons : list of str
+        One line for each check that failed, with value and limit.
+    """
+    reasons = []
+    for limit in LIMITS:
+        value = measures.get(limit.measure)
+        if value is None and limit.optional:
+            continue
+        if value is None or np.isnan(value):
+            reasons.append(f'{limit.meaning} ({limit.measure} could not be measured)')
+        elif value < limit.low:
+            reasons.append(f'{limit.meaning} ({limit.measure} {value:.4g} < {limit.low:g})')
+        elif value > limit.high:
+            reasons.append(f'{limit.meaning} ({limit.measure} {value:.4g} > {limit.high:g})')
+    return ('fail' if reasons else 'pass'), reasons
+
+
+def header_fields_changed(original: nifti.Scan, refaced: nifti.Scan) -> int:
+    """Number of header fields that should have travelled but differ; byte order counts as one."""
+    if type(original.header) is not type(refaced.header):
+        return len(nifti.KEPT_FIELDS)
+    changed = original.raw.dtype != refaced.raw.dtype
+    for field in nifti.KEPT_FIELDS:
+        a, b = (np.asarray(scan.header[field]) for scan in (original, refaced))
+        # Compared as little-endian bytes, so that a NaN slope equals itself
+        changed += (
+            a.astype(a.dtype.newbyteorder('<')).tobytes() != b.astype(b.dtype.newbyteorder('<')).tobytes()
+        )
+    return int(changed)
+
+
+def header_fields_leaked(refaced: nifti.Scan) -> int:
+    """Number of header fields, extensions included, that should be empty but are not."""
+    header = refaced.header
+    empty = type(header)(endianness=header.endianness, check=False)
+    leaked = int(header['vox_offset']) != len(header.binaryblock) + 4
+    for field in header.keys():  # noqa: SIM118 - a header is no dict
+        if field not in (*nifti.KEPT_FIELDS, 'sizeof_hdr', 'magic', 'vox_offset'):
+            leaked += header[field].tobytes() != empty[field].tobytes()
+    return int(leaked)
+
+
+def _kept(original, refaced, brain, kept, deface_mask) -> dict[str, float]:
+    voxel_ml = float(np.prod(original.voxel_sizes)) / 1000
+    brain_ml = float(brain.sum()) * voxel_ml
+    return {
+        'kept_voxels_changed': _bytes_differ(original.raw[kept], refaced.raw[kept]).sum(),
+        'brain_voxels_not_kept': (brain & ~kept).sum(),
+        'deface_mask_errors': (deface_mask == kept).sum(),
+        'brain_ml': brain_ml,
+        'kept_per_brain': kept.sum() * voxel_ml / brain_ml if brain_ml else np.nan,
+    }
+
+
+def _bytes_differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    kind = f'u{a.dtype.itemsize}'
+    return a.view(kind) != b.view(kind)
+
+
+def _alignment(brain, affine, world_to_template, template_mask, template_affine) -> dict[str, float]:
+    angle, stretches = alignment.rotation_and_scales(world_to_template)
+    overlap = alignment.template_overlap(brain, affine, world_to_template, template_mask, template_affine)
+    return {
+        'template_overlap': overlap,
+        'rotation_deg': angle,
+        'stretch_min': stretches.min(),
+        'stretch_max': stretches.max(),
+    }
+
+
+def _voxels(original, refaced, before, after, kept, scale: float) -> dict[str, float]:
+    """Measures on the native grid, voxel by voxel."""
+    sizes = original.voxel_sizes
+    width = masks.feather_width(sizes)
+    distance = masks.distance_outside(kept, sizes, width + sizes.max())
+    replaced = distance >= width
+    tissue = replaced & ((before > surface.LEVEL * scale) | (after > surface.LEVEL * scale))
+    same = ~_bytes_differ(original.raw[tissue], refaced.raw[tissue])
+    low, high = original.raw.min(), original.raw.max()
+    return {
+        'not_finite_voxels': (~np.isfinite(refaced.raw)).sum(),
+        'voxels_out_of_range': ((refaced.raw < low) | (refaced.raw > high)).sum(),
+        'replaced_share': replaced.mean(),
+        'unchanged_tissue_share': same.mean() if same.size else np.nan,
+        'seam_ratio': _seam_ratio(before, after, np.isfinite(distance)),
+    }
+
+
+def _seam_ratio(before: np.ndarray, after: np.ndarray, shell: np.ndarray) -> float:
+    """Mean difference of neighbours from within the kept mask to beyond the feather, after over before."""
+    box = ndimage.find_objects(shell.astype(np.uint8))
+    if not box:
+        return np.nan
+    shell = shell[box[0]] & ~ndimage.binary_erosion(shell[box[0]], iterations=4)
+    steps = []
+    for values in (before[box[0]], after[box[0]]):
+        total = 0.0
+        for axis in range(3):
+            lower, upper = [slice(None)] * 3, [slice(None)] * 3
+            lower[axis], upper[axis] = slice(0, -1), slice(1, None)
+            both = shell[tuple(lower)] & shell[tuple(upper)]
+            total += float(np.abs(values[tuple(upper)] - values[tuple(lower)])[both].mean())
+        steps.append(total)
+    return steps[1] / steps[0] if steps[0] else np.nan
+
+
+def _heads(before, after, brain, kept, scan: nifti.Scan, world_to_template, scale) -> dict[str, float]:
+    """Measures in the cube, where heads can be compared by anatomy."""
+
+    def cube(volume):
+        return geometry.to_cube(volume, scan.affine, world_to_template, _N)
+
+    before, after = cube(before) / scale, cube(after) / scale
+    in_fov = geometry.field_of_view(scan.shape, scan.affine, world_to_template, _N)
+    brain = cube(brain) >= 0.5
+    replaced = in_fov & ~ndimage.binary_dilation(cube(kept) > 0.01, iterations=2)
+    tissue = [replaced & (volume > surface.LEVEL) for volume in (before, after)]
+    heads = [surface.head_mask(volume) for volume in (before, after)]
+    return {
+        'head_per_brain': tissue[1].sum() / max(brain.sum(), 1),
+        'head_volume_ratio': tissue[1].sum() / max(tissue[0].sum(), 1),
+        'stray_tissue_share': (tissue[1] & ~heads[1]).sum() / max(tissue[1].sum(), 1),
+        'surface_roughness': surface.roughness(heads[1], in_fov),
+        'surface_moved_mm': surface.surface_moved(*heads, in_fov),
+        'detail_correlation': _detail_correlation(before, after, tissue[0] | tissue[1], replaced),
+        **_anatomy(after, tissue[1], heads[1], brain, in_fov),
+    }
+
+
+def _anatomy(after, tissue, head, brain, in_fov) -> dict[str, float]:
+    """Whether there is tissue where heads have it, and air where they have none, as far as it is in view."""
+    size = geometry.CUBE_EDGE / _N
+    nose = surface.box(prior.NOSE_BOX, _N)
+    vault = surface.box(VAULT_BOX, _N) & in_fov
+    distance = ndimage.distance_transform_edt(~brain, sampling=size) if brain.any() else np.zeros(brain.shape)
+    measures = {}
+    if (nose & in_fov).sum() > 0.3 * nose.sum():
+        measures['nose_share'] = (after[nose & in_fov] > prior.TISSUE).mean()
+    for name, volume, low, high in (
+        ('vault_closed_share', head, *SKULL_MM),
+        ('far_tissue_share', tissue, FAR_MM, np.inf),
+    ):
+        where = vault & (distance > low) & (distance <= high)
+        if where.sum() >= MIN_VAULT_VOXELS:
+            measures[name] = volume[where].mean()
+    return measures
+
+
+def _detail_correlation(before, after, where: np.ndarray, replaced: np.ndarray) -> float:
+    """Correlation of two heads after the shape that all heads share is taken away (a band of 2 to 12 mm)."""
+    if where.sum() < 2:
+        return np.nan
+    bands = []
+    for volume in (before, after):
+        volume = np.where(replaced, volume, 0)
+        bands.append((volume - ndimage.gaussian_filter(volume, 3))[where])
+    if bands[0].std() == 0 or bands[1].std() == 0:
+        return np.nan
+    return np.corrcoef(*bands)[0, 1]
+
+
+def _air(before, after, kept, sizes, scale: float) -> dict[str, float]:
+    try:
+        old, new = (noise.measure(values, kept, sizes, scale) for values in (before, after))
+    except InputError:
+        return {}  # no air to measure: both checks fail for want of a number
+    return {
+        # Both constant, or noise so rare that its share is itself noise, counts as equal
+        'air_busy_ratio': (new.busy_share + 0.01) / (old.busy_share + 0.01),
+        'air_p95_change': (new.quantiles[95] - old.quantiles[95]) / scale,
+    }
+
+
+def code_agreement(original: list[np.ndarray], generated: list[np.ndarray]) -> dict[str, float]:
+    """Share of equal codes at live sites, beside what chance would give.
+
+    A site is live where neither volume holds the original's most frequent code of that level, the air: heads
+    agree on most of the air. Chance is the agreement of independent draws from the two frequencies of codes
+    at the live sites.
+
+    Parameters
+    ----------
+    original, generated : list of ndarray of int
+        A volume per level, coarse to fine; equal shapes at each level.
+
+    Returns
+    -------
+    measures : dict
+        ``code_agreement_<level>``, ``code_chance_<level>``, and ``code_agreement``, the largest of them.
+    """
+    measures = {}
+    for level, (a, b) in enumerate(zip(original, generated, strict=True)):
+        codes, counts = np.unique(a, return_counts=True)
+        air = codes[counts.argmax()]
+        live = (a != air) & (b != air)
+        if not live.any():
+            continue
+        a, b = a[live], b[live]
+        size = int(max(a.max(), b.max()) - min(a.min(), b.min())) + 1
+        low = min(a.min(), b.min())
+        frequencies = [np.bincount((x - low).astype(int), minlength=size) / x.size for x in (a, b)]
+        measures[f'code_agreement_{level}'] = (a == b).mean()
+        measures[f'code_chance_{level}'] = frequencies[0] @ frequencies[1]
+    if measures:
+        measures['code_agreement'] = max(v for k, v in measures.items() if k.startswith('code_agreement_'))
+    return measures

@@ -1,0 +1,81 @@
+"""Skull stripping, registration and resampling."""
+
+from __future__ import annotations
+
+from nipype.interfaces.base import File, TraitedSpec, traits
+
+from cpmae_bids.interfaces.base import DeviceStepInputSpec, Step, StepInputSpec
+
+
+class _SkullStripInputSpec(DeviceStepInputSpec):
+    t1w = File(exists=True, mandatory=True, argstr='--t1w %s', desc='the scan')
+    guard_mm = traits.Float(argstr='--guard-mm %g', desc='rim kept around the brain, mm')
+    brain_mask = File('brain_mask.nii.gz', usedefault=True, argstr='--brain-mask %s', desc='file to write')
+    kept_mask = File('kept_mask.nii.gz', usedefault=True, argstr='--kept-mask %s', desc='file to write')
+
+
+class _SkullStripOutputSpec(TraitedSpec):
+    brain_mask = File(exists=True, desc='brain, on the grid of the scan')
+    kept_mask = File(exists=True, desc='brain and guard rim: what stays as it is')
+
+
+class SkullStrip(Step):
+    """Find the brain, and what of the scan is kept."""
+
+    step = 'skullstrip'
+    input_spec = _SkullStripInputSpec
+    output_spec = _SkullStripOutputSpec
+
+
+class _RegisterInputSpec(StepInputSpec):
+    t1w = File(exists=True, mandatory=True, argstr='--t1w %s', desc='the scan')
+    brain_mask = File(
+        exists=True, mandatory=True, argstr='--brain-mask %s', desc='the only part that is looked at'
+    )
+    fetch_template = traits.Bool(
+        argstr='--fetch-template', nohash=True, desc='allow TemplateFlow to download'
+    )
+    affine = File('affine.txt', usedefault=True, argstr='--affine %s', desc='file to write')
+
+
+class _RegisterOutputSpec(TraitedSpec):
+    affine = File(exists=True, desc='world of the scan to world of the template, RAS mm, 4x4')
+
+
+class Register(Step):
+    """Align the brain to the template by an affine map."""
+
+    step = 'register'
+    input_spec = _RegisterInputSpec
+    output_spec = _RegisterOutputSpec
+
+    def _get_environ(self):
+        # With two threads ANTs sums in an order that changes from run to run, and so does its result.
+        return {**super()._get_environ(), 'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS': '1'}
+
+
+class _ConformInputSpec(StepInputSpec):
+    t1w = File(exists=True, mandatory=True, argstr='--t1w %s', desc='the scan')
+    brain_mask = File(exists=True, mandatory=True, argstr='--brain-mask %s', desc='brain of the scan')
+    affine = File(exists=True, mandatory=True, argstr='--affine %s', desc='scan to template')
+    preset = traits.Enum(
+        '256', '128', mandatory=True, argstr='--preset %s', desc='voxels along an edge of the cube'
+    )
+    brain = File('brain.npz', usedefault=True, argstr='--brain %s', desc='file to write')
+    head = File('head.npz', usedefault=True, argstr='--head %s', desc='file to write')
+
+
+class _ConformOutputSpec(TraitedSpec):
+    brain = File(exists=True, desc='brain in the cube, and the intensity scale that it gives')
+    head = File(exists=True, desc='original head without brain in the cube')
+
+
+class Conform(Step):
+    """Bring brain and head into the cube, each into a file of its own.
+
+    Two files, because nothing on the way to the generated head may open the original one.
+    """
+
+    step = 'conform'
+    input_spec = _ConformInputSpec
+    output_spec = _ConformOutputSpec

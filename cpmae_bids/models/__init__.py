@@ -1,0 +1,1 @@
+"""Networks: two VQ-VAEs and a masked autoencoder, in plain torch."""

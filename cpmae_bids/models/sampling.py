@@ -1,0 +1,114 @@
+"""Remodelling: from nothing but brain codes to the codes of a head.
+
+Test time of the paper (arXiv 2310.15778, Figure 4): starting from a random code the masked autoencoder
+refines its estimate. The original head is not an input of any function here.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from cpmae_bids.models.mae import MAE, Stage
+from cpmae_bids.models.vqvae import VQVAE
+
+TEMPERATURES = (0.4, 0.3, 0.1, 0.05, 0.05)
+"""Sampling temperature of each level, coarse to fine: the shape is drawn, the detail follows from it."""
+
+
+@torch.no_grad()
+def refine(
+    stage: Stage,
+    context: Tensor | None,
+    brain: Tensor,
+    *,
+    steps: int,
+    temperature: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Codes of one level, by `steps` rounds of prediction and renewed doubt.
+
+    Every round draws all unknown codes at once and keeps those of which the model is surest; how many stay
+    unknown falls along a quarter of a cosine. Random numbers are drawn on the CPU, so that devices agree.
+
+    Parameters
+    ----------
+    stage : Stage
+    context, brain : Tensor
+        See `Stage.forward`; a batch of any size.
+    steps : int
+        Rounds, at least 1.
+    temperature : float
+        Of the draw and, fading out over the rounds, of the choice of what to keep.
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    codes : Tensor of int64, shape (B, g, g, g)
+    """
+    batch, device = len(brain), brain.device
+    shape = (batch, len(stage.live), stage.members)
+    codes = torch.full(shape, stage.unknown, device=device)
+
+    def gumbel(*size):
+        uniform = torch.rand(*size, generator=generator).clamp_(1e-9, 1 - 1e-7)
+        return (-torch.log(-torch.log(uniform))).to(device)
+
+    for step in range(steps):
+        unknown = codes == stage.unknown
+        share = unknown.flatten(1).float().mean(1)
+        logits = stage(codes, context, brain, share).float()
+        drawn = (logits + temperature * gumbel(*logits.shape)).argmax(-1)
+        sureness = logits.log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
+        fade = 1 - (step + 1) / steps
+        sureness = (sureness + temperature * fade * gumbel(*shape)).masked_fill(~unknown, math.inf)
+        codes = torch.where(unknown, drawn, codes)
+        doubtful = int(math.cos(math.pi / 2 * (step + 1) / steps) * shape[1] * shape[2] + 1e-6)
+        if doubtful:
+            order = sureness.flatten(1).argsort(1)[:, :doubtful]
+            codes = codes.flatten(1).scatter(1, order, stage.unknown).view(shape)
+    return stage.scatter(codes)
+
+
+def steps_per_level(steps: int, levels: int) -> list[int]:
+    """Rounds of each level: all of `steps` at the first, fewer where less is left to choose."""
+    return [max(1, round(steps * 0.6**level)) for level in range(levels)]
+
+
+@torch.no_grad()
+def remodel(
+    mae: MAE, head: VQVAE, brain: VQVAE, brain_codes: list[Tensor], *, seed: int, steps: int = 12
+) -> list[Tensor]:
+    """Codes of a new head around a brain.
+
+    Parameters
+    ----------
+    mae : MAE
+    head, brain : VQVAE
+        Give meaning to codes; nothing of an original head enters.
+    brain_codes : list of Tensor of int64, shape (B, g, g, g) each
+    seed : int
+        The same seed and brain give the same head.
+    steps : int
+        Rounds of refinement at the coarsest level.
+
+    Returns
+    -------
+    head_codes : list of Tensor of int64, shape (B, g, g, g) each
+    """
+    generator = torch.Generator().manual_seed(seed)
+    condition = brain.latent_of(brain_codes)
+    codes: list[Tensor] = []
+    rounds = steps_per_level(steps, len(mae.stages))
+    for level, stage in enumerate(mae.stages):
+        context = head.latent_of(codes) if codes else None
+        temperature = TEMPERATURES[min(level, len(TEMPERATURES) - 1)]
+        codes.append(
+            refine(
+                stage, context, condition, steps=rounds[level], temperature=temperature, generator=generator
+            )
+        )
+    return codes

@@ -1,0 +1,298 @@
+"""VQ-VAE of a volume in the cube: integer volumes from coarse to fine, and back.
+
+The paper (arXiv 2310.15778, Figure 2) compresses brain and head, each by a VQ-VAE of its own, into integer
+volumes of much lower resolution. Here such a code is a pyramid: `Level` after level quantises what the
+coarser ones left over, so that the first few hundred integers hold the shape of the head and the rest its
+detail.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cpmae_bids.models.quantizer import Codebook
+
+PATCH = 4
+"""Voxels of 2 mm along the edge of a site of the finest grid (8 mm)."""
+
+SITES = 32
+"""Sites along the edge of the finest grid."""
+
+
+@dataclass(frozen=True)
+class VQVAEConfig:
+    """Shape of a VQ-VAE.
+
+    Attributes
+    ----------
+    latent : int
+        Channels of the latent volume on the 32^3 grid.
+    width : int
+        Channels of the residual blocks.
+    encoder_blocks, decoder_blocks : int
+        Residual blocks before and after quantisation.
+    fine : int
+        Channels at 4 mm, on the way to voxels.
+    grids : tuple of int
+        Grid of each level of codes, coarse to fine; each divides 32.
+    dims : tuple of int
+        Length of the code vectors of each level.
+    codebook : int
+        Entries of each codebook.
+    """
+
+    latent: int = 32
+    width: int = 48
+    encoder_blocks: int = 1
+    decoder_blocks: int = 2
+    fine: int = 16
+    grids: tuple[int, ...] = (8, 8, 16, 16, 32)
+    dims: tuple[int, ...] = (64, 64, 48, 48, 32)
+    codebook: int = 512
+
+    def to_dict(self) -> dict:
+        """Plain JSON-serialisable dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> VQVAEConfig:
+        """Inverse of `to_dict`."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+class ResidualBlock(nn.Module):
+    """Two 3^3 convolutions beside the identity; starts as the identity."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(8, width)
+        self.conv1 = nn.Conv3d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv3d(width, width, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (B, width, X, Y, Z) to the same shape."""
+        return x + self.conv2(F.silu(self.conv1(F.silu(self.norm(x)))))
+
+
+class Level(nn.Module):
+    """One integer volume: blocks of the latent volume, projected, quantised and projected back.
+
+    Parameters
+    ----------
+    latent : int
+        Channels of the latent volume.
+    grid : int
+        Sites along the edge; a site covers ``(32 / grid)**3`` sites of the latent volume.
+    dim : int
+        Length of a code vector.
+    codebook : int
+        Number of code vectors.
+    """
+
+    def __init__(self, latent: int, grid: int, dim: int, codebook: int):
+        super().__init__()
+        self.grid = grid
+        self.block = SITES // grid
+        self.analysis = nn.Conv3d(latent, dim, self.block, stride=self.block, bias=False)
+        self.synthesis = nn.ConvTranspose3d(dim, latent, self.block, stride=self.block, bias=False)
+        self.codebook = Codebook(codebook, dim)
+
+    def vectors(self, residual: Tensor) -> Tensor:
+        """Latent residual (B, latent, X, Y, Z) to vectors to quantise (B, x, y, z, dim)."""
+        return self.analysis(residual).movedim(1, -1)
+
+    def volume(self, vectors: Tensor) -> Tensor:
+        """Code vectors (B, x, y, z, dim) to their share of the latent volume (B, latent, X, Y, Z)."""
+        return self.synthesis(vectors.movedim(-1, 1))
+
+
+@dataclass
+class Quantized:
+    """Result of `VQVAE.quantize`.
+
+    Attributes
+    ----------
+    latent : Tensor, shape (B, latent, X, Y, Z)
+        Sum of all levels; gradients pass straight through to the encoder.
+    codes : list of Tensor of int64, shape (B, x, y, z) each
+    commitment : Tensor, scalar
+        Mean squared distance between vectors and their codes (straight to the encoder).
+    """
+
+    latent: Tensor
+    codes: list[Tensor]
+    commitment: Tensor
+
+
+class VQVAE(nn.Module):
+    """Encoder, pyramid of codebooks and decoder.
+
+    Every input lies in the cube (axes x to the right, y to the front, z up) in units of white matter. Crops
+    whose edges are multiples of 32 mm are accepted too, where the offset of the crop is given.
+
+    Parameters
+    ----------
+    config : VQVAEConfig
+    """
+
+    def __init__(self, config: VQVAEConfig):
+        super().__init__()
+        self.config = config
+        c = config
+        self.stem = nn.Conv3d(1, c.latent, PATCH, stride=PATCH)
+        self.encoder_in = nn.Conv3d(c.latent, c.width, 1)
+        self.encoder = nn.Sequential(*[ResidualBlock(c.width) for _ in range(c.encoder_blocks)])
+        self.encoder_out = nn.Conv3d(c.width, c.latent, 1)
+        self.levels = nn.ModuleList(
+            [Level(c.latent, grid, dim, c.codebook) for grid, dim in zip(c.grids, c.dims, strict=True)]
+        )
+        self.decoder_in = nn.Conv3d(c.latent, c.width, 1)
+        self.decoder = nn.Sequential(*[ResidualBlock(c.width) for _ in range(c.decoder_blocks)])
+        self.to_voxels = nn.Conv3d(c.latent + c.width, PATCH**3, 1)
+        self.to_fine = nn.Conv3d(c.width, c.fine * 8, 1)
+        self.fine = nn.Conv3d(c.fine + 8, c.fine, 3, padding=1)
+        self.fine_to_voxels = nn.Conv3d(c.fine, 8, 3, padding=1)
+        self.to_millimetres = nn.Sequential(
+            nn.Conv3d(c.fine, 2 * c.fine, 3, padding=1), nn.SiLU(), nn.Conv3d(2 * c.fine, 64, 1)
+        )
+        # Mean of the stem's output over the training heads, per site: the code holds what differs from it
+        self.register_buffer('mean', torch.zeros(c.latent, SITES, SITES, SITES))
+        for layer in (self.encoder_out, self.fine_to_voxels, self.to_millimetres[-1]):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    # -- encoding ------------------------------------------------------------------------------------------
+    def _mean_at(self, like: Tensor, offset: tuple[int, int, int]) -> Tensor:
+        (x, y, z), (sx, sy, sz) = offset, like.shape[2:]
+        return self.mean[None, :, x : x + sx, y : y + sy, z : z + sz]
+
+    def encode_latent(self, volume: Tensor, offset: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
+        """Latent volume, before quantisation, of what differs from the mean.
+
+        Parameters
+        ----------
+        volume : Tensor of float32, shape (B, 1, X, Y, Z)
+            At 2 mm; at 1 mm use `halve` first.
+        offset : tuple of int
+            First site of the crop in the 32^3 grid.
+
+        Returns
+        -------
+        latent : Tensor, shape (B, latent, X / 4, Y / 4, Z / 4)
+        """
+        patches = self.stem(volume)
+        return (
+            patches
+            - self._mean_at(patches, offset)
+            + self.encoder_out(self.encoder(self.encoder_in(patches)))
+        )
+
+    def quantize(self, latent: Tensor, *, update: bool = False) -> Quantized:
+        """Quantise level by level, each taking what the coarser ones left over.
+
+        Parameters
+        ----------
+        latent : Tensor, shape (B, latent, X, Y, Z)
+        update : bool
+            Let the codebooks follow the data (training only).
+        """
+        total, codes, commitment = torch.zeros_like(latent), [], latent.new_zeros(())
+        for level in self.levels:
+            vectors = level.vectors(latent - total)
+            flat = vectors.reshape(-1, vectors.shape[-1])
+            indices = level.codebook.indices(flat.detach())
+            if update:
+                level.codebook.update(flat.detach(), indices)
+            entries = level.codebook.lookup(indices).view_as(vectors)
+            commitment = commitment + F.mse_loss(vectors, entries)
+            total = total + level.volume(vectors + (entries - vectors).detach())
+            codes.append(indices.view(vectors.shape[:-1]))
+        return Quantized(total, codes, commitment)
+
+    @torch.no_grad()
+    def encode(self, volume: Tensor) -> list[Tensor]:
+        """Integer volumes of a cube at 2 mm or 1 mm; (B, 1, n, n, n) to a list of (B, g, g, g) int64."""
+        return self.quantize(self.encode_latent(to_two_millimetres(volume))).codes
+
+    def code_hash(self) -> str:
+        """Short hash of all that the codes depend on: encoder, mean and codebooks, in half precision."""
+        digest = hashlib.sha256()
+        for name, value in self.state_dict().items():
+            if name.startswith(('stem', 'encoder', 'levels', 'mean')) and not name.endswith(('uses', 'sums')):
+                digest.update(value.detach().to('cpu', torch.float16).numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+    # -- decoding ------------------------------------------------------------------------------------------
+    def latent_of(self, codes: list[Tensor]) -> Tensor:
+        """Latent volume of the first ``len(codes)`` levels; shape (B, latent, 32, 32, 32)."""
+        total = 0
+        for level, indices in zip(self.levels, codes, strict=False):
+            total = total + level.volume(level.codebook.lookup(indices))
+        return total
+
+    def decode_latent(
+        self, latent: Tensor, offset: tuple[int, int, int] = (0, 0, 0), *, millimetre: bool = False
+    ) -> Tensor:
+        """Volume of a latent volume.
+
+        Parameters
+        ----------
+        latent : Tensor, shape (B, latent, X, Y, Z)
+        offset : tuple of int
+            First site of the crop in the 32^3 grid.
+        millimetre : bool
+            Return 1 mm voxels instead of 2 mm voxels.
+
+        Returns
+        -------
+        volume : Tensor, shape (B, 1, 4 X, 4 Y, 4 Z), or twice that along each edge
+        """
+        latent = latent + self._mean_at(latent, offset)
+        trunk = self.decoder(self.decoder_in(latent))
+        linear = pixel_shuffle(self.to_voxels(torch.cat([latent, trunk], 1)), PATCH)
+        fine = pixel_shuffle(self.to_fine(trunk), 2)
+        # the fine layers see the linear estimate too (eight voxels per 4 mm site): they sharpen what is there
+        fine = F.silu(self.fine(torch.cat([fine, pixel_unshuffle(linear, 2)], 1)))
+        volume = linear + pixel_shuffle(self.fine_to_voxels(fine), 2)
+        if not millimetre:
+            return volume
+        smooth = F.interpolate(volume, scale_factor=2, mode='trilinear', align_corners=False)
+        return smooth + pixel_shuffle(self.to_millimetres(fine), 4)
+
+    @torch.no_grad()
+    def decode(self, codes: list[Tensor], *, millimetre: bool = False) -> Tensor:
+        """Volume of integer volumes; list of (B, g, g, g) int64 to (B, 1, n, n, n), n = 128 or 256."""
+        return self.decode_latent(self.latent_of(codes), millimetre=millimetre)
+
+    def forward(self, volume: Tensor, offset=(0, 0, 0), *, update: bool = False, millimetre: bool = False):
+        """Reconstruction of a 2 mm volume, and what was quantised on the way."""
+        quantized = self.quantize(self.encode_latent(volume, offset), update=update)
+        return self.decode_latent(quantized.latent, offset, millimetre=millimetre), quantized
+
+
+def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
+    """Channels to space in three dimensions; (B, C f^3, X, Y, Z) to (B, C, f X, f Y, f Z)."""
+    b, c, sx, sy, sz = x.shape
+    f = factor
+    x = x.view(b, c // f**3, f, f, f, sx, sy, sz).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return x.reshape(b, c // f**3, sx * f, sy * f, sz * f)
+
+
+def pixel_unshuffle(x: Tensor, factor: int) -> Tensor:
+    """Space to channels in three dimensions, the inverse of `pixel_shuffle`."""
+    b, c, sx, sy, sz = x.shape
+    f = factor
+    x = x.view(b, c, sx // f, f, sy // f, f, sz // f, f).permute(0, 1, 3, 5, 7, 2, 4, 6)
+    return x.reshape(b, c * f**3, sx // f, sy // f, sz // f)
+
+
+def to_two_millimetres(volume: Tensor) -> Tensor:
+    """A cube at 1 mm is averaged to 2 mm; one at 2 mm is returned as it is."""
+    return volume if volume.shape[-1] == SITES * PATCH else F.avg_pool3d(volume, 2)

@@ -1,0 +1,191 @@
+"""Trained weights: where they are, whether they are whole, and loading them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cpmae_bids.exceptions import WeightsError
+
+VARIABLE = 'CPMAE_BIDS_WEIGHTS'
+"""Environment variable that names a folder of weights."""
+
+REGISTRY = 'weights.json'
+"""File in the folder that lists, per model: file, size, sha256, configuration, licence, command."""
+
+MODELS = ('brain', 'head', 'mae')
+"""Names of the models: the two VQ-VAEs and the masked autoencoder."""
+
+PACKAGED = Path(__file__).resolve().parent.parent / 'data' / 'weights'
+"""Weights that come with the package."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A folder of weights whose hashes were found to be right.
+
+    Attributes
+    ----------
+    directory : Path
+    registry : dict
+        Content of ``weights.json``.
+    """
+
+    directory: Path
+    registry: dict
+
+    @property
+    def model_hash(self) -> str:
+        """One short hash over all models, for sidecars and for telling whether a result is up to date."""
+        joined = ''.join(self.registry[name]['sha256'] for name in MODELS)
+        return hashlib.sha256(joined.encode()).hexdigest()[:16]
+
+    def path(self, name: str) -> Path:
+        """File of a model."""
+        return self.directory / self.registry[name]['file']
+
+
+def resolve_weights(directory: str | Path | None = None) -> Weights:
+    """Find the weights and check them: the argument, else ``$CPMAE_BIDS_WEIGHTS``, else the package's own.
+
+    Parameters
+    ----------
+    directory : str or Path, optional
+
+    Returns
+    -------
+    weights : Weights
+
+    Raises
+    ------
+    WeightsError
+        If a file is missing, truncated or has another hash.
+    """
+    if directory:
+        folder, remedy = Path(directory), 'check --weights'
+    elif os.environ.get(VARIABLE):
+        folder, remedy = Path(os.environ[VARIABLE]), f'check ${VARIABLE}'
+    else:
+        folder, remedy = PACKAGED, 'install cpmae-bids again'
+    return read_registry(folder, MODELS, remedy)
+
+
+def read_registry(
+    folder: Path, models: tuple[str, ...] = ('brain', 'head'), remedy: str = 'train it'
+) -> Weights:
+    """Weights of some of the models in a folder, checked; see `resolve_weights`."""
+    try:
+        registry = json.loads((folder / REGISTRY).read_text(encoding='utf-8'))
+        entries = {name: (folder / registry[name]['file'], registry[name]['sha256']) for name in models}
+    except OSError as error:
+        raise WeightsError(f'{folder / REGISTRY}: cannot be read ({error.strerror}): {remedy}') from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f'{folder / REGISTRY}: not a list of weights ({error!r}): {remedy}') from error
+    for name, (path, expected) in entries.items():
+        try:
+            found = sha256(path)
+        except OSError as error:
+            raise WeightsError(f'{path}: cannot be read ({error.strerror}): {remedy}') from error
+        if found != expected:
+            size, wanted = path.stat().st_size, registry[name].get('size')
+            what = (
+                f'{size} of {wanted} bytes'
+                if size != wanted
+                else f'sha256 {found[:12]}, expected {expected[:12]}'
+            )
+            raise WeightsError(f'{path}: damaged or of another version ({what}): {remedy}')
+    return Weights(folder, registry)
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file, hexadecimal."""
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def load_model(weights: Weights, name: str, device: str = 'cpu'):
+    """A model in evaluation mode.
+
+    Parameters
+    ----------
+    weights : Weights
+    name : {'brain', 'head', 'mae'}
+    device : str
+        ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+
+    Returns
+    -------
+    model : VQVAE or MAE
+
+    Raises
+    ------
+    WeightsError
+        If the file does not fit the configuration in the registry.
+    """
+    from safetensors.torch import load_file
+
+    from cpmae_bids.models.mae import MAE, MAEConfig
+    from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig
+
+    path = weights.path(name)
+    try:
+        config = weights.registry[name]['config']
+        model = MAE(MAEConfig.from_dict(config)) if name == 'mae' else VQVAE(VQVAEConfig.from_dict(config))
+        state = load_file(path)
+        own = model.state_dict()
+        state = {key: value.to(own[key].dtype) if key in own else value for key, value in state.items()}
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except Exception as error:  # safetensors, torch and the configurations raise errors of many kinds
+        raise WeightsError(
+            f'{path}: does not fit its configuration ({error}): use weights of this version'
+        ) from error
+    if unexpected or any(not is_training_state(key) for key in missing):
+        raise WeightsError(f'{path}: other tensors than its configuration says: use weights of this version')
+    return model.eval().requires_grad_(False).to(device)
+
+
+def is_training_state(key: str) -> bool:
+    """Whether a tensor only matters while training (moving averages of a codebook)."""
+    return key.endswith(('codebook.uses', 'codebook.sums'))
+
+
+def export(model, name: str, directory: Path, *, licence: str, command: str, **facts) -> None:
+    """Write a model to a folder of weights, half precision, and list it in the registry.
+
+    Parameters
+    ----------
+    model : VQVAE or MAE
+    name : {'brain', 'head', 'mae'}
+    directory : Path
+    licence, command : str
+        Recorded in the registry.
+    **facts
+        More to record, JSON-serialisable (seed, steps, validation).
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f'{name}.safetensors'
+    state = {}
+    for key, value in model.state_dict().items():
+        if not is_training_state(key):
+            small = torch.float16 if value.is_floating_point() else torch.int16
+            state[key] = value.detach().to('cpu', small).contiguous()
+    save_file(state, path, metadata={'config': json.dumps(model.config.to_dict())})
+    os.chmod(path, 0o644)
+    listing = directory / REGISTRY
+    registry = json.loads(listing.read_text(encoding='utf-8')) if listing.exists() else {}
+    registry[name] = {
+        'file': path.name,
+        'size': path.stat().st_size,
+        'sha256': sha256(path),
+        'licence': licence,
+        'command': command,
+        'config': model.config.to_dict(),
+        **facts,
+    }
+    listing.write_text(json.dumps(registry, indent=1) + '\n', encoding='utf-8')

@@ -1,0 +1,1 @@
+"""Reports and renderings that show a result to a person."""

@@ -1,0 +1,39 @@
+"""Where the pictures of a published scan lie in the output. They show the generated head only.
+
+`cpmae_bids.bids.publish.withdraw_scan` removes them with the images.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def figure_path(output_dir: Path, name: str, figure: str) -> Path:
+    """Path of a figure, ``face`` or ``slices``, of the scan with that name."""
+    return Path(output_dir) / 'figures' / f'{name}_{figure}.png'
+
+
+def publish_figures(output_dir: Path, name: str, drawn: dict[str, Path]) -> list[Path]:
+    """Copy the pictures of a scan into the output, each whole or not at all.
+
+    Parameters
+    ----------
+    output_dir : Path
+    name : str
+        Name of the scan, such as ``sub-01_T1w``.
+    drawn : dict
+        PNG files by the names of the figures.
+
+    Returns
+    -------
+    list of Path
+        The copies.
+    """
+    targets = []
+    for figure, source in drawn.items():
+        target = figure_path(output_dir, name, figure)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f'.{target.name}.tmp')
+        temporary.write_bytes(Path(source).read_bytes())
+        targets.append(temporary.replace(target))
+    return targets

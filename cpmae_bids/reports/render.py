@@ -1,0 +1,294 @@
+"""Shaded renderings of the skin surface of a head scan, in plain numpy and scipy.
+
+The picture is what a recognition attack, a detector or a person at a screen would see of the scan: an
+orthographic view at a fixed scale, so that two renderings of one scan can be laid side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from scipy import ndimage
+
+VIEW_MM = 256.0  # width and height of the view, whatever the size in pixels
+VERTEX_TO_CENTRE_MM = (
+    118.0  # the view is centred this far below the top of the head: chin and vertex both fit
+)
+FINEST_MM = 1.0  # finer scans are averaged down to about this: below it there is noise, not shape
+SMOOTHING_MM = 1.0  # standard deviation of the Gaussian that takes the noise out of the surface normals
+SKIN_HEIGHT = 0.45  # of the skin between air and Otsu's threshold: lower draws noise, higher leaves holes
+MARGIN = 3  # voxels of air added on every side
+DEPTH_STEP_MM = (
+    2.0  # spacing of the samples along a ray; the crossing itself is interpolated between two of them
+)
+ANTIALIAS_PIXELS = 0.6  # standard deviation of the reconstruction filter
+AMBIENT = 0.1
+LIGHT = (0.0, -0.35, -1.0)  # from above the camera, in (right, down, away from the camera)
+
+
+@dataclass(frozen=True)
+class SkinField:
+    """A smoothed head whose skin is the surface where ``values`` is 0.
+
+    Attributes
+    ----------
+    values : ndarray, shape (X, Y, Z), float32
+        Intensity above that of the skin surface: positive in the head, zero or negative everywhere else.
+    affine : ndarray, shape (4, 4)
+        Voxel indices to world coordinates (RAS, mm).
+    box : ndarray, shape (2, 3)
+        Lowest and highest world coordinates of the head, in mm.
+    """
+
+    values: np.ndarray
+    affine: np.ndarray
+    box: np.ndarray
+
+
+def otsu_threshold(values: np.ndarray, bins: int = 256) -> float:
+    """Threshold that splits values into two classes of greatest separation (Otsu, 1979).
+
+    The brightest percent is clipped first, so that a few vessels or spikes do not stretch the histogram.
+
+    Parameters
+    ----------
+    values : ndarray, any shape
+        Intensities, any unit.
+    bins : int
+        Number of histogram bins.
+
+    Returns
+    -------
+    float
+        The threshold, in the unit of `values`.
+
+    Raises
+    ------
+    ValueError
+        If all values are the same or none is finite.
+    """
+    values = np.asarray(values, dtype=np.float32).ravel()
+    values = values[np.isfinite(values)]
+    if values.size == 0 or values.min() == values.max():
+        raise ValueError('cannot separate head from air: the volume is constant or not finite')
+    low = float(values.min())
+    high = float(np.percentile(values, 99)) or float(values.max())
+    if high <= low:  # less than one percent of the volume is not background
+        high = float(values.max())
+    counts, edges = np.histogram(np.clip(values, low, high), bins=bins)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)[:-1].astype(float)
+    above = counts.sum() - below
+    sum_below = np.cumsum(counts * centres)[:-1]
+    sum_above = (counts * centres).sum() - sum_below
+    with np.errstate(divide='ignore', invalid='ignore'):
+        between = below * above * (sum_below / below - sum_above / above) ** 2
+    return float(edges[1:-1][np.nanargmax(between)])
+
+
+def skin_level(values: np.ndarray) -> float:
+    """Intensity half way between air and skin.
+
+    Otsu's threshold lies half way between air and the mean tissue, but in a T1w scan the skin is darker than
+    that mean: its surface is at about half of the threshold's height above the air.
+    """
+    threshold = otsu_threshold(values)
+    air = float(np.median(values[values < threshold]))
+    return air + SKIN_HEIGHT * (threshold - air)
+
+
+def skin_field(volume: np.ndarray, affine: np.ndarray, level: float | None = None) -> SkinField:
+    """Prepare a scan for rendering: average down, smooth, find the skin and drop what floats around it.
+
+    Parameters
+    ----------
+    volume : ndarray, shape (X, Y, Z)
+        Whole-head scan in any orientation, scaled values of any unit.
+    affine : ndarray, shape (4, 4)
+        Voxel indices to world coordinates (RAS, mm).
+    level : float, optional
+        Intensity of the skin surface; found from the histogram by default.
+
+    Returns
+    -------
+    SkinField
+
+    Raises
+    ------
+    ValueError
+        If `volume` is not three-dimensional, is constant, or has nothing above `level`.
+    """
+    volume = np.asarray(volume)
+    if volume.ndim != 3:
+        raise ValueError(f'a head volume has three axes, not {volume.ndim}')
+    values = np.nan_to_num(volume.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    values, affine = _average_down(values, np.asarray(affine, dtype=float))
+    if level is None:
+        level = skin_level(values)
+    values -= level
+    air = min(float(np.median(values[values <= 0])), 0.0) if np.any(values <= 0) else -abs(float(level))
+    values = np.pad(values, MARGIN, constant_values=air)  # a cut through the neck is a surface too
+    affine = affine @ _shift(-MARGIN)
+    zooms = np.linalg.norm(affine[:3, :3], axis=0)
+    values = ndimage.gaussian_filter(values, SMOOTHING_MM / zooms, mode='nearest', truncate=3.0)
+
+    components, count = ndimage.label(values > 0)
+    if count == 0:
+        raise ValueError(f'nothing in the volume is brighter than {level:g}')
+    sizes = np.bincount(components.ravel())
+    head = components == 1 + np.argmax(sizes[1:])
+    # what floats in the air may come up to the skin level but not cross it; the ramp from air to skin stays
+    values = np.where(head, values, np.minimum(values, 0.0))
+
+    (window,) = ndimage.find_objects(head.astype(np.uint8))
+    corners = np.array(list(product(*((part.start, part.stop - 1) for part in window))))
+    corners = corners @ affine[:3, :3].T + affine[:3, 3]
+    return SkinField(values, affine, np.array([corners.min(axis=0), corners.max(axis=0)]))
+
+
+def render_field(
+    field: SkinField, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0, size: int = 256
+) -> np.ndarray:
+    """Render one view of a prepared head; see `render_head`."""
+    pixel = VIEW_MM / size
+    right, down, away = _camera_axes(yaw_deg, pitch_deg)
+    centre = field.box.mean(axis=0)
+    centre[2] = field.box[1, 2] - VERTEX_TO_CENTRE_MM
+    # world mm per row, column and sample along the ray
+    steps = np.stack([down * pixel, right * pixel, away * DEPTH_STEP_MM])
+
+    # only the part of the view that the head's box can fall into is sampled
+    corners = np.array(list(product(*field.box.T))) - centre
+    reach = corners @ (steps / np.square(np.linalg.norm(steps, axis=1))[:, None]).T
+    middle = (size - 1) / 2
+    lowest = np.floor(reach.min(axis=0)) - 2
+    shape = np.ceil(reach.max(axis=0) + 2 - lowest).astype(int) + 1
+    top_left = np.clip(np.floor(lowest[:2] + middle), 0, size).astype(int)
+    bottom_right = np.clip(top_left + shape[:2], 0, size)
+    shape[:2] = bottom_right - top_left
+
+    start = centre + np.array([*(top_left - middle), lowest[2]]) @ steps
+    to_voxel = np.linalg.inv(field.affine)
+    matrix = to_voxel[:3, :3] @ steps.T
+    offset = to_voxel[:3, :3] @ start + to_voxel[:3, 3]
+    air = float(field.values.min())
+    seen = ndimage.affine_transform(
+        field.values, matrix, offset, output_shape=tuple(shape), order=1, mode='constant', cval=air
+    )
+
+    inside = seen > 0
+    first = inside.argmax(axis=2)
+    hit = np.take_along_axis(inside, first[..., None], axis=2)[..., 0]
+    rows, columns = np.nonzero(hit)
+    after = first[hit]
+    before = np.maximum(after - 1, 0)
+    value_before, value_after = seen[rows, columns, before], seen[rows, columns, after]
+    depth = after - value_after / np.maximum(value_after - value_before, 1e-6)
+
+    points = matrix @ np.stack([rows, columns, depth]) + offset[:, None]
+    light = np.array(LIGHT) @ np.stack([right, down, away])
+    lambert = np.clip(light / np.linalg.norm(light) @ _normals(field, points), 0.0, 1.0)
+    picture = np.zeros((size, size), dtype=np.float32)
+    picture[rows + top_left[0], columns + top_left[1]] = AMBIENT + (1.0 - AMBIENT) * lambert
+    picture = ndimage.gaussian_filter(picture, ANTIALIAS_PIXELS)
+    return np.round(255.0 * picture).astype(np.uint8)
+
+
+def render_head(
+    volume: np.ndarray,
+    affine: np.ndarray,
+    *,
+    yaw_deg: float = 0.0,
+    pitch_deg: float = 0.0,
+    size: int = 256,
+    level: float | None = None,
+) -> np.ndarray:
+    """Render the skin surface of a head scan.
+
+    Parameters
+    ----------
+    volume : ndarray, shape (X, Y, Z)
+        Whole-head scan in any orientation, scaled values of any unit.
+    affine : ndarray, shape (4, 4)
+        Voxel indices to world coordinates (RAS, mm).
+    yaw_deg : float
+        Turn of the head about the vertical axis, in degrees: 0 faces the viewer, 90 faces the left of the
+        picture (the subject's right).
+    pitch_deg : float
+        Height of the camera, in degrees: positive values look up from below, as if the head was thrown back.
+    size : int
+        Height and width of the picture in pixels; the view is always 256 mm wide.
+    level : float, optional
+        Intensity of the skin surface; found from the histogram by default.
+
+    Returns
+    -------
+    ndarray, shape (size, size), uint8
+        Grey picture on black, first row at the top; the subject's right is on the left, as when facing them.
+
+    Raises
+    ------
+    ValueError
+        If `volume` is not three-dimensional, is constant, or has nothing above `level`.
+    """
+    return render_field(skin_field(volume, affine, level), yaw_deg=yaw_deg, pitch_deg=pitch_deg, size=size)
+
+
+def _average_down(values: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average blocks of voxels along every axis that is at least twice as fine as FINEST_MM."""
+    zooms = np.linalg.norm(affine[:3, :3], axis=0)
+    factors = np.maximum(np.floor(FINEST_MM / zooms + 1e-3).astype(int), 1)
+    if np.all(factors == 1):
+        return values, affine
+    shape = np.array(values.shape) // factors
+    if np.any(shape == 0):
+        return values, affine
+    values = values[tuple(slice(0, n * f) for n, f in zip(shape, factors, strict=True))]
+    blocks = values.reshape(shape[0], factors[0], shape[1], factors[1], shape[2], factors[2])
+    coarse = affine.copy()
+    coarse[:3, :3] = affine[:3, :3] * factors
+    coarse[:3, 3] = affine[:3, :3] @ ((factors - 1) / 2) + affine[:3, 3]
+    return blocks.mean(axis=(1, 3, 5)), coarse
+
+
+def _camera_axes(yaw_deg: float, pitch_deg: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """World directions of the picture's right, down and away-from-the-camera axes."""
+    yaw, pitch = np.deg2rad([yaw_deg, pitch_deg])
+    right = np.array([-np.cos(yaw), -np.sin(yaw), 0.0])
+    level_away = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
+    up = np.array([0.0, 0.0, 1.0])
+    away = np.cos(pitch) * level_away + np.sin(pitch) * up
+    down = np.sin(pitch) * level_away - np.cos(pitch) * up
+    return right, down, away
+
+
+def _normals(field: SkinField, points: np.ndarray) -> np.ndarray:
+    """Outward unit normals in world axes, (3, n), at voxel coordinates (3, n).
+
+    Central differences of one voxel: interpolated slopes have none of the terraces of interpolated values.
+    """
+    slopes = np.stack(
+        [
+            _sample(field.values, points, axis, +1) - _sample(field.values, points, axis, -1)
+            for axis in range(3)
+        ]
+    )
+    # a gradient is a covector: it goes to world axes by the inverse transpose
+    gradient = np.linalg.inv(field.affine[:3, :3]).T @ slopes
+    return -gradient / np.maximum(np.linalg.norm(gradient, axis=0), 1e-6)
+
+
+def _sample(values: np.ndarray, points: np.ndarray, axis: int, step: int) -> np.ndarray:
+    """Linear interpolation of values at voxel coordinates moved by step voxels along one axis."""
+    moved = points.copy()
+    moved[axis] += step
+    return ndimage.map_coordinates(values, moved, order=1, mode='nearest')
+
+
+def _shift(voxels: float) -> np.ndarray:
+    """Affine that moves all three voxel indices by the same amount."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = voxels
+    return matrix

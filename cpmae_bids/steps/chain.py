@@ -1,0 +1,143 @@
+"""All steps one after another, in one process: one scan in, one scan out, no BIDS."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from cpmae_bids.config import DEFAULT_STEPS
+from cpmae_bids.exceptions import CpmaeError, VerdictError
+
+
+def deidentify(
+    t1w: Path,
+    out: Path,
+    *,
+    seed: int,
+    preset: str = '256',
+    steps: int = DEFAULT_STEPS,
+    weights: Path | None = None,
+    device: str = 'cpu',
+    work_dir: Path | None = None,
+    fetch_template: bool = False,
+    verdict_file: Path | None = None,
+    progress: Callable[[str], None] = lambda step: None,
+) -> dict:
+    """Give one scan another head. The file appears only if it passes its verdict.
+
+    Parameters
+    ----------
+    t1w : Path
+        The scan, NIfTI.
+    out : Path
+        The refaced scan to write, ``.nii`` or ``.nii.gz``.
+    seed : int
+        Of the generated head and the noise.
+    preset : {'128', '256'}
+        Voxels along an edge of the cube.
+    steps : int
+        Rounds of refinement.
+    weights : Path, optional
+        Folder of weights; see `cpmae_bids.models.weights.resolve_weights`.
+    device : str
+        'cpu', 'cuda' or 'cuda:N'.
+    work_dir : Path, optional
+        Where to keep the intermediate files, which show the original head; by default a private temporary
+        folder that is removed.
+    fetch_template : bool
+        Let TemplateFlow download the template.
+    verdict_file : Path, optional
+        Where to write the verdict, be it pass or fail.
+    progress : callable
+        Called with the name of each step before it starts.
+
+    Returns
+    -------
+    verdict : dict
+        See `cpmae_bids.steps.verdict.judge`.
+
+    Raises
+    ------
+    VerdictError
+        If the result does not pass.
+    CpmaeError
+        If a step fails.
+    """
+    from cpmae_bids.models.weights import resolve_weights
+    from cpmae_bids.steps import blend, conform, decode, encode, register, remodel, skullstrip, verdict
+    from cpmae_bids.templates import find_template
+
+    # What can fail in the first second does
+    found = resolve_weights(weights)
+    template = find_template(fetch_template)
+    models = {'weights': found.directory, 'device': device}
+    if work_dir is not None:
+        work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix='cpmae-bids-', dir=work_dir))
+
+    brain_mask, kept_mask = folder / 'brain_mask.nii.gz', folder / 'kept_mask.nii.gz'
+    affine, brain, head = folder / 'affine.txt', folder / 'brain.npz', folder / 'head.npz'
+    brain_codes, head_codes = folder / 'brain_codes.npz', folder / 'head_codes.npz'
+    original_codes, generated = folder / 'original_codes.npz', folder / 'generated.npy'
+    refaced, deface_mask = folder / f'refaced{"".join(out.suffixes[-1:])}', folder / 'deface_mask.nii.gz'
+    result = verdict_file or folder / 'verdict.json'
+    try:
+        progress('skullstrip')
+        skullstrip.skullstrip(t1w, brain_mask, kept_mask, device=device)
+        progress('register')
+        register.register(t1w, brain_mask, affine, template)
+        progress('conform')
+        conform.conform(t1w, brain_mask, affine, brain, head, preset)
+        progress('encode')
+        encode.encode(brain, brain_codes, 'brain', **models)
+        encode.encode(head, original_codes, 'head', **models)  # for the verdict alone
+        progress('remodel')
+        remodel.remodel(brain_codes, head_codes, seed=seed, steps=steps, **models)
+        progress('decode')
+        decode.decode(head_codes, generated, preset, **models)
+        progress('blend')
+        blend.blend(t1w, kept_mask, affine, generated, brain, seed, refaced, deface_mask)
+        progress('verdict')
+        judged = verdict.judge(
+            t1w,
+            refaced,
+            deface_mask,
+            brain_mask,
+            kept_mask,
+            affine,
+            brain,
+            result,
+            generated_codes=head_codes,
+            original_codes=original_codes,
+            preset=preset,
+            seed=seed,
+            steps=steps,
+            model_hash=found.model_hash,
+            template=template,
+        )
+        if judged['status'] != 'pass':
+            raise VerdictError(f'{t1w}: no image was written: {"; ".join(judged["reasons"])}')
+        _publish(refaced, out)
+    finally:
+        if work_dir is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    return judged
+
+
+def _publish(source: Path, target: Path) -> None:
+    """Copy a file so that it appears under its name only when it is complete."""
+    part = target.with_name(f'.{target.name}.{os.getpid()}.part')
+    try:
+        with open(source, 'rb') as reader, open(part, 'wb') as writer:
+            shutil.copyfileobj(reader, writer)
+            writer.flush()
+            os.fsync(writer.fileno())
+        os.replace(part, target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise CpmaeError(f'{target}: cannot be written ({reason}): check space and rights') from error
+    finally:
+        part.unlink(missing_ok=True)

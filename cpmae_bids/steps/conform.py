@@ -1,0 +1,74 @@
+"""Bring brain and head of a scan into the cube, each into a file of its own.
+
+Two files, so that nothing on the way to the generated head has to open the original one.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from cpmae_bids.deid import conforming, geometry, inspect, nifti
+from cpmae_bids.exceptions import InputError
+
+
+def conform(t1w: Path, brain_mask: Path, affine: Path, brain: Path, head: Path, preset: str) -> None:
+    """Write the brain and the head of a scan in the cube.
+
+    Parameters
+    ----------
+    t1w, brain_mask, affine : Path
+        The scan, its brain, and its affine map to the template.
+    brain : Path
+        To write, ``.npz``: ``brain`` float16 (n, n, n) in units of ``scale`` and 0 outside the brain;
+        ``in_fov`` bool (n, n, n), where the scan covers the cube; ``scale``, the intensity of the scan that
+        is 1 in the cube.
+    head : Path
+        To write, ``.npz``: ``head`` float16 (n, n, n), constant in the brain; ``in_fov``.
+    preset : {'128', '256'}
+        Voxels along an edge of the cube.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or the brain has no contrast.
+    """
+    scan = inspect.load_t1w(t1w)
+    mask = nifti.read_mask(brain_mask, scan)
+    try:
+        result = conforming.conform(
+            scan.values(), mask, scan.affine, read_affine(affine), geometry.PRESETS[preset]
+        )
+    except InputError as error:
+        raise InputError(f'{t1w}: {error}') from error
+    np.savez(brain, brain=result.brain.astype(np.float16), in_fov=result.in_fov, scale=result.scale)
+    np.savez(head, head=result.head.astype(np.float16), in_fov=result.in_fov)
+
+
+def read_affine(path: Path) -> np.ndarray:
+    """Read the 4x4 matrix that `register` wrote.
+
+    Raises
+    ------
+    InputError
+        If it is not an invertible affine matrix.
+    """
+    try:
+        matrix = np.loadtxt(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f'{path}: cannot be read ({error}): run the registration again') from error
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-6:
+        raise InputError(f'{path}: not an affine matrix: run the registration again')
+    return matrix
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    for name in ('--t1w', '--brain-mask', '--affine', '--brain', '--head'):
+        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument('--preset', choices=sorted(geometry.PRESETS), required=True)
+
+
+def main(args: argparse.Namespace) -> None:
+    conform(args.t1w, args.brain_mask, args.affine, args.brain, args.head, args.preset)

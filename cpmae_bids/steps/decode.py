@@ -1,0 +1,57 @@
+"""Decode head codes into a head in the cube."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from cpmae_bids.deid import codes as code_files
+from cpmae_bids.deid import geometry, intensity
+
+
+def decode(
+    head_codes: Path, head: Path, preset: str, *, weights: Path | None = None, device: str = 'cpu'
+) -> None:
+    """Write the head that codes stand for.
+
+    Parameters
+    ----------
+    head_codes : Path
+    head : Path
+        To write, ``.npy``: float16 (n, n, n), axes x to the right, y to the front, z up; white matter is
+        about 1.
+    preset : {'128', '256'}
+        Voxels along an edge of the cube.
+    weights : Path, optional
+    device : str
+
+    Raises
+    ------
+    InputError
+        If the codes cannot be read.
+    WeightsError
+        If the weights cannot be used.
+    """
+    import torch
+
+    from cpmae_bids.models.weights import load_model, resolve_weights
+
+    levels = [torch.from_numpy(level).long()[None].to(device) for level in code_files.read(head_codes)]
+    model = load_model(resolve_weights(weights), 'head', device)
+    millimetre = geometry.PRESETS[preset] == 256
+    volume = model.decode(levels, millimetre=millimetre)[0, 0].clamp_(0, intensity.CEILING)
+    np.save(head, volume.to(torch.float16).cpu().numpy())
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--head-codes', type=Path, required=True)
+    parser.add_argument('--head', type=Path, required=True)
+    parser.add_argument('--preset', choices=sorted(geometry.PRESETS), required=True)
+    parser.add_argument('--weights', type=Path)
+    parser.add_argument('--device', default='cpu')
+
+
+def main(args: argparse.Namespace) -> None:
+    decode(args.head_codes, args.head, args.preset, weights=args.weights, device=args.device)

@@ -1,0 +1,60 @@
+"""Encode brain or head into integer volumes with its VQ-VAE."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from cpmae_bids.deid import codes as code_files
+from cpmae_bids.exceptions import InputError
+
+
+def encode(
+    conformed: Path, codes: Path, which: str, *, weights: Path | None = None, device: str = 'cpu'
+) -> None:
+    """Write the codes of a brain or a head in the cube.
+
+    Parameters
+    ----------
+    conformed : Path
+        ``.npz`` with an array named `which`, float16 (n, n, n), as the conform step writes it.
+    codes : Path
+        To write, ``.npz``: ``level0``, ``level1``, ...; int16, coarse to fine.
+    which : {'brain', 'head'}
+    weights : Path, optional
+        Folder of weights; see `cpmae_bids.models.weights.resolve_weights`.
+    device : str
+
+    Raises
+    ------
+    InputError
+        If `conformed` cannot be read.
+    WeightsError
+        If the weights cannot be used.
+    """
+    import torch
+
+    from cpmae_bids.models.weights import load_model, resolve_weights
+
+    try:
+        with np.load(conformed) as arrays:
+            volume = arrays[which].astype(np.float32)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f'{conformed}: cannot be read ({error}): run the conform step again') from error
+    model = load_model(resolve_weights(weights), which, device)
+    levels = model.encode(torch.from_numpy(volume)[None, None].to(device))
+    code_files.write(codes, [level[0].cpu().numpy() for level in levels])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--conformed', type=Path, required=True)
+    parser.add_argument('--codes', type=Path, required=True)
+    parser.add_argument('--which', choices=('brain', 'head'), required=True)
+    parser.add_argument('--weights', type=Path)
+    parser.add_argument('--device', default='cpu')
+
+
+def main(args: argparse.Namespace) -> None:
+    encode(args.conformed, args.codes, args.which, weights=args.weights, device=args.device)

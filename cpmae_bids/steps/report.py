@@ -1,0 +1,54 @@
+"""Draw the refaced scan for the report that is shared.
+
+The original is not among the inputs, so that nothing but the generated head can be seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from cpmae_bids.deid import nifti
+from cpmae_bids.exceptions import VerdictError
+from cpmae_bids.reports.pictures import face_picture, png, slices_picture
+
+
+def report(refaced: Path, kept_mask: Path, verdict: Path, slices: Path, face: Path) -> None:
+    """Write the pictures of one scan; none if its verdict is not 'pass'.
+
+    Parameters
+    ----------
+    refaced, kept_mask : Path
+        The scan with the generated head, and what was kept of it, on one grid.
+    verdict : Path
+        JSON file with ``status``.
+    slices, face : Path
+        PNG files to write.
+
+    Raises
+    ------
+    VerdictError
+        If the scan passed but shows no head that could be drawn.
+    """
+    if json.loads(verdict.read_text(encoding='utf-8'))['status'] != 'pass':
+        return
+    scan = nifti.read(refaced)
+    values = scan.values()
+    try:
+        face_png = png(face_picture(values, scan.affine))
+    except ValueError as error:
+        raise VerdictError(f'{refaced}: no head to draw ({error}): its verdict cannot be right') from error
+    face.write_bytes(face_png)
+    slices.write_bytes(png(slices_picture(values, scan.affine, nifti.read_mask(kept_mask, scan))))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this step to its parser."""
+    for name in ('refaced', 'kept-mask', 'verdict', 'slices', 'face'):
+        parser.add_argument(f'--{name}', type=Path, required=True)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the step from its command line."""
+    report(args.refaced, args.kept_mask, args.verdict, args.slices, args.face)

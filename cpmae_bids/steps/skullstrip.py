@@ -1,0 +1,80 @@
+"""Find the brain, and the kept mask: the brain and a rim around it that is never changed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from cpmae_bids.deid import inspect, masks, nifti, prior
+
+GUARD_MM = 2.0
+"""Rim around the brain: holds what the mask missed of the cortex, and ends within the skull."""
+
+
+def skullstrip(
+    t1w: Path, brain_mask: Path, kept_mask: Path, guard_mm: float = GUARD_MM, device: str = 'cpu'
+) -> None:
+    """Write the brain mask and the kept mask of a scan.
+
+    Parameters
+    ----------
+    t1w : Path
+    brain_mask, kept_mask : Path
+        NIfTI to write, uint8 on the grid of the scan: the largest component of the brain without holes, and
+        the same dilated by `guard_mm`.
+    guard_mm : float
+    device : str
+        'cpu', 'cuda' or 'cuda:N'.
+
+    Raises
+    ------
+    InputError
+        If the scan is unusable or shows no whole brain.
+    """
+    scan = inspect.load_t1w(t1w)
+    brain = find_brain(scan.values(), scan.affine, device)
+    prior.check_brain(brain, scan)
+    nifti.write_mask(brain_mask, brain, scan)
+    nifti.write_mask(kept_mask, masks.dilate(brain, guard_mm, scan.voxel_sizes), scan)
+
+
+def find_brain(values: np.ndarray, affine: np.ndarray, device: str = 'cpu') -> np.ndarray:
+    """Brain mask by deepbet: largest component, filled. Empty if there is no brain.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (X, Y, Z)
+    affine : ndarray, shape (4, 4)
+    device : str
+
+    Returns
+    -------
+    brain : ndarray of bool, shape (X, Y, Z)
+    """
+    import torch
+    from deepbet.bet import BrainExtraction
+
+    if device.startswith('cuda:'):
+        torch.cuda.set_device(device)  # deepbet knows only the current one
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    image = nib.Nifti1Image(values, affine)
+    try:
+        _, mask, _ = BrainExtraction(no_gpu=not device.startswith('cuda')).run(image)
+    except (AssertionError, ValueError, IndexError):  # how deepbet fails where it sees no brain
+        return np.zeros(values.shape, bool)
+    return masks.fill_holes(masks.largest_component(np.asarray(mask.dataobj) > 0))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--t1w', type=Path, required=True)
+    parser.add_argument('--brain-mask', type=Path, required=True)
+    parser.add_argument('--kept-mask', type=Path, required=True)
+    parser.add_argument('--guard-mm', type=float, default=GUARD_MM)
+    parser.add_argument('--device', default='cpu')
+
+
+def main(args: argparse.Namespace) -> None:
+    skullstrip(args.t1w, args.brain_mask, args.kept_mask, args.guard_mm, args.device)

@@ -1,0 +1,130 @@
+"""Judge a refaced scan by reading it back, and write the verdict."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+from cpmae_bids import __version__
+from cpmae_bids.deid import codes, geometry, inspect, nifti, noise, verdict
+from cpmae_bids.exceptions import InputError
+from cpmae_bids.steps.conform import read_affine
+from cpmae_bids.templates import Template, find_template
+
+
+def judge(
+    t1w: Path,
+    refaced: Path,
+    deface_mask: Path,
+    brain_mask: Path,
+    kept_mask: Path,
+    affine: Path,
+    conformed: Path,
+    verdict_file: Path,
+    *,
+    generated_codes: Path | None = None,
+    original_codes: Path | None = None,
+    scan: str = '',
+    preset: str = '',
+    seed: int | None = None,
+    steps: int | None = None,
+    model_hash: str = '',
+    template: Template | None = None,
+) -> dict:
+    """Write the verdict on a refaced scan. A fail is a verdict too.
+
+    Parameters
+    ----------
+    t1w, refaced, deface_mask, brain_mask, kept_mask, affine : Path
+        The original, and what the steps wrote.
+    conformed : Path
+        ``.npz`` of the brain: gives the intensity scale.
+    verdict_file : Path
+        JSON to write.
+    generated_codes, original_codes : Path, optional
+        Codes of the generated and of the original head, to be compared.
+    scan, preset, seed, steps, model_hash
+        For the record: path of the scan in its dataset, and what the head was generated with.
+    template : Template, optional
+        What `find_template` finds by default.
+
+    Returns
+    -------
+    verdict : dict
+        ``scan``, ``status`` ('pass' or 'fail'), ``reasons``, ``measures``, ``version``, ``model_hash``,
+        ``preset``, ``seed``, ``steps``, ``template``, ``noise``.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, so that nothing can be measured.
+    """
+    original = inspect.load_t1w(t1w)
+    written = nifti.read(refaced)
+    brain, kept = (nifti.read_mask(path, original) for path in (brain_mask, kept_mask))
+    template = template or find_template()
+    with np.load(conformed) as arrays:
+        scale = float(arrays['scale'])
+    measures = verdict.measure(
+        original,
+        written,
+        brain,
+        kept,
+        nifti.read_mask(deface_mask, original),
+        read_affine(affine),
+        scale,
+        template.mask,
+        template.affine,
+        codes.read(original_codes) if original_codes else None,
+        codes.read(generated_codes) if generated_codes else None,
+    )
+    status, reasons = verdict.judge(measures)
+    result = {
+        'scan': scan,
+        'status': status,
+        'reasons': reasons,
+        'measures': {name: _json_number(value) for name, value in measures.items()},
+        'version': __version__,
+        'model_hash': model_hash,
+        'preset': preset,
+        'seed': seed,
+        'steps': steps,
+        'template': template.name,
+        'noise': _noise(original, kept, scale),
+    }
+    verdict_file.write_text(json.dumps(result, indent=2, allow_nan=False) + '\n')
+    return result
+
+
+def _json_number(value: float) -> float | None:
+    """JSON knows neither NaN nor infinity."""
+    return round(value, 6) if math.isfinite(value) else None
+
+
+def _noise(original: nifti.Scan, kept: np.ndarray, scale: float) -> dict:
+    try:
+        return noise.measure(original.values(), kept, original.voxel_sizes, scale).summary()
+    except InputError:
+        return {}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    paths = ('--t1w', '--refaced', '--deface-mask', '--brain-mask', '--kept-mask', '--affine', '--conformed')
+    for name in paths:
+        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument('--generated-codes', type=Path)
+    parser.add_argument('--original-codes', type=Path)
+    parser.add_argument('--verdict', type=Path, required=True, dest='verdict_file', metavar='VERDICT')
+    parser.add_argument('--scan', default='')
+    parser.add_argument('--preset', choices=sorted(geometry.PRESETS), default='')
+    parser.add_argument('--seed', type=int)
+    parser.add_argument('--steps', type=int)
+    parser.add_argument('--model-hash', default='')
+
+
+def main(args: argparse.Namespace) -> None:
+    judge(**vars(args))

@@ -1,0 +1,73 @@
+"""A VQ-VAE that reconstructs before the first step: PCA for its linear maps, k-means for its codebooks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cpmae_bids.models.vqvae import PATCH, VQVAE, Level
+
+
+def principal_components(rows: Tensor, count: int) -> Tensor:
+    """Leading eigenvectors of the uncentred second moment, as rows; (M, d) -> (count, d)."""
+    moment = rows.T @ rows / len(rows)
+    return torch.linalg.eigh(moment.double()).eigenvectors[:, -count:].flip(1).T.float()
+
+
+def blocks(volume: Tensor, edge: int) -> Tensor:
+    """Non-overlapping blocks of (B, C, X, Y, Z) as rows (M, C edge^3)."""
+    b, c, sx, sy, sz = volume.shape
+    volume = volume.view(b, c, sx // edge, edge, sy // edge, edge, sz // edge, edge)
+    return volume.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(-1, c * edge**3)
+
+
+@torch.no_grad()
+def initialize(model: VQVAE, volumes: Tensor, mean: Tensor, *, seed: int = 0) -> None:
+    """Fit the linear path and the codebooks of a VQ-VAE.
+
+    Parameters
+    ----------
+    model : VQVAE
+    volumes : Tensor, shape (B, 1, 128, 128, 128)
+        Training volumes, in the cube at 2 mm.
+    mean : Tensor, shape (1, 1, 128, 128, 128)
+        Their mean.
+    seed : int
+        Of the k-means.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    latent = model.config.latent
+    rows = torch.cat([_informative(blocks(v[None] - mean, PATCH), 4000, generator) for v in volumes])
+    components = principal_components(rows, latent)
+    model.stem.weight.copy_(components.view(latent, 1, PATCH, PATCH, PATCH))
+    model.stem.bias.zero_()
+    model.to_voxels.weight[:, :latent, 0, 0, 0] = components.T
+    model.to_voxels.weight[:, latent:] *= 0.1
+    model.to_voxels.bias.zero_()
+    model.mean.copy_(model.stem(mean)[0])
+    residual = torch.cat([model.encode_latent(v[None]) for v in volumes])
+    for level in model.levels:
+        residual -= _fit_level(level, residual, generator)
+
+
+def _fit_level(level: Level, residual: Tensor, generator: torch.Generator) -> Tensor:
+    """Fit one level to what is left over; returns its share of the latent volume."""
+    rows = _informative(blocks(residual, level.block), 60_000, generator)
+    components = principal_components(rows, level.codebook.entries.shape[1])
+    level.analysis.weight.copy_(components.view_as(level.analysis.weight))
+    level.synthesis.weight.copy_(components.view_as(level.synthesis.weight))
+    vectors = rows @ components.T
+    air = torch.zeros(max(1, len(vectors) // 100), vectors.shape[1])  # keep one entry for 'as the mean head'
+    level.codebook.fit(torch.cat([vectors, air]), generator=generator)
+    parts = []
+    for volume in residual.split(8):
+        vectors = level.vectors(volume)
+        codes = level.codebook.indices(vectors.reshape(-1, vectors.shape[-1]))
+        parts.append(level.volume(level.codebook.lookup(codes).view_as(vectors)))
+    return torch.cat(parts)
+
+
+def _informative(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """At most `count` rows that differ from zero."""
+    rows = rows[rows.square().mean(1) > 1e-4]
+    return rows[torch.randperm(len(rows), generator=generator)[:count]]

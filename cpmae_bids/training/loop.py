@@ -1,0 +1,103 @@
+"""What the training loops share: time budget, checkpoints, exact resume."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+
+class Run:
+    """State of one training run in a folder.
+
+    Everything random in step ``i`` follows from ``(seed, i)``: see `rng`. A resumed run therefore makes the
+    same steps as one that was never interrupted.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``checkpoint.pt`` and what the loop writes beside it.
+    model : nn.Module
+    optimizer : torch.optim.Optimizer
+    seed : int
+    time_budget : float, optional
+        Seconds after which `steps` ends, with a checkpoint.
+    """
+
+    def __init__(
+        self, folder: Path, model: nn.Module, optimizer, *, seed: int, time_budget: float | None = None
+    ):
+        self.folder, self.model, self.optimizer, self.seed = Path(folder), model, optimizer, seed
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.deadline = None if time_budget is None else time.monotonic() + time_budget
+        self.step = 0
+
+    @property
+    def checkpoint(self) -> Path:
+        """Path of the checkpoint."""
+        return self.folder / 'checkpoint.pt'
+
+    def resume(self) -> bool:
+        """Load the checkpoint where there is one; returns whether there was."""
+        if not self.checkpoint.exists():
+            return False
+        state = torch.load(
+            self.checkpoint, map_location=next(self.model.parameters()).device, weights_only=True
+        )
+        self.model.load_state_dict(state['model'])
+        self.optimizer.load_state_dict(state['optimizer'])
+        self.step = state['step']
+        return True
+
+    def save(self) -> None:
+        """Write the checkpoint; a crash while writing leaves the former one."""
+        partial = self.checkpoint.with_suffix('.part')
+        state = {
+            'model': self.model.state_dict(),
+            'optimizer': self.optimizer.state_dict(),
+            'step': self.step,
+        }
+        torch.save(state, partial)
+        os.replace(partial, self.checkpoint)
+
+    def rng(self, stream: int = 0) -> np.random.Generator:
+        """Random generator of the current step; also seeds torch."""
+        torch.manual_seed((self.seed * 1_000_003 + self.step) % 2**63)
+        return np.random.default_rng([self.seed, self.step, stream])
+
+    def steps(self, total: int, *, save_every: float = 120.0):
+        """Yield step numbers up to `total`, saving now and then, at the end, and when time is up."""
+        saved = time.monotonic()
+        while self.step < total and (self.deadline is None or time.monotonic() < self.deadline):
+            yield self.step
+            self.step += 1
+            if time.monotonic() - saved > save_every:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+
+
+def saved_model(folder: Path) -> dict[str, torch.Tensor] | None:
+    """Tensors of the model in a checkpoint of a `Run`, or None where there is no checkpoint."""
+    path = Path(folder) / 'checkpoint.pt'
+    return torch.load(path, map_location='cpu', weights_only=True)['model'] if path.exists() else None
+
+
+def cosine(step: int, total: int, *, peak: float, warmup: int = 50) -> float:
+    """Learning rate: linear warm-up, then half a cosine down to a twentieth of the peak."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, total - warmup))
+    return peak * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` to a device."""
+    if name == 'auto':
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return torch.device(name)

@@ -1,0 +1,56 @@
+"""Training settings in a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+from cpmae_bids.exceptions import UsageError
+from cpmae_bids.models.vqvae import VQVAEConfig
+from cpmae_bids.training.train_mae import MAETraining
+from cpmae_bids.training.train_vqvae import VQVAETraining
+
+PACKAGED = Path(__file__).resolve().parent.parent / 'data' / 'training.toml'
+"""Settings with which the weights of the package were made."""
+
+
+def read_settings(path: Path | None, section: str):
+    """Settings of one training command.
+
+    Parameters
+    ----------
+    path : Path or None
+        TOML file; None takes the packaged one.
+    section : {'brain', 'head', 'mae'}
+        Table of the file.
+
+    Returns
+    -------
+    settings : VQVAETraining or MAETraining
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read or has a key that is not known.
+    """
+    path = path or PACKAGED
+    try:
+        values = tomllib.loads(path.read_text(encoding='utf-8'))[section]
+    except OSError as error:
+        raise UsageError(f'{path}: cannot be read ({error.strerror}): check --config') from error
+    except (tomllib.TOMLDecodeError, KeyError) as error:
+        raise UsageError(
+            f'{path}: no table [{section}] ({error}): see {PACKAGED.name} in the package'
+        ) from error
+    if section == 'mae':
+        return _build(MAETraining, values, path)
+    model = _build(VQVAEConfig, values.pop('model', {}), path)
+    return _build(VQVAETraining, values | {'which': section, 'model': model}, path)
+
+
+def _build(cls, values: dict, path: Path):
+    unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
+    if unknown:
+        raise UsageError(f'{path}: unknown setting {sorted(unknown)[0]!r} for {cls.__name__}')
+    return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})

@@ -1,0 +1,361 @@
+"""Training of the masked autoencoder on the codes of the two VQ-VAEs."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from cpmae_bids.exceptions import WeightsError
+from cpmae_bids.models.mae import MAE, TOKENS, MAEConfig, Stage, degrade, group
+from cpmae_bids.models.sampling import remodel
+from cpmae_bids.models.vqvae import VQVAE
+from cpmae_bids.models.weights import load_model, read_registry
+from cpmae_bids.training.augment import Augmenter, mean_volume
+from cpmae_bids.training.data import read_prepared
+from cpmae_bids.training.loop import Run, cosine, pick_device, saved_model
+from cpmae_bids.training.preview import write_preview
+from cpmae_bids.training.tokens import encode_pair, make_tokens, stack
+
+Tokens = dict[str, Tensor]
+
+SMOOTHING = 5.0
+"""Heads that the frequencies over all sites count for, at each site."""
+
+
+@dataclass(frozen=True)
+class MAETraining:
+    """Settings of `train_mae`.
+
+    Attributes
+    ----------
+    steps : int
+        Optimiser steps, shared among the levels by `turns`.
+    turns : tuple of int
+        How often each level takes a step, per round.
+    batches : tuple of int
+        Heads per step of each level.
+    learning_rate : float
+        Peak of the schedule (AdamW).
+    tokens : int
+        Augmented heads to encode beforehand.
+    widths, depths : tuple of int
+        See `MAEConfig`.
+    label_smoothing : float
+    seed : int
+    """
+
+    steps: int = 6000
+    turns: tuple[int, ...] = (4, 2, 2, 1, 2)
+    batches: tuple[int, ...] = (16, 16, 8, 8, 4)
+    learning_rate: float = 1e-3
+    tokens: int = 1000
+    widths: tuple[int, ...] = (256, 256, 256, 256, 256)
+    depths: tuple[int, ...] = (5, 4, 4, 4, 4)
+    label_smoothing: float = 0.02
+    seed: int = 1
+
+
+def live_tokens(codes: Tensor, grid: int, rare: float = 0.03) -> tuple[Tensor, Tensor]:
+    """Tokens that are not always the same, and the most frequent code of every site.
+
+    Parameters
+    ----------
+    codes : Tensor of int16, shape (N, g, g, g)
+    grid : int
+        Grid of the level.
+    rare : float
+        A site that differs from its most frequent code in a smaller share of heads is taken as constant.
+
+    Returns
+    -------
+    live : Tensor of int64, shape (M,)
+        Flat indices of tokens.
+    resting : Tensor of int64, shape (tokens^3, members)
+        Most frequent code.
+    """
+    rows = group(codes[:, None], min(grid, TOKENS))
+    resting = rows.mode(0).values
+    changing = (rows != resting).float().mean(0).amax(-1) > rare
+    return changing.nonzero()[:, 0], resting.long()
+
+
+def build(
+    tokens: Tokens, head: VQVAE, brain: VQVAE, config: MAETraining, state: dict[str, Tensor] | None = None
+) -> MAE:
+    """A fresh masked autoencoder for the given codes; live tokens as in `state` where training goes on."""
+    if state is None:
+        found = [live_tokens(tokens[f'head{level}'], grid) for level, grid in enumerate(head.config.grids)]
+    else:
+        levels = range(len(head.config.grids))
+        found = [(state[f'stages.{k}.live'], state[f'stages.{k}.resting']) for k in levels]
+    shape = MAEConfig(
+        grids=head.config.grids,
+        dims=head.config.dims,
+        codebook=head.config.codebook,
+        latent=head.config.latent,
+        brain_latent=brain.config.latent,
+        widths=config.widths,
+        depths=config.depths,
+        live=tuple(len(live) for live, _ in found),
+    )
+    mae = MAE(shape)
+    for number, (stage, (live, resting)) in enumerate(zip(mae.stages, found, strict=True)):
+        stage.live.copy_(live)
+        stage.resting.copy_(resting)
+        if state is None:
+            seen = stage.gather(tokens[f'head{number}'].long())
+            stage.know_codes(head.levels[number].codebook.entries.cpu(), site_frequencies(seen, stage.codes))
+    return mae
+
+
+class Conditions:
+    """What a stage sees besides its own codes, from cached codes.
+
+    Parameters
+    ----------
+    tokens : Tokens
+    head, brain : VQVAE
+    """
+
+    def __init__(self, tokens: Tokens, head: VQVAE, brain: VQVAE):
+        self.tokens, self.head, self.brain = tokens, head, brain
+        self.device = head.mean.device
+
+    def codes(self, name: str, levels: int, index: Tensor) -> list[Tensor]:
+        """Codes of some heads, (B, g, g, g) int64 per level."""
+        return [self.tokens[f'{name}{level}'][index].long().to(self.device) for level in range(levels)]
+
+    @torch.no_grad()
+    def of(self, stage: Stage, level: int, index: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Codes of live tokens, latent volume of the coarser levels, latent volume of the brain."""
+        codes = self.codes('head', level + 1, index)
+        context = self.head.latent_of(codes[:level]) if level else None
+        brain = self.brain.latent_of(self.codes('brain', len(self.brain.levels), index))
+        return stage.gather(codes[level]), context, brain
+
+
+def masked_loss(logits: Tensor, codes: Tensor, corrupted: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy (nats) over corrupted codes."""
+    return F.cross_entropy(logits[corrupted], codes[corrupted], label_smoothing=smoothing)
+
+
+@torch.no_grad()
+def validate(mae: MAE, conditions: Conditions, training: Tokens, levels=None) -> dict[int, dict]:
+    """Validation cross-entropy (nats per code) with all, half and a tenth of the sites masked, per level.
+
+    Beside it the loss of a unigram, which knows the frequencies of codes at every site and nothing else:
+    context helps where the loss lies below.
+    """
+    mae.eval()
+    count = len(next(iter(conditions.tokens.values())))
+    results = {}
+    for level in range(len(mae.stages)) if levels is None else levels:
+        stage = mae.stages[level]
+        losses: dict[str, list[float]] = {'1': [], '0.5': [], '0.1': []}
+        generator = torch.Generator().manual_seed(0)
+        for start in range(0, count, 4):
+            index = torch.arange(start, min(start + 4, count))
+            codes, context, brain = conditions.of(stage, level, index)
+            for name in losses:
+                share = torch.full((len(index),), float(name), device=codes.device)
+                rank = torch.rand(codes.shape, generator=generator).to(codes.device).argsort(1).argsort(1)
+                corrupted = rank < share[:, None, None] * codes.shape[1]
+                logits = stage(codes.masked_fill(corrupted, stage.unknown), context, brain, share)
+                losses[name].append(float(masked_loss(logits, codes, corrupted)))
+        unigram = unigram_loss(training[f'head{level}'], conditions.tokens[f'head{level}'], stage)
+        results[level] = {name: round(float(np.mean(v)), 4) for name, v in losses.items()}
+        results[level]['unigram'] = round(unigram, 4)
+    mae.train()
+    return results
+
+
+def write_samples(path: Path, mae: MAE, conditions: Conditions, count: int = 3) -> None:
+    """Write slices of heads generated around brains that were left out of training."""
+    mae.eval()
+    brains = conditions.codes('brain', len(conditions.brain.levels), torch.arange(count))
+    codes = remodel(mae, conditions.head, conditions.brain, brains, seed=0)
+    write_preview(path, list(conditions.head.decode(codes)[:, 0].float().cpu().numpy()))
+    mae.train()
+
+
+def site_frequencies(seen: Tensor, codebook: int) -> Tensor:
+    """Frequency of every code at every site, smoothed towards that over all sites.
+
+    Parameters
+    ----------
+    seen : Tensor of int64, shape (N, M, members)
+        Codes of N heads.
+    codebook : int
+
+    Returns
+    -------
+    frequencies : Tensor of float32, shape (M, members, codebook)
+        Positive; they add up to 1.
+    """
+    heads, tokens, members = seen.shape
+    counts = torch.zeros(tokens * members, codebook)
+    flat = seen.flatten(1).T
+    counts.scatter_add_(1, flat, torch.ones(flat.shape))
+    overall = counts.sum(0) + 1
+    frequencies = (counts + SMOOTHING * overall / overall.sum()) / (heads + SMOOTHING)
+    return frequencies.view(tokens, members, codebook)
+
+
+def unigram_loss(training: Tensor, validation: Tensor, stage: Stage) -> float:
+    """Cross-entropy (nats per code) of the frequencies of codes at each site."""
+    frequencies = site_frequencies(stage.gather(training.long()), stage.codes)
+    wanted = stage.gather(validation.long())
+    found = frequencies.expand(len(wanted), -1, -1, -1).gather(-1, wanted[..., None])
+    return -float(found.log().mean())
+
+
+def train_mae(
+    tokens: Tokens,
+    validation: Tokens,
+    head: VQVAE,
+    brain: VQVAE,
+    folder: Path,
+    config: MAETraining,
+    *,
+    device: str = 'auto',
+    time_budget: float | None = None,
+    levels: tuple[int, ...] | None = None,
+) -> MAE:
+    """Train the masked autoencoder.
+
+    Parameters
+    ----------
+    tokens, validation : Tokens
+        Codes (see `cpmae_bids.training.tokens`) to learn from and to validate on.
+    head, brain : VQVAE
+        The models that made the codes.
+    folder : Path
+        Checkpoint and log; a second call goes on from there.
+    config : MAETraining
+    device : str
+    time_budget : float, optional
+        Seconds.
+    levels : tuple of int, optional
+        Train these levels only; levels are independent of each other, so several machines can share them.
+
+    Returns
+    -------
+    mae : MAE
+    """
+    device = pick_device(device)
+    head, brain = (model.to(device).eval().requires_grad_(False) for model in (head, brain))
+    torch.manual_seed(config.seed)
+    mae = build(tokens, head, brain, config, saved_model(folder)).to(device)
+    conditions, held_out = Conditions(tokens, head, brain), Conditions(validation, head, brain)
+    optimizer = torch.optim.AdamW(
+        mae.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.02
+    )
+    run = Run(folder, mae, optimizer, seed=config.seed, time_budget=time_budget)
+    run.resume()
+    chosen = range(len(mae.stages)) if levels is None else levels
+    order = [level for level in chosen for _ in range(config.turns[level])]
+    autocast = torch.autocast('cuda', dtype=torch.bfloat16, enabled=device.type == 'cuda')
+    count = len(next(iter(tokens.values())))
+    running: dict[int, float] = {}
+    with (run.folder / 'log.jsonl').open('a', encoding='utf-8') as log:
+        bar = tqdm(run.steps(config.steps), initial=run.step, total=config.steps, desc='MAE')
+        for step in bar:
+            for group_ in optimizer.param_groups:
+                group_['lr'] = cosine(step, config.steps, peak=config.learning_rate, warmup=50)
+            level = order[step % len(order)]
+            stage, rng = mae.stages[level], run.rng()
+            index = torch.from_numpy(rng.choice(count, config.batches[level], replace=False))
+            generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+            codes, context, brain_latent = conditions.of(stage, level, index)
+            # cosine schedule: most of the practice is with much unknown, as when a head is made from nothing
+            share = torch.cos(math.pi / 2 * torch.rand(len(index), generator=generator)).to(device)
+            degraded, corrupted = degrade(codes, share, stage.unknown, generator=generator)
+            with autocast:
+                logits = stage(degraded, context, brain_latent, share)
+                loss = masked_loss(logits.float(), codes, corrupted, config.label_smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(stage.parameters(), 1.0)
+            optimizer.step()
+            running[level] = 0.98 * running.get(level, loss.item()) + 0.02 * loss.item()
+            if step % 50 == 0:
+                bar.set_postfix({f'L{k}': f'{v:.2f}' for k, v in sorted(running.items())})
+                log.write(
+                    json.dumps({'step': step, 'loss': {k: round(v, 4) for k, v in running.items()}}) + '\n'
+                )
+            if step % 300 == 299:
+                log.write(
+                    json.dumps({'step': step, 'validation': validate(mae, held_out, tokens, chosen)}) + '\n'
+                )
+                log.flush()
+                write_samples(folder / 'preview.png', mae, held_out)
+        log.write(
+            json.dumps({'step': run.step, 'validation': validate(mae, held_out, tokens, chosen)}) + '\n'
+        )
+    write_samples(folder / 'preview.png', mae, held_out)
+    return mae
+
+
+def keep_other_levels(mae: MAE, weights: Path, levels: list[int]) -> None:
+    """Take the levels that were not trained from the weights in a folder, where they have the same shape.
+
+    Levels do not depend on each other: two machines can train some each, one after the other writing its own.
+    """
+    try:
+        former = load_model(read_registry(weights, ('mae',)), 'mae')
+    except WeightsError:
+        return
+    if former.config == mae.config:
+        for level in set(range(len(mae.stages))) - set(levels):
+            mae.stages[level] = former.stages[level]
+
+
+def run_mae(
+    prepared: Path,
+    weights: Path,
+    folder: Path,
+    config: MAETraining,
+    *,
+    device: str = 'auto',
+    time_budget: float | None = None,
+    levels: tuple[int, ...] | None = None,
+) -> MAE:
+    """Encode the heads of a prepared file with trained VQ-VAEs, then `train_mae` on the codes.
+
+    Parameters
+    ----------
+    prepared : Path
+        Prepared file at 2 mm.
+    weights : Path
+        Folder of weights with the two VQ-VAEs.
+    folder : Path
+        Codes, checkpoint and log.
+    config, device, time_budget, levels
+        See `train_mae`.
+    """
+    started = time.monotonic()
+    found = read_registry(weights)
+    head, brain = (load_model(found, name, str(pick_device(device))) for name in ('head', 'brain'))
+    heads = read_prepared(prepared)
+    training = [h for h in heads if h.split == 'train']
+    held_out = [h for h in heads if h.split == 'validation']
+    mean = mean_volume(training)
+    # other encoders or codebooks give other codes; a better decoder changes nothing
+    cache = folder / f'tokens-{head.code_hash()}-{brain.code_hash()}'
+    tokens = make_tokens(Augmenter(training, mean), head, brain, cache, config.tokens, seed=config.seed)
+    plain = Augmenter(held_out, mean)
+    validation = stack([encode_pair(plain.plain(k), head, brain) for k in range(len(held_out))])
+    if time_budget is not None:
+        time_budget -= time.monotonic() - started
+    return train_mae(
+        tokens, validation, head, brain, folder, config, device=device, time_budget=time_budget, levels=levels
+    )

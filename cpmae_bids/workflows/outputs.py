@@ -1,0 +1,65 @@
+"""Reports and sinks: what leaves the work folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline import engine as pe
+
+from cpmae_bids.interfaces.bids import Publish
+from cpmae_bids.interfaces.reports import PrivateReport, Report
+
+MEM_GB = {'report': 1.0, 'private_report': 1.0, 'sink': 0.3}
+
+
+def init_outputs_wf(scan, config, *, name: str = 'outputs_wf') -> pe.Workflow:
+    """Build the graph that draws the refaced scan and publishes it if its verdict allows.
+
+    Parameters
+    ----------
+    scan : Scan
+        ``path`` and ``name`` are used, and the whole of it by the sink.
+    config : RunConfig
+        ``private_report_dir`` is used, and the whole of it by the sink.
+    name : str
+        Name of the workflow.
+
+    Returns
+    -------
+    workflow : nipype.Workflow
+
+    Inputs
+    ------
+    refaced, deface_mask, kept_mask, verdict
+        See `cpmae_bids.workflows.anatomical.init_deidentify_wf`.
+    """
+    fields = ['refaced', 'deface_mask', 'kept_mask', 'verdict']
+    inputnode = pe.Node(IdentityInterface(fields=fields), name='inputnode')
+    report = pe.Node(Report(), name='report', n_procs=1, mem_gb=MEM_GB['report'])
+    # In the main process, one after another: sinks share the tables of the output folder.
+    sink = pe.Node(
+        Publish(scan=scan, config=config), name='sink', run_without_submitting=True, mem_gb=MEM_GB['sink']
+    )
+
+    workflow = pe.Workflow(name=name)
+    workflow.connect([
+        (inputnode, report, [(field, field) for field in ('refaced', 'kept_mask', 'verdict')]),
+        (inputnode, sink, [(field, field) for field in fields]),
+        (report, sink, [('slices', 'slices'), ('face', 'face')]),
+    ])  # fmt: skip
+    if config.private_report_dir is not None:
+        private_report = pe.Node(
+            PrivateReport(
+                original=str(scan.path),
+                title=scan.name,
+                page=str(Path(config.private_report_dir) / f'{scan.name}.html'),
+            ),
+            name='private_report',
+            n_procs=1,
+            mem_gb=MEM_GB['private_report'],
+        )
+        workflow.connect([
+            (inputnode, private_report, [(field, field) for field in ('refaced', 'kept_mask', 'verdict')]),
+        ])  # fmt: skip
+    return workflow

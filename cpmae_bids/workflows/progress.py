@@ -1,0 +1,82 @@
+"""One line per scan and stage while a workflow runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+CLEAR_LINE = '\r\x1b[K'
+
+
+def scan_and_stage(fullname: str) -> tuple[str, str]:
+    """Scan and stage that a node belongs to.
+
+    Parameters
+    ----------
+    fullname : str
+        Full name of a node in a workflow of `cpmae_bids.workflows.base`, such as
+        ``cpmae_bids_wf.sub-01_wf.sub-01_T1w_wf.deidentify_wf.blend``.
+
+    Returns
+    -------
+    scan : str
+        ``sub-01_T1w``; empty for a node that belongs to no scan.
+    stage : str
+        ``blend``.
+    """
+    *around, stage = fullname.split('.')
+    return (around[2].removesuffix('_wf') if len(around) > 2 else ''), stage
+
+
+class Progress:
+    """Status callback for nipype's plugins, called in the main process for each start and end of a node.
+
+    A finished stage is one plain line, ``[sub-01_ses-2_T1w] remodel ... 12.3 s``. A terminal also shows what
+    is running now, on a last line that is overwritten.
+
+    Parameters
+    ----------
+    stream : text stream, optional
+        Where the lines go; standard error by default.
+    clock : callable
+        Returns the time in seconds.
+    """
+
+    def __init__(self, stream: TextIO | None = None, clock=time.monotonic):
+        self.stream = stream or sys.stderr
+        self.clock = clock
+        self.running: dict[str, float] = {}
+        self.failed: set[str] = set()
+
+    def __call__(self, node, status: str) -> None:
+        """Take note of one event: ``start``, ``end`` or ``exception``."""
+        scan, stage = scan_and_stage(node.fullname)
+        if status == 'start':
+            self.running[node.fullname] = self.clock()
+            self._show()
+            return
+        started = self.running.pop(node.fullname, None)
+        took = '' if started is None else f' {self.clock() - started:.1f} s'
+        if status == 'exception':
+            self.failed.add(scan)
+            self._show(f'[{scan}] {stage} ... FAILED{took and " after"}{took}')
+        elif took:
+            self._show(f'[{scan}] {stage} ...{took}')
+        elif scan not in self.failed:  # after a failure, the linear plugin also reports what it skips
+            what = 'done' if node.run_without_submitting else 'found in the work folder'
+            self._show(f'[{scan}] {stage} ... {what}')
+
+    def close(self) -> None:
+        """Remove the line of what is running."""
+        self.running.clear()
+        self._show()
+
+    def _show(self, line: str | None = None) -> None:
+        text = '' if line is None else f'{line}\n'
+        if self.stream.isatty():
+            now = ', '.join(' '.join(scan_and_stage(name)) for name in self.running)
+            text = f'{CLEAR_LINE}{text}{now}'
+        if text:
+            self.stream.write(text)
+            self.stream.flush()

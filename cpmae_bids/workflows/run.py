@@ -1,0 +1,152 @@
+"""Execute a workflow and tell which scans broke."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from cpmae_bids.exceptions import UsageError
+from cpmae_bids.workflows.progress import Progress, scan_and_stage
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A node that ended with an error.
+
+    Attributes
+    ----------
+    scan : str
+        Name of the scan, such as ``sub-01_T1w``.
+    stage : str
+        Name of the node.
+    message : str
+        What went wrong, in one line.
+    crash_file : Path
+        Nipype's account of it. It names files of the input, so it stays in the work folder.
+    """
+
+    scan: str
+    stage: str
+    message: str
+    crash_file: Path
+
+
+def run_workflow(workflow, config, progress: Progress | None = None) -> list[Failure]:
+    """Run a workflow to its end.
+
+    The failure of one scan does not stop the others, unless the settings ask for it.
+
+    Parameters
+    ----------
+    workflow : nipype.Workflow
+    config : RunConfig
+        ``nprocs``, ``mem_gb``, ``n_gpu_procs`` and ``nipype_plugin_file`` are used.
+    progress : Progress, optional
+        Told of each stage; by default it writes to standard error.
+
+    Returns
+    -------
+    list of Failure
+        Empty if every node ended well.
+
+    Raises
+    ------
+    UsageError
+        If the plugin file cannot be read.
+    Exception
+        Whatever kept the workflow as a whole from running.
+    """
+    plugin, plugin_args = plugin_settings(config)
+    progress = progress or Progress()
+    crash_root = Path(workflow.config['execution']['crashdump_dir'])
+    crash_root.mkdir(parents=True, exist_ok=True)
+    crash_dir = Path(tempfile.mkdtemp(prefix='run-', dir=crash_root))
+    workflow.config['execution']['crashdump_dir'] = str(crash_dir)
+    try:
+        workflow.run(plugin=plugin, plugin_args={**plugin_args, 'status_callback': progress})
+    except Exception:
+        failures = read_failures(crash_dir)
+        if not failures:
+            raise
+        return failures
+    finally:
+        progress.close()
+        workflow.config['execution']['crashdump_dir'] = str(crash_root)
+        if not any(crash_dir.iterdir()):
+            crash_dir.rmdir()
+    return read_failures(crash_dir)
+
+
+def plugin_settings(config) -> tuple[str, dict]:
+    """Name and arguments of the nipype plugin of a run.
+
+    A plugin file says which of both it wants to change; the rest follows from the settings. The GPU slots are
+    always given, because nipype would count the GPUs of the machine, whatever of them is visible.
+
+    Nodes that need little memory go first. The first stage of a scan needs the most, so that scans are
+    finished before others are begun, and an interrupted run leaves finished ones.
+    """
+    plugin_args = {
+        'n_procs': config.nprocs,
+        'n_gpu_procs': max(1, config.n_gpu_procs),
+        'raise_insufficient': False,
+        'scheduler': 'mem_thread',
+    }
+    if config.mem_gb is not None:
+        plugin_args['memory_gb'] = config.mem_gb
+    plugin = 'MultiProc'
+    if config.nipype_plugin_file is not None:
+        chosen = _read_plugin_file(Path(config.nipype_plugin_file))
+        plugin = chosen.get('plugin', plugin)
+        plugin_args.update(chosen.get('plugin_args', {}))
+    return plugin, plugin_args
+
+
+def _read_plugin_file(path: Path) -> dict:
+    try:
+        text = path.read_text(encoding='utf-8')
+        if path.suffix == '.toml':
+            chosen = tomllib.loads(text)
+        elif path.suffix == '.json':
+            chosen = json.loads(text)
+        else:
+            import yaml
+
+            chosen = yaml.safe_load(text)
+    except Exception as error:  # each format has its own errors
+        raise UsageError(f'cannot read the nipype plugin file {path}: {error}') from error
+    if not isinstance(chosen, dict):
+        raise UsageError(f'the nipype plugin file {path} must hold "plugin" and "plugin_args"')
+    return chosen
+
+
+def read_failures(crash_dir: str | os.PathLike) -> list[Failure]:
+    """Read nipype's crash files, oldest first.
+
+    Parameters
+    ----------
+    crash_dir : path
+        Folder with the text files of one run.
+
+    Returns
+    -------
+    list of Failure
+    """
+    crash_files = sorted(
+        Path(crash_dir).glob('crash-*.txt'), key=lambda path: (path.stat().st_mtime, path.name)
+    )
+    return [_read_crash_file(path) for path in crash_files]
+
+
+def _read_crash_file(path: Path) -> Failure:
+    lines = [line.strip() for line in path.read_text(encoding='utf-8', errors='replace').splitlines()]
+    lines = [line for line in lines if line]
+    fullname = lines[0].removeprefix('Node: ')
+    # The last line of a traceback: the class of the error, without or with its module, and the message.
+    message = re.sub(r'^(\w+\.)*\w*(Error|Exception)\w*: ', '', lines[-1])
+    return Failure(*scan_and_stage(fullname), message, path)

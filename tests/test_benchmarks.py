@@ -1,0 +1,350 @@
+"""The benchmarks measure what they say: known values, and no head that counts for another."""
+
+import argparse
+import importlib
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))  # the benchmarks are no part of the package
+
+from benchmarks import (  # noqa: E402
+    codec_baseline,
+    contact_sheet,
+    face_detection,
+    metrics,
+    patch_codec,
+    run_test_split,
+    scans,
+    stage_timing,
+)
+
+
+@pytest.fixture
+def ball() -> tuple[np.ndarray, np.ndarray]:
+    """A grey ball of 24 voxels, and its mask, in a cube of 40."""
+    x, y, z = np.indices((40, 40, 40)) - 19.5
+    mask = x**2 + y**2 + z**2 < 12**2
+    return np.where(mask, 0.8, 0.0).astype(np.float32), mask
+
+
+# -- metrics -----------------------------------------------------------------------------------------------
+def test_psnr_of_a_constant_error(ball):
+    volume, mask = ball
+    assert metrics.psnr(volume, volume + 0.1, mask) == pytest.approx(20.0)
+    assert metrics.psnr(volume, volume + 0.1, mask, peak=2.0) == pytest.approx(20 + 20 * np.log10(2))
+    assert metrics.psnr(volume, volume, mask) == np.inf
+
+
+def test_metrics_look_inside_the_mask_only(ball):
+    volume, mask = ball
+    spoiled = volume.copy()
+    spoiled[:4] = 7.0  # farther from the mask than the window of SSIM reaches into it
+    inner = mask & (np.indices(mask.shape)[0] > 14)
+    assert metrics.psnr(volume, spoiled, inner) == np.inf
+    assert metrics.ssim(volume, spoiled, inner) == pytest.approx(1.0)
+    assert metrics.ssim(volume, spoiled, np.ones_like(mask)) < 0.95
+
+
+def test_ssim_of_constant_volumes_is_its_luminance_term():
+    shape, a, b = (20, 20, 20), 0.6, 0.9
+    mask = np.zeros(shape, bool)
+    mask[5:15, 5:15, 5:15] = True
+    found = metrics.ssim(np.full(shape, a), np.full(shape, b), mask)
+    assert found == pytest.approx((2 * a * b + 1e-4) / (a**2 + b**2 + 1e-4), abs=1e-6)
+
+
+def test_ssim_of_opposite_structure_is_negative():
+    noise = np.random.default_rng(0).normal(0, 0.2, (24, 24, 24))
+    mask = np.ones(noise.shape, bool)
+    assert metrics.ssim(1 + noise, 1 + noise, mask) == pytest.approx(1.0)
+    assert metrics.ssim(1 + noise, 1 - noise, mask) < -0.5
+
+
+@pytest.mark.parametrize('metric', [metrics.psnr, metrics.ssim])
+def test_an_empty_mask_is_an_error(metric, ball):
+    volume, mask = ball
+    with pytest.raises(ValueError, match='empty'):
+        metric(volume, volume, np.zeros_like(mask))
+
+
+def test_inside_the_head_is_skin_and_bone_but_no_brain_and_no_air():
+    radius = np.sqrt(sum((axis - 31.5) ** 2 for axis in np.indices((64, 64, 64))))
+    volume = np.select([radius < 15, radius < 22, radius < 28], [0.3, 0.0, 0.9], 0.0)  # brain, skull, scalp
+    volume[:2, :2, :2] = 0.9  # something in the air
+    fov = np.ones(volume.shape, bool)
+    fov[:, :, :10] = False
+    inside = metrics.inside_head(volume, radius < 15, fov)
+    expected = (radius >= 15) & (radius < 28) & fov
+    assert (inside & expected).sum() / (inside | expected).sum() > 0.97
+    assert not inside[radius < 15].any()
+    assert not inside[~fov].any()
+    assert not inside[:2, :2, :2].any()
+
+
+# -- codec -------------------------------------------------------------------------------------------------
+def test_patches_and_back():
+    volume = np.random.default_rng(0).random((16, 16, 16))
+    patches = patch_codec.to_patches(volume, 4)
+    assert patches.shape == (64, 64)
+    np.testing.assert_array_equal(patches[0], volume[:4, :4, :4].ravel())
+    np.testing.assert_array_equal(patch_codec.from_patches(patches, 4, 16), volume)
+
+
+def test_k_means_finds_separate_clusters():
+    rng = np.random.default_rng(0)
+    centres = np.array([[0, 0], [10, 0], [0, 10], [10, 10]], np.float32)
+    vectors = (centres[:, None] + rng.normal(0, 0.1, (4, 50, 2))).reshape(-1, 2).astype(np.float32)
+    book = patch_codec.k_means(vectors, 12, rng)
+    distances = np.linalg.norm(vectors - book[patch_codec.nearest(vectors, book)], axis=1)
+    assert distances.max() < 1
+
+
+def test_a_volume_of_few_patterns_is_coded_without_loss():
+    rng = np.random.default_rng(0)
+    patterns = rng.random((6, 64)).astype(np.float32)
+    volume = patch_codec.from_patches(patterns[rng.integers(6, size=512)], 4, 32)
+    codec = patch_codec.fit([volume], site=4, codes=2, entries=64)
+    np.testing.assert_allclose(codec.reconstruct(volume), volume, atol=1e-3)
+
+
+def test_more_codes_cost_bits_and_lower_the_error():
+    rng = np.random.default_rng(0)
+    volume = rng.random((32, 32, 32)).astype(np.float32)
+    codec = patch_codec.fit([volume], site=4, codes=3, entries=16)
+    errors = [np.square(codec.first(k).reconstruct(volume) - volume).mean() for k in (1, 2, 3)]
+    assert errors[0] > errors[1] > errors[2]
+    assert [codec.first(k).bits(32) for k in (1, 2, 3)] == [512 * 4, 512 * 8, 512 * 12]
+
+
+def test_evaluation_is_blind_to_the_brain_and_kind_to_the_truth(ball):
+    volume, mask = ball
+    brain = np.zeros_like(mask)
+    brain[16:24, 16:24, 16:24] = True
+    head = codec_baseline.CubeHead(np.where(brain, np.float32(0.3), volume), brain, np.ones_like(mask))
+    perfect = codec_baseline.evaluate(lambda v: np.where(brain, 9.0, v), [head])
+    assert perfect == {'psnr_inside': np.inf, 'ssim_inside': 1.0, 'psnr_tissue': np.inf}
+    assert codec_baseline.evaluate(lambda v: v + 0.1, [head])['psnr_inside'] == pytest.approx(20.0)
+
+
+# -- scans and results -------------------------------------------------------------------------------------
+def test_scans_of_a_split(make_bids):
+    names = ('sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/ses-a/anat/sub-02_ses-a_T1w.nii')
+    table = 'participant_id\tsplit\nsub-01\ttrain\nsub-02\ttest\n'
+    root = make_bids(names, {'sub-01/anat/sub-01_T1w.json': {}}, participants=table)
+    assert [path.relative_to(root).as_posix() for path in scans.find_t1w(root)] == list(names)
+    labels = scans.read_split(root / 'participants.tsv', 'test')
+    assert labels == {'sub-02'}
+    assert [path.name for path in scans.find_t1w(root, labels)] == ['sub-02_ses-a_T1w.nii']
+    with pytest.raises(ValueError, match='nobody'):
+        scans.read_split(root / 'participants.tsv', 'validation')
+    with pytest.raises(ValueError, match='no T1w'):
+        scans.find_t1w(root, {'sub-03'})
+
+
+def test_results_hold_the_version(tmp_path):
+    from cpmae_bids import __version__
+
+    path = scans.write_result('some', {'heads': 3}, tmp_path / 'new')
+    assert json.loads(path.read_text()) == {'version': __version__, 'heads': 3}
+
+
+@pytest.mark.parametrize('path', sorted(scans.RESULTS.glob('*.json')), ids=lambda path: path.stem)
+def test_committed_results_name_nobody(path):
+    assert 'sub-' not in path.read_text(encoding='utf-8')
+
+
+# -- face detection ----------------------------------------------------------------------------------------
+def test_detection_counts_by_view(phantom):
+    volume, _ = phantom((40, 40, 40))
+    seen = []
+
+    def detector(picture, upsample):
+        seen.append(picture)
+        return ['face'] if len(seen) in (2, 4) else []  # the frontal view, and the back of the head
+
+    found = face_detection.detect_faces(volume, np.diag([5.0, 5.0, 5.0, 1.0]), detector)
+    assert found == {'left_20': False, 'frontal': True, 'right_20': False, 'back': True}
+    nothing = face_detection.detect_faces(np.zeros((8, 8, 8)), np.eye(4), detector)
+    assert not any(nothing.values())
+    counts = face_detection.summarise([found, nothing])
+    assert counts == {
+        'heads': 2, 'any_view': 1, 'all_views': 0, 'left_20': 0, 'frontal': 1, 'right_20': 0, 'back': 1
+    }  # fmt: skip
+
+
+def test_a_face_is_found_in_a_real_head_and_none_in_a_ball(test_heads):
+    dlib = pytest.importorskip('dlib')
+    detector = dlib.get_frontal_face_detector()
+    image = nb.load(scans.find_t1w(test_heads, scans.read_split(test_heads / 'participants.tsv', 'test'))[0])
+    assert face_detection.detect_faces(np.asanyarray(image.dataobj), image.affine, detector)['frontal']
+    x, y, z = (np.indices((60, 70, 75)).T * 4.0 - [120, 140, 150]).T
+    ellipsoid = 300.0 * ((x / 80) ** 2 + (y / 100) ** 2 + (z / 120) ** 2 < 1)
+    assert not any(face_detection.detect_faces(ellipsoid, np.diag([4.0, 4, 4, 1]), detector).values())
+
+
+# -- contact sheet -----------------------------------------------------------------------------------------
+@pytest.fixture
+def refaced_dataset(tmp_path, make_nifti, phantom) -> tuple[Path, Path]:
+    """Two scans and the refaced version of one, with the same brain in another head."""
+    raw, out = tmp_path / 'raw', tmp_path / 'out'
+    head, brain = phantom()
+    make_nifti(raw / 'sub-01/anat/sub-01_T1w.nii.gz', head)
+    make_nifti(raw / 'sub-02/anat/sub-02_T1w.nii.gz', head)
+    other = np.where(brain, head, head[::-1, ::-1, ::-1] + 40)
+    make_nifti(out / 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz', other)
+    make_nifti(out / 'sub-01/anat/sub-01_desc-brain_mask.nii.gz', brain, dtype=np.uint8)
+    return raw, out
+
+
+def test_pairs_are_scans_with_a_refaced_version(refaced_dataset):
+    raw, out = refaced_dataset
+    (pair,) = contact_sheet.pairs(raw, out)
+    assert pair == (
+        raw / 'sub-01/anat/sub-01_T1w.nii.gz',
+        out / 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz',
+    )
+
+
+def test_sheet_is_written_for_its_owner_alone(refaced_dataset, tmp_path, capsys):
+    from PIL import Image
+
+    raw, out = refaced_dataset
+    contact_sheet.main([str(raw), str(out), str(tmp_path / 'private' / 'sheet.png')])
+    path = tmp_path / 'private' / 'sheet-1.png'
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    picture = np.asarray(Image.open(path))
+    assert picture.shape == (contact_sheet.PIXELS, 10 * contact_sheet.PIXELS + 6)
+    before, after = picture[:, : 5 * contact_sheet.PIXELS], picture[:, 5 * contact_sheet.PIXELS + 6 :]
+    assert before.std() > 10
+    assert (before != after).mean() > 0.01
+    assert 'sheet-1.png' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('where', ['repository', 'raw', 'out', 'link'])
+def test_sheet_is_refused_where_it_would_be_shared(refaced_dataset, tmp_path, where, capsys):
+    raw, out = refaced_dataset
+    (tmp_path / 'link').symlink_to(out)
+    folder = {'repository': REPOSITORY, 'raw': raw, 'out': out, 'link': tmp_path / 'link'}[where]
+    with pytest.raises(SystemExit) as stopped:
+        contact_sheet.main([str(raw), str(out), str(folder / 'sheet.png')])
+    assert stopped.value.code == 2
+    assert 'original faces' in capsys.readouterr().err
+    assert not list(folder.glob('sheet*'))
+
+
+@pytest.mark.parametrize('view', contact_sheet.SLICES)
+def test_slices_do_not_depend_on_the_storage_order(view):
+    volume = np.random.default_rng(0).random((12, 14, 16)).astype(np.float32)
+    affine = np.diag([10.0, 10.0, 10.0, 1.0])
+    affine[:3, 3] = -60.0, -70.0, -80.0
+    image = nb.Nifti1Image(volume, affine)
+    codes = nb.orientations.axcodes2ornt('PSL')
+    other = image.as_reoriented(nb.orientations.ornt_transform(nb.io_orientation(affine), codes))
+    middle = np.array([3.0, -2.0, 5.0])
+    pictures = [
+        contact_sheet.slice_panel(np.asanyarray(one.dataobj), one.affine, view, middle, 1.0)
+        for one in (image, other)
+    ]
+    np.testing.assert_allclose(*(picture.astype(int) for picture in pictures), atol=1)
+    assert pictures[0].std() > 10
+
+
+def test_slices_have_front_and_right_of_the_subject_on_the_left():
+    volume = np.zeros((20, 20, 20), np.float32)
+    affine = np.diag([10.0, 10.0, 10.0, 1.0])
+    affine[:3, 3] = -95.0
+    volume[17, 10, 10] = volume[10, 17, 10] = 1.0  # a point on the right and one in front
+    middle = np.array([5.0, 5.0, 5.0])
+    half = contact_sheet.PIXELS // 2
+    columns = {}
+    for view in ('sagittal', 'coronal'):
+        offset = np.array(contact_sheet.SLICES[view][2])
+        picture = contact_sheet.slice_panel(volume, affine, view, middle - offset, 1.0)
+        columns[view] = np.flatnonzero(picture.any(axis=0))
+    assert columns['sagittal'].max() < half - 40
+    assert columns['coronal'].max() < half - 40
+
+
+# -- the test split ----------------------------------------------------------------------------------------
+def test_comparison_counts_every_changed_voxel(refaced_dataset, make_nifti):
+    raw, out = refaced_dataset
+    original = raw / 'sub-01/anat/sub-01_T1w.nii.gz'
+    mask = out / 'sub-01/anat/sub-01_desc-brain_mask.nii.gz'
+    refaced = out / 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz'
+    good = run_test_split.compare(original, refaced, mask)
+    kept = np.asanyarray(nb.load(mask).dataobj) > 0
+    assert good['kept'] == kept.sum()
+    assert good['kept_ml'] == pytest.approx(kept.sum() * 0.512)
+    assert good['kept_changed'] == good['header_changed'] == 0
+    assert good['outside_same'] < 0.1
+
+    data = np.asanyarray(nb.load(original).dataobj).copy()
+    data[tuple(np.argwhere(kept)[:3].T)] += 1
+    affine = nb.load(original).affine.copy()
+    affine[0, 3] += 1
+    make_nifti(refaced, data, affine=affine)
+    bad = run_test_split.compare(original, refaced, mask)
+    assert bad['kept_changed'] == 3
+    assert bad['outside_same'] == 1.0
+    assert bad['header_changed'] > 0
+
+    make_nifti(refaced, data, dtype=np.float32)
+    with pytest.raises(ValueError, match='data type'):
+        run_test_split.compare(original, refaced, mask)
+
+
+def test_counts_of_a_run(refaced_dataset, monkeypatch):
+    raw, out = refaced_dataset
+    for name, status in (('sub-01_T1w', 'pass'), ('sub-02_T1w', 'fail')):
+        path = out / 'logs' / 'verdicts' / f'{name}.json'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({'status': status}))
+    monkeypatch.setattr(run_test_split, 'validate_bids', lambda dataset: ['an error'])
+    numbers = run_test_split.count(raw, out, {'sub-01', 'sub-02'})
+    assert numbers['verdicts'] == {'pass': 1, 'fail': 1, 'error': 0}
+    assert numbers['scans'] == 2
+    assert numbers['images'] == 1
+    assert numbers['without_record'] == 0
+    assert numbers['kept_voxels_changed'] == 0
+    assert numbers['validator_errors'] == 1
+
+
+# -- stage timing ------------------------------------------------------------------------------------------
+def test_stages_are_those_of_the_workflow():
+    from cpmae_bids.workflows.anatomical import MEM_GB
+
+    assert set(MEM_GB) <= set(stage_timing.STAGES)
+
+
+@pytest.mark.parametrize('stage', stage_timing.STAGES)
+def test_every_stage_gets_the_arguments_that_it_needs(stage):
+    settings = dict.fromkeys(('t1w', 'scan', 'preset', 'device', 'seed', 'steps'), '1')
+    settings.update(preset='128', device='cpu')
+    command = stage_timing.stage_command(stage, settings)
+    step = importlib.import_module(f'cpmae_bids.steps.{stage_timing.STAGES[stage][0]}')
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    step.add_arguments(parser)
+    args = parser.parse_args(command[4:])
+    if stage == 'encode_head':
+        assert args.conformed.name == 'original_head.npz'
+    if stage in ('remodel', 'decode_head'):
+        assert 'original' not in ' '.join(command)
+
+
+def test_measure_sees_time_and_memory(tmp_path):
+    code = 'import os, time; block = bytearray(os.urandom(1)) * 300_000_000; time.sleep(0.2)'
+    seconds, peak = stage_timing.measure([sys.executable, '-c', code], tmp_path, 1)
+    assert seconds > 0.2
+    assert 0.27 < peak < 0.6
+    small = stage_timing.measure([sys.executable, '-c', 'pass'], tmp_path, 1)[1]
+    assert small < 0.05
+    with pytest.raises(subprocess.CalledProcessError):
+        stage_timing.measure([sys.executable, '-c', 'raise SystemExit(3)'], tmp_path, 1)

@@ -1,0 +1,196 @@
+"""Every T1w scan is found once, with its sidecar, whatever the dataset looks like."""
+
+import json
+import logging
+
+import pytest
+
+from cpmae_bids.bids.layout import collect_scans, read_filters, scan_seed, select_subjects
+from cpmae_bids.config import RunConfig
+from cpmae_bids.exceptions import InputError, NothingToDoError, UsageError
+
+
+def settings(root, **changes):
+    return RunConfig(**{'bids_dir': root, 'output_dir': root.parent / 'out', 'seed': 1, **changes})
+
+
+def paths(scans):
+    return [scan.relative_path for scan in scans]
+
+
+def test_every_session_and_run(make_bids):
+    scans = [
+        'sub-01/ses-a/anat/sub-01_ses-a_run-01_T1w.nii.gz',
+        'sub-01/ses-a/anat/sub-01_ses-a_run-02_T1w.nii.gz',
+        'sub-01/ses-b/anat/sub-01_ses-b_acq-hi_T1w.nii',
+        'sub-02/anat/sub-02_T1w.nii.gz',
+    ]
+    others = ['sub-02/anat/sub-02_T2w.nii.gz', 'sub-02/func/sub-02_task-rest_bold.nii.gz']
+    found = collect_scans(settings(make_bids(scans + others)))
+    assert paths(found) == scans
+    assert [(scan.subject, scan.session) for scan in found] == [
+        ('01', 'a'),
+        ('01', 'a'),
+        ('01', 'b'),
+        ('02', None),
+    ]
+    assert found[0].entities == {'sub': '01', 'ses': 'a', 'run': '01'}
+    assert found[0].name == 'sub-01_ses-a_run-01_T1w'
+    assert found[0].node_name == 'sub_01_ses_a_run_01_T1w'
+    assert not any(scan.problem for scan in found)
+
+
+def test_folders_that_are_no_raw_data_are_left_out(make_bids):
+    scans = ['sub-01/anat/sub-01_T1w.nii.gz']
+    hidden = [
+        'derivatives/x/sub-01/anat/sub-01_T1w.nii.gz',
+        'sourcedata/sub-01/anat/sub-01_acq-raw_T1w.nii.gz',
+        '.git/annex/sub-01/anat/sub-01_acq-git_T1w.nii.gz',
+        'sub-01/anat/sub-01_desc-preproc_T1w.nii.gz',
+        'sub-01/anat/sub-01_part-phase_T1w.nii.gz',
+    ]
+    assert paths(collect_scans(settings(make_bids(scans + hidden)))) == scans
+
+
+def test_labels_select(make_bids):
+    root = make_bids(
+        [
+            'sub-1/ses-a/anat/sub-1_ses-a_T1w.nii.gz',
+            'sub-1/ses-b/anat/sub-1_ses-b_T1w.nii.gz',
+            'sub-10/ses-b/anat/sub-10_ses-b_T1w.nii.gz',
+        ]
+    )
+    assert paths(collect_scans(settings(root, participant_label=('1',)))) == [
+        'sub-1/ses-a/anat/sub-1_ses-a_T1w.nii.gz',
+        'sub-1/ses-b/anat/sub-1_ses-b_T1w.nii.gz',
+    ]
+    assert paths(collect_scans(settings(root, session_label=('b',)))) == [
+        'sub-1/ses-b/anat/sub-1_ses-b_T1w.nii.gz',
+        'sub-10/ses-b/anat/sub-10_ses-b_T1w.nii.gz',
+    ]
+
+
+def test_labels_that_do_not_exist_are_all_named(make_bids):
+    root = make_bids(['sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz'])
+    with pytest.raises(UsageError, match='sub-02, sub-03') as caught:
+        select_subjects(settings(root, participant_label=('02', '01', '03', '02')))
+    assert 'sub-01' not in str(caught.value)
+    with pytest.raises(UsageError, match='ses-z'):
+        select_subjects(settings(root, session_label=('a', 'z')))
+
+
+def test_nothing_to_do(make_bids, tmp_path):
+    root = make_bids(['sub-01/anat/sub-01_T2w.nii.gz'])
+    with pytest.raises(NothingToDoError, match='no T1w'):
+        collect_scans(settings(root))
+    empty = tmp_path / 'empty'
+    empty.mkdir()
+    with pytest.raises(NothingToDoError, match='no sub-'):
+        collect_scans(settings(empty))
+
+
+def test_subject_without_t1w_is_named(make_bids, caplog):
+    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/anat/sub-02_T2w.nii.gz'])
+    with caplog.at_level(logging.WARNING):
+        assert len(collect_scans(settings(root))) == 1
+    assert 'sub-02: no T1w scan' in caplog.text
+
+
+def test_same_scan_twice_is_refused(make_bids):
+    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'sub-01/anat/sub-01_T1w.nii'])
+    with pytest.raises(InputError, match=r'sub-01_T1w\.nii and sub-01/anat/sub-01_T1w\.nii\.gz'):
+        collect_scans(settings(root))
+
+
+@pytest.mark.parametrize('folder', ['with blanks', 'h#sh', 'per%20cent', 'brack[et]s (1)'])
+def test_odd_folder_names(make_bids, tmp_path, folder):
+    root = make_bids(
+        ['sub-01/anat/sub-01_T1w.nii.gz'], {'T1w.json': {'EchoTime': 0.003}}, root=tmp_path / folder / 'raw'
+    )
+    (scan,) = collect_scans(settings(root))
+    assert scan.path == root / 'sub-01/anat/sub-01_T1w.nii.gz'
+    assert scan.metadata == {'EchoTime': 0.003}
+
+
+def test_symlinked_dataset_and_content(make_bids, tmp_path):
+    """As DataLad stores them: files are links into an annex, and the dataset may be a link itself."""
+    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/anat/sub-02_T1w.nii.gz'])
+    annex = root / '.git' / 'annex'
+    annex.mkdir(parents=True)
+    for subject in ('01', '02'):
+        image = root / f'sub-{subject}/anat/sub-{subject}_T1w.nii.gz'
+        image.rename(annex / f'key{subject}')
+        image.symlink_to(f'../../.git/annex/key{subject}')
+    (annex / 'key02').unlink()
+    link = tmp_path / 'link'
+    link.symlink_to(root)
+
+    present, absent = collect_scans(settings(link))
+    assert present.relative_path == 'sub-01/anat/sub-01_T1w.nii.gz'
+    assert not present.problem
+    assert 'datalad get' in absent.problem
+
+
+def test_empty_file_is_a_problem_of_its_scan_alone(make_bids):
+    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/anat/sub-02_T1w.nii.gz'])
+    (root / 'sub-01/anat/sub-01_T1w.nii.gz').write_bytes(b'')
+    assert [bool(scan.problem) for scan in collect_scans(settings(root))] == [True, False]
+
+
+def test_broken_sidecar_is_a_problem_of_its_scan_alone(make_bids):
+    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/anat/sub-02_T1w.nii.gz'])
+    (root / 'sub-02/anat/sub-02_T1w.json').write_text('{"EchoTime": ')
+    good, bad = collect_scans(settings(root))
+    assert not good.problem
+    assert 'sub-02_T1w.json: the sidecar is not valid JSON' in bad.problem
+
+
+def test_seed_follows_subject_and_dataset_seed_only(make_bids):
+    root = make_bids(
+        [
+            'sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz',
+            'sub-01/ses-b/anat/sub-01_ses-b_T1w.nii.gz',
+            'sub-02/anat/sub-02_T1w.nii.gz',
+        ]
+    )
+    first, second, other = (scan.seed for scan in collect_scans(settings(root)))
+    assert first == second != other
+    assert first == scan_seed(1, '01') != scan_seed(2, '01')
+    assert all(0 <= scan_seed(seed, 'x') < 2**31 for seed in range(100))
+
+
+def test_filter_file(make_bids, tmp_path):
+    root = make_bids(
+        [
+            'sub-01/anat/sub-01_T1w.nii.gz',
+            'sub-01/anat/sub-01_acq-hi_T1w.nii.gz',
+            'sub-01/anat/sub-01_acq-lo_T1w.nii.gz',
+        ]
+    )
+    file = tmp_path / 'filters.json'
+
+    def found(terms):
+        file.write_text(json.dumps({'t1w': terms, 'bold': {'task': 'rest'}}))
+        return [scan.entities.get('acq') for scan in collect_scans(settings(root, bids_filter_file=file))]
+
+    assert found({'acquisition': 'hi'}) == ['hi']
+    assert found({'acquisition': None}) == [None]
+    assert found({'acquisition': '*'}) == ['hi', 'lo']
+    assert found({'acquisition': ['hi', 'lo'], 'suffix': 'T1w'}) == ['hi', 'lo']
+    with pytest.raises(UsageError, match='colour'):
+        found({'colour': 'red'})
+
+
+@pytest.mark.parametrize('text', ['not json', '[]', '{"t1w": 1}', '{"t1w": {"suffix": "T2w"}}'])
+def test_bad_filter_file(tmp_path, text):
+    file = tmp_path / 'filters.json'
+    file.write_text(text)
+    with pytest.raises(UsageError, match=r'filters\.json'):
+        read_filters(file)
+
+
+def test_real_dataset(test_heads, tmp_path):
+    subjects = [path.name for path in test_heads.glob('sub-*')]
+    scans = collect_scans(RunConfig(test_heads, tmp_path / 'out', seed=1))
+    assert sorted(f'sub-{scan.subject}' for scan in scans) == sorted(subjects)
+    assert not any(scan.problem for scan in scans)

@@ -1,0 +1,160 @@
+"""Acquisition parameters travel; whatever may name a person, place or time does not."""
+
+import json
+
+import nibabel as nb
+import pytest
+
+from cpmae_bids.bids.header import header_leaks
+from cpmae_bids.bids.metadata import allowed_fields, output_sidecar, read_sidecars, shareable_metadata
+from cpmae_bids.exceptions import InputError
+
+SCAN = 'sub-01/ses-a/anat/sub-01_ses-a_acq-hi_T1w.nii.gz'
+
+
+def test_inheritance(make_bids):
+    root = make_bids(
+        [SCAN],
+        {
+            'T1w.json': {'EchoTime': 1, 'Manufacturer': 'root'},
+            'acq-lo_T1w.json': {'EchoTime': 99},
+            'T2w.json': {'EchoTime': 98},
+            'inplaneT1w.json': {'EchoTime': 97},
+            'sub-01/sub-01_T1w.json': {'EchoTime': 2, 'FlipAngle': 8},
+            'sub-01/ses-a/anat/sub-01_T1w.json': {'EchoTime': 3},
+            'sub-01/ses-a/anat/sub-01_ses-a_acq-hi_T1w.json': {'EchoTime': 4},
+            'sub-02/sub-02_T1w.json': {'EchoTime': 96},
+        },
+    )
+    assert read_sidecars(root, SCAN) == {'EchoTime': 4, 'Manufacturer': 'root', 'FlipAngle': 8}
+
+
+def test_no_sidecar(make_bids):
+    assert read_sidecars(make_bids([SCAN]), SCAN) == {}
+
+
+@pytest.mark.parametrize('text', ['{', '[1]', '"x"'])
+def test_broken_sidecar_is_named(make_bids, text):
+    root = make_bids([SCAN])
+    (root / 'T1w.json').write_text(text)
+    with pytest.raises(InputError, match=r'T1w\.json: the sidecar'):
+        read_sidecars(root, SCAN)
+
+
+def test_identifying_fields_stay_behind():
+    private = {
+        'PatientName': 'Doe^Jane',
+        'PatientBirthDate': '1970-01-01',
+        'AcquisitionTime': '10:11:12.5',
+        'AcquisitionDateTime': '2020-02-03T10:11:12',
+        'DeviceSerialNumber': '12345',
+        'StationName': 'MR1',
+        'InstitutionName': 'City Hospital',
+        'InstitutionAddress': 'Main Street 1',
+        'SeriesDescription': 'T1 Jane',
+        'ProtocolName': 'T1 Jane',
+        'SeriesInstanceUID': '1.2.840.1',
+        'SAR': 0.1,
+        'ShimSetting': [1, 2, 3],
+        'ImageOrientationPatientDICOM': [1, 0, 0, 0, 1, 0],
+        'AnatomicalLandmarkCoordinates': {'NAS': [1, 2, 3]},
+        'PulseSequenceDetails': 'as installed for Dr. Smith',
+        'DeidentificationMethod': ['by Jane at City Hospital'],
+        'FieldOfTheFuture': 1,
+    }
+    kept = {
+        'EchoTime': 0.00298,
+        'Manufacturer': 'Siemens',
+        'ManufacturersModelName': 'Prisma_fit',
+        'SoftwareVersions': 'syngo MR E11',
+        'FlipAngle': 9,
+        'MTState': False,
+        'RepetitionTimePreparation': [2.3, 2.3],
+    }
+    assert shareable_metadata(private | kept) == kept
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [
+        ('EchoTime', '1970-01-01'),
+        ('EchoTime', True),
+        ('EchoTime', float('nan')),
+        ('EchoTime', {'Jane': 1}),
+        ('EchoTime', [1, 'Jane']),
+        ('EchoTime', []),
+        ('EchoTime', None),
+        ('MTState', 'Jane'),
+        ('Manufacturer', 'jane@example.org'),
+        ('Manufacturer', 'Doe^Jane'),
+        ('Manufacturer', 'installed 20200304'),
+        ('Manufacturer', 'installed 04.03.2020'),
+        ('Manufacturer', 'x' * 65),
+        ('Manufacturer', [['nested']]),
+    ],
+)
+def test_allowed_fields_carry_nothing_else(field, value):
+    assert field in allowed_fields()
+    assert shareable_metadata({field: value}) == {}
+
+
+RECORD = {
+    'status': 'pass',
+    'preset': '128',
+    'steps': 4,
+    'seed': 5,
+    'model_hash': 'abc',
+    'measures': {'seam': 1.0},
+}
+
+
+def test_refaced_sidecar():
+    sidecar = output_sidecar('refaced', SCAN, {'EchoTime': 0.003, 'PatientName': 'Doe^Jane'}, RECORD)
+    assert sidecar['SkullStripped'] is False
+    assert sidecar['Sources'] == [f'bids:raw:{SCAN}']
+    assert sidecar['EchoTime'] == 0.003
+    assert sidecar['CPMAE']['Seed'] == 5
+    assert sidecar['DeidentificationMethodCodeSequence'][0]['CodeValue'] == '113102'
+    assert 'Jane' not in json.dumps(sidecar)
+
+
+def test_a_field_of_the_source_never_overrides_ours():
+    sidecar = output_sidecar('refaced', SCAN, {'SkullStripped': True, 'Sources': ['/home/jane']}, RECORD)
+    assert sidecar['SkullStripped'] is False
+    assert 'jane' not in json.dumps(sidecar)
+
+
+def test_mask_sidecars_have_no_acquisition_parameters():
+    for kind in ('defacemask', 'brainmask'):
+        assert 'EchoTime' not in output_sidecar(kind, SCAN, {'EchoTime': 1}, RECORD)
+
+
+def test_clean_header(make_nifti, tmp_path):
+    for name in ('a.nii', 'a.nii.gz'):
+        assert header_leaks(make_nifti(tmp_path / name)) == []
+
+
+@pytest.mark.parametrize('field', ['descrip', 'aux_file', 'db_name', 'intent_name'])
+def test_header_text_is_found(make_nifti, tmp_path, field):
+    path = make_nifti(tmp_path / 'a.nii.gz')
+    image = nb.load(path)
+    image.header[field] = b'Jane'
+    nb.save(image, tmp_path / 'b.nii.gz')
+    assert header_leaks(tmp_path / 'b.nii.gz') == [f'text in {field}']
+
+
+def test_header_extension_and_gzip_fields_are_found(make_nifti, tmp_path):
+    image = nb.load(make_nifti(tmp_path / 'a.nii'))
+    image.header.extensions.append(nb.nifti1.Nifti1Extension('comment', b'Jane'))
+    nb.save(image, tmp_path / 'b.nii')
+    assert header_leaks(tmp_path / 'b.nii') == ['a header extension']
+
+    import gzip
+
+    content = (tmp_path / 'a.nii').read_bytes()
+    with (
+        open(tmp_path / 'c.nii.gz', 'wb') as file,
+        gzip.GzipFile('Jane.nii', 'wb', 9, file, mtime=1) as packed,
+    ):
+        packed.write(content)
+    assert header_leaks(tmp_path / 'c.nii.gz') == ['a file name in gzip', 'a time stamp in gzip']

@@ -1,0 +1,139 @@
+"""The blend: what is kept is kept to the bit, and nothing else of the original survives."""
+
+import numpy as np
+import phantom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cpmae_bids.deid import blending, geometry, masks, nifti, noise, verdict
+
+KINDS = {
+    'uint8': ('|u1', 1.0, 0.0, 0.4),
+    'int16 scaled': ('<i2', 0.0625, -12.0, 1.0),
+    'int16 negative slope': ('<i2', -0.5, 400.0, 1.0),
+    'float32': ('<f4', 1.0, 0.0, 1.0),
+    'big-endian': ('>i2', 1.0, 0.0, 1.0),
+    'int32': ('<i4', 1.0, 0.0, 1000.0),
+    'float64': ('<f8', 2.0, 0.0, 1.0),
+}
+GRIDS = {
+    'RAS': phantom.grid((4, 4, 4)),
+    'LAS': phantom.grid((4, 4, 4), 'LAS'),
+    'LPS': phantom.grid((4, 4, 4), 'LPS'),
+    'oblique': phantom.grid((4, 4, 4), 'PIR', 14),
+    '1x1x2': phantom.grid((3, 3, 6), 'RAS'),
+}
+
+
+def reface(path, kind, grid, person=1, seed=5):
+    dtype, slope, inter, unit = KINDS[kind]
+    shape, affine = GRIDS[grid] if isinstance(grid, str) else grid
+    values, brain = phantom.head(shape, affine)
+    scan = nifti.read(phantom.write(path / 'T1w.nii', values * unit, affine, dtype, slope, inter))
+    kept = masks.dilate(brain, 2.0, scan.voxel_sizes)
+    scale = phantom.SCALE * unit
+    air = noise.measure(scan.values(), kept, scan.voxel_sizes, scale)
+    generated = blending.synthesize(
+        phantom.cube(person), scale, scan.affine, np.eye(4), scan.shape, air, seed
+    )
+    nifti.write(path / 'out.nii', blending.blend(scan, kept, generated), scan)
+    return scan, nifti.read(path / 'out.nii'), kept, air
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('grid', GRIDS)
+def test_the_kept_mask_is_identical_to_the_bit(tmp_path, kind, grid):
+    scan, out, kept, air = reface(tmp_path, kind, grid)
+    assert verdict.header_fields_changed(scan, out) == 0
+    assert verdict.header_fields_leaked(out) == 0
+    assert out.raw[kept].tobytes() == scan.raw[kept].tobytes()
+    assert np.isfinite(out.values()).all()
+    assert out.raw.min() >= scan.raw.min()
+    assert out.raw.max() <= scan.raw.max()
+    scale = phantom.SCALE * KINDS[kind][3]
+    again = noise.measure(out.values(), kept, out.voxel_sizes, scale)
+    assert again.busy_share > 0.5 * air.busy_share > 0
+    assert again.quantiles[50] == pytest.approx(air.quantiles[50], rel=0.1, abs=0.51)
+
+
+def test_half_millimetre_voxels(tmp_path):
+    shape, affine = phantom.grid((0.5, 2, 2), 'LPS', 6)
+    scan, out, kept, _ = reface(tmp_path, 'int16 scaled', (shape, affine))
+    assert np.allclose(np.sort(scan.voxel_sizes), [0.5, 2, 2])
+    assert out.raw[kept].tobytes() == scan.raw[kept].tobytes()
+    assert verdict.header_fields_changed(scan, out) == 0
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    dtype=st.sampled_from(['|u1', '|i1', '<i2', '>i2', '<u2', '>i4', '<f4', '>f8']),
+    slope=st.sampled_from([1.0, 0.1, 3.0, -2.0]),
+    inter=st.sampled_from([0.0, 10.0, -5.0]),
+    axes=st.sampled_from(['RAS', 'LAS', 'LPS', 'SRA']),
+    seed=st.integers(0, 1000),
+)
+def test_any_type_scaling_and_orientation(tmp_path_factory, dtype, slope, inter, axes, seed):
+    rng = np.random.default_rng(seed)
+    shape, affine = phantom.grid((12, 12, 12), axes, float(rng.uniform(0, 20)))
+    folder = tmp_path_factory.mktemp('any')
+    stored = rng.uniform(0, 100, shape) * slope + inter
+    scan = nifti.read(phantom.write(folder / 'in.nii', stored, affine, dtype, slope, inter))
+    kept = rng.random(shape) < 0.2
+    generated = (rng.normal(0, 300, shape) * slope).astype(np.float32)
+    nifti.write(folder / 'out.nii.gz', blending.blend(scan, kept, generated), scan)
+    out = nifti.read(folder / 'out.nii.gz')
+    assert out.raw[kept].tobytes() == scan.raw[kept].tobytes()
+    assert verdict.header_fields_changed(scan, out) == 0
+    assert out.raw.min() >= scan.raw.min()
+    assert out.raw.max() <= scan.raw.max()
+
+
+def test_no_original_voxel_survives_outside_mask_and_feather(tmp_path):
+    """Another head around the same brain, equal masks and statistics: equal output beyond the feather."""
+    shape, affine = GRIDS['LPS']
+    results = []
+    for person in (0, 7):
+        values, brain = phantom.head(shape, affine, person)
+        values[brain] = phantom.head(shape, affine, 0)[0][brain]
+        values[0, 0, 0], values[-1, -1, -1] = 0, 4000  # the range is one of the statistics
+        scan = nifti.read(phantom.write(tmp_path / f'{person}.nii', values, affine))
+        kept = masks.dilate(brain, 2.0, scan.voxel_sizes)
+        air = noise.AirNoise(np.linspace(0, 20, 101).astype(np.float32), 6.0, 1.0)
+        generated = blending.synthesize(phantom.cube(3), 300.0, affine, np.eye(4), shape, air, 1)
+        results.append((scan.raw, blending.blend(scan, kept, generated)))
+    width = masks.feather_width(scan.voxel_sizes)
+    outside = masks.distance_outside(kept, scan.voxel_sizes, width) >= width
+    (raw_a, out_a), (raw_b, out_b) = results
+    assert (raw_a[outside] != raw_b[outside]).mean() > 0.5  # the originals do differ
+    assert np.array_equal(out_a[outside], out_b[outside])
+
+
+def test_only_the_feather_blends(tmp_path):
+    scan, out, kept, _ = reface(tmp_path, 'float32', 'RAS')
+    width = masks.feather_width(scan.voxel_sizes)
+    distance = masks.distance_outside(kept, scan.voxel_sizes, width)
+    feather = (distance > 0) & (distance < width)
+    assert width <= 6
+    assert feather.any()
+    beyond = distance >= width
+    assert (out.raw[beyond] == scan.raw[beyond]).mean() < 1e-3
+
+
+def test_where_the_cube_does_not_reach_there_is_air(tmp_path):
+    shape, affine = GRIDS['RAS']
+    air = noise.AirNoise(np.linspace(0, 10, 101).astype(np.float32), 3.0, 1.0)
+    away = np.eye(4)
+    away[1, 3] = 130.0  # the front of the scan leaves the cube
+    values = blending.synthesize(phantom.cube(0), 300.0, affine, away, shape, air, 0)
+    reached = geometry.inside_grid(geometry.native_to_cube_voxels(128, affine, away), shape, (128, 128, 128))
+    assert 0.05 < (~reached).mean() < 0.95
+    assert values[~reached].max() <= 10
+    assert values[reached].max() > 200
+
+
+def test_a_blurred_decoder_leaves_no_haze_in_the_air():
+    shape, affine = GRIDS['RAS']
+    air = noise.AirNoise(np.zeros(101, np.float32), 0.0, 0.0)
+    hazy = np.full((128, 128, 128), 0.01, np.float16)
+    assert not blending.synthesize(hazy, 300.0, affine, np.eye(4), shape, air, 0).any()

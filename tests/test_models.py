@@ -1,0 +1,221 @@
+"""The networks: shapes, what depends on what, and that learning parts learn."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from cpmae_bids.models.mae import MAE, MAEConfig, Neighbours, degrade, group, ungroup  # noqa: E402
+from cpmae_bids.models.quantizer import Codebook  # noqa: E402
+from cpmae_bids.models.sampling import refine, remodel, steps_per_level  # noqa: E402
+from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig, pixel_shuffle, pixel_unshuffle  # noqa: E402
+
+SMALL = VQVAEConfig(
+    latent=8, width=8, encoder_blocks=1, decoder_blocks=1, fine=8, grids=(8, 16), dims=(8, 8), codebook=16
+)
+
+
+@pytest.fixture(scope='module')
+def vqvae():
+    torch.manual_seed(0)
+    return VQVAE(SMALL).eval()
+
+
+@pytest.fixture(scope='module')
+def mae():
+    torch.manual_seed(0)
+    model = MAE(MAEConfig((8, 16), (8, 8), 16, 8, 8, widths=(64, 64), depths=(1, 1), live=(5, 7))).eval()
+    for stage in model.stages:
+        stage.live.copy_(torch.arange(len(stage.live)) * 3)
+        stage.resting.fill_(2)
+    return model
+
+
+def test_codebook_finds_the_nearest_entry():
+    book = Codebook(4, 2)
+    book.entries.copy_(torch.tensor([[0.0, 0], [1, 0], [0, 1], [5, 5]]))
+    assert book.indices(torch.tensor([[0.9, 0.1], [4.0, 4.0], [0.1, 0.0]])).tolist() == [1, 3, 0]
+
+
+def test_encoding_never_moves_a_codebook_and_updating_does():
+    torch.manual_seed(0)
+    book = Codebook(8, 3)
+    before, data = book.entries.clone(), torch.randn(500, 3)
+    book.indices(data)
+    assert torch.equal(book.entries, before)
+    book.update(data, book.indices(data))
+    assert not torch.equal(book.entries, before)
+
+
+def test_moving_averages_lead_entries_to_their_clusters():
+    torch.manual_seed(0)
+    centres = torch.tensor([[0.0, 0], [10, 0], [0, 10], [10, 10]])
+    book = Codebook(4, 2, decay=0.9)
+    book.entries.copy_(centres + 2)
+    book.restart_averages()
+    for _ in range(100):
+        data = centres[torch.randint(4, (64,))] + 0.1 * torch.randn(64, 2)
+        book.update(data, book.indices(data))
+    assert torch.cdist(book.entries, centres).min(1).values.max() < 0.2
+
+
+def test_unused_entries_are_put_to_use():
+    torch.manual_seed(0)
+    book = Codebook(16, 2, decay=0.9)
+    book.entries[8:] = 1000.0  # nothing is near
+    book.restart_averages()
+    for _ in range(100):
+        data = torch.randn(256, 2)
+        book.update(data, book.indices(data))
+    assert book.entries.abs().max() < 10
+    assert len(book.indices(torch.randn(2000, 2)).unique()) > 12
+
+
+def test_k_means_is_no_worse_than_random_entries():
+    data = torch.randn(2000, 4, generator=torch.Generator().manual_seed(0))
+    book = Codebook(32, 4)
+
+    def error():
+        return (data - book.lookup(book.indices(data))).square().mean()
+
+    book.entries.copy_(data[:32])
+    start = error()
+    book.fit(data, generator=torch.Generator().manual_seed(0))
+    assert error() < 0.9 * start
+
+
+def test_pixel_shuffle_undoes_itself():
+    x = torch.arange(2 * 3 * 8**3).float().view(2, 3, 8, 8, 8)
+    assert torch.equal(pixel_shuffle(pixel_unshuffle(x, 4), 4), x)
+    # voxel (1, 0, 1) of a 2^3 block is channel 5: x before y before z
+    assert pixel_unshuffle(x, 2)[0, 5, 0, 0, 0] == x[0, 0, 1, 0, 1]
+
+
+def test_group_undoes_itself():
+    x = torch.arange(2 * 16**3).view(2, 1, 16, 16, 16)
+    rows = group(x, 8)
+    assert rows.shape == (2, 512, 8)
+    assert torch.equal(ungroup(rows, 16), x[:, 0])
+
+
+@pytest.mark.parametrize('n', [128, 256])
+def test_codes_and_volume_have_the_shapes_of_the_cube(vqvae, n):
+    codes = vqvae.encode(torch.rand(1, 1, n, n, n))
+    assert [tuple(level.shape) for level in codes] == [(1, 8, 8, 8), (1, 16, 16, 16)]
+    assert all(level.dtype == torch.int64 for level in codes)
+    assert vqvae.decode(codes, millimetre=n == 256).shape == (1, 1, n, n, n)
+
+
+def test_both_presets_give_the_same_codes_for_the_same_head(vqvae):
+    coarse = torch.rand(1, 1, 128, 128, 128, generator=torch.Generator().manual_seed(0))
+    fine = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
+    for a, b in zip(vqvae.encode(coarse), vqvae.encode(fine), strict=True):
+        assert (a == b).float().mean() > 0.99
+
+
+def test_quantised_latent_is_what_the_codes_stand_for(vqvae):
+    volume = torch.rand(1, 1, 128, 128, 128, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        quantized = vqvae.quantize(vqvae.encode_latent(volume))
+    torch.testing.assert_close(quantized.latent, vqvae.latent_of(quantized.codes), atol=1e-4, rtol=1e-4)
+
+
+def test_gradients_reach_the_encoder_through_the_codes():
+    torch.manual_seed(0)
+    model = VQVAE(SMALL)
+    output, quantized = model(torch.rand(1, 1, 64, 64, 64), update=True)
+    (output.square().mean() + quantized.commitment).backward()
+    assert model.stem.weight.grad.abs().sum() > 0
+
+
+def test_the_code_hash_ignores_the_decoder():
+    torch.manual_seed(0)
+    model = VQVAE(SMALL)
+    before = model.code_hash()
+    torch.nn.init.normal_(model.to_voxels.weight)
+    assert model.code_hash() == before
+    torch.nn.init.normal_(model.stem.weight)
+    assert model.code_hash() != before
+
+
+def test_degradation_hides_the_share_that_it_is_told():
+    codes = torch.randint(0, 16, (64, 100, 8), generator=torch.Generator().manual_seed(0))
+    share = torch.linspace(0, 1, 64)
+    degraded, corrupted = degrade(codes, share, 16, generator=torch.Generator().manual_seed(0))
+    hidden = (degraded == 16).float().mean((1, 2))
+    torch.testing.assert_close(hidden, share, atol=0.02, rtol=0)
+    assert torch.equal(degraded[~corrupted], codes[~corrupted])
+
+
+def test_remodelling_is_a_function_of_brain_and_seed_alone(mae, vqvae):
+    generator = torch.Generator().manual_seed(3)
+    brain = [torch.randint(0, 16, (1, g, g, g), generator=generator) for g in (8, 16)]
+
+    def run(seed, codes=brain):
+        return remodel(mae, vqvae, vqvae, codes, seed=seed, steps=4)
+
+    first, again, other = run(1), run(1), run(2)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    changed = [15 - level for level in brain]
+    assert any(not torch.equal(a, b) for a, b in zip(first, run(1, changed), strict=True))
+
+
+def test_air_sites_rest(mae, vqvae):
+    brain = [torch.zeros(1, g, g, g, dtype=torch.int64) for g in (8, 16)]
+    coarse = remodel(mae, vqvae, vqvae, brain, seed=1, steps=3)[0].flatten()
+    resting = np.setdiff1d(np.arange(512), mae.stages[0].live.numpy())
+    assert (coarse[torch.from_numpy(resting)] == 2).all()
+    assert int(coarse.max()) < 16  # nothing stays unknown
+
+
+@pytest.mark.parametrize('steps', [1, 2, 7])
+def test_every_number_of_rounds_ends_with_all_codes_known(mae, steps):
+    brain = torch.zeros(2, 8, 32, 32, 32)
+    codes = refine(
+        mae.stages[0], None, brain, steps=steps, temperature=1.0, generator=torch.Generator().manual_seed(0)
+    )
+    assert codes.shape == (2, 8, 8, 8)
+    assert int(codes.max()) < 16
+
+
+def test_a_random_number_generator_elsewhere_changes_nothing(mae, vqvae):
+    brain = [torch.zeros(1, g, g, g, dtype=torch.int64) for g in (8, 16)]
+    torch.manual_seed(1)
+    first = remodel(mae, vqvae, vqvae, brain, seed=5, steps=2)
+    torch.manual_seed(2)
+    assert torch.equal(first[1], remodel(mae, vqvae, vqvae, brain, seed=5, steps=2)[1])
+
+
+def test_coarse_levels_take_most_rounds():
+    assert steps_per_level(12, 5) == [12, 7, 4, 3, 2]
+    assert steps_per_level(1, 3) == [1, 1, 1]
+
+
+def test_before_training_the_model_is_a_unigram():
+    stage = MAE(MAEConfig((8,), (8,), 16, 8, 8, widths=(64,), depths=(1,), live=(5,))).stages[0].eval()
+    frequencies = torch.rand(5, 1, 16) + 0.1
+    frequencies /= frequencies.sum(-1, keepdim=True)
+    stage.know_codes(torch.randn(16, 8), frequencies)
+    codes = torch.full((2, 5, 1), stage.unknown)
+    logits = stage(codes, None, torch.randn(2, 8, 32, 32, 32), torch.ones(2))
+    torch.testing.assert_close(logits.softmax(-1), frequencies.expand(2, -1, -1, -1))
+
+
+def test_codes_are_chosen_by_the_distance_of_their_vectors():
+    config = MAEConfig((32,), (8,), 16, 8, 8, widths=(64,), depths=(1,), live=(5,))
+    stage, entries = MAE(config).stages[0], torch.randn(16, 8)
+    stage.know_codes(entries, torch.full((5, 64, 16), 1 / 16))
+    assert stage.prior is None  # the finest level has no table of frequencies
+    assert torch.equal(stage.logits(entries / entries.std()).argmax(1), torch.arange(16))
+    assert (stage.embed.weight[stage.unknown] == 0).all()
+
+
+def test_neighbours_are_those_in_space():
+    torch.manual_seed(0)
+    layer, live = Neighbours(4), torch.tensor([0, 1, 8, 64, 2])  # grid of 8^3, the last axis fastest
+    x = torch.zeros(1, 5, 4)
+    x[0, 0] = torch.tensor([1.0, -1, 2, 0])
+    moved = (layer(x, live) - x - layer.conv.bias).abs().sum(-1)[0]
+    assert (moved[:4] > 0).all()
+    assert moved[4] == 0  # two steps away

@@ -1,0 +1,123 @@
+"""What travels from the input's file to the output's, and what must not."""
+
+import errno
+import os
+
+import nibabel as nib
+import numpy as np
+import phantom
+import pytest
+
+from cpmae_bids.deid import nifti
+from cpmae_bids.exceptions import CpmaeError, InputError
+
+KINDS = [
+    ('|u1', 1.0, 0.0),
+    ('<i2', 0.5, -20.0),
+    ('>i2', 1.0, 0.0),
+    ('<u2', 2.0, 0.0),
+    ('<i4', 1.0, 0.0),
+    ('<f4', 1.0, 0.0),
+    ('>f4', 3.0, 1.0),
+    ('<f8', 1.0, 0.0),
+]
+
+
+@pytest.fixture
+def volume():
+    shape, affine = phantom.grid((8, 8, 8), 'LPS', 12)
+    return np.random.default_rng(0).uniform(0, 250, shape), affine
+
+
+@pytest.mark.parametrize(('dtype', 'slope', 'inter'), KINDS)
+@pytest.mark.parametrize('suffix', ['.nii', '.nii.gz'])
+def test_raw_values_and_their_description_survive(tmp_path, volume, dtype, slope, inter, suffix):
+    source = phantom.write(tmp_path / f'in{suffix}', *volume, dtype, slope, inter)
+    scan = nifti.read(source)
+    assert scan.raw.dtype == np.dtype(dtype)
+    assert np.allclose(scan.values(), nib.load(source).get_fdata(), atol=1e-4)
+    nifti.write(tmp_path / f'out{suffix}', scan.raw, scan)
+    back = nifti.read(tmp_path / f'out{suffix}')
+    assert back.raw.dtype == scan.raw.dtype
+    assert back.raw.tobytes() == scan.raw.tobytes()
+    for field in nifti.KEPT_FIELDS:
+        assert back.header[field].tobytes() == scan.header[field].tobytes(), field
+    assert np.array_equal(nib.load(tmp_path / f'out{suffix}').get_fdata(), nib.load(source).get_fdata())
+    assert np.array_equal(back.affine, scan.affine)
+
+
+@pytest.mark.parametrize('nifti2', [False, True])
+def test_names_and_comments_stay_behind(tmp_path, volume, nifti2):
+    source = phantom.write(
+        tmp_path / 'in.nii', *volume, descrip=b'DOE^JANE', extension=b'born in Springfield', nifti2=nifti2
+    )
+    content = bytearray(source.read_bytes())
+    fields = type(nib.load(source).header).template_dtype.fields
+    for field in ('aux_file', 'intent_name', 'db_name', 'data_type'):
+        if field in fields:
+            offset = fields[field][1]
+            content[offset : offset + 8] = b'DOE^JANE'
+    source.write_bytes(content)
+    scan = nifti.read(source)
+    nifti.write(tmp_path / 'out.nii', scan.raw, scan)
+    result = (tmp_path / 'out.nii').read_bytes()
+    assert b'DOE' not in result
+    assert b'Springfield' not in result
+    image = nib.load(tmp_path / 'out.nii')
+    assert len(image.header.extensions) == 0
+    assert type(image.header) is type(scan.header)
+    assert np.array_equal(nifti.read(tmp_path / 'out.nii').raw, scan.raw)
+
+
+def test_gzip_tells_neither_name_nor_time(tmp_path, volume, monkeypatch):
+    scan = nifti.read(phantom.write(tmp_path / 'in.nii', *volume))
+    nifti.write(tmp_path / 'first.nii.gz', scan.raw, scan)
+    monkeypatch.setattr('time.time', lambda: 2e9)
+    nifti.write(tmp_path / 'second.nii.gz', scan.raw, scan)
+    first, second = ((tmp_path / name).read_bytes() for name in ('first.nii.gz', 'second.nii.gz'))
+    assert first == second
+    assert first[3] == 0  # flags: neither name nor comment
+    assert first[4:8] == bytes(4)  # time stamp
+
+
+def test_a_full_disk_leaves_no_file(tmp_path, volume, monkeypatch):
+    scan = nifti.read(phantom.write(tmp_path / 'in.nii', *volume))
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr('os.fsync', full)
+    (tmp_path / 'out').mkdir()
+    with pytest.raises(CpmaeError, match='No space left'):
+        nifti.write(tmp_path / 'out' / 'out.nii.gz', scan.raw, scan)
+    assert not list((tmp_path / 'out').iterdir())
+
+
+def test_values_of_another_type_or_shape_are_refused(tmp_path, volume):
+    scan = nifti.read(phantom.write(tmp_path / 'in.nii', *volume))
+    with pytest.raises(ValueError, match='fit the header'):
+        nifti.write(tmp_path / 'out.nii', scan.raw.astype(np.float32), scan)
+    with pytest.raises(ValueError, match='fit the header'):
+        nifti.write(tmp_path / 'out.nii', scan.raw[1:], scan)
+
+
+@pytest.mark.parametrize(('dtype', 'slope', 'inter'), KINDS)
+def test_masks_lie_on_the_grid_of_the_scan(tmp_path, volume, dtype, slope, inter):
+    scan = nifti.read(phantom.write(tmp_path / 'in.nii', *volume, dtype, slope, inter))
+    mask = np.random.default_rng(1).random(scan.shape) > 0.5
+    nifti.write_mask(tmp_path / 'mask.nii.gz', mask, scan)
+    assert np.array_equal(nifti.read_mask(tmp_path / 'mask.nii.gz', scan), mask)
+    image = nib.load(tmp_path / 'mask.nii.gz')
+    assert image.get_data_dtype() == np.uint8
+    assert np.allclose(image.affine, scan.affine)
+    assert image.header['qform_code'] == scan.header['qform_code']
+
+
+def test_a_mask_of_another_grid_is_refused(tmp_path, volume):
+    values, affine = volume
+    scan = nifti.read(phantom.write(tmp_path / 'in.nii', values, affine))
+    phantom.write(tmp_path / 'moved.nii', values, affine + np.eye(4), '|u1')
+    phantom.write(tmp_path / 'cut.nii', values[1:], affine, '|u1')
+    for name in ('moved.nii', 'cut.nii'):
+        with pytest.raises(InputError, match='not on the grid'):
+            nifti.read_mask(tmp_path / name, scan)

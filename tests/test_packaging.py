@@ -1,0 +1,268 @@
+"""What is shipped: versions, package data, containers and the commands that the README promises."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from configparser import ConfigParser
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from cpmae_bids import __version__
+
+ROOT = Path(__file__).parents[1]
+DATA_SUFFIXES = {'.safetensors', '.json', '.md', '.css', '.toml'}
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / 'setup.cfg').is_file(), reason='needs the source tree, not only the installed package'
+)
+
+
+def read(path: str) -> str:
+    return (ROOT / path).read_text('utf-8')
+
+
+def setup_cfg() -> ConfigParser:
+    parser = ConfigParser()
+    parser.read_string(read('setup.cfg'))
+    return parser
+
+
+def requirements(text: str) -> set[str]:
+    """Return the normalized names of a list of requirements or of a lock file."""
+    names = re.findall(r'^\s*([A-Za-z0-9][\w.-]*)', text, flags=re.MULTILINE)
+    return {re.sub(r'[-_.]+', '-', name).lower() for name in names}
+
+
+def tracked_files() -> list[Path]:
+    try:
+        listed = subprocess.run(
+            ['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, check=True, text=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip('not a git checkout')
+    return [path for name in listed.split('\0') if name and (path := ROOT / name).is_file()]
+
+
+def test_version_is_the_same_everywhere():
+    assert re.fullmatch(r'\d+\.\d+\.\d+((a|b|rc|\.dev)\d+)?', __version__)
+    assert re.search(r'^version: (.+)$', read('CITATION.cff'), re.MULTILINE)[1] == __version__
+    assert re.search(r'^## (\S+)', read('CHANGES.md'), re.MULTILINE)[1] == __version__
+
+
+def test_installed_version_is_this_one():
+    code = 'from importlib.metadata import version; print(version("cpmae-bids"))'
+    result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout.strip() == __version__, 'install again: pip install --no-deps -e .'
+
+
+def test_every_third_party_import_is_a_declared_dependency():
+    declared = requirements(setup_cfg()['options']['install_requires'])
+    distributions = packages_distributions()
+    undeclared = {}
+    for path in (ROOT / 'cpmae_bids').rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text('utf-8'))):
+            if isinstance(node, ast.Import):
+                modules = {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules = {node.module}
+            else:
+                continue
+            for module in {module.split('.')[0] for module in modules} - {'cpmae_bids'}:
+                if module not in sys.stdlib_module_names and not declared & {
+                    re.sub(r'[-_.]+', '-', name).lower() for name in distributions.get(module, [module])
+                }:
+                    undeclared[module] = str(path.relative_to(ROOT))
+    assert not undeclared
+
+
+def test_locks_pin_what_setup_cfg_asks_for():
+    options = setup_cfg()
+    runtime = requirements(read('docker/requirements.lock'))
+    development = requirements(read('docker/requirements-dev.lock'))
+    # PyTorch is chosen by hardware, by docker/install_torch.sh
+    assert requirements(options['options']['install_requires']) - runtime == {'torch'}
+    extras = options['options.extras_require']
+    assert requirements(extras['test'] + extras['demo']) <= runtime | development
+    assert not runtime & development
+
+
+def test_locks_have_exact_versions_and_hashes():
+    for lock in ('docker/requirements.lock', 'docker/requirements-dev.lock'):
+        entries = re.split(r'\n(?=\S)', read(lock).strip())
+        bad = [e for e in entries if not re.match(r'[a-z0-9._-]+==\S+ \\\n\s+--hash=sha256:[0-9a-f]{64}', e)]
+        assert not bad, lock
+
+
+def test_console_scripts_can_be_called():
+    scripts = setup_cfg()['options.entry_points']['console_scripts']
+    for line in scripts.strip().splitlines():
+        name, module, function = re.fullmatch(r'([\w-]+) = ([\w.]+):(\w+)', line).groups()
+        code = f'from {module} import {function} as main; import sys; sys.exit(main(["--help"]))'
+        result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+        assert result.returncode == 0, f'{name}: {result.stderr}'
+        assert result.stdout.startswith('usage:'), name
+
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory) -> Path:
+    """Return a copy of what a wheel is made of, because a build leaves folders behind."""
+    folder = tmp_path_factory.mktemp('source')
+    for name in ('setup.cfg', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md'):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(
+        ROOT / 'cpmae_bids', folder / 'cpmae_bids', ignore=shutil.ignore_patterns('__pycache__', '.*')
+    )
+    return folder
+
+
+@pytest.fixture(scope='module')
+def wheel(source, tmp_path_factory) -> zipfile.ZipFile:
+    """Return the wheel that this tree builds."""
+    folder = tmp_path_factory.mktemp('wheel')
+    subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            'wheel',
+            '-q',
+            '--no-deps',
+            '--no-build-isolation',
+            '-w',
+            folder,
+            source,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return zipfile.ZipFile(next(folder.glob('*.whl')))
+
+
+@pytest.mark.slow
+def test_wheel_holds_all_modules_and_data(source, wheel):
+    expected = {
+        path.relative_to(source).as_posix()
+        for path in (source / 'cpmae_bids').rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    }
+    assert {name for name in wheel.namelist() if name.startswith('cpmae_bids/')} == expected
+    assert {Path(name).suffix for name in expected} <= DATA_SUFFIXES | {'.py'}
+
+
+@pytest.mark.slow
+def test_wheel_carries_licence_and_metadata(wheel):
+    names = wheel.namelist()
+    assert any(name.endswith('/licenses/LICENSE') for name in names)
+    metadata = wheel.read(next(name for name in names if name.endswith('/METADATA'))).decode()
+    assert f'\nVersion: {__version__}\n' in metadata
+    assert '\nLicense-Expression: Apache-2.0\n' in metadata
+
+
+def docker_environment() -> dict[str, str]:
+    """Return what the final stage of the Dockerfile sets."""
+    final = read('Dockerfile').rsplit('\nFROM ', 1)[1].replace('\\\n', ' ')
+    text = ' '.join(re.findall(r'^ENV (.+)$', final, re.MULTILINE))
+    return dict(pair.split('=', 1) for pair in text.split())
+
+
+def singularity_section(name: str) -> str:
+    return re.search(rf'^%{name}\n(.*?)(?=^%|\Z)', read('Singularity.def'), re.MULTILINE | re.DOTALL)[1]
+
+
+def test_containers_have_the_same_entry_point():
+    entry_point = re.search(r'^ENTRYPOINT \["([^"]+)"\]$', read('Dockerfile'), re.MULTILINE)[1]
+    assert singularity_section('runscript').strip() == f'exec {entry_point} "$@"'
+    assert Path(entry_point).name in setup_cfg()['options.entry_points']['console_scripts']
+
+
+def test_containers_have_the_same_environment():
+    singularity = dict(
+        re.findall(r'^\s+export (\w+)=(.*)$', singularity_section('environment'), re.MULTILINE)
+    )
+    docker = docker_environment()
+    # apptainer keeps the user's own home and has --nv for the GPU
+    assert set(docker) - set(singularity) == {'HOME', 'NVIDIA_VISIBLE_DEVICES', 'NVIDIA_DRIVER_CAPABILITIES'}
+    assert set(singularity) <= set(docker)
+    # folders of caches differ: /tmp is private to a Docker container and shared with the host under apptainer
+    caches = {name for name, value in docker.items() if value.startswith('/tmp/')}
+    assert caches == {'XDG_CACHE_HOME', 'MPLCONFIGDIR', 'TEMPLATEFLOW_HOME'}
+    for name in set(singularity) - caches:
+        assert singularity[name] == docker[name]
+
+
+def test_container_ends_as_an_ordinary_user():
+    final = read('Dockerfile').rsplit('\nFROM ', 1)[1]
+    assert re.findall(r'^USER (.+)$', final, re.MULTILINE)[-1] not in ('root', '0')
+
+
+def test_build_context_holds_what_the_dockerfile_copies():
+    allowed = {line.removeprefix('!') for line in read('.dockerignore').splitlines() if line.startswith('!')}
+    copied = set()
+    for line in re.findall(r'^COPY (?!--from)(.+)$', read('Dockerfile'), re.MULTILINE):
+        copied |= set(line.split()[:-1])
+    assert copied == allowed
+    assert all((ROOT / path).exists() for path in copied)
+
+
+def test_commands_of_the_documentation_exist():
+    targets = set(re.findall(r'^([a-z-]+):', read('Makefile'), re.MULTILINE))
+    scripts = setup_cfg()['options.entry_points']['console_scripts']
+    text = read('README.md') + ''.join(path.read_text('utf-8') for path in (ROOT / 'docs').glob('*.md'))
+    code = '\n'.join(re.findall(r'```.*?```|`[^`]+`', text, re.DOTALL))
+    promised = set(re.findall(r'\bmake ([a-z-]+)', code))
+    assert {'demo', 'test'} <= promised <= targets
+    assert set(re.findall(r'\bcpmae-bids-[a-z]+\b', code)) <= set(
+        re.findall(r'^[\w-]+', scripts, re.MULTILINE)
+    )
+
+
+def test_documented_options_are_those_of_the_parser():
+    from cpmae_bids.cli.parser import build_parser
+
+    rows = re.findall(r'^\| (`-.+?) \|', read('docs/usage.md'), re.MULTILINE)
+    documented = {option for row in rows for option in re.findall(r'`(-[\w-]+)`', row)}
+    # The other spelling, and the other name that BIDS Apps have for it, go without saying.
+    known = {o for action in build_parser()._actions for o in action.option_strings if '_' not in o}
+    assert documented == known - {'-h', '--help', '--verbose', '--skip-bids-validator', '--n-procs'}
+
+
+def test_links_between_documents_lead_somewhere():
+    broken = []
+    for path in [ROOT / 'README.md', *(ROOT / 'docs').glob('*.md')]:
+        for target in re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', path.read_text('utf-8')):
+            if '://' not in target and not (path.parent / target).exists():
+                broken.append(f'{path.name}: {target}')
+    assert not broken
+
+
+def test_no_package_host_is_written_anywhere():
+    # Which registry is asked is the business of whoever installs. Assembled, so as not to find itself.
+    names = ('pypi org', 'pythonhosted org', 'pytorch org', 'docker io', 'ghcr io', 'quay io', 'nvcr io')
+    hosts = ['.'.join(name.split()) for name in names]
+    found = []
+    for path in tracked_files():
+        text = path.read_bytes()
+        found += [f'{path.relative_to(ROOT)}: {host}' for host in hosts if host.encode() in text]
+    assert not found
+
+
+def test_no_head_image_is_tracked():
+    images = '.nii .nii.gz .mgz .mgh .dcm .npy .npz .h5'
+    pickles = '.pt .pth .ckpt .pkl'
+    assert not [path for path in tracked_files() if path.name.endswith((*images.split(), *pickles.split()))]
+
+
+def test_weights_stay_small():
+    weights = [path for path in tracked_files() if path.suffix == '.safetensors']
+    assert sum(path.stat().st_size for path in weights) <= 60 * 2**20
+
+
+def test_pytest_is_strict():
+    options = tomllib.loads(read('pyproject.toml'))['tool']['pytest']['ini_options']
+    assert {'--strict-config', '--strict-markers'} <= set(options['addopts'].split())

@@ -1,0 +1,199 @@
+"""A run that cannot end well is refused before it starts, with a line that says what to do."""
+
+import os
+import shutil
+import stat
+from collections import namedtuple
+
+import pytest
+
+from cpmae_bids.cli import preflight
+from cpmae_bids.config import RunConfig
+from cpmae_bids.exceptions import TemplateError, UsageError, WeightsError
+
+
+@pytest.fixture
+def config(make_bids, tmp_path):
+    return RunConfig(make_bids(['sub-01/anat/sub-01_T1w.nii.gz']), tmp_path / 'out', device='cpu')
+
+
+@pytest.fixture
+def ready(monkeypatch):
+    """Weights and a template are there; both have tests of their own."""
+    monkeypatch.setattr(preflight, 'find_model_hash', lambda config: 'abc')
+    monkeypatch.setattr(preflight, 'check_template', lambda config: None)
+
+
+def test_everything_is_settled(config, ready, monkeypatch, tmp_path):
+    monkeypatch.setattr(preflight.tempfile, 'tempdir', str(tmp_path))
+    settled = preflight.preflight(config)
+    assert settled.model_hash == 'abc'
+    assert settled.seed is not None
+    assert settled.temporary_work_dir
+    assert settled.work_dir.parent == tmp_path
+    assert stat.S_IMODE(settled.work_dir.stat().st_mode) == 0o700
+    preflight.remove_work_dir(settled)
+    assert not settled.work_dir.exists()
+
+
+def test_given_work_dir_is_made_private_and_kept(config, ready, tmp_path):
+    settled = preflight.preflight(config.replace(work_dir=tmp_path / 'work' / 'here'))
+    assert stat.S_IMODE(settled.work_dir.stat().st_mode) == 0o700
+    preflight.remove_work_dir(settled)
+    assert settled.work_dir.is_dir()
+    assert list(settled.work_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'bids_dir': 'missing'}, 'no such folder'),
+        ({'output_dir': 'raw'}, 'may not be the input'),
+        ({'output_dir': 'raw/derivatives/x'}, 'may not be the input'),
+        ({'output_dir': 'link/derivatives'}, 'may not be the input'),
+        ({'output_dir': '.'}, 'lies inside the output'),
+        ({'output_dir': 'raw/README'}, 'may not be the input'),
+        ({'output_dir': 'file'}, 'is no folder'),
+        ({'work_dir': 'raw/work'}, '--work-dir .* inside the input'),
+        ({'work_dir': 'link/work'}, '--work-dir .* inside the input'),
+        ({'work_dir': 'out/work'}, '--work-dir .* inside the output'),
+        ({'private_report_dir': 'out'}, '--private-report-dir .* inside the output'),
+        ({'private_report_dir': 'raw/private'}, '--private-report-dir .* inside the input'),
+    ],
+)
+def test_folders_that_would_mix_faces_with_what_is_shared(config, tmp_path, changes, message):
+    (tmp_path / 'link').symlink_to(config.bids_dir)
+    (tmp_path / 'file').write_text('')
+    changes = {field: tmp_path / path for field, path in changes.items()}
+    with pytest.raises(UsageError, match=message):
+        preflight.check_folders(config.replace(**changes))
+    assert not (config.bids_dir / 'derivatives').exists()
+
+
+def test_input_in_sourcedata_of_the_output_is_fine(make_bids, tmp_path):
+    root = make_bids([], root=tmp_path / 'out' / 'sourcedata' / 'raw')
+    preflight.check_folders(RunConfig(root, tmp_path / 'out'))
+
+
+def test_swapped_arguments_are_noticed(config, make_bids, tmp_path):
+    other = make_bids([], root=tmp_path / 'other')
+    with pytest.raises(UsageError, match='did not make'):
+        preflight.check_folders(config.replace(output_dir=other))
+
+
+def test_our_own_output_is_fine(config):
+    from cpmae_bids.bids.derivatives import write_dataset_files
+
+    write_dataset_files(config.replace(seed=1))
+    preflight.check_folders(config)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='permissions do not bind root')
+def test_output_that_cannot_be_written(config, ready, tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(UsageError, match='output_dir cannot be written'):
+            preflight.preflight(config)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_output_below_a_file(config, ready, tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(UsageError, match='output_dir cannot be written'):
+        preflight.preflight(config.replace(output_dir=tmp_path / 'file' / 'out'))
+
+
+def test_a_read_only_input_is_fine(config, ready, tmp_path):
+    for path in [config.bids_dir, *config.bids_dir.rglob('*')]:
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    try:
+        preflight.preflight(config.replace(work_dir=tmp_path / 'work'))
+    finally:
+        for path in [config.bids_dir, *config.bids_dir.rglob('*')]:
+            path.chmod(0o700 if path.is_dir() else 0o600)
+
+
+def test_private_report_dir_is_private(config, ready, tmp_path):
+    preflight.preflight(config.replace(work_dir=tmp_path / 'w', private_report_dir=tmp_path / 'private'))
+    assert stat.S_IMODE((tmp_path / 'private').stat().st_mode) == 0o700
+
+
+def test_cuda_without_cuda_is_an_error_and_auto_says_what_it_does(monkeypatch, caplog):
+    monkeypatch.setattr(preflight, 'cuda_is_available', lambda: False)
+    with pytest.raises(UsageError, match='--device cuda'):
+        preflight.settle_device('cuda')
+    assert preflight.settle_device('auto') == 'cpu'
+    assert 'run on the CPU' in caplog.text
+
+
+def test_cuda_with_cuda(monkeypatch):
+    monkeypatch.setattr(preflight, 'cuda_is_available', lambda: True)
+    assert preflight.settle_device('auto') == preflight.settle_device('cuda') == 'cuda'
+
+
+def test_cpu_asks_nobody(monkeypatch):
+    monkeypatch.setattr(preflight, 'cuda_is_available', lambda: pytest.fail('asked'))
+    assert preflight.settle_device('cpu') == 'cpu'
+
+
+@pytest.mark.slow
+def test_cuda_question_agrees_with_torch():
+    import torch
+
+    assert preflight.cuda_is_available() == torch.cuda.is_available()
+
+
+@pytest.mark.parametrize('error', [WeightsError('damaged'), TemplateError('missing')])
+def test_nothing_is_left_when_a_check_fails(config, ready, monkeypatch, tmp_path, error):
+    def fail(config):
+        raise error
+
+    name = 'find_model_hash' if isinstance(error, WeightsError) else 'check_template'
+    monkeypatch.setattr(preflight, name, fail)
+    monkeypatch.setattr(preflight.tempfile, 'tempdir', str(tmp_path))
+    before = set(tmp_path.iterdir())
+    with pytest.raises(type(error)):
+        preflight.preflight(config)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_mistyped_label_is_found_before_anything_else(config, tmp_path):
+    with pytest.raises(UsageError, match='sub-02'):
+        preflight.preflight(config.replace(participant_label=('02',)))
+    assert not (tmp_path / 'out').exists()
+
+
+def test_bad_plugin_file_is_found_at_once(config, ready, tmp_path):
+    (tmp_path / 'plugin.json').write_text('[')
+    with pytest.raises(UsageError, match=r'plugin\.json'):
+        preflight.preflight(config.replace(nipype_plugin_file=tmp_path / 'plugin.json'))
+
+
+def test_full_disk(config, ready, monkeypatch, tmp_path):
+    usage = namedtuple('usage', 'total used free')
+    monkeypatch.setattr(shutil, 'disk_usage', lambda folder: usage(100, 100, 1000))
+    monkeypatch.setattr(preflight.tempfile, 'tempdir', str(tmp_path))
+    with pytest.raises(UsageError, match=r'--work-dir has 0\.0 GB left'):
+        preflight.preflight(config)
+    assert not list(tmp_path.glob('cpmae-bids-*'))
+
+
+def test_space_for_one_but_not_for_all_is_a_warning(config, monkeypatch, caplog, tmp_path):
+    usage = namedtuple('usage', 'total used free')
+    monkeypatch.setattr(shutil, 'disk_usage', lambda folder: usage(0, 0, 2**30))
+    config = config.replace(work_dir=tmp_path)
+    preflight.check_space(config)
+    assert not caplog.records
+    preflight.check_space(config, 5, at_a_time=1)
+    assert not caplog.records
+    preflight.check_space(config, 5)
+    assert '--work-dir has 1.0 GB left, and 5 scans may take 3.0 GB' in caplog.text
+
+
+def test_temporary_folder_inside_the_input_is_refused(config, ready, monkeypatch):
+    monkeypatch.setattr(preflight.tempfile, 'tempdir', str(config.bids_dir))
+    before = sorted(config.bids_dir.rglob('*'))
+    with pytest.raises(UsageError, match=r'--work-dir .* inside the input'):
+        preflight.preflight(config)
+    assert sorted(config.bids_dir.rglob('*')) == before

@@ -1,0 +1,241 @@
+"""The alignment: conventions, accuracy, repeatability, and refusal of what is no head."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import phantom
+import pytest
+
+from cpmae_bids.deid import alignment, geometry, nifti, prior
+from cpmae_bids.exceptions import InputError
+from cpmae_bids.steps.register import align, register
+from cpmae_bids.templates import Template, find_template
+
+
+def affine_map(degrees, scales, shift):
+    """Rotation after scaling about the middle of the brain, and a shift: scan to template."""
+    center = np.array([0, -18, 8.0])
+    matrix = np.eye(4)
+    matrix[:3, :3] = phantom.rotation_matrix(*degrees) @ np.diag(scales)
+    matrix[:3, 3] = center - matrix[:3, :3] @ center + shift
+    return matrix
+
+
+MAPS = [
+    ((0, 0, 0), (1, 1, 1), (0, 0, 0)),
+    ((12, -5, 8), (1.1, 0.95, 1.05), (10, -20, 15)),
+    ((-25, 4, -10), (0.9, 0.92, 0.95), (-40, 30, 60)),
+]
+
+
+def brain_grid():
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = (-110, -150, -110)
+    return (110, 135, 120), affine
+
+
+@pytest.mark.parametrize(('degrees', 'scales', 'shift'), MAPS)
+def test_a_known_map_is_found_within_half_a_millimetre_on_average(degrees, scales, shift):
+    template = find_template()
+    truth = affine_map(degrees, scales, shift)
+    shape, affine = brain_grid()
+    affine = np.linalg.inv(truth) @ affine  # the scan's grid follows the brain, rotated and sheared with it
+    lattice, _ = np.linalg.qr(affine[:3, :3])
+    upright = affine.copy()
+    upright[:3, :3] = lattice * np.sign(np.diag(lattice.T @ affine[:3, :3])) * 2.0
+    matrix = np.linalg.inv(template.affine) @ truth @ upright
+    brain = geometry.resample(template.brain, matrix, shape)
+
+    found = align(brain, upright, template.brain, template.affine)
+    points = np.argwhere(brain > 0)[::500] @ upright[:3, :3].T + upright[:3, 3]
+    error = (found - truth)[:3, :3] @ points.T + (found - truth)[:3, 3:]
+    distance = np.linalg.norm(error, axis=0)
+    assert distance.mean() < 0.5
+    assert distance.max() < 1
+
+
+def test_itk_transforms_become_ras_matrices():
+    rotation = phantom.rotation_matrix(10, 20, 30)
+    center, shift = np.array([5.0, -3, 8]), np.array([1.0, 2, 3])
+    matrix = alignment.itk_to_ras(np.concatenate([rotation.ravel(), shift]), center)
+    point = np.array([11.0, -7, 4])
+    flip = np.array([-1, -1, 1])
+    moved = flip * (rotation @ (flip * point - center) + center + shift)
+    assert np.allclose(matrix @ [*point, 1], [*moved, 1])
+
+
+@pytest.mark.parametrize(('degrees', 'scales', 'shift'), MAPS)
+def test_rotation_and_scales_are_told_apart(degrees, scales, shift):
+    angle, stretches = alignment.rotation_and_scales(affine_map(degrees, scales, shift))
+    rotation = phantom.rotation_matrix(*degrees)
+    expected = np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1)))
+    assert angle == pytest.approx(expected, abs=0.01)
+    assert np.allclose(sorted(stretches), sorted(scales))
+
+
+@pytest.mark.parametrize(
+    ('matrix', 'overlap', 'says'),
+    [
+        (np.eye(4), 0.95, None),
+        (np.eye(4), 0.5, 'overlap'),
+        (affine_map((0, 0, 90), (1, 1, 1), 0), 0.95, 'rotation'),
+        (np.diag([-1.0, 1, 1, 1]), 0.95, 'rotation'),
+        (affine_map((0, 0, 0), (0.5, 1, 1), 0), 0.95, 'stretch'),
+        (affine_map((0, 0, 0), (1, 1, 1.8), 0), 0.95, 'stretch'),
+    ],
+)
+def test_implausible_alignments_have_a_reason(matrix, overlap, says):
+    reason = alignment.implausible(matrix, overlap)
+    assert reason is None if says is None else says in reason
+
+
+def test_overlap_of_masks():
+    shape, affine = phantom.grid((4, 4, 4), 'LPS', 10)
+    template_shape, template_affine = phantom.grid((3, 3, 3))
+    brain = phantom.head(shape, affine, noise=False)[1]
+    template = phantom.head(template_shape, template_affine, noise=False)[1]
+    assert alignment.template_overlap(brain, affine, np.eye(4), template, template_affine) > 0.97
+    away = affine_map((0, 0, 0), (1, 1, 1), (60, 0, 0))
+    assert alignment.template_overlap(brain, affine, away, template, template_affine) < 0.7
+    assert alignment.dice(np.zeros(3, bool), np.zeros(3, bool)) == 0
+
+
+@pytest.fixture
+def phantom_template():
+    shape, affine = phantom.grid((2, 2, 2))
+    values, brain = phantom.head(shape, affine, noise=False)
+    return Template(np.where(brain, values, 0), brain, affine, 'phantom')
+
+
+def write_scan(folder, change=lambda values, brain: values, axes='LPS', turn=None):
+    shape, affine = phantom.grid((2.5, 2.5, 2.5), axes, 10)
+    values, brain = phantom.head(shape, affine)
+    scan_affine = affine if turn is None else turn @ affine
+    path = phantom.write(folder / 'T1w.nii', change(values.copy(), brain), scan_affine)
+    nifti.write_mask(folder / 'mask.nii', brain, nifti.read(path))
+    return path, folder / 'mask.nii', folder / 'affine.txt'
+
+
+def test_the_step_aligns_a_scan(tmp_path, phantom_template):
+    files = write_scan(tmp_path)
+    register(*files, phantom_template)
+    matrix = np.loadtxt(files[2])
+    points = np.array([[50, -18, 8], [-50, -18, 8], [0, 50, 8], [0, -80, 8], [0, -18, 60], [0, -18, -40.0]])
+    error = points @ matrix[:3, :3].T + matrix[:3, 3] - points
+    assert np.linalg.norm(error, axis=1).max() < 1.5
+
+
+def stripped(values, brain):
+    return np.where(brain, values, 0)
+
+
+def face_cut_away(values, brain):
+    shape, affine = phantom.grid((2.5, 2.5, 2.5), 'LPS', 10)
+    index = np.indices(shape)
+    y, z = (sum(affine[a, i] * index[i] for i in range(3)) + affine[a, 3] for a in (1, 2))
+    return np.where((y > 40) & (z < -22), 0, values)
+
+
+@pytest.mark.parametrize(('change', 'says'), [(stripped, 'skull-stripped'), (face_cut_away, 'defaced')])
+def test_scans_without_head_or_face_are_refused(tmp_path, phantom_template, change, says):
+    files = write_scan(tmp_path, change)
+    with pytest.raises(InputError, match=says) as caught:
+        register(*files, phantom_template)
+    assert str(files[0]) in str(caught.value)
+    assert not files[2].exists()
+
+
+def test_an_empty_mask_is_refused(tmp_path, phantom_template):
+    files = write_scan(tmp_path)
+    scan = nifti.read(files[0])
+    nifti.write_mask(files[1], np.zeros(scan.shape, bool), scan)
+    with pytest.raises(InputError, match='no brain'):
+        register(*files, phantom_template)
+
+
+def test_the_face_does_not_steer_the_alignment(tmp_path, phantom_template):
+    results = []
+    for person in (0, 4):
+        folder = tmp_path / str(person)
+        folder.mkdir()
+
+        def swap_head(values, brain, person=person):
+            shape, affine = phantom.grid((2.5, 2.5, 2.5), 'LPS', 10)
+            return np.where(brain, values, phantom.head(shape, affine, person)[0])
+
+        files = write_scan(folder, swap_head)
+        register(*files, phantom_template)
+        results.append(files[2].read_bytes())
+    assert results[0] == results[1]
+
+
+def test_processes_give_the_same_bytes_and_one_line_on_failure(tmp_path, phantom_template):
+    template = find_template()
+    path = phantom.write(tmp_path / 'T1w.nii', template.brain, template.affine)
+    nifti.write_mask(tmp_path / 'mask.nii', template.mask, nifti.read(path))
+    code = (
+        'import sys, numpy as np; from pathlib import Path; from cpmae_bids.deid import prior;'
+        'prior.check_head = lambda *args: None;'  # the shipped brain has no head
+        'from cpmae_bids.steps.__main__ import main; sys.exit(main(sys.argv[1:]))'
+    )
+    common = [sys.executable, '-c', code, 'register', '--t1w', str(path)]
+    environment = {**os.environ, 'OMP_NUM_THREADS': '2', 'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS': '2'}
+    for name in ('a.txt', 'b.txt'):
+        arguments = ['--brain-mask', str(tmp_path / 'mask.nii'), '--affine', str(tmp_path / name)]
+        subprocess.run([*common, *arguments], check=True, env=environment, capture_output=True)
+    assert (tmp_path / 'a.txt').read_bytes() == (tmp_path / 'b.txt').read_bytes()
+    assert np.abs(np.loadtxt(tmp_path / 'a.txt') - np.eye(4)).max() < 0.5
+
+    arguments = ['--brain-mask', str(tmp_path / 'none.nii'), '--affine', str(tmp_path / 'c.txt')]
+    failed = subprocess.run([*common, *arguments], env=environment, capture_output=True, text=True)
+    assert failed.returncode == 1
+    lines = failed.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith('cpmae-bids: ')
+    assert 'none.nii' in lines[0]
+
+
+# The checks of `prior` on synthetic heads; real ones in test_skullstrip
+
+
+def test_a_whole_phantom_has_a_head_and_a_face(tmp_path):
+    shape, affine = phantom.grid((2, 2, 2))
+    values, brain = phantom.head(shape, affine)
+    scan = nifti.read(phantom.write(tmp_path / 'T1w.nii', values, affine))
+    measures = prior.measure_head(scan, brain, np.eye(4))
+    assert measures['head_share'] > 0.6
+    assert measures['nose_share'] > 0.8
+    assert measures['face_cut_cm2'] < 5
+    prior.check_brain(brain, scan)
+    prior.check_head(scan, brain, np.eye(4))
+
+
+def test_a_face_outside_the_field_of_view_is_not_missed(tmp_path):
+    shape, affine = phantom.grid((2, 2, 2))
+    values, brain = phantom.head(shape, affine)
+    low = 42  # voxels: cut below the brain
+    affine[2, 3] += 2 * low
+    values, brain = values[:, :, low:], brain[:, :, low:]
+    scan = nifti.read(phantom.write(tmp_path / 'T1w.nii', values, affine))
+    measures = prior.measure_head(scan, brain, np.eye(4))
+    assert measures['nose_share'] == 1.0
+
+
+def test_brains_of_the_wrong_size_or_cut_are_refused(tmp_path):
+    shape, affine = phantom.grid((3, 3, 3))
+    values, brain = phantom.head(shape, affine)
+    scan = nifti.read(phantom.write(tmp_path / 'T1w.nii', values, affine))
+    with pytest.raises(InputError, match='no brain'):
+        prior.check_brain(np.zeros(shape, bool), scan)
+    with pytest.raises(InputError, match='mL'):
+        prior.check_brain(np.ones(shape, bool), scan)
+    small = np.zeros(shape, bool)
+    small[30:40, 30:40, 30:40] = True
+    with pytest.raises(InputError, match='mL'):
+        prior.check_brain(small, scan)
+    cut = brain[:, :, 46:]
+    scan = nifti.read(phantom.write(tmp_path / 'cut.nii', values[:, :, 46:], affine))
+    with pytest.raises(InputError, match=r'cuts|mL'):
+        prior.check_brain(cut, scan)

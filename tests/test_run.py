@@ -1,0 +1,404 @@
+"""A whole run of the command, with a small workflow in place of the models: what it leaves behind."""
+
+import json
+import os
+import signal
+import stat
+import time
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.pipeline import engine as pe
+
+from cpmae_bids.bids.validation import validate_bids
+from cpmae_bids.cli import preflight, run
+from cpmae_bids.cli.process import batch_size
+from cpmae_bids.cli.run import main
+from cpmae_bids.config import RunConfig
+from cpmae_bids.interfaces.bids import Publish
+from cpmae_bids.workflows import base
+
+SCANS = [
+    'sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz',
+    'sub-01/ses-b/anat/sub-01_ses-b_T1w.nii.gz',
+    'sub-02/anat/sub-02_T1w.nii.gz',
+]
+
+
+class _FakeInputSpec(BaseInterfaceInputSpec):
+    t1w = File(exists=True)
+    behaviour = traits.Str()
+
+
+class _FakeOutputSpec(TraitedSpec):
+    refaced = File()
+    deface_mask = File()
+    kept_mask = File()
+    verdict = File()
+
+
+class Fake(SimpleInterface):
+    """Does in one node what all steps do, or breaks."""
+
+    input_spec = _FakeInputSpec
+    output_spec = _FakeOutputSpec
+
+    def _run_interface(self, runtime):
+        behaviour = self.inputs.behaviour
+        if behaviour == 'crash':
+            raise RuntimeError(f'no brain in {self.inputs.t1w}')
+        if behaviour.startswith('terminate '):
+            os.kill(int(behaviour.split()[1]), signal.SIGTERM)
+            time.sleep(0.5)
+        data = np.asanyarray(nb.load(self.inputs.t1w).dataobj)
+        for name, values in (
+            ('refaced', data[::-1].astype(np.int16)),
+            ('deface_mask', np.ones(data.shape, np.uint8)),
+            ('kept_mask', np.zeros(data.shape, np.uint8)),
+        ):
+            path = Path(runtime.cwd, f'{name}.nii.gz')
+            nb.save(nb.Nifti1Image(values, np.eye(4)), path)
+            self._results[name] = str(path)
+        verdict = {'status': 'pass', 'reasons': [], 'measures': {'seam': 1.0}, 'template': 'none'}
+        if behaviour == 'fail':
+            verdict |= {'status': 'fail', 'reasons': ['the head is the original']}
+        self._results['verdict'] = str(Path(runtime.cwd, 'verdict.json'))
+        Path(self._results['verdict']).write_text(json.dumps(verdict))
+        return runtime
+
+
+@pytest.fixture
+def behave(monkeypatch):
+    """Replace models and workflow; returns a dict in which tests say what becomes of a scan."""
+    behaviours, processed = {}, []
+
+    def init(scans, config):
+        workflow = pe.Workflow('cpmae_bids_wf', base_dir=str(config.work_dir))
+        workflow.config['execution'] = {
+            'crashdump_dir': str(config.work_dir / 'crash'),
+            'crashfile_format': 'txt',
+            'stop_on_first_crash': str(config.stop_on_first_crash).lower(),
+            'poll_sleep_duration': '0.05',
+        }
+        for scan in scans:
+            processed.append(scan.name)
+            fake = pe.Node(Fake(t1w=str(scan.path), behaviour=behaviours.get(scan.name, 'pass')), 'fake')
+            sink = pe.Node(Publish(scan=scan, config=config), 'sink', run_without_submitting=True)
+            inner = pe.Workflow(f'{scan.name}_wf')
+            inner.connect([
+                (fake, sink, [(name, name) for name in ('refaced', 'deface_mask', 'kept_mask', 'verdict')])
+            ])  # fmt: skip
+            subject = pe.Workflow(f'sub-{scan.subject}_{scan.node_name}_wf')
+            subject.add_nodes([inner])
+            workflow.add_nodes([subject])
+        return workflow
+
+    monkeypatch.setattr('cpmae_bids.workflows.base.init_cpmae_bids_wf', init)
+    monkeypatch.setattr(preflight, 'find_model_hash', lambda config: 'abc')
+    monkeypatch.setattr(preflight, 'check_template', lambda config: None)
+    behaviours['processed'] = processed
+    return behaviours
+
+
+@pytest.fixture
+def raw(make_bids):
+    return make_bids(
+        SCANS,
+        {'T1w.json': {'EchoTime': 0.003, 'PatientName': 'Doe^Jane'}},
+        'participant_id\tage\tname\nsub-01\t30\tJane\nsub-02\t40\tJohn\n',
+    )
+
+
+@pytest.fixture
+def command(raw, tmp_path):
+    """Return ``command(*flags)``: runs the participant level and returns the exit code."""
+
+    def call(*flags, level='participant', work=True):
+        folders = ['-w', str(tmp_path / 'work')] if work else []
+        arguments = [str(raw), str(tmp_path / 'out'), level, '--device', 'cpu', '--nprocs', '1', *folders]
+        return main([*arguments, '--skip-bids-validation', *flags])
+
+    return call
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / 'out'
+
+
+def images(out):
+    return sorted(path.name for path in out.rglob('*_T1w.nii.gz'))
+
+
+def table(out):
+    lines = (out / 'logs' / 'verdicts.tsv').read_text().splitlines()
+    return {row[0]: row[1:3] for row in (line.split('\t') for line in lines[1:])}
+
+
+def snapshot(folder):
+    return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file() and not path.is_symlink()}
+
+
+def test_all_pass(behave, command, raw, out, capsys, tmp_path):
+    before = snapshot(raw)
+    assert command() == 0
+    assert images(out) == [
+        'sub-01_ses-a_desc-refaced_T1w.nii.gz',
+        'sub-01_ses-b_desc-refaced_T1w.nii.gz',
+        'sub-02_desc-refaced_T1w.nii.gz',
+    ]
+    assert table(out) == {scan: ['pass', 'n/a'] for scan in SCANS}
+    assert (out / 'participants.tsv').read_text() == 'participant_id\tage\nsub-01\t30\nsub-02\t40\n'
+    assert (out / 'sub-01.html').is_file()
+    assert (out / 'sub-02.html').is_file()
+    assert snapshot(raw) == before
+    message = capsys.readouterr().err
+    assert '3 scans: 3 passed' in message
+    assert validate_bids(out) == []
+    for path in out.rglob('*'):
+        if path.is_file() and path.suffix != '.gz':
+            assert str(tmp_path) not in path.read_text(), path
+            assert 'Jane' not in path.read_text(), path
+
+
+def test_sessions_share_a_seed_and_subjects_do_not(behave, command, out):
+    assert command('--seed', '3') == 0
+    seeds = [json.loads(path.read_text())['seed'] for path in sorted((out / 'logs/verdicts').glob('*.json'))]
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+def test_one_fails_one_crashes(behave, command, out, capsys, tmp_path):
+    behave |= {'sub-01_ses-b_T1w': 'fail', 'sub-02_T1w': 'crash'}
+    assert command() == 1
+    assert images(out) == ['sub-01_ses-a_desc-refaced_T1w.nii.gz']
+    verdicts = table(out)
+    assert verdicts[SCANS[0]] == ['pass', 'n/a']
+    assert verdicts[SCANS[1]] == ['fail', 'the head is the original']
+    status, reason = verdicts[SCANS[2]]
+    assert status == 'error'
+    assert reason == f'fake: no brain in <input>/{SCANS[2]}'
+    assert not (out / 'sub-02').exists()
+    assert 'sub-02' not in (out / 'participants.tsv').read_text()
+
+    message = capsys.readouterr().err
+    assert '3 scans: 1 passed, 1 failed the verdict, 1 ended with an error' in message
+    assert f'FAIL {SCANS[1]}: the head is the original' in message
+    (crash_line,) = [line for line in message.splitlines() if 'crash file of sub-02_T1w' in line]
+    crash_file = Path(crash_line.rpartition(': ')[2])
+    assert crash_file.is_file()
+    assert crash_file.is_relative_to(tmp_path / 'work')
+    assert validate_bids(out) == []
+
+
+def test_many_processes(behave, command, out):
+    behave |= {'sub-02_T1w': 'crash'}
+    assert command('--nprocs', '2') == 1
+    assert len(images(out)) == 2
+    assert table(out)[SCANS[2]][0] == 'error'
+
+
+def test_scans_are_finished_one_after_another(behave, command, out, monkeypatch, tmp_path):
+    """Not all of them at the end: a run that is killed half-way has finished half of them."""
+    done = []
+
+    def watch(scans, config, init=base.init_cpmae_bids_wf):
+        done.append(len(images(out)))
+        assert not [path for path in config.work_dir.rglob('*') if path.is_file()]
+        return init(scans, config)
+
+    monkeypatch.setattr('cpmae_bids.workflows.base.init_cpmae_bids_wf', watch)
+    monkeypatch.setattr(preflight.tempfile, 'tempdir', str(tmp_path))
+    assert command(work=False) == 0
+    assert done == [0, 1, 2]
+
+
+def test_batches_keep_the_processors_busy(tmp_path):
+    config = RunConfig(tmp_path, tmp_path)
+    assert batch_size(config.replace(nprocs=2, omp_nthreads=2)) == 1
+    assert batch_size(config.replace(nprocs=16, omp_nthreads=8)) == 8
+    assert batch_size(config.replace(nipype_plugin_file=tmp_path / 'slurm.yml')) is None
+
+
+def test_second_call_skips_what_is_complete(behave, command, out, capsys):
+    behave |= {'sub-02_T1w': 'crash'}
+    assert command() == 1
+    first = snapshot(out / 'sub-01')
+    behave['processed'].clear()
+    behave |= {'sub-02_T1w': 'pass'}
+    assert command(work=False) == 0
+    assert behave['processed'] == ['sub-02_T1w']
+    assert snapshot(out / 'sub-01') == first
+    assert '3 T1w scans, 2 of them complete already' in capsys.readouterr().err
+
+    behave['processed'].clear()
+    assert command() == 0
+    assert behave['processed'] == []
+    assert command('--overwrite') == 0
+    assert len(behave['processed']) == 3
+
+
+@pytest.mark.parametrize('flags', [('--seed', '99'), ('--preset', '128'), ('--steps', '3')])
+def test_other_settings_redo_everything(behave, command, flags):
+    assert command('--seed', '1') == 0
+    behave['processed'].clear()
+    assert command('--seed', '1', *flags) == 0
+    assert len(behave['processed']) == 3
+
+
+def test_a_crash_removes_the_image_of_an_earlier_run(behave, command, out):
+    assert command() == 0
+    behave |= {'sub-01_ses-a_T1w': 'crash', 'sub-01_ses-b_T1w': 'fail'}
+    assert command('--seed', '99', '--overwrite') == 1
+    assert images(out) == ['sub-02_desc-refaced_T1w.nii.gz']
+
+
+def test_a_workflow_that_cannot_be_built_leaves_no_image(behave, command, out, monkeypatch):
+    assert command() == 0
+
+    def broken(scans, config):
+        raise RuntimeError('no graph')
+
+    monkeypatch.setattr('cpmae_bids.workflows.base.init_cpmae_bids_wf', broken)
+    assert command('--overwrite') == 1
+    assert images(out) == []
+    assert {status for status, _ in table(out).values()} == {'error'}
+
+
+def test_stop_on_first_crash(behave, command, out):
+    """What was not reached is neither redone nor taken away, but the scan that broke is."""
+    assert command() == 0
+    behave |= {f'{Path(scan).name.partition(".")[0]}': 'crash' for scan in SCANS}
+    assert command('--overwrite', '--stop-on-first-crash') == 1
+    statuses = [status for status, _ in table(out).values()]
+    assert statuses.count('error') == 1
+    assert len(images(out)) == 2
+
+
+def test_stop_on_first_crash_without_earlier_outputs(behave, command, out):
+    behave |= {f'{Path(scan).name.partition(".")[0]}': 'crash' for scan in SCANS}
+    assert command('--stop-on-first-crash') == 1
+    assert len(table(out)) == 3
+    assert sum('not processed' in reason for _, reason in table(out).values()) == 2
+
+
+def test_scan_without_content_fails_alone(behave, command, raw, out):
+    image = raw / SCANS[2]
+    image.unlink()
+    image.symlink_to('../../.git/annex/missing')
+    assert command() == 1
+    assert len(images(out)) == 2
+    assert 'datalad get' in table(out)[SCANS[2]][1]
+    assert 'sub-02_T1w' not in behave['processed']
+
+
+def test_temporary_work_dir_is_removed_unless_it_explains_a_crash(
+    behave, command, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(preflight.tempfile, 'tempdir', str(tmp_path))
+    behave |= {'sub-02_T1w': 'fail'}
+    assert command(work=False) == 1
+    assert not list(tmp_path.glob('cpmae-bids-*'))
+    behave |= {'sub-02_T1w': 'crash'}
+    assert command(work=False) == 1
+    (kept,) = tmp_path.glob('cpmae-bids-*')
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
+    assert f'kept for the crash files in it: {kept}' in capsys.readouterr().err
+    (crash_file,) = (path for path in kept.rglob('*') if path.is_file())
+    assert crash_file.name.startswith('crash-')
+
+
+# The signal may come while Python runs a callback whose exceptions are lost, such as one of the garbage collector's;
+# the run has to end all the same, at the next stage.
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+@pytest.mark.parametrize('nprocs', ['1', '2'])
+def test_termination_cleans_up(behave, command, monkeypatch, tmp_path, out, nprocs):
+    monkeypatch.setattr(preflight.tempfile, 'tempdir', str(tmp_path))
+    at_exit = []
+    monkeypatch.setattr(run.atexit, 'register', lambda *call: at_exit.append(call))
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    behave |= {'sub-01_ses-a_T1w': f'terminate {os.getpid()}'}
+    assert command('--nprocs', nprocs, work=False) == run.EXIT_INTERRUPTED
+    for function, *arguments in at_exit:
+        function(*arguments)
+    assert not list(tmp_path.glob('cpmae-bids-*'))
+    assert len(images(out)) < 3
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    behave |= {'sub-01_ses-a_T1w': 'pass'}
+    assert command(work=False) == 0
+    assert len(images(out)) == 3
+
+
+def test_exit_codes_of_wrong_use_and_nothing_to_do(behave, command, raw, out, capsys):
+    assert command('--participant-label', 'sub-01', '07') == 64
+    assert 'sub-07' in capsys.readouterr().err
+    assert command('--work-dir', str(raw / 'work')) == 64
+    assert main([str(raw / 'nowhere'), str(out), 'participant']) == 64
+    for scan in SCANS:
+        (raw / scan).unlink()
+    assert command() == 70
+    message = capsys.readouterr().err
+    assert message.splitlines()[-1].endswith('no T1w scan matches; check the labels and filters')
+    assert 'Traceback' not in message
+    assert images(out) == []
+
+
+def test_invalid_dataset_is_refused_unless_told_otherwise(behave, raw, out, tmp_path, capsys):
+    (raw / 'dataset_description.json').write_text('{"Name": "x"}')
+    arguments = [
+        str(raw),
+        str(out),
+        'participant',
+        '--device',
+        'cpu',
+        '--nprocs',
+        '1',
+        '-w',
+        str(tmp_path / 'w'),
+    ]
+    assert main(arguments) == 64
+    assert '--skip-bids-validation' in capsys.readouterr().err
+    assert images(out) == []
+    assert main([*arguments, '--skip-bids-validation']) == 0
+
+
+def test_valid_dataset_passes_the_validator(behave, raw, out, tmp_path):
+    arguments = [
+        str(raw),
+        str(out),
+        'participant',
+        '--device',
+        'cpu',
+        '--nprocs',
+        '1',
+        '-w',
+        str(tmp_path / 'w'),
+    ]
+    assert main(arguments) == 0
+
+
+def test_participants_of_several_runs_add_up(behave, command, out):
+    assert command('--participant-label', '02') == 0
+    assert list(table(out)) == [SCANS[2]]
+    assert command('--participant-label', '01') == 0
+    assert list(table(out)) == SCANS
+    assert len((out / 'participants.tsv').read_text().splitlines()) == 3
+
+
+def test_same_seed_same_bytes(behave, command, out):
+    assert command('--seed', '5') == 0
+    first = snapshot(out)
+    assert command('--seed', '5', '--overwrite', work=False) == 0
+    again = snapshot(out)
+    for files in (first, again):
+        del files[out / 'logs' / 'config.toml']  # says how each run was called
+    assert again == first
+
+
+def test_messages_go_to_standard_error_alone(behave, command, capfd):
+    assert command() == 0
+    captured = capfd.readouterr()
+    assert captured.out == ''
+    assert 'nipype' not in captured.err

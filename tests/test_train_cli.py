@@ -1,0 +1,69 @@
+"""``cpmae-bids-train`` from a prepared file to weights that the pipeline accepts."""
+
+import subprocess
+import sys
+
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from test_training import ball_head  # noqa: E402
+
+from cpmae_bids.cli import train  # noqa: E402
+from cpmae_bids.models import weights  # noqa: E402
+from cpmae_bids.training import data  # noqa: E402
+
+SETTINGS = """
+[{which}]
+steps = 1
+batch = 1
+crop = 8
+[{which}.model]
+latent = 8
+width = 8
+encoder_blocks = 0
+decoder_blocks = 1
+fine = 8
+grids = [8]
+dims = [4]
+codebook = 8
+"""
+
+MAE_SETTINGS = """
+[mae]
+steps = 2
+tokens = 1
+turns = [1]
+batches = [2]
+widths = [64]
+depths = [1]
+"""
+
+
+def test_help_is_light():
+    code = 'import sys, cpmae_bids.cli.train as t; t.get_parser(); sys.exit("torch" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
+
+
+def test_a_missing_file_is_one_line(tmp_path, capsys):
+    arguments = ['vqvae', 'head', str(tmp_path / 'no.safetensors'), str(tmp_path), '--weights', str(tmp_path)]
+    assert train.main(arguments) == 64
+    assert 'no.safetensors' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_vqvaes_and_a_masked_autoencoder(tmp_path, monkeypatch):
+    monkeypatch.setattr('cpmae_bids.training.tokens.SHARD', 3)
+    prepared, folder = tmp_path / 'heads.safetensors', tmp_path / 'weights'
+    splits = ('train', 'train', 'validation', 'validation', 'validation')
+    heads = [ball_head(f'sub-{k}', 30 + 2 * k, split) for k, split in enumerate(splits)]
+    data.write_prepared(prepared, heads, {})
+    config = tmp_path / 'settings.toml'
+    config.write_text(SETTINGS.format(which='brain') + SETTINGS.format(which='head') + MAE_SETTINGS)
+    common = ['--weights', str(folder), '--config', str(config), '--device', 'cpu', '--licence', 'none']
+    for which in ('brain', 'head'):
+        assert train.main(['vqvae', which, str(prepared), str(tmp_path / which), *common]) == 0
+    assert train.main(['mae', str(prepared), str(tmp_path / 'mae'), *common]) == 0
+    found = weights.resolve_weights(folder)
+    assert weights.load_model(found, 'mae').config.grids == (8,)
+    assert (tmp_path / 'mae' / 'preview.png').exists()

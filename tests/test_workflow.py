@@ -1,0 +1,399 @@
+"""The graph of a run, and what becomes of it when something breaks."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import threading
+import time
+from copy import deepcopy
+from pathlib import Path
+from xml.etree import ElementTree
+
+import networkx as nx
+import nibabel as nb
+import numpy as np
+import pytest
+from nipype.pipeline import engine as pe
+from nipype.pipeline.engine.utils import generate_expanded_graph
+
+from cpmae_bids.bids.layout import Scan
+from cpmae_bids.config import RunConfig
+from cpmae_bids.exceptions import UsageError
+from cpmae_bids.interfaces.base import Step
+from cpmae_bids.interfaces.reports import Report
+from cpmae_bids.workflows.base import init_cpmae_bids_wf
+from cpmae_bids.workflows.progress import Progress, scan_and_stage
+from cpmae_bids.workflows.run import plugin_settings, read_failures, run_workflow
+
+STAGES = {
+    'skullstrip',
+    'register',
+    'conform',
+    'encode_brain',
+    'encode_head',
+    'remodel',
+    'decode_head',
+    'blend',
+    'verdict',
+    'report',
+    'sink',
+}
+MODEL_STAGES = {'skullstrip', 'encode_brain', 'encode_head', 'remodel', 'decode_head'}
+
+
+def make_scan(path, subject='01', session=None, seed=5):
+    """Describe a scan as the query would."""
+    return Scan(path, f'sub-{subject}/anat/{path.name}', subject, session, {'sub': subject}, {}, seed)
+
+
+@pytest.fixture
+def config(tmp_path):
+    return RunConfig(
+        tmp_path / 'raw', tmp_path / 'out', work_dir=tmp_path / 'work', device='cpu', model_hash='abc'
+    )
+
+
+@pytest.fixture
+def scan(make_bids):
+    return make_scan(make_bids(['sub-01/anat/sub-01_T1w.nii.gz']) / 'sub-01/anat/sub-01_T1w.nii.gz')
+
+
+@pytest.fixture
+def broken_scans(make_bids):
+    """Two scans of two subjects that are no NIfTI files."""
+    paths = [f'sub-{label}/anat/sub-{label}_T1w.nii.gz' for label in ('01', '02')]
+    root = make_bids(paths)
+    for path in paths:
+        (root / path).write_bytes(b'this is no NIfTI file')
+    return [make_scan(root / path, label) for path, label in zip(paths, ('01', '02'), strict=True)]
+
+
+@pytest.fixture
+def deadline():
+    """Fail the test instead of waiting for ever."""
+
+    def give_up(*_):
+        raise TimeoutError('the workflow hangs')
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def expand(workflow):
+    """Nodes by their names, and the graph of these names, as nipype would execute it."""
+    graph = generate_expanded_graph(deepcopy(workflow._create_flat_graph()))
+    nodes = {node.name: node for node in graph.nodes()}
+    assert len(nodes) == len(graph)
+    return nodes, nx.relabel_nodes(graph, {node: node.name for node in graph.nodes()})
+
+
+def fields(graph, source, target):
+    return set(graph.edges[source, target]['connect'])
+
+
+# The graph
+
+
+def test_each_scan_has_all_stages_in_a_workflow_of_its_own(config, make_bids):
+    names = ['sub-02_T1w', 'sub-01_ses-b_T1w', 'sub-01_ses-a_run-1_T1w']
+    root = make_bids([f'{name}.nii.gz' for name in names])
+    scans = [make_scan(root / f'{name}.nii.gz', name[4:6]) for name in names]
+    graph = generate_expanded_graph(deepcopy(init_cpmae_bids_wf(scans, config)._create_flat_graph()))
+    stages = {}
+    for node in graph.nodes():
+        name, stage = scan_and_stage(node.fullname)
+        assert node.fullname.split('.')[1] == f'{name.partition("_")[0]}_wf'
+        stages.setdefault(name, set()).add(stage)
+    assert stages == dict.fromkeys(names, STAGES)
+    for source, target in graph.edges():
+        assert scan_and_stage(source.fullname)[0] == scan_and_stage(target.fullname)[0]
+
+
+def test_the_original_head_cannot_reach_the_generated_one(config, scan):
+    nodes, graph = expand(init_cpmae_bids_wf([scan], config))
+    assert set(graph.successors('encode_head')) == {'verdict'}
+    assert set(graph.successors('verdict')) == {'report', 'sink'}
+    for target in ('remodel', 'decode_head', 'blend'):
+        assert not nx.has_path(graph, 'encode_head', target)
+
+    # What generates the head has one source each, and these begin at the brain in the cube.
+    assert set(graph.predecessors('decode_head')) == {'remodel'}
+    assert set(graph.predecessors('remodel')) == {'encode_brain'}
+    assert set(graph.predecessors('encode_brain')) == {'conform'}
+    assert fields(graph, 'conform', 'encode_brain') == {('brain', 'conformed')}
+    uses_of_the_head = {
+        (target, field)
+        for _, target, data in graph.out_edges('conform', data=True)
+        for output, field in data['connect']
+        if output == 'head'
+    }
+    assert uses_of_the_head == {('encode_head', 'conformed')}
+    for name in ('encode_brain', 'remodel', 'decode_head'):
+        assert str(scan.path) not in str(nodes[name].inputs.get())
+
+
+def test_the_seed_reaches_the_generator_and_the_noise(config, scan):
+    nodes, _ = expand(init_cpmae_bids_wf([scan], config))
+    for name in ('remodel', 'blend', 'verdict'):
+        assert nodes[name].inputs.seed == scan.seed
+
+
+def test_before_and_after_is_drawn_only_when_asked_for(config, scan, tmp_path):
+    nodes, _ = expand(init_cpmae_bids_wf([scan], config))
+    assert str(scan.path) not in str(nodes['report'].inputs.get())
+    assert 'private_report' not in nodes
+    nodes, graph = expand(init_cpmae_bids_wf([scan], config.replace(private_report_dir=tmp_path / 'private')))
+    assert nodes['private_report'].inputs.page == str(tmp_path / 'private/sub-01_T1w.html')
+    assert not set(graph.successors('private_report'))
+
+
+def test_resources_on_the_cpu(config, scan):
+    nodes, _ = expand(init_cpmae_bids_wf([scan], config.replace(omp_nthreads=3)))
+    for name in STAGES - {'report', 'sink'}:
+        assert nodes[name].n_procs == nodes[name].inputs.num_threads == 3
+        assert nodes[name].mem_gb >= 0.5
+    assert not any(node.is_gpu_node() for node in nodes.values())
+
+
+def test_resources_on_a_gpu(config, scan):
+    nodes, _ = expand(init_cpmae_bids_wf([scan], config.replace(omp_nthreads=3, device='cuda')))
+    assert {name for name, node in nodes.items() if node.is_gpu_node()} == MODEL_STAGES
+    for name in MODEL_STAGES:
+        assert nodes[name].n_procs == 1  # a node takes as many GPU slots as it has processes
+        assert nodes[name].inputs.device == 'cuda'
+
+
+def test_the_weights_of_the_run_reach_every_model(config, scan, tmp_path):
+    nodes, _ = expand(init_cpmae_bids_wf([scan], config.replace(weights=tmp_path, model_hash='f00')))
+    for name in MODEL_STAGES - {'skullstrip'}:
+        assert nodes[name].inputs.weights == str(tmp_path)
+        assert nodes[name].inputs.model_hash == 'f00'
+
+
+def test_plugin_settings(config, tmp_path):
+    plugin, args = plugin_settings(config.replace(nprocs=4, mem_gb=6.5, n_gpu_procs=2))
+    assert plugin == 'MultiProc'
+    assert args == {
+        'n_procs': 4,
+        'n_gpu_procs': 2,
+        'memory_gb': 6.5,
+        'raise_insufficient': False,
+        'scheduler': 'mem_thread',
+    }
+    assert 'memory_gb' not in plugin_settings(config)[1]
+
+    for name, text in {
+        'plugin.json': '{"plugin": "SLURM", "plugin_args": {"n_procs": 9}}',
+        'plugin.toml': 'plugin = "SLURM"\n[plugin_args]\nn_procs = 9\n',
+        'plugin.yml': 'plugin: SLURM\nplugin_args:\n  n_procs: 9\n',
+    }.items():
+        (tmp_path / name).write_text(text)
+        plugin, args = plugin_settings(config.replace(nipype_plugin_file=tmp_path / name))
+        assert (plugin, args['n_procs'], args['raise_insufficient']) == ('SLURM', 9, False)
+
+
+@pytest.mark.parametrize(('name', 'text'), [('a.json', '{'), ('a.yml', '- 1'), ('absent.toml', None)])
+def test_an_unusable_plugin_file_is_refused(config, tmp_path, name, text):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=name):
+        plugin_settings(config.replace(nipype_plugin_file=tmp_path / name))
+
+
+def test_the_drawing_in_the_docs_is_of_this_graph(config, scan):
+    _, graph = expand(init_cpmae_bids_wf([scan], config))
+    drawing = ElementTree.parse(Path(__file__).parents[1] / 'docs' / 'graph.svg')
+    titles = {title.text for title in drawing.iter('{http://www.w3.org/2000/svg}title')}
+    edges = {title for title in titles if '->' in title and not title.startswith('T1w->')}
+    assert edges == {f'{source}->{target}' for source, target in graph.edges()}
+    readers = {title.partition('->')[2] for title in titles if title.startswith('T1w->')}
+    assert readers == {'skullstrip', 'register', 'conform', 'blend', 'verdict'}
+
+
+# Runs
+
+
+@pytest.fixture(params=['one process', 'two processes', 'Linear'])
+def any_plugin(request, config, tmp_path):
+    """Settings that run the workflow in one of three ways."""
+    if request.param == 'Linear':
+        (tmp_path / 'plugin.toml').write_text('plugin = "Linear"')
+        return config.replace(nipype_plugin_file=tmp_path / 'plugin.toml')
+    return config.replace(nprocs=1 if request.param == 'one process' else 2)
+
+
+def test_a_failed_scan_does_not_stop_the_others(any_plugin, broken_scans, deadline):
+    log, config = io.StringIO(), any_plugin
+    failures = run_workflow(init_cpmae_bids_wf(broken_scans, config), config, Progress(log))
+    assert {(failure.scan, failure.stage) for failure in failures} == {
+        ('sub-01_T1w', 'skullstrip'),
+        ('sub-02_T1w', 'skullstrip'),
+    }
+    for failure in failures:
+        assert 'not a NIfTI file' in failure.message
+        assert failure.crash_file.is_relative_to(config.work_dir)
+        assert f'[{failure.scan}] skullstrip ... FAILED' in log.getvalue()
+    assert not config.output_dir.exists()
+
+
+def test_stop_on_first_crash(any_plugin, broken_scans, deadline):
+    config = any_plugin.replace(stop_on_first_crash=True)
+    failures = run_workflow(init_cpmae_bids_wf(broken_scans, config), config, Progress(io.StringIO()))
+    assert len(failures) == 1
+
+
+def test_a_killed_process_fails_its_scan_and_nothing_hangs(config, scan, deadline):
+    config = config.replace(nprocs=2)
+    with killing('skullstrip', scan.path):
+        failures = run_workflow(init_cpmae_bids_wf([scan], config), config, Progress(io.StringIO()))
+    assert [(failure.scan, failure.stage) for failure in failures] == [('sub-01_T1w', 'skullstrip')]
+    assert 'killed' in failures[0].message
+
+
+@contextlib.contextmanager
+def killing(step, scan_path):
+    """Kill the first process of a step on a scan, as the kernel does when memory runs out."""
+    over = threading.Event()
+
+    def hunt():
+        words = [b'cpmae_bids.steps', step.encode(), str(scan_path).encode()]
+        while not over.is_set():
+            for process in Path('/proc').glob('[0-9]*'):
+                with contextlib.suppress(OSError):
+                    command = (process / 'cmdline').read_bytes().split(b'\0')
+                    if all(word in command for word in words):
+                        os.kill(int(process.name), signal.SIGKILL)
+                        return
+            time.sleep(0.005)
+
+    hunter = threading.Thread(target=hunt)
+    hunter.start()
+    try:
+        yield
+    finally:
+        over.set()
+        hunter.join()
+
+
+@pytest.fixture
+def report_wf(tmp_path, phantom):
+    """A workflow with one node that succeeds; it takes its names from the real one."""
+    head, brain = phantom((40, 48, 44))
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    nb.save(nb.Nifti1Image(head, affine), tmp_path / 'refaced.nii.gz')
+    nb.save(nb.Nifti1Image(brain.astype(np.uint8), affine), tmp_path / 'kept.nii.gz')
+    (tmp_path / 'verdict.json').write_text(json.dumps({'status': 'pass'}))
+
+    def make(config):
+        workflow = init_cpmae_bids_wf([], config)
+        subject_wf, scan_wf = pe.Workflow('sub-01_wf'), pe.Workflow('sub-01_T1w_wf')
+        report = Report(
+            refaced=str(tmp_path / 'refaced.nii.gz'),
+            kept_mask=str(tmp_path / 'kept.nii.gz'),
+            verdict=str(tmp_path / 'verdict.json'),
+        )
+        scan_wf.add_nodes([pe.Node(report, name='report')])
+        subject_wf.add_nodes([scan_wf])
+        workflow.add_nodes([subject_wf])
+        return workflow
+
+    return make
+
+
+@pytest.fixture
+def instant_steps(monkeypatch):
+    """Steps that write something at once, up to a verdict that fails; the report and the sink are real."""
+    run_interface = Step._run_interface
+
+    def write_outputs(self, runtime, correct_return_codes=(0,)):
+        if isinstance(self, Report):
+            return run_interface(self, runtime, correct_return_codes)
+        for name, path in self._list_outputs().items():
+            verdict = json.dumps({'status': 'fail', 'reasons': ['no head'], 'measures': {}})
+            Path(path).write_text(verdict if name == 'verdict' else self.step)
+        runtime.returncode = 0
+        return runtime
+
+    monkeypatch.setattr(Step, '_run_interface', write_outputs)
+    monkeypatch.setattr('cpmae_bids.workflows.base.POLL_SECONDS', 0.01)
+
+
+@pytest.fixture
+def many_scans(make_bids):
+    paths = [f'sub-{label:02}/anat/sub-{label:02}_T1w.nii.gz' for label in range(1, 5)]
+    root = make_bids(paths)
+    return [make_scan(root / path, path[4:6]) for path in paths]
+
+
+def test_scans_are_finished_before_others_are_begun(config, many_scans, instant_steps, deadline):
+    log = io.StringIO()
+    assert run_workflow(init_cpmae_bids_wf(many_scans, config), config, Progress(log)) == []
+    lines = [line.split()[:2] for line in log.getvalue().splitlines()]
+    assert len(lines) == len(many_scans) * len(STAGES)
+    begun = [i for i, (_, stage) in enumerate(lines) if stage == 'skullstrip']
+    done = [i for i, (_, stage) in enumerate(lines) if stage == 'sink']
+    assert all(end < second_next for end, second_next in zip(done, begun[2:], strict=False))
+
+
+@pytest.mark.parametrize('slots', [1, 2])
+def test_gpu_slots_are_respected(config, many_scans, instant_steps, slots, deadline):
+    class Watch(Progress):
+        at_a_time, most = 0, 0
+
+        def __call__(self, node, status):
+            if node.is_gpu_node():
+                self.at_a_time += 1 if status == 'start' else -1
+                self.most = max(self.most, self.at_a_time)
+
+    config = config.replace(device='cuda', nprocs=4, omp_nthreads=2, n_gpu_procs=slots)
+    watch = Watch(io.StringIO())
+    assert run_workflow(init_cpmae_bids_wf(many_scans, config), config, watch) == []
+    assert watch.most == slots
+
+
+def test_a_failed_verdict_is_recorded_and_nothing_published(config, scan, instant_steps, deadline):
+    assert run_workflow(init_cpmae_bids_wf([scan], config), config, Progress(io.StringIO())) == []
+    files = [path for path in config.output_dir.rglob('*') if path.is_file()]
+    assert [path.name for path in files] == ['sub-01_T1w.json']
+    assert json.loads(files[0].read_text())['reasons'] == ['no head']
+    assert not any(config.work_dir.rglob('*.png'))
+
+
+@pytest.mark.parametrize('temporary', [True, False])
+def test_a_temporary_work_folder_does_not_grow(config, many_scans, instant_steps, temporary, deadline):
+    config = config.replace(temporary_work_dir=temporary, nprocs=2)
+    assert run_workflow(init_cpmae_bids_wf(many_scans, config), config, Progress(io.StringIO())) == []
+    assert any(config.work_dir.rglob('head.npz')) is not temporary
+
+
+def test_a_second_run_resumes(config, report_wf, tmp_path, deadline):
+    config = config.replace(nprocs=2)
+
+    def run():
+        log = io.StringIO()
+        assert run_workflow(report_wf(config), config, Progress(log)) == []
+        (face,) = config.work_dir.rglob('report/face.png')
+        return face.stat().st_mtime_ns
+
+    first = run()
+    os.utime(tmp_path / 'refaced.nii.gz', (1, 1))  # another date is not another content
+    assert run() == first
+    (tmp_path / 'verdict.json').write_text(json.dumps({'status': 'pass', 'measures': {'seam': 1.0}}))
+    assert run() != first
+    assert not any(config.work_dir.glob('crash/*'))
+
+
+def test_failures_are_read_from_crash_files(tmp_path):
+    (tmp_path / 'crash-20260101-000000-me-blend-0.txt').write_text(
+        'Node: cpmae_bids_wf.sub-01_wf.sub-01_T1w_wf.deidentify_wf.blend\nWorking directory: /w\n\n'
+        'Traceback:\n\tTraceback (most recent call last):\n'
+        '\tcpmae_bids.interfaces.base.StepError: no space left: free some\n\n'
+    )
+    (failure,) = read_failures(tmp_path)
+    assert (failure.scan, failure.stage) == ('sub-01_T1w', 'blend')
+    assert failure.message == 'no space left: free some'
