@@ -310,8 +310,8 @@ def test_temporary_work_dir_is_removed_unless_it_explains_a_crash(
     assert crash_file.name.startswith('crash-')
 
 
-# The signal may come while Python runs a callback whose exceptions are lost, such as one of the garbage collector's;
-# the run has to end all the same, at the next stage.
+# The signal may come while Python runs a callback whose exceptions are lost, as those of its garbage
+# collector are: the run has to end all the same, at the next stage.
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 @pytest.mark.parametrize('nprocs', ['1', '2'])
 def test_termination_cleans_up(behave, command, monkeypatch, tmp_path, out, nprocs):
