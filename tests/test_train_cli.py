@@ -67,3 +67,15 @@ def test_two_vqvaes_and_a_masked_autoencoder(tmp_path, monkeypatch):
     found = weights.resolve_weights(folder)
     assert weights.load_model(found, 'mae').config.grids == (8,)
     assert (tmp_path / 'mae' / 'preview.png').exists()
+
+    # Training that starts from these weights and has no time ends with the same weights
+    config.write_text(config.read_text().replace('steps = 1', 'steps = 0').replace('steps = 2', 'steps = 0'))
+    again = tmp_path / 'again'
+    common[1] = str(again)
+    start = ['--from-weights', str(folder)]
+    for which in ('brain', 'head'):
+        assert train.main(['vqvae', which, str(prepared), str(tmp_path / f'{which}2'), *common, *start]) == 0
+    assert train.main(['mae', str(prepared), str(tmp_path / 'mae2'), *common, *start]) == 0
+    assert weights.resolve_weights(again).model_hash == found.model_hash
+    config.write_text(config.read_text().replace('codebook = 8', 'codebook = 16'))
+    assert train.main(['vqvae', 'head', str(prepared), str(tmp_path / 'head3'), *common, *start]) == 64

@@ -35,6 +35,12 @@ def get_parser() -> argparse.ArgumentParser:
             'folder', type=Path, help='checkpoints, logs and previews; a second call resumes'
         )
         command.add_argument('--weights', type=Path, required=True, help='folder of weights to write to')
+        command.add_argument(
+            '--from-weights',
+            type=Path,
+            metavar='FOLDER',
+            help='start from these weights instead of from nothing',
+        )
         command.add_argument('--config', type=Path, help='TOML file of settings; default: the packaged one')
         command.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
         command.add_argument('--time-budget', type=float, metavar='SECONDS', help='stop in time, resumable')
@@ -81,7 +87,8 @@ def _vqvae(args: argparse.Namespace) -> None:
 
     settings = read_settings(args.config, args.which)
     budget = {'device': args.device, 'time_budget': args.time_budget}
-    model = train_vqvae(_existing(args.prepared), args.folder, settings, **budget)
+    start = _start(args, args.which)
+    model = train_vqvae(_existing(args.prepared), args.folder, settings, start=start, **budget)
     if args.fine:
         model = train_fine(model, _existing(args.fine), args.folder / 'fine', settings, **budget)
     command = f'cpmae-bids-train vqvae {args.which}'
@@ -102,10 +109,20 @@ def _mae(args: argparse.Namespace) -> None:
         device=args.device,
         time_budget=args.time_budget,
         levels=args.levels,
+        start=_start(args, 'mae'),
     )
     if args.levels:
         keep_other_levels(mae, args.weights, args.levels)
     export(mae, 'mae', args.weights, licence=args.licence, command='cpmae-bids-train mae', seed=settings.seed)
+
+
+def _start(args: argparse.Namespace, name: str):
+    """Model to start from, or None."""
+    from cpmae_bids.models.weights import load_model, read_registry
+
+    if args.from_weights is None:
+        return None
+    return load_model(read_registry(args.from_weights, (name,), 'check --from-weights'), name)
 
 
 def _existing(path: Path) -> Path:

@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from cpmae_bids.exceptions import UsageError
+from cpmae_bids.models.quantizer import Codebook
+
 
 class Run:
     """State of one training run in a folder.
@@ -80,6 +83,23 @@ class Run:
                 self.save()
                 saved = time.monotonic()
         self.save()
+
+
+def start_from(model: nn.Module, start: nn.Module) -> None:
+    """Copy the weights of an earlier model, which must have the same shape.
+
+    Raises
+    ------
+    UsageError
+        If it has another one.
+    """
+    if model.config != start.config:
+        raise UsageError('the weights to start from have another shape than the settings say: check --config')
+    model.load_state_dict(start.state_dict())
+    for part in model.modules():
+        if isinstance(part, Codebook):  # its moving averages are no part of exported weights
+            part.sums.copy_(part.entries)
+            part.uses.fill_(1.0)
 
 
 def saved_model(folder: Path) -> dict[str, torch.Tensor] | None:

@@ -21,7 +21,7 @@ from cpmae_bids.models.vqvae import VQVAE
 from cpmae_bids.models.weights import load_model, read_registry
 from cpmae_bids.training.augment import Augmenter, mean_volume
 from cpmae_bids.training.data import read_prepared
-from cpmae_bids.training.loop import Run, cosine, pick_device, saved_model
+from cpmae_bids.training.loop import Run, cosine, pick_device, saved_model, start_from
 from cpmae_bids.training.preview import write_preview
 from cpmae_bids.training.tokens import encode_pair, make_tokens, stack
 
@@ -229,6 +229,7 @@ def train_mae(
     device: str = 'auto',
     time_budget: float | None = None,
     levels: tuple[int, ...] | None = None,
+    start: MAE | None = None,
 ) -> MAE:
     """Train the masked autoencoder.
 
@@ -246,6 +247,8 @@ def train_mae(
         Seconds.
     levels : tuple of int, optional
         Train these levels only; levels are independent of each other, so several machines can share them.
+    start : MAE, optional
+        Start from this model instead of a unigram.
 
     Returns
     -------
@@ -254,13 +257,17 @@ def train_mae(
     device = pick_device(device)
     head, brain = (model.to(device).eval().requires_grad_(False) for model in (head, brain))
     torch.manual_seed(config.seed)
-    mae = build(tokens, head, brain, config, saved_model(folder)).to(device)
+    state = saved_model(folder)
+    if state is None and start is not None:
+        state = start.state_dict()
+    mae = build(tokens, head, brain, config, state).to(device)
     conditions, held_out = Conditions(tokens, head, brain), Conditions(validation, head, brain)
     optimizer = torch.optim.AdamW(
         mae.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.02
     )
     run = Run(folder, mae, optimizer, seed=config.seed, time_budget=time_budget)
-    run.resume()
+    if not run.resume() and start is not None:
+        start_from(mae, start)
     chosen = range(len(mae.stages)) if levels is None else levels
     order = [level for level in chosen for _ in range(config.turns[level])]
     autocast = torch.autocast('cuda', dtype=torch.bfloat16, enabled=device.type == 'cuda')
@@ -328,6 +335,7 @@ def run_mae(
     device: str = 'auto',
     time_budget: float | None = None,
     levels: tuple[int, ...] | None = None,
+    start: MAE | None = None,
 ) -> MAE:
     """Encode the heads of a prepared file with trained VQ-VAEs, then `train_mae` on the codes.
 
@@ -339,7 +347,7 @@ def run_mae(
         Folder of weights with the two VQ-VAEs.
     folder : Path
         Codes, checkpoint and log.
-    config, device, time_budget, levels
+    config, device, time_budget, levels, start
         See `train_mae`.
     """
     started = time.monotonic()
@@ -357,5 +365,14 @@ def run_mae(
     if time_budget is not None:
         time_budget -= time.monotonic() - started
     return train_mae(
-        tokens, validation, head, brain, folder, config, device=device, time_budget=time_budget, levels=levels
+        tokens,
+        validation,
+        head,
+        brain,
+        folder,
+        config,
+        device=device,
+        time_budget=time_budget,
+        levels=levels,
+        start=start,
     )

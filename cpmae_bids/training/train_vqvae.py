@@ -15,7 +15,7 @@ from cpmae_bids.models.vqvae import PATCH, SITES, VQVAE, VQVAEConfig
 from cpmae_bids.training.augment import Augmenter, mean_volume
 from cpmae_bids.training.data import read_prepared
 from cpmae_bids.training.initialize import initialize
-from cpmae_bids.training.loop import Run, cosine, pick_device
+from cpmae_bids.training.loop import Run, cosine, pick_device, start_from
 from cpmae_bids.training.preview import write_preview
 
 
@@ -134,6 +134,7 @@ def train_vqvae(
     *,
     device: str = 'auto',
     time_budget: float | None = None,
+    start: VQVAE | None = None,
 ) -> VQVAE:
     """Train one VQ-VAE on a prepared file, from PCA and k-means on.
 
@@ -147,6 +148,8 @@ def train_vqvae(
     device : str
     time_budget : float, optional
         Seconds.
+    start : VQVAE, optional
+        Start from this model instead of PCA and k-means.
 
     Returns
     -------
@@ -168,7 +171,12 @@ def train_vqvae(
         log.write(json.dumps({'step': run.step, **record}) + '\n')
         log.flush()
 
-    if not run.resume():
+    if run.resume():
+        pass
+    elif start is not None:
+        start_from(model, start)
+        report(validation=validate(model, validation, config.which, device), stage='earlier weights')
+    else:
         volumes = torch.stack([select(augmenter.plain(k), config.which)[0] for k in range(len(training))])
         initialize(model.cpu(), volumes, mean[None], seed=config.seed)
         model.to(device)
