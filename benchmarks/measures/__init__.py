@@ -1,0 +1,1 @@
+"""One module per question; `benchmarks.pairs` says what a measure is."""

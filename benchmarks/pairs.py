@@ -1,0 +1,73 @@
+"""What a measure is given: a scan, what a method made of it, and where its brain is.
+
+A measure is a module ``benchmarks/measures/<name>.py`` with
+
+``measure(pair) -> dict``
+    Numbers (or None) of one scan and method. The harness keeps them as JSON, so that a run resumes.
+``pool(values, out) -> dict``, optional
+    What takes several scans: ``values[method][scan]`` is what `measure` returned, and ``out`` the folder of
+    the run. Arrays that `measure` left under ``pair.work`` are found by `work_folder`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+OWN = ('cpmae-256', 'cpmae-128')
+"""This tool, at both presets."""
+
+PEERS = ('radveil', 'quickshear', 'pydeface', 'skullstrip', 'meanhead')
+
+METHODS = ('original', *OWN, *PEERS, 'perturbed')
+"""``original`` is the scan itself; ``perturbed`` the same turned, scaled and noised: the attacks must know it."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A scan and what a method made of it.
+
+    Attributes
+    ----------
+    scan : str
+        Name of the scan, such as ``sub-01_T1w``.
+    method : str
+        One of `METHODS`.
+    original, output : Path
+        NIfTI on one grid; the same file for the method ``original``. Only ``perturbed`` has moved the head
+        within that grid, so that no mask fits it.
+    brain_mask : Path
+        deepbet's mask of the original, uint8 on the same grid, largest component without holes.
+    kept_mask : Path
+        The brain mask with the guard rim.
+    affine : Path
+        Text, 4 x 4: world of the scan to world of the template (RAS, mm), from the brain of the original.
+    work : Path
+        Private scratch folder of this pair.
+    """
+
+    scan: str
+    method: str
+    original: Path
+    output: Path
+    brain_mask: Path
+    kept_mask: Path
+    affine: Path
+    work: Path
+
+    def dump(self) -> str:
+        """As JSON, to hand it to another process."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def load(cls, text: str) -> Pair:
+        """What `dump` wrote."""
+        fields = json.loads(text)
+        names = {name: fields.pop(name) for name in ('scan', 'method')}
+        return cls(**names, **{name: Path(value) for name, value in fields.items()})
+
+
+def work_folder(out: Path, method: str, scan: str) -> Path:
+    """``Pair.work`` of a scan and method in the folder of a run."""
+    return out / 'work' / method / scan
