@@ -8,7 +8,10 @@ torch = pytest.importorskip('torch')
 from cpmae_bids.models.mae import MAE, MAEConfig, Neighbours, degrade, group, ungroup  # noqa: E402
 from cpmae_bids.models.quantizer import Codebook  # noqa: E402
 from cpmae_bids.models.sampling import refine, remodel, steps_per_level  # noqa: E402
+from cpmae_bids.models.shape import Shape  # noqa: E402
+from cpmae_bids.models.shape_stage import ShapeStage  # noqa: E402
 from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig, pixel_shuffle, pixel_unshuffle  # noqa: E402
+from cpmae_bids.models.warps import deform, find_warp, invert, mirror  # noqa: E402
 
 SMALL = VQVAEConfig(
     latent=8, width=8, encoder_blocks=1, decoder_blocks=1, fine=8, grids=(8, 16), dims=(8, 8), codebook=16
@@ -219,3 +222,90 @@ def test_neighbours_are_those_in_space():
     moved = (layer(x, live) - x - layer.conv.bias).abs().sum(-1)[0]
     assert (moved[:4] > 0).all()
     assert moved[4] == 0  # two steps away
+
+
+def test_shape_codes_are_steps_of_a_standard_deviation():
+    torch.manual_seed(0)
+    fields = torch.einsum('nk,kcxyz->ncxyz', torch.randn(20, 3), torch.randn(3, 3, 32, 32, 32))
+    shape = Shape(1)
+    shape.fit(fields, torch.zeros(1, 1, 128, 128, 128))
+    scores = shape.values(shape.encode(fields)).flatten()
+    assert abs(float(scores.mean())) < 0.05
+    assert abs(float(scores.std()) - 1) < 0.05
+    shape = Shape(2)  # three of its eight components are needed
+    shape.fit(fields, torch.zeros(1, 1, 128, 128, 128))
+    error = shape.decode(shape.encode(fields)) - fields
+    assert float(error.square().mean() / fields.square().mean()) < 0.01
+
+
+@pytest.fixture(scope='module')
+def shape_stage():
+    """Eight scores that depend on each other and on where the brain lies."""
+    torch.manual_seed(0)
+    stage = ShapeStage(2, 8, 64, 1).eval()
+    brains = torch.rand(400, 16**3)
+    mixing = torch.randn(8, 8) / 3
+    scores = torch.randn(400, 8) @ mixing
+    stage.fit(scores, brains, ridge=1.0, shrinkage=0.0)
+    return stage, mixing.T @ mixing
+
+
+def test_before_training_the_shape_is_conditionally_gaussian(shape_stage):
+    stage, covariance = shape_stage
+    features = torch.zeros(1, stage.brain_basis.shape[0])
+    codes = torch.full((1, 8), stage.unknown)
+    mean, deviation = stage.conditional(codes, features)
+    torch.testing.assert_close(mean, torch.zeros(1, 8))
+    torch.testing.assert_close(deviation[0], covariance.diagonal().sqrt(), rtol=0.25, atol=0.05)
+    codes[0, 2:] = 40
+    mean, deviation = stage.conditional(codes, features)
+    cross, known = covariance[:2, 2:], covariance[2:, 2:]
+    expected = cross @ torch.linalg.solve(known, Shape.values(codes[0, 2:]))
+    torch.testing.assert_close(mean[0, :2], expected, rtol=0.3, atol=0.15)
+    assert (deviation[0, :2] < covariance.diagonal()[:2].sqrt() * 1.1).all()
+
+
+def test_shape_is_drawn_around_the_brain_and_decides_the_head(shape_stage):
+    torch.manual_seed(0)
+    config = MAEConfig((8,), (8,), 16, 8, 8, widths=(64,), depths=(1,), live=(5,), shape=2, shape_width=64)
+    mae, head = MAE(config).eval(), VQVAE(VQVAEConfig(**{**SMALL.to_dict(), 'shape': 2})).eval()
+    mae.stages[0].precision.copy_(shape_stage[0].precision)
+    mae.stages[1].resting.fill_(2)
+    mae.stages[1].live.copy_(torch.arange(5))
+    brain = VQVAE(SMALL).eval()
+    condition = [torch.zeros(1, g, g, g, dtype=torch.int64) for g in (8, 16)]
+    codes = [remodel(mae, head, brain, condition, seed=seed, steps=3) for seed in (1, 2)]
+    assert [tuple(level.shape) for level in codes[0]] == [(1, 2, 2, 2), (1, 8, 8, 8)]
+    assert not torch.equal(codes[0][0], codes[1][0])
+    head.shape.components.normal_(0, 3)
+    first, second = (head.decode([c[0], *codes[0][1:]]) for c in codes)
+    assert float((first - second).abs().mean()) > 1e-5
+
+
+def test_a_smooth_deformation_can_be_undone():
+    field = 6 * torch.sin(torch.arange(32) / 6).view(1, 1, 32, 1, 1).expand(1, 3, 32, 32, 32)
+    grid = torch.linspace(0, 3, 64)
+    volume = (grid.sin()[:, None, None] + grid.cos()[None, :, None] + grid[None, None]).view(1, 1, 64, 64, 64)
+    again = deform(deform(volume, invert(field)), field)
+    assert (again - volume)[..., 8:-8, 8:-8, 8:-8].abs().max() < 0.05
+    assert (deform(volume, field) - volume).abs().max() > 0.1
+
+
+def test_a_mirrored_head_has_the_mirrored_displacement():
+    volume, field = torch.rand(1, 1, 32, 32, 32), torch.randn(1, 3, 32, 32, 32)
+    torch.testing.assert_close(deform(volume.flip(2), mirror(field)), deform(volume, field).flip(2))
+
+
+def test_a_warp_takes_a_head_onto_the_template():
+    def ball(radius):
+        centre = torch.stack(torch.meshgrid(*[torch.arange(64) - 31.5] * 3, indexing='ij'))
+        return (radius - centre.square().sum(0).sqrt()).clamp(0, 1)[None, None]
+
+    head, template = ball(18), ball(15)
+    warped = deform(template, find_warp(head, template))
+    assert (warped - head).abs().mean() < 0.35 * (template - head).abs().mean()
+
+
+def test_no_displacement_changes_nothing():
+    volume = torch.rand(1, 2, 16, 16, 16)
+    torch.testing.assert_close(deform(volume, torch.zeros(1, 3, 32, 32, 32)), volume)

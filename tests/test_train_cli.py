@@ -27,16 +27,19 @@ fine = 8
 grids = [8]
 dims = [4]
 codebook = 8
+shape = {shape}
 """
 
 MAE_SETTINGS = """
 [mae]
 steps = 2
 tokens = 1
-turns = [1]
-batches = [2]
+turns = [1, 1]
+batches = [2, 2]
 widths = [64]
 depths = [1]
+shape_width = 64
+shape_depth = 1
 """
 
 
@@ -54,12 +57,18 @@ def test_a_missing_file_is_one_line(tmp_path, capsys):
 @pytest.mark.slow
 def test_two_vqvaes_and_a_masked_autoencoder(tmp_path, monkeypatch):
     monkeypatch.setattr('cpmae_bids.training.tokens.SHARD', 3)
+    monkeypatch.setattr(
+        'cpmae_bids.models.warps.SCHEDULE', ((8, 16, 5), (32, 16, 1))
+    )  # how well is tested elsewhere
+    monkeypatch.setattr('cpmae_bids.training.align.ROUNDS', 1)
     prepared, folder = tmp_path / 'heads.safetensors', tmp_path / 'weights'
     splits = ('train', 'train', 'validation', 'validation', 'validation')
     heads = [ball_head(f'sub-{k}', 30 + 2 * k, split) for k, split in enumerate(splits)]
     data.write_prepared(prepared, heads, {})
     config = tmp_path / 'settings.toml'
-    config.write_text(SETTINGS.format(which='brain') + SETTINGS.format(which='head') + MAE_SETTINGS)
+    config.write_text(
+        SETTINGS.format(which='brain', shape=0) + SETTINGS.format(which='head', shape=2) + MAE_SETTINGS
+    )
     common = ['--weights', str(folder), '--config', str(config), '--device', 'cpu', '--licence', 'none']
     for which in ('brain', 'head'):
         assert train.main(['vqvae', which, str(prepared), str(tmp_path / which), *common]) == 0

@@ -9,11 +9,13 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from cpmae_bids.exceptions import UsageError  # noqa: E402
+from cpmae_bids.models.shape import Shape  # noqa: E402
 from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig  # noqa: E402
-from cpmae_bids.training import data, preview, settings, warps  # noqa: E402
+from cpmae_bids.models.warps import deform  # noqa: E402
+from cpmae_bids.training import align, data, preview, settings  # noqa: E402
 from cpmae_bids.training.augment import HOLE, Augmenter, mean_volume  # noqa: E402
 from cpmae_bids.training.loop import Run, cosine  # noqa: E402
-from cpmae_bids.training.tokens import encode_pair, stack  # noqa: E402
+from cpmae_bids.training.tokens import corpus, find_shapes  # noqa: E402
 from cpmae_bids.training.train_mae import MAETraining, live_tokens, train_mae, validate  # noqa: E402
 from cpmae_bids.training.train_vqvae import VQVAETraining, train_vqvae  # noqa: E402
 from cpmae_bids.training.train_vqvae import validate as evaluate_vqvae  # noqa: E402
@@ -91,20 +93,38 @@ def test_a_crop_is_that_part_of_the_whole(prepared):
     assert ((whole > 0) == (crop > 0)).float().mean() > 0.999
 
 
-def test_a_warp_takes_a_head_onto_the_mean(one_thread):
-    def ball(radius):
-        centre = np.indices((64, 64, 64), dtype=np.float32) - 31.5
-        return np.clip(radius - np.sqrt((centre**2).sum(0)), 0, 1).astype(np.float32)
-
-    head, mean = ball(18), ball(15)
-    field = torch.from_numpy(warps.warp_to_mean(head, mean))[None]
-    warped = warps.sample(torch.from_numpy(mean)[None, None], warps.upsample(field, 64))[0, 0].numpy()
-    assert np.abs(warped - head).mean() < 0.35 * np.abs(mean - head).mean()
+@pytest.fixture(scope='module')
+def shape(prepared, tmp_path_factory):
+    """Shape model of balls of three sizes, and the displacement of each."""
+    heads, model = data.read_prepared(prepared), Shape(1)
+    displacements = align.fit_shape(model, heads, tmp_path_factory.mktemp('shape') / 'shapes.safetensors')
+    return heads, model, displacements
 
 
-def test_no_displacement_changes_nothing():
-    volume = torch.rand(1, 2, 16, 16, 16)
-    torch.testing.assert_close(warps.sample(volume, torch.zeros(1, 3, 16, 16, 16)), volume)
+def test_shape_is_taken_out_of_heads(shape):
+    heads, model, displacements = shape
+
+    def spread(members):
+        volumes = np.stack([data.decode_intensity(head.image) for head in members if head.split == 'train'])
+        return volumes.std(0).mean()
+
+    aligned = align.align_all(heads, displacements, model)
+    assert spread(aligned) < 0.5 * spread(heads)
+    radii = [30 + 2 * k for k, head in enumerate(heads) if head.split == 'train']
+    scores = [
+        float(model.encode(d[None])) for d, h in zip(displacements, heads, strict=True) if h.split == 'train'
+    ]
+    assert abs(np.corrcoef(radii, scores)[0, 1]) > 0.95  # size is the one way in which these heads differ
+
+
+def test_the_shape_of_a_code_is_put_back(shape):
+    heads, model, displacements = shape
+    head, field = heads[3], displacements[3:4]
+    aligned = align.align(head, model.decode(model.encode(field))[0])
+    volume = torch.from_numpy(data.decode_intensity(aligned.image))[None, None]
+    again = deform(volume, model.decode(model.encode(field)))[0, 0].numpy()
+    original = np.where(head.brain, np.float32(HOLE), data.decode_intensity(head.image))
+    assert np.abs(again - original)[:, :, 16:].mean() < 0.01
 
 
 def test_a_resumed_run_makes_the_same_steps(tmp_path, one_thread):
@@ -178,7 +198,7 @@ def test_mae_learns_from_the_brain_and_from_context(tokens, tmp_path, one_thread
         steps=200, turns=(1, 1), batches=(4, 4), widths=(64, 64), depths=(1, 1), learning_rate=3e-3, seed=0
     )
     held_out = {key: value[:8] for key, value in tokens.items()}
-    mae = train_mae(tokens, held_out, vqvae, vqvae, tmp_path, config, device='cpu')
+    mae = train_mae(tokens, tokens, held_out, vqvae, vqvae, tmp_path, config, device='cpu')
     log = [json.loads(line) for line in (tmp_path / 'log.jsonl').read_text().splitlines()]
     for level in log[-1]['validation'].values():
         assert level['unigram'] > 2  # nats; 16 codes, all equally frequent
@@ -190,11 +210,21 @@ def test_mae_learns_from_the_brain_and_from_context(tokens, tmp_path, one_thread
     assert {str(level): losses for level, losses in again.items()} == log[-1]['validation']
 
 
-def test_codes_of_an_example_fit_the_models(prepared):
-    heads = data.read_prepared(prepared)
-    model = VQVAE(SMALL).eval()
-    pair = encode_pair(Augmenter(heads, mean_volume(heads)).plain(0), model, model)
-    assert stack([pair, pair])['head1'].shape == (2, 16, 16, 16)
+def test_codes_of_a_corpus_fit_the_models(shape, tmp_path):
+    heads, fitted, _ = shape
+    brain, head = VQVAE(SMALL).eval(), VQVAE(dataclasses.replace(SMALL, shape=1)).eval()
+    head.shape.load_state_dict(fitted.state_dict())
+    displacements = find_shapes(head, heads, tmp_path / 'shapes.safetensors')
+    assert torch.equal(displacements, find_shapes(head, heads, tmp_path / 'shapes.safetensors'))
+    found = corpus(heads, displacements, head, 'train')
+    codes = found.encode_plain(head, brain, mirrored=True)
+    assert [tuple(codes[f'head{k}'].shape) for k in range(3)] == [(6, 1, 1, 1), (6, 8, 8, 8), (6, 16, 16, 16)]
+    assert codes['brain1'].shape == (6, 16, 16, 16)
+    # the pipeline's own way to the same codes
+    direct = head.encode(found.heads.plain(0).head[None])
+    assert abs(int(direct[0]) - int(codes['head0'][0])) <= 1
+    first, again = (found.encode(0, True, head, brain, np.random.default_rng(1)) for _ in range(2))
+    assert all(np.array_equal(first[key], again[key]) for key in first)
 
 
 def test_packaged_settings_are_complete():

@@ -1,9 +1,9 @@
 """Masked autoencoder of head codes, conditioned on the brain.
 
 The paper (arXiv 2310.15778, Figure 3) degrades the code of the head and trains a masked autoencoder to
-reverse the degradation, with the code of the brain as condition. Here that happens level by level of the
-code pyramid, from the coarse one, which holds the shape of the head, to the fine one; each level sees the
-coarser ones.
+reverse the degradation, with the code of the brain as condition. Here that happens integer volume by integer
+volume: the shape of the head first (`cpmae_bids.models.shape_stage`), then what it looks like, from coarse to
+fine; each level sees the coarser ones.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cpmae_bids.models.shape_stage import ShapeStage
+from cpmae_bids.models.transformer import Block
 from cpmae_bids.models.vqvae import SITES
 
 TOKENS = 8
@@ -26,7 +27,7 @@ SOFTNESS = 16.0
 
 @dataclass(frozen=True)
 class MAEConfig:
-    """Shape of the masked autoencoder; one entry per level in every tuple.
+    """Shape of the masked autoencoder; one entry per level of the code pyramid in every tuple.
 
     Attributes
     ----------
@@ -42,6 +43,10 @@ class MAEConfig:
         Width and number of transformer blocks.
     live : tuple of int
         Number of tokens that are ever anything but air.
+    shape : int
+        Edge of the volume of shape codes; 0 where the head's VQ-VAE has none.
+    shape_width, shape_depth : int
+        Width and number of transformer blocks of the stage that chooses the shape.
     """
 
     grids: tuple[int, ...]
@@ -52,6 +57,9 @@ class MAEConfig:
     widths: tuple[int, ...] = (256, 256, 256, 256, 256)
     depths: tuple[int, ...] = (5, 4, 4, 4, 4)
     live: tuple[int, ...] = ()
+    shape: int = 0
+    shape_width: int = 128
+    shape_depth: int = 3
 
     def to_dict(self) -> dict:
         """Plain JSON-serialisable dictionary."""
@@ -77,26 +85,6 @@ def ungroup(rows: Tensor, n: int) -> Tensor:
     grid, edge = round(sites ** (1 / 3)), round(members ** (1 / 3))
     rows = rows.view(b, grid, grid, grid, edge, edge, edge).permute(0, 1, 4, 2, 5, 3, 6)
     return rows.reshape(b, n, n, n)
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block with full self-attention."""
-
-    def __init__(self, width: int, dropout: float = 0.1):
-        super().__init__()
-        self.heads = max(1, width // 64)
-        self.dropout = dropout
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape (B, M, width) to the same shape."""
-        b, m, width = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(b, m, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, m, width)
-        x = x + F.dropout(self.out(mixed), self.dropout, self.training)
-        return x + F.dropout(self.mlp(self.norm2(x)), self.dropout, self.training)
 
 
 class Neighbours(nn.Module):
@@ -219,7 +207,7 @@ class Stage(nn.Module):
 
 
 class MAE(nn.Module):
-    """One `Stage` per level.
+    """One stage per integer volume of the head: `ShapeStage` for the shape, then one `Stage` per level.
 
     Parameters
     ----------
@@ -229,7 +217,9 @@ class MAE(nn.Module):
     def __init__(self, config: MAEConfig):
         super().__init__()
         self.config = config
-        self.stages = nn.ModuleList([Stage(config, level) for level in range(len(config.grids))])
+        c = config
+        shape = [ShapeStage(c.shape, c.brain_latent, c.shape_width, c.shape_depth)] if c.shape else []
+        self.stages = nn.ModuleList([*shape, *(Stage(config, level) for level in range(len(config.grids)))])
 
 
 def degrade(

@@ -14,8 +14,8 @@ from torch import Tensor
 from cpmae_bids.models.mae import MAE, Stage
 from cpmae_bids.models.vqvae import VQVAE
 
-TEMPERATURES = (0.4, 0.3, 0.1, 0.05, 0.05)
-"""Sampling temperature of each level, coarse to fine: the shape is drawn, the detail follows from it."""
+TEMPERATURES = (1.0, 0.4, 0.3, 0.1, 0.05)
+"""Sampling temperature of the shape, which is drawn as it is spread, and of each level of detail."""
 
 
 @torch.no_grad()
@@ -104,7 +104,7 @@ def remodel(
     codes: list[Tensor] = []
     rounds = steps_per_level(steps, len(mae.stages))
     for level, stage in enumerate(mae.stages):
-        context = head.latent_of(codes) if codes else None
+        context = head.latent_of(codes)
         temperature = TEMPERATURES[min(level, len(TEMPERATURES) - 1)]
         codes.append(
             refine(

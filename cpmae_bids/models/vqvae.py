@@ -2,8 +2,8 @@
 
 The paper (arXiv 2310.15778, Figure 2) compresses brain and head, each by a VQ-VAE of its own, into integer
 volumes of much lower resolution. Here such a code is a pyramid: `Level` after level quantises what the
-coarser ones left over, so that the first few hundred integers hold the shape of the head and the rest its
-detail.
+coarser ones left over. The VQ-VAE of the head takes the shape out first (`cpmae_bids.models.shape`): the
+pyramid then describes the head as it looks once it is deformed to the mean head.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpmae_bids.models.quantizer import Codebook
+from cpmae_bids.models.shape import Shape
+from cpmae_bids.models.warps import deform, invert
 
 PATCH = 4
 """Voxels of 2 mm along the edge of a site of the finest grid (8 mm)."""
@@ -44,6 +46,8 @@ class VQVAEConfig:
         Length of the code vectors of each level.
     codebook : int
         Entries of each codebook.
+    shape : int
+        Edge of the integer volume that holds the shape; 0 for none.
     """
 
     latent: int = 32
@@ -54,6 +58,7 @@ class VQVAEConfig:
     grids: tuple[int, ...] = (8, 8, 16, 16, 32)
     dims: tuple[int, ...] = (64, 64, 48, 48, 32)
     codebook: int = 512
+    shape: int = 0
 
     def to_dict(self) -> dict:
         """Plain JSON-serialisable dictionary."""
@@ -146,6 +151,7 @@ class VQVAE(nn.Module):
         super().__init__()
         self.config = config
         c = config
+        self.shape = Shape(c.shape) if c.shape else None
         self.stem = nn.Conv3d(1, c.latent, PATCH, stride=PATCH)
         self.encoder_in = nn.Conv3d(c.latent, c.width, 1)
         self.encoder = nn.Sequential(*[ResidualBlock(c.width) for _ in range(c.encoder_blocks)])
@@ -216,25 +222,45 @@ class VQVAE(nn.Module):
             codes.append(indices.view(vectors.shape[:-1]))
         return Quantized(total, codes, commitment)
 
+    @property
+    def volumes(self) -> int:
+        """Number of integer volumes of a code."""
+        return len(self.levels) + (self.shape is not None)
+
     @torch.no_grad()
     def encode(self, volume: Tensor) -> list[Tensor]:
         """Integer volumes of a cube at 2 mm or 1 mm; (B, 1, n, n, n) to a list of (B, g, g, g) int64."""
-        return self.quantize(self.encode_latent(to_two_millimetres(volume))).codes
+        volume = to_two_millimetres(volume)
+        if self.shape is None:
+            return self.encode_aligned(volume)
+        shape = self.shape.encode(self.shape.find(volume))
+        return [shape, *self.encode_aligned(self.align(volume, shape))]
+
+    def encode_aligned(self, volume: Tensor) -> list[Tensor]:
+        """Pyramid of codes of a cube at 2 mm (B, 1, 128, 128, 128) whose shape was taken out."""
+        return self.quantize(self.encode_latent(volume)).codes
+
+    def align(self, volume: Tensor, shape: Tensor) -> Tensor:
+        """Volumes (B, C, n, n, n) deformed to the mean head; `shape` holds their codes (B, e, e, e)."""
+        return deform(volume, invert(self.shape.decode(shape)))
 
     def code_hash(self) -> str:
         """Short hash of all that the codes depend on: encoder, mean and codebooks, in half precision."""
         digest = hashlib.sha256()
         for name, value in self.state_dict().items():
-            if name.startswith(('stem', 'encoder', 'levels', 'mean')) and not name.endswith(('uses', 'sums')):
+            if name.startswith(('shape', 'stem', 'encoder', 'levels', 'mean')) and not name.endswith(
+                ('uses', 'sums')
+            ):
                 digest.update(value.detach().to('cpu', torch.float16).numpy().tobytes())
         return digest.hexdigest()[:12]
 
     # -- decoding ------------------------------------------------------------------------------------------
-    def latent_of(self, codes: list[Tensor]) -> Tensor:
-        """Latent volume of the first ``len(codes)`` levels; shape (B, latent, 32, 32, 32)."""
-        total = 0
-        for level, indices in zip(self.levels, codes, strict=False):
-            total = total + level.volume(level.codebook.lookup(indices))
+    def latent_of(self, codes: list[Tensor]) -> Tensor | None:
+        """Latent volume (B, latent, 32, 32, 32) of the first integer volumes; None if they hold but shape."""
+        total = None
+        for level, indices in zip(self.levels, codes[self.shape is not None :], strict=False):
+            part = level.volume(level.codebook.lookup(indices))
+            total = part if total is None else total + part
         return total
 
     def decode_latent(
@@ -269,7 +295,8 @@ class VQVAE(nn.Module):
     @torch.no_grad()
     def decode(self, codes: list[Tensor], *, millimetre: bool = False) -> Tensor:
         """Volume of integer volumes; list of (B, g, g, g) int64 to (B, 1, n, n, n), n = 128 or 256."""
-        return self.decode_latent(self.latent_of(codes), millimetre=millimetre)
+        volume = self.decode_latent(self.latent_of(codes), millimetre=millimetre)
+        return volume if self.shape is None else deform(volume, self.shape.decode(codes[0]))
 
     def forward(self, volume: Tensor, offset=(0, 0, 0), *, update: bool = False, millimetre: bool = False):
         """Reconstruction of a 2 mm volume, and what was quantised on the way."""

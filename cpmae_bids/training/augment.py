@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cpmae_bids.models.warps import CUBE_EDGE, GRID, sample, upsample
 from cpmae_bids.training.data import WARP_STEP, Head, decode_intensity
-from cpmae_bids.training.warps import CUBE_EDGE, GRID, sample, upsample
 
 HOLE = 0.3
 """Intensity inside the brain in volumes of the head; `cpmae_bids.deid.intensity.HOLE`."""
@@ -50,10 +50,12 @@ class Augmenter:
         Mean head (see `mean_volume`).
     morph : float
         Share of examples whose shape is taken in part from other heads.
+    jitter : bool
+        Move and stretch the heads a little: registration is never perfect.
     """
 
-    def __init__(self, heads: list[Head], mean: Tensor, *, morph: float = 0.8):
-        self.heads, self.mean, self.morph = heads, mean, morph
+    def __init__(self, heads: list[Head], mean: Tensor, *, morph: float = 0.8, jitter: bool = True):
+        self.heads, self.mean, self.morph, self.jitter = heads, mean, morph, jitter
         self.warps = [
             None if h.warp is None else torch.from_numpy(h.warp.copy()).float() * WARP_STEP for h in heads
         ]
@@ -72,12 +74,21 @@ class Augmenter:
         crop : tuple of slice, optional
             Voxels of the cube to make; all of it by default.
         """
-        index = int(rng.integers(len(self.heads)))
+        return self.vary(int(rng.integers(len(self.heads))), rng.random() < 0.5, rng, crop)
+
+    def vary(
+        self,
+        index: int,
+        flip: bool,
+        rng: np.random.Generator,
+        crop: tuple[slice, slice, slice] | None = None,
+    ) -> Example:
+        """A new head from a given one, or from its mirror image; see `draw`."""
         image, brain, fov = self._tensors(index)
-        displacement = self._jitter(rng)
+        tone = rng.spawn(1)[0]  # so that the contrast does not depend on how the head is moved
+        displacement = self._jitter(rng) if self.jitter else torch.zeros(3, GRID, GRID, GRID)
         if self.warps[index] is not None and rng.random() < self.morph:
             displacement = displacement + self._morph(index, rng)
-        flip = rng.random() < 0.5
         n = image.shape[-1]
         field = upsample(displacement[None], n)
         mean = self.mean
@@ -89,7 +100,7 @@ class Augmenter:
             mean = mean[(slice(None), *crop)]
         warped = sample(stack, field, crop)[0]
         image, brain, fov = warped[0:1], warped[1:2] > 0.5, warped[2:3] > 0.99
-        image = contrast(image, rng)
+        image = contrast(image, tone)
         return self._example(image, brain.float(), fov.float(), mean)
 
     def _tensors(self, index: int):
@@ -117,7 +128,7 @@ class Augmenter:
         return F.avg_pool3d(F.pad(step, (1,) * 6, mode='replicate'), 3, stride=1)[0]
 
     def _jitter(self, rng: np.random.Generator) -> Tensor:
-        """Small affine displacement (3, 32, 32, 32) in mm: registration is never perfect."""
+        """Small affine displacement (3, 32, 32, 32) in mm."""
         matrix = torch.from_numpy(rng.normal(0, 0.015, (3, 3))).float()
         shift = torch.from_numpy(rng.normal(0, 1.0, 3)).float()
         axis = (torch.arange(GRID) + 0.5) * (CUBE_EDGE / GRID) - CUBE_EDGE / 2

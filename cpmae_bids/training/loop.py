@@ -98,8 +98,7 @@ def start_from(model: nn.Module, start: nn.Module) -> None:
     model.load_state_dict(start.state_dict())
     for part in model.modules():
         if isinstance(part, Codebook):  # its moving averages are no part of exported weights
-            part.sums.copy_(part.entries)
-            part.uses.fill_(1.0)
+            part.restart_averages()
 
 
 def saved_model(folder: Path) -> dict[str, torch.Tensor] | None:

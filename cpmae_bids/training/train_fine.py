@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from cpmae_bids.models.vqvae import PATCH, SITES, VQVAE
+from cpmae_bids.training.align import align_all
 from cpmae_bids.training.augment import Augmenter, mean_volume
 from cpmae_bids.training.data import read_prepared
 from cpmae_bids.training.loop import Run, cosine, pick_device
@@ -53,6 +54,10 @@ def train_fine(
     model.to(device).requires_grad_(False)
     model.to_millimetres.requires_grad_(True)
     heads = [h for h in read_prepared(prepared) if h.split == 'train']
+    if model.shape is not None:
+        mean = mean_volume(heads)
+        shapes = [model.shape.find(select(Augmenter([h], mean).plain(0), 'head')[0][None]) for h in heads]
+        heads = align_all(heads, torch.cat(shapes), model.shape)
     mean = mean_volume(heads)
     examples = [select(Augmenter(heads, mean).plain(k), config.which) for k in range(len(heads))]
     optimizer = torch.optim.Adam(model.to_millimetres.parameters(), lr=config.learning_rate)

@@ -17,13 +17,14 @@ from tqdm import tqdm
 from cpmae_bids.exceptions import WeightsError
 from cpmae_bids.models.mae import MAE, TOKENS, MAEConfig, Stage, degrade, group
 from cpmae_bids.models.sampling import remodel
+from cpmae_bids.models.shape import Shape
+from cpmae_bids.models.shape_stage import ShapeStage
 from cpmae_bids.models.vqvae import VQVAE
 from cpmae_bids.models.weights import load_model, read_registry
-from cpmae_bids.training.augment import Augmenter, mean_volume
 from cpmae_bids.training.data import read_prepared
 from cpmae_bids.training.loop import Run, cosine, pick_device, saved_model, start_from
 from cpmae_bids.training.preview import write_preview
-from cpmae_bids.training.tokens import encode_pair, make_tokens, stack
+from cpmae_bids.training.tokens import corpus, find_shapes, make_tokens
 
 Tokens = dict[str, Tensor]
 
@@ -40,26 +41,30 @@ class MAETraining:
     steps : int
         Optimiser steps, shared among the levels by `turns`.
     turns : tuple of int
-        How often each level takes a step, per round.
+        How often each stage takes a step, per round: the shape, then each level.
     batches : tuple of int
-        Heads per step of each level.
+        Heads per step of each stage.
     learning_rate : float
         Peak of the schedule (AdamW).
     tokens : int
         Augmented heads to encode beforehand.
     widths, depths : tuple of int
+        Of the levels; see `MAEConfig`.
+    shape_width, shape_depth : int
         See `MAEConfig`.
     label_smoothing : float
     seed : int
     """
 
     steps: int = 6000
-    turns: tuple[int, ...] = (4, 2, 2, 1, 2)
-    batches: tuple[int, ...] = (16, 16, 8, 8, 4)
+    turns: tuple[int, ...] = (2, 3, 3, 2, 2)
+    batches: tuple[int, ...] = (32, 16, 16, 8, 4)
     learning_rate: float = 1e-3
     tokens: int = 1000
-    widths: tuple[int, ...] = (256, 256, 256, 256, 256)
-    depths: tuple[int, ...] = (5, 4, 4, 4, 4)
+    widths: tuple[int, ...] = (256, 256, 256, 256)
+    depths: tuple[int, ...] = (4, 4, 4, 4)
+    shape_width: int = 128
+    shape_depth: int = 3
     label_smoothing: float = 0.02
     seed: int = 1
 
@@ -89,14 +94,32 @@ def live_tokens(codes: Tensor, grid: int, rare: float = 0.03) -> tuple[Tensor, T
 
 
 def build(
-    tokens: Tokens, head: VQVAE, brain: VQVAE, config: MAETraining, state: dict[str, Tensor] | None = None
+    tokens: Tokens,
+    plain: Tokens,
+    head: VQVAE,
+    brain: VQVAE,
+    config: MAETraining,
+    state: dict[str, Tensor] | None = None,
 ) -> MAE:
-    """A fresh masked autoencoder for the given codes; live tokens as in `state` where training goes on."""
+    """A fresh masked autoencoder for the given codes; live tokens as in `state` where training goes on.
+
+    Parameters
+    ----------
+    tokens : Tokens
+        Varied heads: they tell which sites ever change, and how often each code is seen there.
+    plain : Tokens
+        The heads as they are, and their mirror images: they tell how shape follows the brain.
+    head, brain : VQVAE
+    config : MAETraining
+    state : dict of Tensor, optional
+    """
+    first = head.shape is not None
+    numbers = range(first, head.volumes)
     if state is None:
-        found = [live_tokens(tokens[f'head{level}'], grid) for level, grid in enumerate(head.config.grids)]
+        grids = zip(numbers, head.config.grids, strict=True)
+        found = [live_tokens(tokens[f'head{k}'], grid) for k, grid in grids]
     else:
-        levels = range(len(head.config.grids))
-        found = [(state[f'stages.{k}.live'], state[f'stages.{k}.resting']) for k in levels]
+        found = [(state[f'stages.{k}.live'], state[f'stages.{k}.resting']) for k in numbers]
     shape = MAEConfig(
         grids=head.config.grids,
         dims=head.config.dims,
@@ -106,15 +129,33 @@ def build(
         widths=config.widths,
         depths=config.depths,
         live=tuple(len(live) for live, _ in found),
+        shape=head.config.shape,
+        shape_width=config.shape_width,
+        shape_depth=config.shape_depth,
     )
     mae = MAE(shape)
-    for number, (stage, (live, resting)) in enumerate(zip(mae.stages, found, strict=True)):
+    for k, level, (live, resting) in zip(numbers, head.levels, found, strict=True):
+        stage = mae.stages[k]
         stage.live.copy_(live)
         stage.resting.copy_(resting)
         if state is None:
-            seen = stage.gather(tokens[f'head{number}'].long())
-            stage.know_codes(head.levels[number].codebook.entries.cpu(), site_frequencies(seen, stage.codes))
+            seen = stage.gather(tokens[f'head{k}'].long())
+            stage.know_codes(level.codebook.entries.cpu(), site_frequencies(seen, stage.codes))
+    if first and state is None:
+        _fit_shape_stage(mae.stages[0], plain, head, brain)
     return mae
+
+
+@torch.no_grad()
+def _fit_shape_stage(stage: ShapeStage, plain: Tokens, head: VQVAE, brain: VQVAE) -> None:
+    stage.know_brains(brain.to('cpu'))
+    conditions = Conditions(plain, head, brain)
+    count = len(plain['head0'])
+    occupancy = [
+        stage.occupancy(conditions.brain_latent(torch.arange(start, min(start + 8, count))))
+        for start in range(0, count, 8)
+    ]
+    stage.fit(Shape.values(plain['head0'].flatten(1).float()), torch.cat(occupancy))
 
 
 class Conditions:
@@ -138,9 +179,12 @@ class Conditions:
     def of(self, stage: Stage, level: int, index: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Codes of live tokens, latent volume of the coarser levels, latent volume of the brain."""
         codes = self.codes('head', level + 1, index)
-        context = self.head.latent_of(codes[:level]) if level else None
-        brain = self.brain.latent_of(self.codes('brain', len(self.brain.levels), index))
-        return stage.gather(codes[level]), context, brain
+        return stage.gather(codes[level]), self.head.latent_of(codes[:level]), self.brain_latent(index)
+
+    @torch.no_grad()
+    def brain_latent(self, index: Tensor) -> Tensor:
+        """Latent volumes of the brains of some heads."""
+        return self.brain.latent_of(self.codes('brain', self.brain.volumes, index))
 
 
 def masked_loss(logits: Tensor, codes: Tensor, corrupted: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -181,7 +225,7 @@ def validate(mae: MAE, conditions: Conditions, training: Tokens, levels=None) ->
 def write_samples(path: Path, mae: MAE, conditions: Conditions, count: int = 3) -> None:
     """Write slices of heads generated around brains that were left out of training."""
     mae.eval()
-    brains = conditions.codes('brain', len(conditions.brain.levels), torch.arange(count))
+    brains = conditions.codes('brain', conditions.brain.volumes, torch.arange(count))
     codes = remodel(mae, conditions.head, conditions.brain, brains, seed=0)
     write_preview(path, list(conditions.head.decode(codes)[:, 0].float().cpu().numpy()))
     mae.train()
@@ -220,6 +264,7 @@ def unigram_loss(training: Tensor, validation: Tensor, stage: Stage) -> float:
 
 def train_mae(
     tokens: Tokens,
+    plain: Tokens,
     validation: Tokens,
     head: VQVAE,
     brain: VQVAE,
@@ -235,8 +280,8 @@ def train_mae(
 
     Parameters
     ----------
-    tokens, validation : Tokens
-        Codes (see `cpmae_bids.training.tokens`) to learn from and to validate on.
+    tokens, plain, validation : Tokens
+        Codes (see `cpmae_bids.training.tokens`) to learn from, of these heads unvaried, and to validate on.
     head, brain : VQVAE
         The models that made the codes.
     folder : Path
@@ -260,7 +305,7 @@ def train_mae(
     state = saved_model(folder)
     if state is None and start is not None:
         state = start.state_dict()
-    mae = build(tokens, head, brain, config, state).to(device)
+    mae = build(tokens, plain, head, brain, config, state).to(device)
     conditions, held_out = Conditions(tokens, head, brain), Conditions(validation, head, brain)
     optimizer = torch.optim.AdamW(
         mae.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.02
@@ -354,18 +399,19 @@ def run_mae(
     found = read_registry(weights)
     head, brain = (load_model(found, name, str(pick_device(device))) for name in ('head', 'brain'))
     heads = read_prepared(prepared)
-    training = [h for h in heads if h.split == 'train']
-    held_out = [h for h in heads if h.split == 'validation']
-    mean = mean_volume(training)
     # other encoders or codebooks give other codes; a better decoder changes nothing
     cache = folder / f'tokens-{head.code_hash()}-{brain.code_hash()}'
-    tokens = make_tokens(Augmenter(training, mean), head, brain, cache, config.tokens, seed=config.seed)
-    plain = Augmenter(held_out, mean)
-    validation = stack([encode_pair(plain.plain(k), head, brain) for k in range(len(held_out))])
+    cache.mkdir(parents=True, exist_ok=True)
+    displacements = find_shapes(head, heads, cache / 'shapes.safetensors')
+    corpora = {split: corpus(heads, displacements, head, split) for split in ('train', 'validation')}
+    tokens = make_tokens(corpora['train'], head, brain, cache, config.tokens, seed=config.seed)
+    plain = corpora['train'].encode_plain(head, brain, mirrored=True)
+    validation = corpora['validation'].encode_plain(head, brain)
     if time_budget is not None:
         time_budget -= time.monotonic() - started
     return train_mae(
         tokens,
+        plain,
         validation,
         head,
         brain,

@@ -12,8 +12,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cpmae_bids.models.vqvae import PATCH, SITES, VQVAE, VQVAEConfig
+from cpmae_bids.training.align import align_all, fit_shape
 from cpmae_bids.training.augment import Augmenter, mean_volume
-from cpmae_bids.training.data import read_prepared
+from cpmae_bids.training.data import Head, read_prepared
 from cpmae_bids.training.initialize import initialize
 from cpmae_bids.training.loop import Run, cosine, pick_device, start_from
 from cpmae_bids.training.preview import write_preview
@@ -127,6 +128,13 @@ def validate(
     return {'psnr': float(np.mean(scores)), 'codes_used': share}
 
 
+def shaped(heads: list[Head], model: VQVAE, folder: Path) -> list[Head]:
+    """Fit the shape model of a VQ-VAE, where it has one, and take the shape out of heads."""
+    if model.shape is None:
+        return heads
+    return align_all(heads, fit_shape(model.shape, heads, folder / 'shapes.safetensors'), model.shape)
+
+
 def train_vqvae(
     prepared: Path,
     folder: Path,
@@ -156,13 +164,15 @@ def train_vqvae(
     model : VQVAE
     """
     device = pick_device(device)
-    heads = read_prepared(prepared)
+    model = VQVAE(config.model)
+    folder.mkdir(parents=True, exist_ok=True)
+    heads = shaped(read_prepared(prepared), model, folder)
     training = [h for h in heads if h.split == 'train']
     mean = mean_volume(training) if config.which == 'head' else torch.zeros(1, *training[0].image.shape)
     augmenter = Augmenter(training, mean)
     held_out = [h for h in heads if h.split == 'validation']
     validation = [Augmenter(held_out, mean).plain(k) for k in range(len(held_out))]
-    model = VQVAE(config.model).to(device)
+    model.to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98))
     run = Run(folder, model, optimizer, seed=config.seed, time_budget=time_budget)
     log = (run.folder / 'log.jsonl').open('a', encoding='utf-8')
