@@ -14,7 +14,7 @@ from torch import Tensor
 from cpmae_bids.models.mae import MAE, Stage
 from cpmae_bids.models.vqvae import VQVAE
 
-TEMPERATURES = (1.0, 0.4, 0.3, 0.1, 0.05)
+TEMPERATURES = (1.0, 0.8, 0.6, 0.3, 0.1)
 """Sampling temperature of the shape, which is drawn as it is spread, and of each level of detail."""
 
 

@@ -106,7 +106,6 @@ class Level(nn.Module):
         self.grid = grid
         self.block = SITES // grid
         self.analysis = nn.Conv3d(latent, dim, self.block, stride=self.block, bias=False)
-        self.synthesis = nn.ConvTranspose3d(dim, latent, self.block, stride=self.block, bias=False)
         self.codebook = Codebook(codebook, dim)
 
     def vectors(self, residual: Tensor) -> Tensor:
@@ -115,7 +114,8 @@ class Level(nn.Module):
 
     def volume(self, vectors: Tensor) -> Tensor:
         """Code vectors (B, x, y, z, dim) to their share of the latent volume (B, latent, X, Y, Z)."""
-        return self.synthesis(vectors.movedim(-1, 1))
+        # the rows of the projection are orthonormal at the start: its transpose leads back
+        return F.conv_transpose3d(vectors.movedim(-1, 1), self.analysis.weight, stride=self.block)
 
 
 @dataclass

@@ -55,7 +55,6 @@ def _fit_level(level: Level, residual: Tensor, generator: torch.Generator) -> Te
     rows = _informative(blocks(residual, level.block), 60_000, generator)
     components = principal_components(rows, level.codebook.entries.shape[1])
     level.analysis.weight.copy_(components.view_as(level.analysis.weight))
-    level.synthesis.weight.copy_(components.view_as(level.synthesis.weight))
     vectors = rows @ components.T
     air = torch.zeros(max(1, len(vectors) // 100), vectors.shape[1])  # keep one entry for 'as the mean head'
     level.codebook.fit(torch.cat([vectors, air]), generator=generator)
