@@ -198,8 +198,8 @@ NOTES = {
     'Can a face recogniser find the person?': (
         'dlib (HOG detector, 5 points, 128-d ResNet), 5 renderings of each head, against the originals of '
         'the test and the gallery. A probe without a face ranks at random. Guessing reaches a rank-1 of '
-        '{chance} within its 95 % interval. The last row shows whether the attack is alive: it has to know at '
-        'least 95 % of the originals again that were turned by 5 degrees, scaled by 3 % and noised.'
+        '{chance} within its 95 % interval. The last row shows whether the attack is alive: it has to know '
+        'at least 95 % of the originals again that were turned by 5 degrees, scaled by 3 % and noised.'
     ),
     'Can geometry?': (
         'Depth of the skin in the frame of the brain, compared with that of every original. The last row is '
@@ -298,8 +298,8 @@ def document(numbers: dict) -> str:
         '# Benchmarks',
         '',
         'Written by `python -m benchmarks.run HEADS OUT`; [benchmarks/README.md](../benchmarks/README.md)',
-        'says how. Numbers by scan are in `benchmarks/results/benchmark.json`. Values have their 95 % interval',
-        '(Wilson for shares, else bootstrap over scans). Where a goal is missed, the table says so.',
+        'says how. Numbers by scan are in `benchmarks/results/benchmark.json`. Values have their 95 %',
+        'interval (Wilson for shares, else bootstrap over scans). Where a goal is missed, the table says so.',
         '',
         f'cpmae-bids {numbers["version"]}; {numbers["gallery"]} further heads in the gallery.',
         '',

@@ -50,8 +50,8 @@ def proportions(landmarks: np.ndarray) -> dict[str, float | None]:
         'eye_width': np.mean([np.linalg.norm(eye[0] - eye[1]) for eye in (one, two)]),
         'inner_distance': np.linalg.norm(one[1] - two[1]),
         'nose_below': nose @ below,
-        'nose_aside': abs(nose @ along),
-        'tilt': abs(np.degrees(np.arctan2(between[1], between[0]))),
+        'nose_aside': nose @ along,
+        'tilt': np.degrees(np.arctan2(between[1], between[0])),
     }
     return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
 

@@ -10,11 +10,10 @@ import zlib
 from benchmarks.pairs import Pair
 from cpmae_bids import __version__
 
-NEEDS = ('brain_mask',)
 DEGREES = 5.0
 SCALE = 1.03
 NOISE = 0.03
-"""Standard deviation, as a share of the intensity of white matter."""
+"""Standard deviation, as a share of the 99th percentile of the intensities."""
 
 
 def version() -> str:
@@ -26,18 +25,17 @@ def make(pair: Pair) -> None:
     from scipy import ndimage
     from scipy.spatial.transform import Rotation
 
-    from cpmae_bids.deid import blending, intensity, nifti
+    from cpmae_bids.deid import blending, nifti
 
     scan = nifti.read(pair.original)
-    brain = nifti.read_mask(pair.brain_mask, scan)
+    values = scan.values()
     random = np.random.default_rng(zlib.crc32(pair.scan.encode()))
     axis = random.normal(size=3)
     turn = Rotation.from_rotvec(np.radians(DEGREES) * axis / np.linalg.norm(axis)).as_matrix()
     to_voxels = np.linalg.inv(scan.affine[:3, :3])
     matrix = to_voxels @ (turn * SCALE ** random.choice([-1, 1])) @ scan.affine[:3, :3]
-    centre = np.argwhere(brain).mean(axis=0)
-    values = scan.values()
-    noise = NOISE * intensity.brain_scale(values[brain])
+    centre = np.array(ndimage.center_of_mass(np.maximum(values, 0)))
+    noise = NOISE * np.percentile(values, 99)
     values = ndimage.affine_transform(values, matrix, centre - matrix @ centre, order=3, mode='constant')
     values = np.hypot(values + random.normal(0, noise, values.shape), random.normal(0, noise, values.shape))
     nifti.write(pair.output, blending.to_raw(values.astype(np.float32), scan), scan)
