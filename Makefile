@@ -1,6 +1,7 @@
 # make demo    de-identify an averaged head and say where the report is
 # make test    run the tests
-# Both set up their own environment in .venv once. Needs Python 3.11 and a network that pip can use.
+# make benchmark HEADS=dataset OUT=folder    measure this tool and its peers on the test split of a BIDS dataset
+# All set up their own environment in .venv once. Need Python 3.11 and a network that pip can use.
 
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -9,11 +10,12 @@ TORCH ?=
 PYTEST_ARGS ?=
 DEMO ?= demo-output
 DEMO_ARGS ?=
+BENCHMARK_ARGS ?= --nprocs 2
 
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: help venv demo test test-fast lint format lock image clean
+.PHONY: help venv demo test test-fast benchmark lint format lock image clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -40,6 +42,12 @@ test: $(READY)
 # Without the tests that run models or registration.
 test-fast: $(READY)
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+# HEADS has participants.tsv with a column "split"; OUT shows original faces and lies outside of the repository.
+benchmark: $(READY)
+	$(if $(and $(HEADS),$(OUT)),,$(error name the dataset and a folder: make benchmark HEADS=... OUT=...))
+	$(BIN)/python -m pip install --quiet --editable '.[benchmarks]'
+	$(BIN)/python -m benchmarks.run $(HEADS) $(OUT) $(BENCHMARK_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
