@@ -7,7 +7,8 @@ PYTHON ?= python3.11
 VENV ?= .venv
 # A requirement such as torch==2.13.0 picks the build of PyTorch; by default docker/install_torch.sh chooses.
 TORCH ?=
-PYTEST_ARGS ?=
+# Two test processes of one thread each: the models of the tests are too small to share among threads.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 DEMO ?= demo-output
 DEMO_ARGS ?=
 BENCHMARK_ARGS ?= --nprocs 2
@@ -37,11 +38,11 @@ demo: $(READY)
 	@echo "The report: file://$(abspath $(DEMO))/derivatives/sub-average.html"
 
 test: $(READY)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # Without the tests that run models or registration.
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 # HEADS has participants.tsv with a column "split"; OUT shows original faces and lies outside of the repository.
 benchmark: $(READY)
