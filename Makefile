@@ -1,5 +1,6 @@
 # make demo    de-identify an averaged head and say where the report is
 # make test    run the tests
+# make example draw the example picture of the README from the demo
 # make benchmark HEADS=dataset OUT=folder    measure this tool and its peers on the test split of a BIDS dataset
 # All set up their own environment in .venv once. Need Python 3.11 and a network that pip can use.
 
@@ -16,7 +17,7 @@ BENCHMARK_ARGS ?= --nprocs 2
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: help venv demo test test-fast benchmark lint format lock image clean
+.PHONY: help venv demo example test test-fast benchmark lint format lock image clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -36,6 +37,9 @@ demo: $(READY)
 	$(BIN)/python demo/make_dataset.py $(DEMO)/dataset
 	$(BIN)/cpmae-bids $(DEMO)/dataset $(DEMO)/derivatives participant --seed 1 $(DEMO_ARGS)
 	@echo "The report: file://$(abspath $(DEMO))/derivatives/sub-average.html"
+
+example: demo
+	$(BIN)/python demo/make_example.py $(DEMO)/derivatives docs/example.png
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
