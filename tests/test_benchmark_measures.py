@@ -196,10 +196,8 @@ def test_without_a_brain_every_tool_fails_and_no_number_is_made_up(make_pair):
 
 
 def test_sizes_of_changes_are_pooled_without_their_sign():
-    names = [f'volume_change_{name}' for name in ('csf', 'gm', 'wm')]
-    values = {'some': {'a': dict.fromkeys(names, 2.0), 'b': dict.fromkeys(names, -4.0), 'c': {}}}
-    value, low, high = tissue.pool(values, None)['some']['volume_change_gm_abs']
-    assert (value, low, high) == (3, 2, 4)
+    values = {'some': {'a': {'efc_change': 2.0}, 'b': {'efc_change': -4.0}, 'c': {'efc_change': None}}}
+    assert mriqc.pool(values, None)['some']['efc_change_abs'] == [3, 2, 4]
 
 
 def test_a_factor_is_no_difference_of_bias_fields_but_a_slope_is():

@@ -15,6 +15,15 @@ from benchmarks.pairs import Pair
 GRID_MM = 2.0
 """Least edge of the voxels on which images are compared."""
 
+SETTINGS = {
+    'aff_metric': 'mattes',
+    'aff_random_sampling_rate': 0.25,
+    'aff_iterations': (200, 100),
+    'aff_shrink_factors': (4, 2),
+    'aff_smoothing_sigmas': (2, 1),
+}
+"""Of ANTs; as this tool aligns brains, and a quarter of the time of the defaults."""
+
 
 def measure(pair: Pair) -> dict[str, float | int | bool | None]:
     """Register output and original to the template, and compare where the brain goes.
@@ -93,7 +102,7 @@ def place_brain(pair: Pair, role: derived.Role) -> np.ndarray:
 
 
 def register(values, affine, template_values, template_affine) -> np.ndarray:
-    """Affine registration by ANTs with its own settings, from the centres of mass; deterministic.
+    """Affine registration by ANTs, from the centres of mass; equal input gives equal output.
 
     Parameters
     ----------
@@ -112,7 +121,11 @@ def register(values, affine, template_values, template_affine) -> np.ndarray:
     moving = derived.to_ants(*coarse(values, affine))
     with tempfile.TemporaryDirectory(prefix='cpmae-registration-') as folder:
         result = ants.registration(
-            fixed=fixed, moving=moving, type_of_transform='Affine', outprefix=str(Path(folder, 'to_'))
+            fixed=fixed,
+            moving=moving,
+            type_of_transform='Affine',
+            outprefix=str(Path(folder, 'to_')),
+            **SETTINGS,
         )
         transform = ants.read_transform(result['fwdtransforms'][-1])
     return np.linalg.inv(itk_to_ras(transform.parameters, transform.fixed_parameters))

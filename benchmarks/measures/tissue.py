@@ -10,7 +10,6 @@ import numpy as np
 
 from benchmarks import derived
 from benchmarks.pairs import Pair
-from benchmarks.statistics import bootstrap
 
 TISSUES = {'csf': 1, 'gm': 2, 'wm': 3}
 
@@ -48,15 +47,3 @@ def compare(before: np.ndarray, after: np.ndarray) -> dict[str, float | None]:
         numbers[f'dice_{tissue}'] = float(dice(a, b))
         numbers[f'volume_change_{tissue}'] = 100 * (int(b.sum()) / int(a.sum()) - 1) if a.any() else None
     return {**numbers, 'dice': float(np.mean([numbers[f'dice_{tissue}'] for tissue in TISSUES]))}
-
-
-def pool(values: dict[str, dict[str, dict]], out) -> dict[str, dict[str, list[float]]]:
-    """Mean size of the changes of volume, whatever their sign: percent, with its 95 % interval."""
-    pooled = {}
-    for method, scans in values.items():
-        pooled[method] = {}
-        for tissue in TISSUES:
-            name = f'volume_change_{tissue}'
-            found = [abs(one[name]) for one in scans.values() if one.get(name) is not None]
-            pooled[method][f'{name}_abs'] = list(bootstrap(np.array(found)))
-    return pooled
