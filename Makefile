@@ -1,19 +1,23 @@
 # make demo    de-identify an averaged head and say where the report is
 # make test    run the tests
-# Both set up their own environment in .venv once. Needs Python 3.11 and a network that pip can use.
+# make example draw the example picture of the README from the demo
+# make benchmark HEADS=dataset OUT=folder    measure this tool and its peers on the test split of a BIDS dataset
+# All set up their own environment in .venv once. Need Python 3.11 and a network that pip can use.
 
 PYTHON ?= python3.11
 VENV ?= .venv
 # A requirement such as torch==2.13.0 picks the build of PyTorch; by default docker/install_torch.sh chooses.
 TORCH ?=
-PYTEST_ARGS ?=
+# Two test processes of one thread each: the models of the tests are too small to share among threads.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 DEMO ?= demo-output
 DEMO_ARGS ?=
+BENCHMARK_ARGS ?= --nprocs 2
 
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: help venv demo test test-fast lint format lock image clean
+.PHONY: help venv demo example test test-fast benchmark lint format lock image clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -34,12 +38,21 @@ demo: $(READY)
 	$(BIN)/cpmae-bids $(DEMO)/dataset $(DEMO)/derivatives participant --seed 1 $(DEMO_ARGS)
 	@echo "The report: file://$(abspath $(DEMO))/derivatives/sub-average.html"
 
+example: demo
+	$(BIN)/python demo/make_example.py $(DEMO)/derivatives docs/example.png
+
 test: $(READY)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # Without the tests that run models or registration.
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+# HEADS has participants.tsv with a column "split"; OUT shows original faces and lies outside of the repository.
+benchmark: $(READY)
+	$(if $(and $(HEADS),$(OUT)),,$(error name the dataset and a folder: make benchmark HEADS=... OUT=...))
+	$(BIN)/python -m pip install --quiet --editable '.[benchmarks]'
+	$(BIN)/python -m benchmarks.run $(HEADS) $(OUT) $(BENCHMARK_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -3,10 +3,15 @@
 A measure is a module ``benchmarks/measures/<name>.py`` with
 
 ``measure(pair) -> dict``
-    Numbers (or None) of one scan and method. The harness keeps them as JSON, so that a run resumes.
+    Numbers, truth values or None of one scan and method. They are kept as JSON, so that a run resumes.
 ``pool(values, out) -> dict``, optional
     What takes several scans: ``values[method][scan]`` is what `measure` returned, and ``out`` the folder of
-    the run. Arrays that `measure` left under ``pair.work`` are found by `work_folder`.
+    the run; `work_folder` finds what `measure` left under ``pair.work``. Gives ``{method: {key: number}}``,
+    where ``[value, low, high]`` in place of a number brings its interval along.
+``METHODS``, optional
+    The methods it is run on, `DEFAULT` otherwise.
+``SCANS``, optional
+    It is run on the first so many scans only.
 """
 
 from __future__ import annotations
@@ -20,8 +25,13 @@ OWN = ('cpmae-256', 'cpmae-128')
 
 PEERS = ('radveil', 'quickshear', 'pydeface', 'skullstrip', 'meanhead')
 
-METHODS = ('original', *OWN, *PEERS, 'perturbed')
-"""``original`` is the scan itself; ``perturbed`` the same turned, scaled and noised: the attacks must know it."""
+DEFAULT = ('original', *OWN, *PEERS)
+
+PERTURBED = 'perturbed'
+"""The original turned, scaled and noised: an attack that does not know it again proves nothing."""
+
+GALLERY = 'gallery'
+"""Heads that are in no test but among which an attacker looks for those that are; their own output."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +43,9 @@ class Pair:
     scan : str
         Name of the scan, such as ``sub-01_T1w``.
     method : str
-        One of `METHODS`.
+        One of `DEFAULT`, `PERTURBED` and `GALLERY`.
     original, output : Path
-        NIfTI on one grid; the same file for the method ``original``. Only ``perturbed`` has moved the head
-        within that grid, so that no mask fits it.
+        NIfTI on one grid; the same file for the methods ``original`` and ``gallery``.
     brain_mask : Path
         deepbet's mask of the original, uint8 on the same grid, largest component without holes.
     kept_mask : Path
@@ -45,6 +54,10 @@ class Pair:
         Text, 4 x 4: world of the scan to world of the template (RAS, mm), from the brain of the original.
     work : Path
         Private scratch folder of this pair.
+
+    Notes
+    -----
+    `PERTURBED` has moved the head within the grid: masks and affine are then those of the output.
     """
 
     scan: str
@@ -57,7 +70,7 @@ class Pair:
     work: Path
 
     def dump(self) -> str:
-        """As JSON, to hand it to another process."""
+        """As one line of JSON, to hand it to another process."""
         return json.dumps(asdict(self), default=str)
 
     @classmethod
@@ -71,3 +84,8 @@ class Pair:
 def work_folder(out: Path, method: str, scan: str) -> Path:
     """``Pair.work`` of a scan and method in the folder of a run."""
     return out / 'work' / method / scan
+
+
+def run_folder(pair: Pair) -> Path:
+    """The folder of the run that a pair belongs to."""
+    return pair.work.parents[2]

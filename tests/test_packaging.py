@@ -62,10 +62,15 @@ def test_installed_version_is_this_one():
 
 
 def test_every_third_party_import_is_a_declared_dependency():
-    declared = requirements(setup_cfg()['options']['install_requires'])
+    options = setup_cfg()
+    # an optional part may need an extra, but never that of the tests
+    extras = [names for extra, names in options['options.extras_require'].items() if extra != 'test']
+    declared = requirements(options['options']['install_requires'] + ''.join(extras))
     distributions = packages_distributions()
     undeclared = {}
-    for path in (ROOT / 'cpmae_bids').rglob('*.py'):
+    for path in tracked_files():
+        if path.suffix != '.py' or path.relative_to(ROOT).parts[0] != 'cpmae_bids':
+            continue
         for node in ast.walk(ast.parse(path.read_text('utf-8'))):
             if isinstance(node, ast.Import):
                 modules = {alias.name for alias in node.names}
@@ -111,13 +116,18 @@ def test_console_scripts_can_be_called():
 
 @pytest.fixture(scope='module')
 def source(tmp_path_factory) -> Path:
-    """Return a copy of what a wheel is made of, because a build leaves folders behind."""
+    """Return a copy of the tracked files that a wheel is made of.
+
+    A build leaves folders behind, and the working tree may hold files that are not part of the package, or
+    change while the test runs: the wheel is compared with the copy that it was built from.
+    """
     folder = tmp_path_factory.mktemp('source')
-    for name in ('setup.cfg', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md'):
-        shutil.copy(ROOT / name, folder)
-    shutil.copytree(
-        ROOT / 'cpmae_bids', folder / 'cpmae_bids', ignore=shutil.ignore_patterns('__pycache__', '.*')
-    )
+    built_from = {'setup.cfg', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md', 'cpmae_bids'}
+    for path in tracked_files():
+        name = path.relative_to(ROOT)
+        if name.parts[0] in built_from:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / name)
     return folder
 
 
@@ -147,10 +157,9 @@ def wheel(source, tmp_path_factory) -> zipfile.ZipFile:
 @pytest.mark.slow
 def test_wheel_holds_all_modules_and_data(source, wheel):
     expected = {
-        path.relative_to(source).as_posix()
-        for path in (source / 'cpmae_bids').rglob('*')
-        if path.is_file() and '__pycache__' not in path.parts
+        path.relative_to(source).as_posix() for path in (source / 'cpmae_bids').rglob('*') if path.is_file()
     }
+    assert {'cpmae_bids/cli/run.py', 'cpmae_bids/data/weights/mae.safetensors'} <= expected
     assert {name for name in wheel.namelist() if name.startswith('cpmae_bids/')} == expected
     assert {Path(name).suffix for name in expected} <= DATA_SUFFIXES | {'.py'}
 
@@ -261,6 +270,10 @@ def test_no_head_image_is_tracked():
 def test_weights_stay_small():
     weights = [path for path in tracked_files() if path.suffix == '.safetensors']
     assert sum(path.stat().st_size for path in weights) <= 60 * 2**20
+
+
+def test_example_picture_stays_small():
+    assert (ROOT / 'docs' / 'example.png').stat().st_size <= 300_000
 
 
 def test_pytest_is_strict():

@@ -1,0 +1,36 @@
+"""The head that this tool generates around a brain, without the rest of a run: in the cube, at 2 mm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cpmae_bids.config import DEFAULT_STEPS
+from cpmae_bids.deid import codes
+from cpmae_bids.steps import conform, decode, encode, remodel
+
+PRESET = '128'
+
+
+def brain_codes(t1w: Path, brain_mask: Path, affine: Path, folder: Path) -> Path:
+    """All that the generator learns of a scan: the codes of its brain, in a file in `folder`."""
+    brain, result = folder / 'brain.npz', folder / 'brain_codes.npz'
+    conform.conform(t1w, brain_mask, affine, brain, folder / 'head.npz', PRESET)
+    (folder / 'head.npz').unlink()  # the original head is not needed
+    encode.encode(brain, result, 'brain')
+    return result
+
+
+def head_codes(brain: Path, seed: int, folder: Path) -> list[np.ndarray]:
+    """Codes of the head that a brain and a seed give, coarse to fine; kept in `folder`."""
+    result = folder / f'head_codes_{seed}.npz'
+    remodel.remodel(brain, result, seed=seed, steps=DEFAULT_STEPS)
+    return codes.read(result)
+
+
+def head(seed: int, folder: Path) -> np.ndarray:
+    """The head of `head_codes`, decoded; ndarray of float32, shape (128, 128, 128)."""
+    result = folder / f'head_{seed}.npy'
+    decode.decode(folder / f'head_codes_{seed}.npz', result, PRESET)
+    return np.load(result).astype(np.float32)

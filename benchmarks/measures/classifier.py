@@ -1,0 +1,160 @@
+"""Would a network notice? And what it could notice: intensities and texture outside of the kept mask."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import derived
+from benchmarks.pairs import Pair, work_folder
+from benchmarks.slice_network import tell_apart
+
+N = 128
+"""Voxels of 2 mm along an edge of the template's cube, from which the slices are taken."""
+
+_RANGES = (range(36, 96, 8), range(20, 120, 14), range(14, 114, 14))
+SLICES = tuple((axis, index) for axis, part in enumerate(_RANGES) for index in part)
+"""Axis and index in the cube: 8 sagittal (within 56 mm of the middle), 8 coronal (from the back of the head
+to the nose) and 8 axial ones (from the neck to the crown)."""
+
+BANDS_MM = (32.0, 16.0, 8.0, 4.0, 2.0)
+"""Limits of the bands of the power spectrum, as wavelengths."""
+
+TILE_MM = 32.0
+TISSUE = 0.15
+"""Intensity (white matter is 1) above which there is tissue."""
+
+
+def measure(pair: Pair) -> dict[str, float | int | bool | None]:
+    """Compare what is outside of the kept mask, and keep the slices for `pool`.
+
+    Returns
+    -------
+    numbers : dict
+        ``histogram_distance``: see `histogram_distance`, in units of white matter. ``power_<a>_<b>``: power
+        of the tissue at wavelengths of a to b mm, output over original; see `spectrum`. None where the
+        voxels are too large, or no tissue is left.
+    """
+    from cpmae_bids.deid import geometry
+
+    kept = derived.mask(pair.kept_mask)
+    volumes = {}
+    for role in ('original', 'output'):
+        values, affine = derived.image(pair, role)
+        volumes[role] = values / _scale(pair)
+        path = derived.folder(pair, role) / 'slices.npz'
+        derived.cached(path, lambda scaled=volumes[role], affine=affine: slices(pair, scaled, affine, kept))
+    sizes = geometry.voxel_sizes(affine)
+    powers = [spectrum(volume, kept, sizes) for volume in volumes.values()]
+    numbers = {'histogram_distance': histogram_distance(*(volume[~kept] for volume in volumes.values()))}
+    for (high, low), before, after in zip(pairwise(BANDS_MM), *powers, strict=True):
+        known = np.isfinite(before) and np.isfinite(after) and before > 0
+        numbers[f'power_{high:g}_{low:g}'] = float(after / before) if known else None
+    return numbers
+
+
+def pool(values: dict[str, dict[str, dict]], out: Path) -> dict[str, dict[str, list[float]]]:
+    """How well a network tells the outputs of each method from the originals: see `tell_apart`."""
+    pooled = {}
+    for method, scans in values.items():
+        names = [scan for scan in sorted(scans) if _slices_path(out, method, scan).exists()]
+        subjects = [name.split('_')[0] for name in names]
+        if method == 'original' or len(set(subjects)) < 2:
+            continue
+        before, after = (
+            np.stack([_read(_slices_path(out, kind, name)) for name in names])
+            for kind in ('original', method)
+        )
+        pooled[method] = tell_apart(before, after, subjects)
+    return pooled
+
+
+def _slices_path(out: Path, method: str, scan: str) -> Path:
+    return work_folder(out, method, scan) / 'slices.npz'
+
+
+def _read(path: Path) -> np.ndarray:
+    with np.load(path) as file:
+        return file['array']
+
+
+def _scale(pair: Pair) -> float:
+    """White matter of the original, by which both images are divided."""
+    from cpmae_bids.deid.intensity import brain_scale
+
+    return brain_scale(derived.image(pair, 'original')[0][derived.mask(pair.brain_mask)])
+
+
+def slices(pair: Pair, scaled: np.ndarray, affine: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """`SLICES` of the cube without the kept mask, where neither image has anything of its own.
+
+    Parameters
+    ----------
+    pair : Pair
+    scaled : ndarray, shape (X, Y, Z)
+        White matter is about 1.
+    affine : ndarray, shape (4, 4)
+    kept : ndarray of bool, shape (X, Y, Z)
+
+    Returns
+    -------
+    slices : ndarray of float16, shape (slices, N, N)
+    """
+    from cpmae_bids.deid import geometry, intensity
+
+    to_template = np.loadtxt(pair.affine)
+    cube = geometry.to_cube(scaled, affine, to_template, N, mode='nearest')
+    cube = np.clip(cube, 0, intensity.CEILING)
+    cube[geometry.to_cube(kept, affine, to_template, N) >= 0.5] = 0
+    return np.stack([cube.take(index, axis) for axis, index in SLICES]).astype(np.float16)
+
+
+def histogram_distance(before: np.ndarray, after: np.ndarray) -> float:
+    """Wasserstein distance of two equally large samples: mean difference of their sorted values."""
+    return float(np.abs(np.sort(before) - np.sort(after)).mean(dtype=np.float64))
+
+
+def spectrum(volume: np.ndarray, kept: np.ndarray, sizes: np.ndarray) -> list[float]:
+    """Power of the tissue outside of the kept mask, by wavelength.
+
+    The volume is cut into tiles of `TILE_MM`. Those that touch the kept mask, and those of which less than
+    half is tissue, are left out; the others are windowed (Hann) after their mean is taken away.
+
+    Parameters
+    ----------
+    volume : ndarray, shape (X, Y, Z)
+        White matter is about 1.
+    kept : ndarray of bool, shape (X, Y, Z)
+    sizes : sequence of 3 float
+        mm.
+
+    Returns
+    -------
+    power : list of float
+        Mean power of a frequency in each of `BANDS_MM`; ``nan`` where there is no tile, or no frequency.
+    """
+    edge = np.maximum(1, np.round(TILE_MM / np.asarray(sizes))).astype(int)
+    window = np.ones(())
+    for size in edge:
+        window = window[..., None] * np.hanning(size + 1)[:-1]
+    frequency = np.sqrt(
+        sum(axis**2 for axis in np.meshgrid(*map(np.fft.fftfreq, edge, sizes), indexing='ij', sparse=True))
+    )
+    powers = []
+    for start in np.ndindex(*(np.array(volume.shape) // edge)):
+        box = tuple(slice(i * size, (i + 1) * size) for i, size in zip(start, edge, strict=True))
+        tile = volume[box].astype(np.float64)
+        if not kept[box].any() and np.mean(tile > TISSUE) >= 0.5:
+            powers.append(np.abs(np.fft.fftn((tile - tile.mean()) * window)) ** 2)
+    if not powers:
+        return [np.nan] * (len(BANDS_MM) - 1)
+    power = np.mean(powers, axis=0)
+    nyquist = 1 / (2 * np.max(sizes))
+    found = []
+    for high, low in pairwise(BANDS_MM):
+        band = (frequency >= 1 / high) & (frequency < 1 / low)
+        seen = 1 / low <= nyquist * 1.01 and band.any()
+        found.append(float(power[band].mean()) if seen else np.nan)
+    return found

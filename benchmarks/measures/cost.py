@@ -1,0 +1,43 @@
+"""What does it cost: wall time, CPU time and peak memory, each method in a process of its own on one core."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks import methods
+from benchmarks.pairs import DEFAULT, Pair, run_folder, work_folder
+from benchmarks.statistics import bootstrap
+
+METHODS = DEFAULT[1:]
+REFERENCE = 'cpmae-256'
+
+
+def measure(pair: Pair) -> dict[str, float]:
+    """``seconds``, ``cpu_seconds`` and ``peak_mib``, with those of the mask and alignment that are needed."""
+    spent = [_read(pair.work / 'make.json')]
+    for step in getattr(methods.load(pair.method), 'NEEDS', ()):
+        spent.append(_read(work_folder(run_folder(pair), 'original', pair.scan) / f'{step}.json'))
+    return {
+        'seconds': sum(one['seconds'] for one in spent),
+        'cpu_seconds': sum(one['cpu_seconds'] for one in spent),
+        'peak_mib': max(one['peak_mib'] for one in spent),
+    }
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding='utf-8'))['usage']
+
+
+def pool(values: dict[str, dict[str, dict]], out: Path) -> dict[str, dict]:
+    """Mean ratios to this tool at its default preset, over the scans that both have made."""
+    reference = values.get(REFERENCE, {})
+    pooled = {}
+    for method, scans in values.items():
+        both = [(scans[scan], reference[scan]) for scan in scans if scan in reference]
+        if both:
+            pooled[method] = {
+                f'{key}_ratio': list(bootstrap([one[key] / other[key] for one, other in both]))
+                for key in ('seconds', 'cpu_seconds', 'peak_mib')
+            }
+    return pooled

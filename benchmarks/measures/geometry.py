@@ -1,0 +1,101 @@
+"""Can geometry find the person: is the skin in the frame of the brain nearer to that of the original head?
+
+The attacker knows the brain, and compares depth maps of the face, the ears and the outline of the scalp with
+those of every original. `BRAIN_ALONE` is an attacker who sees no head at all: he predicts it from the brain
+mask of the probe by ridge regression on the heads of the gallery, and looks for what he predicts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.pairs import DEFAULT, GALLERY, PERTURBED, Pair, work_folder
+from benchmarks.statistics import attack, bootstrap, nearer_to_own
+from benchmarks.surfaces import maps, mean_distances, read_maps
+
+METHODS = (*DEFAULT, PERTURBED, GALLERY)
+REGIONS = ('face', 'ears', 'outline')
+BRAIN_ALONE = 'brain alone'
+TO_LEARN_FROM = 30
+"""Heads that the regression needs at least."""
+
+
+def measure(pair: Pair) -> dict[str, float]:
+    """Share of each region's rays that the field of view lets see."""
+    found = maps(pair)
+    return {f'{region}_seen': float(np.isfinite(found[region]).mean()) for region in REGIONS}
+
+
+def pool(values: dict[str, dict[str, dict]], out: Path) -> dict[str, dict]:
+    """Success of the attack by region, and the paired test of the distance to the own original.
+
+    ``<region>_p`` is the p of `nearer_to_own`; ``<region>_moved`` the mean distance to the own original and
+    ``<region>_others`` that to the others', in mm.
+    """
+    heads = {
+        method: {scan: read_maps(work_folder(out, method, scan)) for scan in scans}
+        for method, scans in values.items()
+    }
+    gallery = {**heads.get('original', {}), **heads.get(GALLERY, {})}
+    column = {scan: number for number, scan in enumerate(gallery)}
+    probes = {method: {s: m for s, m in heads[method].items() if s in column} for method in heads}
+    probes.pop(GALLERY, None)
+    predicted = predict(heads.get('original', {}), heads.get(GALLERY, {}))
+    if predicted:
+        probes[BRAIN_ALONE] = predicted
+
+    pooled: dict[str, dict] = {method: {} for method in probes if probes[method]}
+    for region in REGIONS:
+        known = np.array([head[region] for head in gallery.values()])
+        for method in pooled:
+            own = np.array([column[scan] for scan in probes[method]])
+            found = mean_distances(np.array([head[region] for head in probes[method].values()]), known)
+            mine = found[np.arange(len(own)), own]
+            others = found.copy()
+            others[np.arange(len(own)), own] = np.nan
+            pooled[method] |= {
+                **{f'{region}_{key}': value for key, value in attack(found, own).items()},
+                f'{region}_p': nearer_to_own(found, own),
+                f'{region}_moved': list(bootstrap(mine[np.isfinite(mine)])),
+                f'{region}_others': float(np.nanmean(others)),
+            }
+    for method in pooled:
+        pooled[method] |= {'probes': len(probes[method]), 'gallery': len(gallery)}
+    return pooled
+
+
+def predict(probes: dict[str, dict], known: dict[str, dict]) -> dict[str, dict]:
+    """Heads that a ridge regression expects around the brains of the probes; its strength is cross-validated.
+
+    Parameters
+    ----------
+    probes, known : dict
+        Maps of the heads by scan; what is learnt is learnt from `known` alone.
+
+    Returns
+    -------
+    predicted : dict
+        Maps of the probes; empty if there is too little to learn from.
+    """
+    if len(known) < TO_LEARN_FROM or not probes:
+        return {}
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    def features(heads: dict[str, dict]) -> np.ndarray:
+        return np.array([[*np.nan_to_num(head['brain']), *head['scale']] for head in heads.values()])
+
+    predicted: dict[str, dict] = {scan: {} for scan in probes}
+    for region in REGIONS:
+        target = np.array([head[region] for head in known.values()])
+        mean = np.nanmean(np.where(np.isfinite(target).any(axis=0), target, 0), axis=0)
+        target = np.where(np.isfinite(target), target, mean)
+        model = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(0, 6, 13)))
+        for scan, row in zip(
+            probes, model.fit(features(known), target).predict(features(probes)), strict=True
+        ):
+            predicted[scan][region] = row
+    return predicted

@@ -1,0 +1,46 @@
+"""One mean head for everybody, pasted around the brain: the idea of mri_reface and MiDeFace.
+
+The mean is that of this tool's training heads (its head VQ-VAE decodes what differs from it). Alignment,
+blending and noise are those of this tool, so that only the head makes the difference.
+"""
+
+from __future__ import annotations
+
+from benchmarks.methods.cpmae import version
+from benchmarks.pairs import Pair
+
+__all__ = ['make', 'mean_head', 'version']
+
+NEEDS = ('brain_mask', 'alignment')
+SEED = 1
+
+
+def mean_head():
+    """The mean head in the cube; ndarray of float32, shape (256, 256, 256), white matter about 1."""
+    import torch
+
+    from cpmae_bids.deid import intensity
+    from cpmae_bids.models.vqvae import SITES
+    from cpmae_bids.models.weights import load_model, resolve_weights
+
+    model = load_model(resolve_weights(None), 'head')
+    nothing = torch.zeros(1, model.config.latent, SITES, SITES, SITES)
+    with torch.no_grad():
+        return model.decode_latent(nothing, millimetre=True)[0, 0].clamp_(0, intensity.CEILING).numpy()
+
+
+def make(pair: Pair) -> None:
+    import numpy as np
+
+    from cpmae_bids.deid import intensity, nifti
+    from cpmae_bids.steps.blend import blend
+
+    scan = nifti.read(pair.original)
+    scale = intensity.brain_scale(scan.values()[nifti.read_mask(pair.brain_mask, scan)])
+    head, conformed = pair.work / 'head.npy', pair.work / 'scale.npz'
+    np.save(head, mean_head())
+    np.savez(conformed, scale=scale)
+    replaced = pair.work / 'replaced.nii.gz'
+    blend(pair.original, pair.kept_mask, pair.affine, head, conformed, SEED, pair.output, replaced)
+    for path in (head, conformed, replaced):
+        path.unlink()

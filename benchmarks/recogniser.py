@@ -1,0 +1,126 @@
+"""dlib's free face recogniser at work on renderings of the skin of a head.
+
+Detector (HOG), landmarks (5 points) and embedding (ResNet, 128 numbers) at their own settings; the pictures
+are those of `cpmae_bids.reports.render`: no texture, no hair, one light from above the camera.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.pairs import Pair
+
+YAWS = (-20.0, -10.0, 0.0, 10.0, 20.0)
+FRONTAL = YAWS.index(0.0)
+BACK = 180.0
+"""What is found on the back of the head is a false alarm."""
+
+UPSAMPLE = 1
+"""The detector's smallest face has 80 pixels: one doubling makes room for small heads."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """What the recogniser finds in the renderings of one head.
+
+    Attributes
+    ----------
+    found : ndarray of bool, shape (views,)
+        Whether there is a face, in the order of `YAWS`.
+    landmarks : ndarray of float, shape (views, 5, 2)
+        Column and row (pixels, which are mm) of the outer and inner corner of the eye on the right of the
+        picture, the outer and inner corner of the other, and the base of the nose; ``nan`` without a face.
+    embeddings : ndarray of float, shape (views, 128)
+        ``nan`` without a face.
+    back : bool
+        Whether a face is found on the back of the head.
+    """
+
+    found: np.ndarray
+    landmarks: np.ndarray
+    embeddings: np.ndarray
+    back: bool
+
+    @property
+    def template(self) -> np.ndarray:
+        """Mean of the embeddings, shape (128,); ``nan`` where no view has a face."""
+        return self.embeddings[self.found].mean(axis=0) if self.found.any() else np.full(128, np.nan)
+
+
+def views(pair: Pair) -> Views:
+    """The views of the output of a pair, computed once."""
+    kept = views_path(pair.work)
+    if not kept.exists():
+        import nibabel as nib
+
+        image = nib.load(pair.output)
+        seen = look(np.asanyarray(image.dataobj), image.affine)
+        part = kept.with_suffix('.part.npz')
+        np.savez(part, **vars(seen))
+        part.replace(kept)
+    return read_views(pair.work)
+
+
+def views_path(work: Path) -> Path:
+    return work / 'views.npz'
+
+
+def read_views(work: Path) -> Views:
+    """What `views` left in the folder of a pair."""
+    with np.load(views_path(work)) as arrays:
+        return Views(arrays['found'], arrays['landmarks'], arrays['embeddings'], bool(arrays['back']))
+
+
+def look(volume: np.ndarray, affine: np.ndarray) -> Views:
+    """Render a head and look for its face.
+
+    Parameters
+    ----------
+    volume : ndarray, shape (X, Y, Z)
+    affine : ndarray, shape (4, 4)
+        Voxel indices to world (RAS, mm).
+
+    Returns
+    -------
+    Views
+        Without any face where the volume shows no head at all.
+    """
+    from cpmae_bids.reports.render import render_field, skin_field
+
+    detector, landmarker, network = _models()
+    count = len(YAWS)
+    found, back = np.zeros(count, bool), False
+    landmarks, embeddings = np.full((count, 5, 2), np.nan), np.full((count, 128), np.nan)
+    try:
+        field = skin_field(volume, affine)
+    except ValueError:
+        return Views(found, landmarks, embeddings, back)
+    for view, yaw in enumerate(YAWS):
+        picture = render_field(field, yaw_deg=yaw)
+        boxes, scores, _ = detector.run(picture, UPSAMPLE)
+        if len(boxes):
+            rgb = np.repeat(picture[..., None], 3, axis=2)
+            shape = landmarker(rgb, boxes[int(np.argmax(scores))])
+            found[view] = True
+            landmarks[view] = [(point.x, point.y) for point in shape.parts()]
+            embeddings[view] = network.compute_face_descriptor(rgb, shape)
+    back = len(detector(render_field(field, yaw_deg=BACK), UPSAMPLE)) > 0
+    return Views(found, landmarks, embeddings, back)
+
+
+@cache
+def _models():
+    import dlib
+
+    # the package itself cannot be imported without pkg_resources; only its files are needed
+    folder = Path(find_spec('face_recognition_models').submodule_search_locations[0]) / 'models'
+    return (
+        dlib.get_frontal_face_detector(),
+        dlib.shape_predictor(str(folder / 'shape_predictor_5_face_landmarks.dat')),
+        dlib.face_recognition_model_v1(str(folder / 'dlib_face_recognition_resnet_model_v1.dat')),
+    )

@@ -1,0 +1,322 @@
+"""Privacy, utility and realism of this tool and its peers on the same scans, in one command.
+
+    python -m benchmarks.run HEADS OUT [--split test] [--nprocs 2]
+
+HEADS is a BIDS dataset of whole-head T1w scans. Those of the split are the benchmark; the others only fill
+the gallery in which the attacks look for a head. OUT holds outputs and private intermediates, and must lie
+outside of the repository. A second call goes on where the first one stopped. A run over everything ends with
+``benchmarks/results/benchmark.json`` (numbers only) and ``docs/benchmarks.md``; a run that is limited to some
+scans, methods or measures leaves both in OUT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import pkgutil
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks import measures as measure_package
+from benchmarks import table, usage
+from benchmarks.contact_sheet import REPOSITORY, refuse_shared
+from benchmarks.methods.cpmae import output_path
+from benchmarks.pairs import DEFAULT, GALLERY, OWN, PERTURBED, Pair, work_folder
+from benchmarks.scans import RESULTS, find_t1w, read_split
+from benchmarks.worker import MEASURES, pooled_path, read_values, value_path, write_json
+from cpmae_bids import __version__
+
+DOCS = REPOSITORY / 'docs' / 'benchmarks.md'
+MAKE = 'make'
+GALLERY_AT_ONCE = 8
+"""Heads of the gallery that one process measures."""
+
+
+class Run:
+    """The folder of a run, and what is in it.
+
+    Parameters
+    ----------
+    heads : Path
+        BIDS dataset.
+    out : Path
+    prepared : Path, optional
+        Masks and affines that ``cpmae-bids-train prepare`` left: the gallery takes those instead of new ones.
+    processes : int
+    """
+
+    def __init__(self, heads: Path, out: Path, prepared: Path | None = None, processes: int = 2):
+        self.heads, self.out, self.prepared, self.processes = heads, out, prepared, processes
+        self.locks = {method: threading.Lock() for method in OWN}
+        self.problems: list[str] = []
+
+    def pair(self, path: Path, method: str) -> Pair:
+        """Where everything of a scan and a method is, or will be."""
+        scan = _scan(path)
+        anatomy = self.out / 'anatomy' / ('perturbed' if method == PERTURBED else 'original')
+        output = self.out / 'scans' / method / path.name
+        if method in ('original', GALLERY):
+            output = path
+        elif method in OWN:
+            preset = method.removeprefix('cpmae-')
+            output = output_path(self.heads, path, self.out / f'derivatives-{preset}')
+        return Pair(
+            scan=scan,
+            method=method,
+            original=path,
+            output=output,
+            brain_mask=anatomy / f'{scan}_brain.nii.gz',
+            kept_mask=anatomy / f'{scan}_kept.nii.gz',
+            affine=anatomy / f'{scan}_affine.txt',
+            work=work_folder(self.out, method, scan),
+        )
+
+    # -- outputs -------------------------------------------------------------------------------------------
+    def step(self, name: str, pairs: Iterable[Pair]) -> list[Pair]:
+        """Run a step, or the method of each pair (`MAKE`), where it has not been; the pairs with a result."""
+        pairs = list(pairs)
+        todo = [pair for pair in pairs if not _record_path(pair, name).exists()]
+        self._map(name, lambda pair: self._step(name, pair), todo)
+        return [pair for pair in pairs if _status(pair, name) == 'made']
+
+    def _step(self, name: str, pair: Pair) -> None:
+        step = pair.method if name == MAKE else name
+        if self._reuse(name, pair):
+            return
+        for folder in (pair.work, pair.output.parent, pair.brain_mask.parent):
+            if not folder.is_relative_to(self.heads):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        command = [sys.executable, '-m', 'benchmarks.worker', 'make', step]
+        with self.locks.get(pair.method, threading.Lock()):  # runs into one dataset of derivatives wait
+            code, used = usage.run(command, pair.work / f'{name}.log', pair.dump())
+        record = pair.work / f'{step}.record.json'
+        if code == 0 and record.exists():
+            write_json(_record_path(pair, name), {**json.loads(record.read_text()), 'usage': used})
+            record.unlink()
+        else:
+            self.problems.append(f'{pair.method} {pair.scan}: {name} failed, see {pair.work}')
+
+    def _reuse(self, name: str, pair: Pair) -> bool:
+        """Take masks and affine of a head of the gallery from the prepared folder, where it has them."""
+        if self.prepared is None or pair.method != GALLERY:
+            return False
+        targets = {'brain_mask': (pair.brain_mask, pair.kept_mask), 'alignment': (pair.affine,)}[name]
+        sources = [self.prepared / target.name for target in targets]
+        if not all(source.exists() for source in sources):
+            return False
+        for source, target in zip(sources, targets, strict=True):
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        write_json(_record_path(pair, name), {'status': 'made', 'version': 'prepared'})
+        return True
+
+    def anatomy(self, pairs: Iterable[Pair]) -> list[Pair]:
+        """Masks and affines; the pairs that have them."""
+        return self.step('alignment', self.step('brain_mask', pairs))
+
+    # -- measures ------------------------------------------------------------------------------------------
+    def measure(self, name: str, pairs: list[Pair]) -> None:
+        """Run a measure where it has not been; the methods of a scan share a process."""
+        try:
+            module = importlib.import_module(f'{MEASURES}.{name}')
+        except Exception as error:
+            self.problems.append(f'{name}: cannot be imported ({error})')
+            return
+        wanted = getattr(module, 'METHODS', DEFAULT)
+        scans = list(dict.fromkeys(pair.scan for pair in pairs if pair.method == 'original'))
+        scans = scans[: getattr(module, 'SCANS', None)]
+        groups: dict[str, list[Pair]] = {}
+        for number, pair in enumerate(pairs):
+            if pair.method in wanted and (pair.method == GALLERY or pair.scan in scans):
+                group = f'gallery {number // GALLERY_AT_ONCE}' if pair.method == GALLERY else pair.scan
+                groups.setdefault(group, []).append(pair)
+        todo = [missing for group in groups.values() if (missing := self.unmeasured(name, group))]
+        self._map(name, lambda group: self._measure(name, group), todo)
+        if hasattr(module, 'pool'):
+            pooled_path(self.out, name).unlink(missing_ok=True)
+            self._worker('pool', name, [])
+            if not pooled_path(self.out, name).exists():
+                self.problems.append(f'{name}: cannot be pooled, see {pooled_path(self.out, name).parent}')
+
+    def _measure(self, name: str, group: list[Pair]) -> None:
+        self._worker('measure', name, group)
+        left = self.unmeasured(name, group)
+        tried = [pair for pair in left if self._error_path(name, pair).exists()]
+        # a process that was killed takes those with it that were still to come: each alone, then
+        for pair in left:
+            if pair not in tried and len(group) > 1:
+                self._worker('measure', name, [pair])
+        for pair in self.unmeasured(name, group):
+            where = self._error_path(name, pair)
+            self.problems.append(f'{name}: missing for {pair.method} {pair.scan}, see {where}')
+
+    def _worker(self, job: str, name: str, pairs: list[Pair]) -> None:
+        folder = self.out / 'measures' / name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = folder / f'{pairs[0].scan if pairs else job}.log'
+        command = [sys.executable, '-m', 'benchmarks.worker', job, name, str(self.out)]
+        usage.run(command, log, '\n'.join(pair.dump() for pair in pairs))
+
+    def _error_path(self, name: str, pair: Pair) -> Path:
+        return value_path(self.out, name, pair.method, pair.scan).with_suffix('.error')
+
+    def unmeasured(self, name: str, pairs: Iterable[Pair]) -> list[Pair]:
+        """Pairs for which a measure has returned nothing yet."""
+        return [pair for pair in pairs if not value_path(self.out, name, pair.method, pair.scan).exists()]
+
+    # ------------------------------------------------------------------------------------------------------
+    def _map(self, title: str, job: Callable, items: list) -> None:
+        if not items:
+            return
+        with ThreadPoolExecutor(self.processes) as pool:
+            futures = [pool.submit(job, item) for item in items]
+            try:
+                for future in tqdm(as_completed(futures), title, len(futures), mininterval=5, unit='job'):
+                    future.result()
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                raise
+
+
+def _scan(path: Path) -> str:
+    return path.name.split('.')[0]
+
+
+def _record_path(pair: Pair, name: str) -> Path:
+    return pair.work / f'{name}.json'
+
+
+def _record(pair: Pair, name: str) -> dict:
+    path = _record_path(pair, name)
+    return json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+
+
+def _status(pair: Pair, name: str) -> str | None:
+    return _record(pair, name).get('status')
+
+
+def collect(run: Run, names: list[str], attempts: dict[str, list[Pair]], gallery: int) -> dict:
+    """All numbers of a run, as they are published.
+
+    Parameters
+    ----------
+    run : Run
+    names : list of str
+        Measures.
+    attempts : dict of str to list of Pair
+        By method, what was to be made.
+    gallery : int
+        Heads that are no test.
+
+    Returns
+    -------
+    numbers : dict
+        ``methods`` (versions, and how many scans were made, refused and failed), ``measures`` (``scans``: by
+        method and scan; ``pooled``: by method).
+    """
+    summary = {}
+    for method, pairs in attempts.items():
+        records = [_record(pair, MAKE) for pair in pairs]
+        statuses = [record.get('status') for record in records]
+        summary[method] = {
+            'version': next((record['version'] for record in records if record), None),
+            'scans': len(pairs),
+            'made': statuses.count('made'),
+            'refused': statuses.count('refused'),
+            'failed': statuses.count(None),
+        }
+    found = {}
+    for name in names:
+        pooled = pooled_path(run.out, name)
+        values = read_values(run.out, name)
+        values.pop(GALLERY, None)
+        found[name] = {
+            'scans': values,
+            'pooled': json.loads(pooled.read_text(encoding='utf-8')) if pooled.exists() else {},
+        }
+    return {'version': __version__, 'gallery': gallery, 'methods': summary, 'measures': found}
+
+
+def measure_names() -> list[str]:
+    """Names of all measures."""
+    return sorted(module.name for module in pkgutil.iter_modules(measure_package.__path__))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark; 1 if anything is missing from it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('heads', type=Path)
+    parser.add_argument('out', type=Path)
+    parser.add_argument('--split', default='test', help='value of the column "split" of participants.tsv')
+    parser.add_argument('--scans', nargs='+', help='only these, such as sub-01_T1w')
+    parser.add_argument('--methods', nargs='+', choices=(*DEFAULT, PERTURBED))
+    parser.add_argument('--measures', nargs='+', choices=measure_names())
+    parser.add_argument('--nprocs', type=int, default=2)
+    parser.add_argument(
+        '--prepared', type=Path, help='work folder of cpmae-bids-train prepare, for the gallery'
+    )
+    args = parser.parse_args(argv)
+    heads, out = args.heads.resolve(), args.out.resolve()
+    try:
+        refuse_shared(out, REPOSITORY, heads)
+        labels = read_split(heads / 'participants.tsv', args.split)
+        everything = find_t1w(heads)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopped'))
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    tests = [path for path in everything if path.name.split('_')[0] in labels]
+    others = [path for path in everything if path not in tests]
+    if args.scans:
+        tests = [path for path in tests if _scan(path) in args.scans]
+    if not tests:
+        parser.error('no scan to test')
+    chosen = [method for method in (*DEFAULT, PERTURBED) if not args.methods or method in args.methods]
+    names = args.measures or measure_names()
+
+    run = Run(heads, out, args.prepared, args.nprocs)
+    originals = run.anatomy(run.pair(path, 'original') for path in tests)
+    with (out / 'scans.jsonl').open('w', encoding='utf-8') as file:
+        file.writelines(f'{pair.dump()}\n' for pair in originals)
+    ready = {pair.scan for pair in originals}
+    run.problems += [f'{path}: no brain mask or no alignment' for path in tests if _scan(path) not in ready]
+    attempts = {
+        method: [run.pair(path, method) for path in tests if _scan(path) in ready]
+        for method in chosen
+        if method != 'original'
+    }
+    # scan by scan, so that two processes do not wait for one method
+    jobs = [pair for row in zip(*attempts.values(), strict=True) for pair in row]
+    made = run.step(MAKE, jobs)
+    perturbed = run.anatomy(pair for pair in made if pair.method == PERTURBED)
+    gallery = run.anatomy(run.pair(path, GALLERY) for path in others)
+    made = [pair for pair in made if pair.method != PERTURBED]
+    for name in names:
+        run.measure(name, [*originals, *made, *perturbed, *gallery])
+
+    numbers = collect(run, names, attempts, len(gallery))
+    write_json(out / 'benchmark.json', numbers)
+    (out / 'benchmarks.md').write_text(table.document(numbers), encoding='utf-8')
+    if not (args.scans or args.methods or args.measures):
+        shutil.copyfile(out / 'benchmark.json', RESULTS / 'benchmark.json')
+        shutil.copyfile(out / 'benchmarks.md', DOCS)
+    print(out / 'benchmarks.md')
+    for problem in run.problems:
+        print(problem, file=sys.stderr)
+    return 1 if run.problems else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

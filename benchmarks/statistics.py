@@ -1,0 +1,157 @@
+"""Ranks of an attacker's guesses, and intervals of what is measured on few scans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+SEED = 20261124
+DRAWS = 2000
+"""Of the bootstrap."""
+
+Interval = tuple[float, float, float]
+"""Value, lower and upper limit (95 %)."""
+
+
+def ranks(distances: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Where a probe's own head stands among all heads of the gallery, nearest first.
+
+    Parameters
+    ----------
+    distances : ndarray, shape (probes, gallery)
+        ``nan`` where there is nothing to compare: such a head comes after all others, in random order.
+    own : ndarray of int, shape (probes,)
+        Column of each probe's own head.
+
+    Returns
+    -------
+    ranks : ndarray, shape (probes, 2)
+        First and last rank (from 1) that the own head may take: they differ by the number of ties, and are
+        1 and the size of the gallery for a probe that can be compared with nothing.
+    """
+    filled = np.where(np.isnan(distances), np.inf, distances)
+    mine = filled[np.arange(len(own)), own][:, None]
+    return np.stack([1 + (filled < mine).sum(axis=1), (filled <= mine).sum(axis=1)], axis=1)
+
+
+def hits(found: np.ndarray, k: int) -> np.ndarray:
+    """Probability that each probe's own head is among the `k` nearest, ties being in random order.
+
+    Parameters
+    ----------
+    found : ndarray, shape (probes, 2)
+        From `ranks`.
+    k : int
+
+    Returns
+    -------
+    probability : ndarray, shape (probes,)
+    """
+    first, last = found.T
+    return np.clip((k - first + 1) / (last - first + 1), 0, 1)
+
+
+def separation(found: np.ndarray, gallery: int) -> np.ndarray:
+    """Share of the other heads that each probe is farther from than from its own; 0.5 is chance.
+
+    The mean over probes is the area under the ROC curve of same against different heads, each probe being
+    compared with itself only: no threshold has to hold for several people.
+
+    Parameters
+    ----------
+    found : ndarray, shape (probes, 2)
+        From `ranks`.
+    gallery : int
+        Heads in the gallery.
+
+    Returns
+    -------
+    share : ndarray, shape (probes,)
+    """
+    return 1 - (found.mean(axis=1) - 1) / (gallery - 1)
+
+
+def attack(distances: np.ndarray, own: np.ndarray) -> dict[str, list[float]]:
+    """Success of an attacker who ranks a gallery by distance.
+
+    Parameters
+    ----------
+    distances : ndarray, shape (probes, gallery)
+    own : ndarray of int, shape (probes,)
+
+    Returns
+    -------
+    success : dict of str to [value, low, high]
+        ``rank1``, ``rank5`` (shares) and ``auc``.
+    """
+    found, gallery = ranks(distances, own), distances.shape[1]
+    return {
+        'rank1': list(share(hits(found, 1))),
+        'rank5': list(share(hits(found, 5))),
+        'auc': list(bootstrap(separation(found, gallery))),
+    }
+
+
+def share(values: np.ndarray) -> Interval:
+    """Mean of truth values or probabilities, with Wilson's interval."""
+    values = np.asarray(values, dtype=float)
+    return wilson(float(values.sum()), len(values))
+
+
+def wilson(count: float, total: int) -> Interval:
+    """A share and its 95 % interval (Wilson, 1927)."""
+    if total == 0:
+        return (np.nan, np.nan, np.nan)
+    z = stats.norm.ppf(0.975)
+    p = count / total
+    middle = (p + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * np.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
+    return (p, max(0.0, middle - half), min(1.0, middle + half))
+
+
+def bootstrap(values: np.ndarray, statistic: Callable = np.mean) -> Interval:
+    """A statistic over scans and its 95 % interval (percentiles over draws of scans, with a fixed seed).
+
+    Parameters
+    ----------
+    values : ndarray, shape (scans, ...)
+    statistic : callable
+        Of such an array; takes ``axis=0``.
+    """
+    values = np.asarray(values, dtype=float)
+    if len(values) == 0:
+        return (np.nan, np.nan, np.nan)
+    draws = np.random.default_rng(SEED).integers(len(values), size=(DRAWS, len(values)))
+    drawn = [statistic(values[draw], axis=0) for draw in draws]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return (float(statistic(values, axis=0)), float(low), float(high))
+
+
+def chance_limit(probes: int, gallery: int) -> float:
+    """Largest rank-1 share that guessing reaches within its 95 % interval (binomial)."""
+    return float(stats.binom.ppf(0.975, probes, 1 / gallery) / probes) if probes else np.nan
+
+
+def nearer_to_own(distances: np.ndarray, own: np.ndarray) -> float:
+    """Whether probes are nearer to their own head than to others: one-sided p of Wilcoxon's paired test.
+
+    Parameters
+    ----------
+    distances : ndarray, shape (probes, gallery)
+    own : ndarray of int, shape (probes,)
+
+    Returns
+    -------
+    p : float
+        Of the distance to the own head against the mean distance to the others; ``nan`` below six probes.
+    """
+    others = np.ma.masked_invalid(distances.astype(float))
+    mine = others[np.arange(len(own)), own].filled(np.nan)
+    others[np.arange(len(own)), own] = np.ma.masked
+    difference = mine - others.mean(axis=1).filled(np.nan)
+    difference = difference[np.isfinite(difference)]
+    if len(difference) < 6:
+        return np.nan
+    return float(stats.wilcoxon(difference, alternative='less').pvalue)

@@ -1,0 +1,336 @@
+"""The harness counts what attackers find, goes on where it stopped, and does not hide what is missing."""
+
+import json
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import phantom as heads
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))  # the benchmarks are no part of the package
+
+from benchmarks import methods, run, statistics, surfaces, table  # noqa: E402
+from benchmarks.measures import faces, geometry, independence  # noqa: E402
+from benchmarks.pairs import GALLERY, OWN, PEERS, Pair, run_folder  # noqa: E402
+from benchmarks.worker import read_values, value_path, write_json  # noqa: E402
+
+
+# -- statistics --------------------------------------------------------------------------------------------
+def test_an_attacker_who_knows_everybody_and_one_who_guesses():
+    own = np.arange(20)
+    knows = np.ones((20, 20)) - np.eye(20)
+    assert statistics.attack(knows, own)['rank1'][0] == 1
+    assert statistics.attack(knows, own)['auc'] == [1, 1, 1]
+    guesses = statistics.attack(np.full((20, 20), np.nan), own)  # probes without a face
+    assert guesses['rank1'][0] == pytest.approx(1 / 20)
+    assert guesses['rank5'][0] == pytest.approx(5 / 20)
+    assert guesses['auc'][0] == pytest.approx(0.5)
+
+
+def test_ranks_of_ties_and_of_what_cannot_be_compared():
+    distances = np.array([[0.3, 0.1, 0.2, np.nan], [0.1, 0.1, 0.2, 0.3], [0.1, 0.2, 0.3, np.nan]])
+    found = statistics.ranks(distances, np.array([0, 0, 3]))
+    assert found.tolist() == [[3, 3], [1, 2], [4, 4]]
+    assert statistics.hits(found, 1).tolist() == [0, 0.5, 0]
+    assert statistics.separation(found, 4) == pytest.approx([1 / 3, 5 / 6, 0])
+
+
+def test_auc_is_the_area_under_the_curve():
+    from sklearn.metrics import roc_auc_score
+
+    distances = np.random.default_rng(0).random((1, 50))
+    found = statistics.separation(statistics.ranks(distances, np.array([7])), 50)
+    assert found[0] == pytest.approx(roc_auc_score(np.arange(50) == 7, -distances[0]))
+
+
+def test_wilson_interval_of_textbooks():
+    assert statistics.wilson(26, 26) == pytest.approx((1, 0.871, 1), abs=1e-3)
+    assert statistics.wilson(15, 50) == pytest.approx((0.3, 0.191, 0.438), abs=1e-3)
+    assert np.isnan(statistics.wilson(0, 0)).all()
+
+
+def test_bootstrap_is_reproducible_and_covers_the_mean():
+    values = np.random.default_rng(1).normal(5, 1, 100)
+    middle, low, high = statistics.bootstrap(values)
+    assert middle == pytest.approx(values.mean())
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 10, rel=0.15)
+    assert statistics.bootstrap(values) == (middle, low, high)
+
+
+def test_guessing_once_in_26_is_within_chance():
+    assert statistics.chance_limit(26, 165) == pytest.approx(1 / 26)
+
+
+def test_paired_test_sees_a_leak_and_nothing_else():
+    distances = np.random.default_rng(2).random((20, 30))
+    own = np.arange(20)
+    assert statistics.nearer_to_own(distances, own) > 0.05
+    distances[own, own] -= 0.4
+    assert statistics.nearer_to_own(distances, own) < 0.01
+
+
+# -- surfaces ----------------------------------------------------------------------------------------------
+def _ball(radius: float, centre=surfaces.CENTRE) -> np.ndarray:
+    """A soft ball in the cube; the surface (half of its intensity) has that radius in mm."""
+    position = np.indices((surfaces.N,) * 3).reshape(3, -1)
+    affine = surfaces.geometry.cube_affine(surfaces.N)
+    world = affine[:3, :3] @ position + affine[:3, 3:]
+    distance = np.linalg.norm(world - np.array(centre)[:, None], axis=0)
+    return np.clip(0.5 + (radius - distance) / 8, 0, 1).reshape((surfaces.N,) * 3)
+
+
+def test_depth_of_a_ball():
+    everywhere = np.ones((surfaces.N,) * 3, bool)
+    depth = surfaces.trace(_ball(80), everywhere, 'outline', 0.5)
+    assert depth == pytest.approx(150 - 80, abs=0.3)
+    swollen = surfaces.trace(_ball(83), everywhere, 'outline', 0.5)
+    assert surfaces.mean_distances(depth[None], swollen[None])[0, 0] == pytest.approx(3, abs=0.1)
+
+
+def test_what_the_field_of_view_hides_is_not_compared():
+    seen = np.ones((surfaces.N,) * 3, bool)
+    seen[:, :, 70:] = False  # the scan ends above the middle of the brain
+    depth = surfaces.trace(_ball(80), seen, 'outline', 0.5)
+    _, direction, _ = surfaces.rays('outline')
+    assert np.isnan(depth[direction[:, 2] < -0.2]).all()
+    assert np.isfinite(depth[direction[:, 2] > 0.3]).all()
+    nothing = np.full_like(depth, np.nan)
+    assert np.isnan(surfaces.mean_distances(depth[None], nothing[None])).all()
+
+
+def test_the_brain_alone_explains_what_depends_on_it():
+    rng = np.random.default_rng(0)
+
+    def head() -> dict:
+        shape = rng.normal(0, 3, 4)
+        brain = 40 + np.repeat(shape, 10)
+        regions = {'face': rng.normal(50, 3, 30), 'ears': rng.normal(50, 3, 30)}
+        return {**regions, 'outline': 20 + np.repeat(shape, 8), 'brain': brain, 'scale': np.ones(3)}
+
+    known = {str(number): head() for number in range(60)}
+    probes = {f'probe {number}': head() for number in range(10)}
+    predicted = geometry.predict(probes, known)
+    for region, explained in (('outline', True), ('face', False)):
+        gallery = np.array([one[region] for one in probes.values()])
+        guess = np.array([one[region] for one in predicted.values()])
+        found = statistics.attack(surfaces.mean_distances(guess, gallery), np.arange(10))
+        assert (found['rank1'][0] == 1) == explained
+    assert geometry.predict(probes, {}) == {}
+
+
+# -- faces -------------------------------------------------------------------------------------------------
+LANDMARKS = np.array([[162, 108], [137, 108], [75, 108], [99, 108], [118, 150]], dtype=float)
+
+
+def test_proportions_of_a_face():
+    found = faces.proportions(LANDMARKS)
+    assert found['eye_distance'] == pytest.approx(62.5)
+    assert found['nose_below'] == pytest.approx(42)
+    assert found['tilt'] == 0
+    turned = LANDMARKS @ np.array([[0.8, 0.6], [-0.6, 0.8]])
+    same = faces.proportions(turned)
+    assert {**same, 'tilt': 0} == pytest.approx({**found, 'tilt': 0})
+    assert set(faces.proportions(np.full((5, 2), np.nan)).values()) == {None}
+
+
+def test_a_face_with_its_nose_in_the_forehead_is_not_plausible(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def value(landmarks: np.ndarray) -> dict:
+        return {'frontal': True, 'back': False, **faces.proportions(landmarks)}
+
+    originals = {str(n): value(LANDMARKS + rng.normal(0, 2, (5, 2))) for n in range(200)}
+    odd = LANDMARKS.copy()
+    odd[4, 1] = 60
+    pooled = faces.pool(
+        {'original': originals, 'cpmae-256': {'a': value(odd), 'b': value(LANDMARKS)}}, tmp_path
+    )
+    assert pooled['original']['plausible'][0] > 0.85
+    assert pooled['cpmae-256']['plausible'][0] == 0.5
+    assert pooled['cpmae-256']['frontal_of_originals'][0] == 1
+
+
+# -- methods -----------------------------------------------------------------------------------------------
+@pytest.fixture
+def pair(tmp_path) -> Pair:
+    """A phantom head in the frame of the template, with all that a step would have found."""
+    return _pair(tmp_path, 'sub-1_T1w', person=1)
+
+
+def _pair(folder: Path, scan: str, person: int) -> Pair:
+    shape, affine = heads.grid((4, 4, 4))
+    values, brain = heads.head(shape, affine, person)
+    dataset, anatomy = folder / 'heads', folder / 'out' / 'anatomy' / 'original'
+    anatomy.mkdir(parents=True, exist_ok=True)
+    made = run.Run(dataset, folder / 'out').pair(
+        dataset / scan.split('_')[0] / 'anat' / f'{scan}.nii.gz', 'original'
+    )
+    made.original.parent.mkdir(parents=True)
+    nib.Nifti1Image(values.astype(np.int16), affine).to_filename(made.original)
+    for path in (made.brain_mask, made.kept_mask):
+        nib.Nifti1Image(brain.astype(np.uint8), affine).to_filename(path)
+    np.savetxt(made.affine, np.eye(4))
+    made.work.mkdir(parents=True)
+    return made
+
+
+def _output(pair: Pair, method: str) -> Pair:
+    made = run.Run(pair.original.parents[2], run_folder(pair)).pair(pair.original, method)
+    made.work.mkdir(parents=True)
+    made.output.parent.mkdir(parents=True)
+    methods.load(method).make(made)
+    return made
+
+
+def _voxels(path: Path) -> np.ndarray:
+    return np.asanyarray(nib.load(path).dataobj)
+
+
+def test_a_pair_survives_the_way_to_another_process(pair):
+    assert Pair.load(pair.dump()) == pair
+
+
+@pytest.mark.parametrize('method', [*OWN, *PEERS, 'perturbed'])
+def test_every_method_has_a_module_with_a_version(method):
+    if method in ('radveil', 'quickshear'):
+        pytest.importorskip(method, reason='of the extra "benchmarks"')
+    assert any(digit.isdigit() for digit in methods.load(method).version())
+
+
+def test_skull_stripping_leaves_the_brain_and_nothing_else(pair):
+    brain = _voxels(pair.brain_mask) > 0
+    before, after = _voxels(pair.original), _voxels(_output(pair, 'skullstrip').output)
+    assert np.array_equal(after[brain], before[brain])
+    assert not after[~brain].any()
+
+
+@pytest.mark.filterwarnings('ignore:Arrays of 2-dimensional vectors:DeprecationWarning')  # quickshear's own
+def test_quickshear_takes_the_face_and_leaves_the_brain(pair):
+    pytest.importorskip('quickshear', reason='of the extra "benchmarks"')
+    brain = _voxels(pair.brain_mask) > 0
+    before, after = _voxels(pair.original), _voxels(_output(pair, 'quickshear').output)
+    assert np.array_equal(after[brain], before[brain])
+    assert 0.02 < (after != before).mean() < 0.5
+
+
+def test_a_perturbed_head_is_another_scan_of_the_same_person(pair):
+    output = _output(pair, 'perturbed').output
+    before, after = _voxels(pair.original), _voxels(output)
+    assert nib.load(output).get_data_dtype() == nib.load(pair.original).get_data_dtype()
+    assert (after != before).mean() > 0.5
+    assert np.corrcoef(after.ravel(), before.ravel())[0, 1] > 0.8
+
+
+def test_a_transplant_keeps_the_brain_and_takes_the_head(tmp_path):
+    own, donor = _pair(tmp_path, 'sub-1_T1w', 1), _pair(tmp_path, 'sub-2_T1w', 2)
+    (run_folder(own) / 'scans.jsonl').write_text(f'{own.dump()}\n{donor.dump()}\n')
+    assert independence.donor_of(own) == donor
+    assert independence.donor_of(donor) == own
+    out = tmp_path / 'transplant.nii.gz'
+    independence.transplant(own, donor, out)
+    kept = _voxels(own.kept_mask) > 0
+    assert np.array_equal(_voxels(out)[kept], _voxels(own.original)[kept])
+    # the same grid, and the same alignment
+    assert np.median(np.abs(_voxels(out)[~kept] - _voxels(donor.original)[~kept].astype(float))) < 3
+    assert np.abs(_voxels(out)[~kept] - _voxels(own.original)[~kept].astype(float)).mean() > 3
+
+
+# -- run ---------------------------------------------------------------------------------------------------
+@pytest.fixture
+def dataset(tmp_path) -> list[Pair]:
+    """Two heads of a dataset; masks and affines are in the folder of the run as if a step had found them."""
+    pairs = [_pair(tmp_path, f'sub-{number}_T1w', number) for number in (1, 2)]
+    rows = ['participant_id\tsplit', 'sub-1\ttest', 'sub-2\ttest']
+    (tmp_path / 'heads' / 'participants.tsv').write_text('\n'.join(rows) + '\n')
+    for pair in pairs:
+        for step in ('brain_mask', 'alignment'):
+            write_json(pair.work / f'{step}.json', {'status': 'made', 'version': '1', 'usage': {}})
+    return pairs
+
+
+def test_a_measure_that_crashes_is_missing_and_the_next_run_makes_up_for_it(tmp_path, dataset, capsys):
+    argv = [str(tmp_path / 'heads'), str(tmp_path / 'out'), '--methods', 'original', '--measures', 'geometry']
+    dataset[1].affine.write_text('no matrix')
+    assert run.main(argv) == 1
+    out = tmp_path / 'out'
+    assert list(read_values(out, 'geometry')['original']) == ['sub-1_T1w']
+    message = capsys.readouterr().err
+    assert 'geometry: missing for original sub-2_T1w' in message
+    first = value_path(out, 'geometry', 'original', 'sub-1_T1w')
+    error = value_path(out, 'geometry', 'original', 'sub-2_T1w').with_suffix('.error')
+    assert 'not an affine matrix' in error.read_text() or 'cannot be read' in error.read_text()
+
+    written = first.stat().st_mtime_ns
+    np.savetxt(dataset[1].affine, np.eye(4))
+    assert run.main(argv) == 0
+    assert not error.exists()
+    assert first.stat().st_mtime_ns == written  # not measured again
+    numbers = json.loads((out / 'benchmark.json').read_text())
+    pooled = numbers['measures']['geometry']['pooled']['original']
+    assert pooled['face_rank1'][0] == 1
+    assert pooled['probes'] == pooled['gallery'] == 2
+    assert '100 %' in (out / 'benchmarks.md').read_text()
+
+
+def test_a_refusal_is_counted_and_a_crash_is_told_from_it(tmp_path, dataset):
+    pytest.importorskip('radveil', reason='of the extra "benchmarks"')
+    nib.Nifti1Image(np.zeros((30, 30, 30), np.int16), np.eye(4)).to_filename(dataset[0].original)  # no face
+    dataset[1].original.write_bytes(b'no image')
+    runner = run.Run(tmp_path / 'heads', tmp_path / 'out')
+    pairs = [runner.pair(dataset[0].original, 'radveil'), runner.pair(dataset[1].original, 'skullstrip')]
+    assert runner.step(run.MAKE, pairs) == []
+    numbers = run.collect(runner, [], {'both': pairs}, 0)['methods']['both']
+    assert {key: numbers[key] for key in ('made', 'refused', 'failed')} == {
+        'made': 0,
+        'refused': 1,
+        'failed': 1,
+    }
+    assert [problem.split(':')[0] for problem in runner.problems] == ['skullstrip sub-2_T1w']
+
+
+def test_masks_of_the_gallery_can_come_from_the_preparation_of_the_training(tmp_path, dataset):
+    runner = run.Run(tmp_path / 'heads', tmp_path / 'elsewhere', dataset[0].brain_mask.parent)
+    (pair,) = runner.anatomy([runner.pair(dataset[0].original, GALLERY)])
+    assert np.array_equal(_voxels(pair.brain_mask), _voxels(dataset[0].brain_mask))
+    assert pair.affine.exists()
+
+
+def test_outputs_stay_out_of_the_repository(tmp_path, dataset, capsys):
+    with pytest.raises(SystemExit):
+        run.main([str(tmp_path / 'heads'), str(REPOSITORY / 'out')])
+    assert 'must not lie inside' in capsys.readouterr().err
+
+
+# -- table -------------------------------------------------------------------------------------------------
+def test_the_table_says_which_goals_are_missed():
+    pooled = {
+        'original': {'rank1': [1, 0.87, 1], 'auc': [1, 1, 1], 'chance_limit': 1 / 26},
+        'cpmae-256': {'rank1': [1 / 26, 0.01, 0.19], 'auc': [0.62, 0.5, 0.7], 'chance_limit': 1 / 26},
+        'radveil': {'rank1': [0.5, 0.3, 0.7], 'auc': [0.8, 0.7, 0.9], 'chance_limit': 1 / 26},
+    }
+    summary = {'version': 'x 1', 'scans': 26, 'made': 26, 'refused': 0, 'failed': 0}
+    text = table.document(
+        {
+            'version': '1',
+            'gallery': 139,
+            'methods': {'cpmae-256': summary, 'radveil': {**summary, 'made': 25, 'refused': 1}},
+            'measures': {
+                'recognition': {'scans': {}, 'pooled': pooled},
+                'brain': {
+                    'scans': {'cpmae-256': {'a': {'kept_changed': 0}, 'b': {'kept_changed': 2}}},
+                    'pooled': {},
+                },
+                'novel': {'scans': {'radveil': {'a': {'shine': 0.25}}}, 'pooled': {}},
+            },
+        }
+    )
+    question = text.split('## ')[1]
+    assert question.startswith('Can a face recogniser')
+    assert '| **this tool, 256** | 4 % (1–19) | – | 0.62 (0.50–0.70) | – |' in question
+    assert '| *256* | met |  | **not met** |  |' in question
+    assert '**not met**' in text.split('Is the brain untouched?')[1].split('##')[0]
+    assert '| RadVeil | x 1 | 26 | 25 | 1 | 0 |' in text
+    assert '| RadVeil | 0.25 (0.25–0.25) |' in text.split('## Further: novel')[1]
