@@ -91,16 +91,18 @@ def vqvae_codec(weights: Path | None) -> tuple[Callable[[np.ndarray], np.ndarray
     """The trained head VQ-VAE as a function of a volume, and its levels and bits."""
     import torch
 
+    from cpmae_bids.models.shape import LEVELS
     from cpmae_bids.models.weights import load_model, read_registry, resolve_weights
 
     model = load_model(read_registry(weights, ('head',)) if weights else resolve_weights(), 'head')
     config = model.config
 
     def reconstruct(volume: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference mode: finding the shape takes gradients
             return model.decode(model.encode(torch.from_numpy(volume)[None, None]))[0, 0].numpy()
 
     bits = sum(grid**3 for grid in config.grids) * int(np.ceil(np.log2(config.codebook)))
+    bits += config.shape**3 * int(np.ceil(np.log2(LEVELS)))
     return reconstruct, {'grids': list(config.grids), 'entries': config.codebook, 'bits': bits}
 
 

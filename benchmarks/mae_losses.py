@@ -16,9 +16,8 @@ import torch
 
 from benchmarks.scans import write_result
 from cpmae_bids.models.weights import load_model, resolve_weights
-from cpmae_bids.training.augment import Augmenter, mean_volume
 from cpmae_bids.training.data import read_prepared
-from cpmae_bids.training.tokens import encode_pair, load_tokens, stack
+from cpmae_bids.training.tokens import corpus, find_shapes, load_tokens
 from cpmae_bids.training.train_mae import Conditions, validate
 
 
@@ -37,19 +36,22 @@ def main() -> None:
     weights = resolve_weights(args.weights)
     mae, head, brain = (load_model(weights, name) for name in ('mae', 'head', 'brain'))
     heads = read_prepared(args.prepared)
-    mean = mean_volume([h for h in heads if h.split == 'train'])
-    held_out = [h for h in heads if h.split == 'validation']
-    plain = Augmenter(held_out, mean)
-    validation = stack([encode_pair(plain.plain(k), head, brain) for k in range(len(held_out))])
-    training = load_tokens(args.folder / f'tokens-{head.code_hash()}-{brain.code_hash()}')
+    cache = args.folder / f'tokens-{head.code_hash()}-{brain.code_hash()}'
+    displacements = find_shapes(head, heads, cache / 'shapes.safetensors')
+    validation = corpus(heads, displacements, head, 'validation').encode_plain(head, brain)
+    training = load_tokens(cache)
     losses = validate(mae, Conditions(validation, head, brain), training)
-    used = [len(validation[f'head{k}'].unique()) / head.config.codebook for k in range(len(head.levels))]
+    first = head.volumes - len(head.levels)
+    used = {
+        f'head{k}': round(len(validation[f'head{k}'].unique()) / head.config.codebook, 3)
+        for k in range(first, head.volumes)
+    }
     result = {
         'model_hash': weights.model_hash,
-        'validation_heads': len(held_out),
+        'validation_heads': len(validation['head0']),
         'training_codes_of_heads': len(training['head0']),
-        'nats_per_code': {f'level{level}': scores for level, scores in losses.items()},
-        'codes_used_by_validation_heads': {f'level{k}': round(share, 3) for k, share in enumerate(used)},
+        'nats_per_code': {f'head{level}': scores for level, scores in losses.items()},
+        'codes_used_by_validation_heads': used,
     }
     print(json.dumps(result, indent=1))
     write_result('mae_losses', result)
