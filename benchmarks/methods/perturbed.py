@@ -1,4 +1,4 @@
-"""The original as another session would show it: turned, larger or smaller, and noisier.
+"""The original as another visit would show it: turned, larger or smaller, and noisier.
 
 No method at all: the attacks have to know these heads again.
 """
