@@ -1,9 +1,14 @@
 """Compare an output dataset with its records: what is claimed, and what is there."""
 
+import json
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from cpmae_bids.bids.patterns import output_pattern
+from cpmae_bids.bids.atomic import sha256_of
+from cpmae_bids.bids.derivatives import GENERATOR, read_description
+from cpmae_bids.bids.patterns import output_kinds, output_pattern
 from cpmae_bids.bids.publish import stored_files_are_whole
 from cpmae_bids.bids.records import read_records
 
@@ -42,3 +47,97 @@ def audit_output(output_dir: Path, *, thorough: bool = True) -> list[dict[str, A
             reason = 'an image without a passing verdict; remove it, it may show the original'
             records.append({'scan': path, 'status': 'error', 'reasons': [reason]})
     return sorted(records, key=lambda record: str(record.get('scan')))
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a dataset of this tool says about a file that has the name of an output.
+
+    Attributes
+    ----------
+    sha256 : str
+        Hash in the passing record that names the file; empty if there is none.
+    is_refaced : bool
+        Whether it is a scan, and not one of the masks beside it.
+    """
+
+    sha256: str
+    is_refaced: bool
+
+    def broken(self, path: Path) -> str:
+        """Say why a file is not what was promised; nothing if it is.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        """
+        if not self.sha256:
+            return 'no passing verdict vouches for it'
+        if sha256_of(path) != self.sha256:
+            return 'it is not the file that passed its verdict'
+        if self.is_refaced and not _says_how(path):
+            return 'its sidecar does not say how it was de-identified'
+        return ''
+
+
+class Promises:
+    """Promises about files, from the records of the datasets that the files lie in.
+
+    Each dataset is read once.
+    """
+
+    def __init__(self) -> None:
+        self._datasets: dict[Path, Path | None] = {}
+        self._hashes: dict[Path, dict[str, str]] = {}
+
+    def about(self, path: Path) -> Promise | None:
+        """Return what is promised about an image; None if it is no output of this tool by place and name."""
+        dataset = self._dataset_of(path.parent)
+        if dataset is None:
+            return None
+        relative = path.relative_to(dataset).as_posix()
+        if dataset not in self._hashes:
+            records = read_records(dataset).values()
+            self._hashes[dataset] = {
+                name: digest
+                for record in records
+                if record['status'] == 'pass'
+                for name, digest in (record.get('files') or {}).items()
+            }
+        is_refaced = _has_name(path, 'refaced')
+        digest = self._hashes[dataset].get(relative, '')
+        if not digest and not any(_has_name(path, kind) for kind in output_kinds()):
+            return None
+        return Promise(digest, is_refaced)
+
+    def _dataset_of(self, folder: Path) -> Path | None:
+        """The dataset of this tool that a folder belongs to; None if it belongs to another or to none."""
+        if folder not in self._datasets:
+            if (folder / 'dataset_description.json').exists():
+                self._datasets[folder] = folder if is_output_dataset(folder) else None
+            else:
+                self._datasets[folder] = None if folder.parent == folder else self._dataset_of(folder.parent)
+        return self._datasets[folder]
+
+
+def is_output_dataset(folder: Path) -> bool:
+    """Whether a dataset says that this tool made it."""
+    makers = read_description(folder).get('GeneratedBy')
+    return isinstance(makers, list) and any(
+        isinstance(maker, dict) and maker.get('Name') == GENERATOR for maker in makers
+    )
+
+
+def _has_name(path: Path, kind: str) -> bool:
+    return fnmatch(path.name, output_pattern(kind).rpartition('/')[2])
+
+
+def _says_how(image: Path) -> bool:
+    """Whether the sidecar of a scan names this tool as the method of its de-identification."""
+    try:
+        content = json.loads((image.parent / f'{image.name.partition(".")[0]}.json').read_text('utf-8'))
+        methods = content.get('DeidentificationMethod')
+    except (OSError, ValueError, AttributeError):
+        return False
+    return isinstance(methods, list) and any(str(method).startswith(f'{GENERATOR} ') for method in methods)

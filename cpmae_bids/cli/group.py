@@ -1,27 +1,32 @@
-"""The group level: the table of the verdicts on all scans of an output dataset."""
+"""The group level: the verdicts on all scans of an output, as a table and a page, and a privacy audit."""
 
 import logging
+import os
+from typing import TYPE_CHECKING, Any
 
 from cpmae_bids.bids.audit import audit_output
 from cpmae_bids.bids.records import write_table
-from cpmae_bids.cli.preflight import check_folders, check_writable
+from cpmae_bids.cli.preflight import _refuse_foreign_output, check_folders, check_writable
 from cpmae_bids.cli.summary import summarise
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, NothingToDoError
+
+if TYPE_CHECKING:
+    from cpmae_bids.audit.privacy import Privacy
 
 logger = logging.getLogger(__name__)
 
 
 def run_group(config: RunConfig) -> int:
-    """Write ``logs/verdicts.tsv`` from the records of all participant runs into one output.
+    """Write ``group_verdicts.tsv``, ``group.html`` and ``logs/verdicts.tsv`` of one output.
 
     Every image is read and compared with its record, so that what was lost, changed or left behind since
-    is an error here.
+    is an error here. Outputs are compared with the originals, where those are there.
 
     Returns
     -------
     int
-        0 if all scans passed, else 1.
+        0 if all scans passed and the audit raises no alarm, else 1.
 
     Raises
     ------
@@ -30,14 +35,51 @@ def run_group(config: RunConfig) -> int:
     UsageError
         If the folders cannot be used.
     """
-    check_folders(config)
+    from cpmae_bids.audit.outliers import find_outliers
+    from cpmae_bids.bids.group import write_group_table
+    from cpmae_bids.reports.group import write_group_report
+
+    # Without the originals the output can still be checked against itself
+    if os.access(config.bids_dir, os.R_OK | os.X_OK):
+        check_folders(config)
+    else:
+        _refuse_foreign_output(config.output_dir)
     if not config.output_dir.is_dir():
         raise NothingToDoError(f'{config.output_dir}: no such output; run the participant level first')
     records = audit_output(config.output_dir)
     if not records:
         raise NothingToDoError(f'{config.output_dir}: no verdict yet; run the participant level first')
     check_writable(config.output_dir / 'logs', 'output_dir')
-    table = write_table(config.output_dir, records)
-    for line in [*summarise(records), f'verdicts: {table}']:
+    for line in summarise(records):
         logger.info(line)
-    return EXIT_OK if all(record['status'] == 'pass' for record in records) else EXIT_FAILED
+
+    privacy, without = _audit(config, records)
+    outliers = find_outliers(records)
+    write_table(config.output_dir, records)
+    table = write_group_table(config.output_dir, records, outliers)
+    page = write_group_report(config.output_dir, records, outliers, privacy, without)
+    logger.info('verdicts: %s', table)
+    logger.info('report: %s', page)
+    all_passed = all(record['status'] == 'pass' for record in records)
+    return EXIT_OK if all_passed and not (privacy and privacy.alarms()) else EXIT_FAILED
+
+
+def _audit(config: RunConfig, records: list[dict[str, Any]]) -> 'tuple[Privacy | None, str]':
+    """Compare the outputs with the originals, and say how that went, or why it could not be done."""
+    from cpmae_bids.audit import recogniser
+    from cpmae_bids.audit.pool import workers
+    from cpmae_bids.audit.privacy import audit, describe_attacks, find_pairs
+
+    pairs = find_pairs(config.output_dir, config.bids_dir, records)
+    if not pairs:
+        without = 'No privacy audit: there is no original of an output that passed.'
+        logger.info(without)
+        return None, without
+    recognise = recogniser.is_installed()
+    without = '' if recognise else f'The face recogniser is not installed: pip install {recogniser.EXTRA}'
+    with workers(min(config.nprocs, len(pairs))) as each:
+        privacy = audit(pairs, recognise, each)
+    for line in [*describe_attacks(privacy), without]:
+        if line:
+            logger.info('%s', line)
+    return privacy, without

@@ -15,8 +15,8 @@ from cpmae_bids.exceptions import EXIT_USAGE
 _DESCRIPTION = """\
 De-identify T1w MRI: every scan gets a different, generated head around its bit-identical brain.
 
-The input is only read. Exit codes: 0 all scans passed, 1 at least one failed, 64 wrong use,
-70 nothing to do."""
+The input is only read. Exit codes: 0 all scans passed, 1 at least one failed or the privacy audit of the
+group level raised an alarm, 64 wrong use, 70 nothing to do."""
 
 _MAX_DEFAULT_THREADS = 8
 
@@ -105,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         'analysis_level',
         choices=('participant', 'group'),
-        help='participant: de-identify scans; group: write the table of the verdicts on all of them',
+        help='participant: de-identify scans; group: tables and a page of all of them, and a privacy audit',
     )
     parser.add_argument('--version', action='version', version=f'cpmae-bids {__version__}')
 

@@ -1,0 +1,70 @@
+"""Which scans differ most from the others, and in what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+MIN_SCANS = 5
+"""Scans that it takes to say that one of them differs."""
+
+UNUSUAL = 3.5
+"""Robust z-score from which on a value is an outlier (Iglewicz and Hoaglin, 1993)."""
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """The most unusual measure of a scan."""
+
+    scan: str
+    measure: str
+    value: float
+    median: float
+    z: float
+
+    @property
+    def is_unusual(self) -> bool:
+        return abs(self.z) >= UNUSUAL
+
+
+def find_outliers(records: Iterable[dict[str, Any]]) -> list[Outlier]:
+    """Name each scan's most unusual measure, the most unusual scan first.
+
+    Parameters
+    ----------
+    records : iterable of dict
+        Verdict records; those without measures are left out.
+
+    Returns
+    -------
+    list of Outlier
+        At most one for each scan; empty with fewer than `MIN_SCANS`.
+    """
+    measured = [record for record in records if record.get('measures')]
+    outliers: dict[str, Outlier] = {}
+    for name in sorted({name for record in measured for name in record['measures']}):
+        having = [(r['scan'], float(v)) for r in measured if (v := r['measures'].get(name)) is not None]
+        values = np.array([value for _, value in having])
+        if len(values) < MIN_SCANS:
+            continue
+        for (scan, value), z in zip(having, robust_z(values), strict=True):
+            if scan not in outliers or abs(z) > abs(outliers[scan].z):
+                outliers[scan] = Outlier(scan, name, value, float(np.median(values)), float(z))
+    return sorted(outliers.values(), key=lambda outlier: -abs(outlier.z))
+
+
+def robust_z(values: np.ndarray) -> np.ndarray:
+    """Distance from the median over the median absolute deviation, scaled as a standard deviation.
+
+    Where more than half of the values are the same, the mean absolute deviation stands in; where all are, 0.
+
+    Parameters
+    ----------
+    values : ndarray, shape (N,)
+    """
+    away = values - np.median(values)
+    spread = 1.4826 * np.median(np.abs(away)) or 1.2533 * np.mean(np.abs(away))
+    return away / spread if spread else np.zeros_like(away)

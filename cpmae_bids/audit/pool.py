@@ -1,0 +1,37 @@
+"""Work on several images at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+
+from cpmae_bids.exceptions import CpmaeError
+
+
+@contextlib.contextmanager
+def workers(nprocs: int) -> Iterator[Callable[..., Iterable]]:
+    """Give a function as `map`, which works in processes and returns results in order.
+
+    Parameters
+    ----------
+    nprocs : int
+        Processes; with one, the work is done in this one.
+
+    Raises
+    ------
+    CpmaeError
+        If the system ended a process.
+    """
+    if nprocs == 1:
+        yield map
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    pool = ProcessPoolExecutor(nprocs)
+    try:
+        yield pool.map
+    except BrokenProcessPool as err:
+        raise CpmaeError('a process was ended by the system, perhaps for memory: use fewer --nprocs') from err
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

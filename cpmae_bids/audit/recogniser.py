@@ -1,0 +1,87 @@
+"""dlib's free face detector and recogniser at work on renderings of the skin (extra ``cpmae-bids[audit]``).
+
+Detector (HOG), landmarks (5 points) and embedding (ResNet, 128 numbers) at their own settings. Both packages
+hold their weights; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from cpmae_bids.reports.render import render_field, skin_field
+
+EXTRA = 'cpmae-bids[audit]'
+YAWS = (-20.0, -10.0, 0.0, 10.0, 20.0)
+UPSAMPLE = 1
+"""The detector's smallest face has 80 pixels: one doubling makes room for small heads."""
+
+
+def is_installed() -> bool:
+    """Whether the extra is there."""
+    return all(find_spec(name) is not None for name in ('dlib', 'face_recognition_models'))
+
+
+def look(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...] = YAWS) -> np.ndarray:
+    """Render a head from several sides and describe the face that is found in each.
+
+    Parameters
+    ----------
+    values : ndarray, shape (X, Y, Z)
+    affine : ndarray, shape (4, 4)
+        Voxel indices to world (RAS, mm).
+    yaws : tuple of float
+        Degrees, as in `render.render_field`.
+
+    Returns
+    -------
+    embeddings : ndarray of float, shape (views, 128)
+        NaN in views without a face.
+    """
+    detector, landmarker, network = _models()
+    embeddings = np.full((len(yaws), 128), np.nan)
+    try:
+        field = skin_field(values, affine)
+    except ValueError:  # nothing is brighter than the air
+        return embeddings
+    for view, yaw in enumerate(yaws):
+        picture = render_field(field, yaw_deg=yaw)
+        boxes, scores, _ = detector.run(picture, UPSAMPLE)
+        if len(boxes):
+            rgb = np.repeat(picture[..., None], 3, axis=2)
+            shape = landmarker(rgb, boxes[int(np.argmax(scores))])
+            embeddings[view] = network.compute_face_descriptor(rgb, shape)
+    return embeddings
+
+
+def describe(values: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Mean of the embeddings of the views with a face, shape (128,); NaN without any."""
+    embeddings = look(values, affine)
+    seen = np.isfinite(embeddings[:, 0])
+    return embeddings[seen].mean(axis=0) if seen.any() else np.full(embeddings.shape[1], np.nan)
+
+
+def sees_face(values: np.ndarray, affine: np.ndarray) -> bool:
+    """Whether the detector finds a face from the front, or turned by 20 degrees."""
+    detector = _models()[0]
+    try:
+        field = skin_field(values, affine)
+    except ValueError:
+        return False
+    return any(len(detector(render_field(field, yaw_deg=yaw), UPSAMPLE)) for yaw in (0.0, -20.0, 20.0))
+
+
+@cache
+def _models():
+    import dlib
+
+    # the package of the models cannot be imported without pkg_resources; only its files are needed
+    folder = Path(find_spec('face_recognition_models').submodule_search_locations[0]) / 'models'
+    return (
+        dlib.get_frontal_face_detector(),
+        dlib.shape_predictor(str(folder / 'shape_predictor_5_face_landmarks.dat')),
+        dlib.face_recognition_model_v1(str(folder / 'dlib_face_recognition_resnet_model_v1.dat')),
+    )

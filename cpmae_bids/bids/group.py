@@ -1,0 +1,95 @@
+"""The table of all scans that the group level writes, and what its columns mean."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+from cpmae_bids.bids.atomic import write_text
+from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.bids.records import _LEADING_COLUMNS, _cell, _measures
+
+TABLE = 'group_verdicts.tsv'
+IGNORED = 'group_verdicts.*'
+"""Pattern for .bidsignore: BIDS has no name for such a table in derivatives."""
+
+_COLUMNS = {
+    'scan': 'Path of the scan in its dataset',
+    'status': 'Verdict',
+    'reasons': 'Why the scan did not pass',
+    'version': 'Version of cpmae-bids',
+    'model_hash': 'Hash of the weights',
+    'preset': 'Voxels along an edge of the cube in which the head was generated',
+    'seed': 'Seed of the scan',
+    'steps': 'Refinement steps',
+    'template': 'Template that the brain was aligned to',
+    'most_unusual': 'The measure in which the scan differs most from the others',
+    'robust_z': 'How much: distance from the median in robust standard deviations',
+}
+_STATUS_LEVELS = {
+    'pass': 'An image was published',
+    'fail': 'The result was judged and did not pass; no image',
+    'error': 'The scan could not be processed, or its files are not those of its record',
+}
+
+
+def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers: list) -> Path:
+    """Write ``group_verdicts.tsv`` and the JSON file that describes its columns.
+
+    Parameters
+    ----------
+    output_dir : Path
+    records : list of dict
+    outliers : list of Outlier
+        See `cpmae_bids.audit.outliers`.
+
+    Returns
+    -------
+    Path
+        The table.
+    """
+    measures = sorted({name for record in records for name in _measures(record)})
+    unusual = {outlier.scan: outlier for outlier in outliers}
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter='\t', lineterminator='\n')
+    writer.writerow([*_LEADING_COLUMNS, 'most_unusual', 'robust_z', *measures])
+    for record in sorted(records, key=lambda record: str(record.get('scan'))):
+        row = {**record, 'reasons': '; '.join(record.get('reasons', []))}
+        outlier = unusual.get(record.get('scan'))
+        cells = [row.get(key) for key in _LEADING_COLUMNS]
+        cells += [outlier.measure, outlier.z] if outlier else [None, None]
+        cells += [_measures(record).get(name) for name in measures]
+        writer.writerow(_cell(value) for value in cells)
+    path = output_dir / TABLE
+    write_text(path.with_suffix('.json'), to_json(_describe(measures)))
+    write_text(path, text.getvalue())
+    _ignore(output_dir)
+    return path
+
+
+def _describe(measures: list[str]) -> dict[str, dict[str, Any]]:
+    from cpmae_bids.deid.verdict import LIMITS
+
+    columns: dict[str, dict[str, Any]] = {name: {'Description': text} for name, text in _COLUMNS.items()}
+    columns['status']['Levels'] = _STATUS_LEVELS
+    limits = {limit.measure: limit for limit in LIMITS}
+    for name in measures:
+        limit = limits.get(name)
+        if limit is None:
+            columns[name] = {'Description': 'Measured, and not judged'}
+            continue
+        columns[name] = {'Description': f'Out of range, it means: {limit.meaning}'}
+        bounds = (('Minimum', limit.low), ('Maximum', limit.high))
+        columns[name] |= {key: float(bound) for key, bound in bounds if math.isfinite(bound)}
+    return columns
+
+
+def _ignore(output_dir: Path) -> None:
+    """Have validators pass the table over, in outputs of earlier versions too."""
+    path = output_dir / '.bidsignore'
+    lines = path.read_text('utf-8').splitlines() if path.is_file() else []
+    if IGNORED not in lines:
+        write_text(path, '\n'.join([*lines, IGNORED, '']))

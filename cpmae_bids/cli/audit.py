@@ -1,0 +1,168 @@
+"""The command ``cpmae-bids-audit``: does any image of a folder still show a face?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cpmae_bids._version import __version__
+from cpmae_bids.cli.parser import _at_least, _flag, _Parser, _path, available_cpus
+from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError, NothingToDoError, UsageError
+
+if TYPE_CHECKING:
+    from cpmae_bids.audit.dataset import Finding, Listing
+    from cpmae_bids.audit.privacy import Privacy
+
+_DESCRIPTION = """\
+Check a folder before it is shared: name every anatomical image that shows a face.
+
+A face is in order only in an output of cpmae-bids whose bytes are those that passed the verdict. The folder
+is only read. Exit codes: 0 no face, 1 a face or an image that could not be judged, 64 wrong use,
+70 nothing to check."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``cpmae-bids-audit``."""
+    parser = _Parser(
+        prog='cpmae-bids-audit',
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument('folder', type=_path, metavar='DIR', help='dataset, or any other folder with images')
+    parser.add_argument('--version', action='version', version=f'cpmae-bids {__version__}')
+    parser.add_argument(
+        '--originals',
+        type=_path,
+        metavar='DIR',
+        help='dataset that the outputs in DIR were made from: also see whether outputs match their originals',
+    )
+    parser.add_argument(
+        '--json', type=_path, metavar='FILE', help='write what was found in every image, as JSON'
+    )
+    parser.add_argument(
+        *_flag('--nprocs', '--n-procs'),
+        type=_at_least(1),
+        metavar='N',
+        default=available_cpus(),
+        help='processes at a time (default: all available processors)',
+    )
+    parser.add_argument('-v', '--verbose', action='store_true', help='name the images without a face, too')
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``cpmae-bids-audit``; return its exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        return _run(args)
+    except CpmaeError as error:
+        _say(str(error))
+        return error.exit_code
+    except OSError as error:
+        _say(str(error))
+        return EXIT_FAILED
+
+
+def _run(args: argparse.Namespace) -> int:
+    from cpmae_bids.audit import recogniser
+    from cpmae_bids.audit.dataset import list_images
+    from cpmae_bids.audit.pool import workers
+
+    for folder in filter(None, (args.folder, args.originals)):
+        if not os.path.isdir(folder) or not os.access(folder, os.R_OK | os.X_OK):
+            raise UsageError(f'{folder}: no such folder, or it cannot be read')
+    listing = list_images(args.folder)
+    if not listing.images and not listing.foreign:
+        raise NothingToDoError(f'{args.folder}: no image to check')
+    recognise = recogniser.is_installed()
+    if not recognise:
+        _say(f'geometry alone; for the face detector as well: pip install {recogniser.EXTRA}')
+    with workers(args.nprocs) as each:
+        findings = _look(args.folder, listing, recognise, each, args.verbose)
+        privacy = _match(args, recognise, each) if args.originals else None
+    _summarise(findings, listing, privacy)
+    if args.json:
+        _write(args.json, findings, listing, privacy, recognise)
+    bad = any(not finding.is_ok for finding in findings) or (privacy is not None and privacy.alarms())
+    return EXIT_FAILED if bad else EXIT_OK
+
+
+def _look(folder: Path, listing: Listing, recognise: bool, each, verbose: bool) -> list[Finding]:
+    """Judge all images, and name each that is not in order as soon as it is judged."""
+    from cpmae_bids.audit.dataset import judge
+    from cpmae_bids.bids.audit import Promises
+
+    promises = [*map(Promises().about, listing.images)]
+    many = len(listing.images)
+    judged = each(judge, listing.images, [folder] * many, promises, [recognise] * many)
+    findings = []
+    for finding in chain(listing.foreign, judged):
+        findings.append(finding)
+        if verbose or not finding.is_ok:
+            print(finding.line(), flush=True)
+    return findings
+
+
+def _match(args: argparse.Namespace, recognise: bool, each) -> Privacy:
+    """Attack the outputs in a folder with their originals."""
+    from cpmae_bids.audit.privacy import audit, find_pairs
+    from cpmae_bids.bids.audit import audit_output, is_output_dataset
+
+    if not is_output_dataset(args.folder):
+        raise UsageError(f'{args.folder}: is no output of cpmae-bids, as --originals needs it')
+    pairs = find_pairs(args.folder, args.originals, audit_output(args.folder))
+    if not pairs:
+        raise UsageError(f'{args.originals}: holds no original of the outputs that passed')
+    return audit(pairs, recognise, each)
+
+
+def _summarise(findings: list[Finding], listing: Listing, privacy: Privacy | None) -> None:
+    from cpmae_bids.audit.privacy import describe_attacks
+
+    counts = Counter(finding.finding for finding in findings)
+    words = {
+        'face': 'with a face',
+        'changed': 'not as they passed',
+        'unread': 'not judged',
+        'generated': 'with a generated face',
+        'clear': 'without a face',
+    }
+    said = [f'{counts[key]} {text}' for key, text in words.items() if counts[key]]
+    _say(f'{len(findings)} images: {", ".join(said)}')
+    if listing.other:
+        _say(f'{listing.other} images of other datatypes were not looked at (func, dwi, fmap, pet, ...)')
+    if privacy is not None:
+        for line in describe_attacks(privacy):
+            _say(line)
+
+
+def _write(path: Path, findings: list[Finding], listing: Listing, privacy: Privacy | None, recognise: bool):
+    """Write the report: paths relative to the folder, and numbers."""
+    from cpmae_bids.bids.atomic import write_text
+    from cpmae_bids.bids.jsontext import to_json
+
+    report: dict[str, Any] = {
+        'version': __version__,
+        'detectors': ['geometry', 'detector'] if recognise else ['geometry'],
+        'images': [asdict(finding) for finding in findings],
+        'not_looked_at': listing.other,
+    }
+    if privacy is not None:
+        report['privacy'] = privacy.numbers()
+    write_text(path, to_json(report))
+
+
+def _say(text: str) -> None:
+    print(f'cpmae-bids-audit: {text}', file=sys.stderr, flush=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

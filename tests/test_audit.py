@@ -1,0 +1,340 @@
+"""cpmae-bids-audit names every face in a folder, and accepts only those that this tool made."""
+
+import gzip
+import json
+import shutil
+from importlib.util import find_spec
+
+import nibabel as nib
+import numpy as np
+import phantom
+import pytest
+
+from cpmae_bids.audit import recogniser
+from cpmae_bids.audit.dataset import detect, list_images, read_volume
+from cpmae_bids.bids.audit import Promises
+from cpmae_bids.bids.derivatives import write_dataset_files
+from cpmae_bids.bids.layout import collect_scans
+from cpmae_bids.bids.publish import publish_scan
+from cpmae_bids.cli.audit import main
+from cpmae_bids.config import RunConfig
+from cpmae_bids.deid import masks
+
+GRID = phantom.grid((4.0, 4.0, 4.0))
+SCANS = ('sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/ses-a/anat/sub-02_ses-a_T1w.nii.gz')
+PASS = {'status': 'pass', 'reasons': [], 'measures': {'seam_ratio': 1.0}}
+
+
+@pytest.fixture(scope='module', autouse=True)
+def without_extra():
+    """What is tested here must hold without dlib, which finds no face in a phantom anyhow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recogniser, 'is_installed', lambda: False)
+        yield
+
+
+@pytest.fixture(scope='module')
+def heads():
+    """Two heads around the same brain, the brain alone, a head without a face, and the kept mask."""
+    (first, brain), (second, _) = (phantom.head(*GRID, person) for person in (0, 2))
+    y, z = (GRID[1][k, k] * np.indices(GRID[0])[k] + GRID[1][k, 3] for k in (1, 2))
+    return {
+        'head': first,
+        'other': second,
+        'stripped': np.where(brain, first, 0),
+        'defaced': np.where((y > 30) & (z < -10), 0, first),
+        'kept': masks.dilate(brain, 2, (4, 4, 4)).astype(np.float32),
+    }
+
+
+@pytest.fixture(scope='module')
+def made(heads, tmp_path_factory):
+    """A dataset of two heads, and outputs of this tool from it in which the heads are others."""
+    root = tmp_path_factory.mktemp('made')
+    raw, out = root / 'raw', root / 'out'
+    for scan in SCANS:
+        put(raw / scan, heads['head'])
+    (raw / 'dataset_description.json').write_text('{"Name": "Phantoms", "BIDSVersion": "1.10.0"}')
+    config = RunConfig(raw, out, seed=1, model_hash='abc')
+    write_dataset_files(config)
+    for number, scan in enumerate(collect_scans(config)):
+        contents = {
+            'refaced': heads['other'] + number,
+            'defacemask': 1 - heads['kept'],
+            'brainmask': heads['kept'],
+        }
+        files = {kind: put(root / 'work' / scan.name / f'{kind}.nii.gz', v) for kind, v in contents.items()}
+        publish_scan(scan, config, files, PASS)
+    return raw, out
+
+
+@pytest.fixture
+def output(made, tmp_path):
+    return shutil.copytree(made[1], tmp_path / 'out')
+
+
+def put(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = phantom.write(path.with_name(path.name.removesuffix('.gz')), values, GRID[1])
+    if path != plain:
+        path.write_bytes(gzip.compress(plain.read_bytes(), 1, mtime=0))
+        plain.unlink()
+    return path
+
+
+def audit(folder, *options) -> int:
+    return main([str(folder), '--nprocs', '1', *map(str, options)])
+
+
+def lines(capsys) -> list[str]:
+    return capsys.readouterr().out.splitlines()
+
+
+def test_raw_heads_are_named(made, capsys):
+    assert audit(made[0]) == 1
+    assert [line.partition(': geometry')[0] for line in lines(capsys)] == [f'FACE {scan}' for scan in SCANS]
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        'sub-01/anat/sub-01_acq-high_T2w.nii.gz',
+        'sub-01/anat/sub-01_FLAIR.nii',
+        'sub-01/anat/sub-01_inv-1_MP2RAGE.nii.gz',
+        'derivatives/other/sub-01/anat/sub-01_desc-preproc_T1w.nii.gz',
+        'sourcedata/scan.nii.gz',
+        'sub-01/pet/sub-01_ct.nii.gz',
+    ],
+)
+def test_faces_of_any_kind_and_place_are_named(heads, tmp_path, path, capsys):
+    put(tmp_path / path, heads['head'])
+    assert audit(tmp_path) == 1
+    assert lines(capsys)[0].startswith(f'FACE {path}: geometry (0.')
+
+
+def test_no_face_is_left_in_stripped_and_defaced_heads(heads, tmp_path, capsys):
+    put(tmp_path / 'sub-01/anat/sub-01_T1w.nii.gz', heads['stripped'])
+    put(tmp_path / 'sub-02/anat/sub-02_T1w.nii.gz', heads['defaced'])
+    assert audit(tmp_path, '-v') == 0
+    assert [line.split()[0] for line in lines(capsys)] == ['CLEAR', 'CLEAR']
+
+
+def test_outputs_of_this_tool_may_show_faces(made, capsys):
+    assert audit(made[1], '-v') == 0
+    found = lines(capsys)
+    assert len(found) == 6
+    assert {line.split()[0] for line in found} == {'GENERATED'}
+
+
+def test_a_part_of_an_output_is_judged_as_one(made):
+    assert audit(made[1] / 'sub-01') == 0
+
+
+def test_an_original_slipped_in_is_named(made, output, capsys):
+    slipped = 'sub-02/ses-a/anat/sub-02_ses-a_desc-refaced_T1w.nii.gz'
+    shutil.copy(made[0] / SCANS[1], output / slipped)
+    assert audit(output) == 1
+    (line,) = lines(capsys)
+    assert line.startswith(f'CHANGED {slipped}: it is not the file that passed its verdict; face by geometry')
+
+
+def test_an_output_without_a_face_must_still_be_the_file_that_passed(heads, output, capsys):
+    put(output / 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz', heads['stripped'])
+    assert audit(output) == 1
+    assert lines(capsys) == [
+        'CHANGED sub-01/anat/sub-01_desc-refaced_T1w.nii.gz: it is not the file that passed its verdict'
+    ]
+
+
+def test_an_original_under_its_own_name_beside_outputs_is_named(made, output, capsys):
+    shutil.copy(made[0] / SCANS[0], output / SCANS[0])
+    assert audit(output) == 1
+    assert lines(capsys)[0].startswith(f'FACE {SCANS[0]}: geometry')
+
+
+@pytest.mark.parametrize('status', ['fail', None])
+def test_an_output_needs_a_passing_record(output, status, capsys):
+    record = output / 'logs' / 'verdicts' / 'sub-01_T1w.json'
+    content = json.loads(record.read_text())
+    record.unlink()
+    if status:
+        record.write_text(json.dumps({**content, 'status': status}))
+    assert audit(output / 'sub-01') == 1
+    assert any('desc-refaced_T1w.nii.gz: no passing verdict vouches for it' in x for x in lines(capsys))
+
+
+def test_an_output_needs_a_sidecar_that_says_how(output, capsys):
+    sidecar = output / 'sub-01/anat/sub-01_desc-refaced_T1w.json'
+    content = json.loads(sidecar.read_text())
+    content['DeidentificationMethod'] = ['by hand']
+    sidecar.write_text(json.dumps(content))
+    assert audit(output) == 1
+    assert 'its sidecar does not say how it was de-identified' in lines(capsys)[0]
+
+
+@pytest.mark.parametrize('maker', [[{'Name': 'fMRIPrep'}], None])
+def test_an_output_outside_of_a_dataset_of_this_tool_is_a_face(output, maker):
+    description = output / 'dataset_description.json'
+    content = json.loads(description.read_text())
+    content['GeneratedBy'] = maker
+    description.write_text(json.dumps(content))
+    image = output / 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz'
+    assert Promises().about(image) is None
+
+
+def test_a_dataset_within_an_output_stands_for_itself(made, output, capsys):
+    inner = output / 'derivatives' / 'other'
+    inner.mkdir(parents=True)
+    (inner / 'dataset_description.json').write_text('{"GeneratedBy": [{"Name": "other"}]}')
+    copied = inner / 'sub-01_desc-refaced_T1w.nii.gz'
+    shutil.copy(output / 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz', copied)
+    assert audit(output) == 1
+    assert lines(capsys)[0].startswith('FACE derivatives/other/sub-01_desc-refaced_T1w.nii.gz')
+
+
+def damaged(path, values):
+    path.write_bytes(gzip.compress(b'This is not an image'))
+
+
+def cut_off(path, values):
+    phantom.write(path, values, GRID[1])
+    path.write_bytes(path.read_bytes()[:-3000])
+
+
+def a_broken_link(path, values):
+    path.symlink_to(path.with_name('annex'))
+
+
+def without_orientation(path, values):
+    content = bytearray(gzip.decompress(phantom.write(path, np.zeros_like(values) + 1, GRID[1]).read_bytes()))
+    content[252:256] = bytes(4)  # qform_code and sform_code
+    path.write_bytes(gzip.compress(bytes(content)))
+
+
+def in_colours(path, values):
+    rgb = np.zeros((20, 20, 20), [('R', 'u1'), ('G', 'u1'), ('B', 'u1')])
+    nib.save(nib.Nifti1Image(rgb, np.eye(4)), path)
+
+
+def behind_noise(path, values):
+    noise = np.random.default_rng(0).uniform(0, 600, values.shape)
+    phantom.write(path, np.where(values > 60, values, noise), GRID[1])
+
+
+@pytest.mark.parametrize(
+    'spoil', [damaged, cut_off, a_broken_link, without_orientation, in_colours, behind_noise]
+)
+def test_what_cannot_be_judged_is_not_clear(heads, tmp_path, spoil, capsys):
+    spoil(tmp_path / 'sub-01_T1w.nii.gz', heads['head'])
+    assert audit(tmp_path) == 1
+    (line,) = lines(capsys)
+    assert line.startswith('UNREAD sub-01_T1w.nii.gz: ')
+    assert str(tmp_path) not in line
+
+
+def test_formats_that_are_not_read_are_named_by_folder(tmp_path, capsys):
+    (tmp_path / 'dicom').mkdir()
+    for name in ('a.dcm', 'b.dcm'):
+        (tmp_path / 'dicom' / name).write_bytes(b'x')
+    (tmp_path / 'dicom' / 'IM0001').write_bytes(bytes(128) + b'DICM')
+    (tmp_path / 'LICENSE').write_text('no image')
+    assert audit(tmp_path) == 1
+    assert len(lines(capsys)) == 2
+
+
+def test_several_volumes_and_other_formats(heads, tmp_path):
+    values, affine = heads['head'], GRID[1]
+    nib.save(nib.Nifti1Image(np.stack([values] * 2, -1), affine), tmp_path / 'a.nii')
+    nib.save(nib.Nifti1Image(values * 1j, affine), tmp_path / 'b.nii')
+    nib.save(nib.MGHImage(values, affine), tmp_path / 'c.mgz')
+    for name in ('a.nii', 'b.nii', 'c.mgz'):
+        volume, found, oriented = read_volume(tmp_path / name)
+        assert oriented
+        np.testing.assert_allclose(found, affine, atol=1e-4)
+        assert detect(volume, found, False).startswith('geometry'), name
+
+
+def test_a_slice_shows_no_face():
+    assert detect(np.ones((64, 64, 1), np.float32), np.eye(4), False) == ''
+
+
+def test_functional_images_are_counted_and_not_looked_at(heads, tmp_path, capsys):
+    put(tmp_path / 'sub-01/func/sub-01_task-rest_bold.nii.gz', heads['head'])
+    put(tmp_path / 'sub-01/anat/sub-01_T1w.nii.gz', heads['stripped'])
+    assert audit(tmp_path) == 0
+    assert '1 images of other datatypes were not looked at' in capsys.readouterr().err
+
+
+def test_links_are_followed_once(heads, tmp_path):
+    put(tmp_path / 'annex/head.nii.gz', heads['stripped'])
+    dataset = tmp_path / 'dataset'
+    dataset.mkdir()
+    (dataset / 'sub-01').symlink_to(tmp_path / 'annex')
+    (tmp_path / 'annex' / 'up').symlink_to(dataset)
+    (dataset / '.git').mkdir()
+    put(dataset / '.git/head.nii.gz', heads['stripped'])
+    assert [path.relative_to(dataset).as_posix() for path in list_images(dataset).images] == [
+        'sub-01/head.nii.gz'
+    ]
+
+
+def test_wrong_use_and_nothing_to_check(tmp_path, capsys):
+    assert audit(tmp_path) == 70
+    assert audit(tmp_path / 'missing') == 64
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 64
+    put(tmp_path / 'sub-01_T1w.nii.gz', np.ones(GRID[0]))
+    assert audit(tmp_path, '--originals', tmp_path) == 64
+    assert 'is no output of cpmae-bids' in capsys.readouterr().err
+
+
+def test_report(made, tmp_path):
+    report = tmp_path / 'report.json'
+    assert audit(made[0], '--json', report) == 1
+    content = json.loads(report.read_text())
+    assert [image['path'] for image in content['images']] == list(SCANS)
+    assert {image['finding'] for image in content['images']} == {'face'}
+    assert str(made[0]) not in report.read_text()
+
+
+def test_outputs_are_matched_with_originals(made, output, heads, tmp_path, capsys):
+    report = tmp_path / 'report.json'
+    assert audit(output, '--originals', made[0], '--json', report) == 0
+    assert '2 outputs are few' in capsys.readouterr().err
+    assert json.loads(report.read_text())['privacy']['alarms'] == []
+    for scan in SCANS:  # now the outputs have the heads of the originals
+        put(tmp_path / 'same' / scan, heads['other'] + 2)
+    assert audit(output, '--originals', tmp_path / 'same') == 1
+    assert f'ALARM {SCANS[0]}: the output has the face of its original' in capsys.readouterr().err
+
+
+def test_processes_give_the_same(made, capsys):
+    audit(made[0])
+    alone = lines(capsys)
+    main([str(made[0]), '--nprocs', '2'])
+    assert lines(capsys) == alone
+
+
+def test_recogniser_sees_no_face_in_nothing():
+    pytest.importorskip('dlib')
+    if find_spec('face_recognition_models') is None:
+        pytest.skip('needs face_recognition_models')
+    nothing = np.zeros((20, 20, 20), np.float32), np.diag([8, 8, 8, 1.0])
+    assert not recogniser.sees_face(*nothing)
+    assert np.isnan(recogniser.describe(*nothing)).all()
+
+
+@pytest.mark.slow
+def test_recogniser_knows_a_person_again(test_heads):
+    pytest.importorskip('dlib')
+    if find_spec('face_recognition_models') is None:
+        pytest.skip('needs face_recognition_models')
+    described = []
+    for path in sorted(test_heads.glob('sub-*/anat/*_T1w.nii.gz'))[:2]:
+        values, affine, _ = read_volume(path)
+        assert recogniser.sees_face(values, affine)
+        noise = np.random.default_rng(0).normal(0, values.std() / 10, values.shape)
+        described.append([recogniser.describe(v, affine) for v in (values, np.abs(values + noise))])
+    (a, again), (b, _) = described
+    assert np.linalg.norm(a - again) < np.linalg.norm(a - b)
