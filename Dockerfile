@@ -21,20 +21,19 @@ COPY docker/requirements.lock docker/install_torch.sh /build/docker/
 RUN /opt/cpmae-bids/bin/python -m pip install --no-deps --require-hashes -r /build/docker/requirements.lock \
     && /build/docker/install_torch.sh /opt/cpmae-bids/bin/python ${TORCH}
 
-# --- the app as a wheel
-FROM dependencies AS wheel
+# --- the app alone, below /app
+FROM dependencies AS app
 COPY setup.cfg pyproject.toml MANIFEST.in LICENSE README.md /build/
 COPY cpmae_bids /build/cpmae_bids
-RUN cd /build && /opt/cpmae-bids/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+RUN /opt/cpmae-bids/bin/python -m pip install --no-deps --no-build-isolation --root /app /build
 
 # --- what is shipped: a large layer that seldom changes, and a small one with the app and its weights
 FROM ${BASE}
 RUN useradd --uid 1000 --create-home --home-dir /home/cpmae --shell /usr/sbin/nologin cpmae \
     && chmod -R a+rX /home/cpmae
 COPY --from=dependencies /opt/cpmae-bids /opt/cpmae-bids
-RUN --mount=type=bind,from=wheel,source=/build/dist,target=/dist \
-    /opt/cpmae-bids/bin/python -m pip install --no-cache-dir --no-deps --no-index /dist/*.whl \
-    && /opt/cpmae-bids/bin/python -m pip check
+# Copied, not installed from a mount: older buildah and podman do not see that what they mount has changed.
+COPY --from=app /app/opt/cpmae-bids /opt/cpmae-bids
 COPY docker/check_install.py /opt/cpmae-bids/check_install.py
 
 # Nothing outside the output, the work directory and /tmp is written, whatever user runs the container.
@@ -52,7 +51,7 @@ ENV PATH=/opt/cpmae-bids/bin:$PATH \
 
 USER cpmae
 WORKDIR /tmp
-RUN cpmae-bids --version && python /opt/cpmae-bids/check_install.py && rm -rf "$XDG_CACHE_HOME"
+RUN cpmae-bids --version && python -m pip check && python /opt/cpmae-bids/check_install.py && rm -rf "$XDG_CACHE_HOME"
 LABEL org.opencontainers.image.title="cpmae-bids" \
       org.opencontainers.image.description="BIDS App that gives T1w MRI a different, generated head around a bit-identical brain" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -42,14 +42,15 @@ trap clean_up EXIT
 case $engine in
     docker | podman)
         "$engine" build "${labels[@]}" "${build_args[@]}" -t "$image" .
-        # in_image USER MOUNTS... -- ARGUMENTS...: run the entry point, or another command after --entrypoint
+        # in_image USER MOUNTS... -- ARGUMENTS...: run the entry point, or the script of the image named in $script
         in_image() {
-            local user=$1 mounts=()
+            local user=$1 mounts=() entry=()
             shift
             while [ "$1" != -- ]; do mounts+=(-v "$1"); shift; done
             shift
+            [ -z "${script:-}" ] || entry=(--entrypoint "/opt/cpmae-bids/bin/$script")
             "$engine" run --rm --network none --read-only --tmpfs /tmp -u "$user" "${mounts[@]}" "${run_args[@]}" \
-                "$image" "$@"
+                "${entry[@]}" "$image" "$@"
         }
         ;;
     buildah)
@@ -62,7 +63,7 @@ case $engine in
             while [ "$1" != -- ]; do mounts+=(--volume "$1"); shift; done
             shift
             unshare --net buildah run --isolation chroot --user "$user" "${mounts[@]}" "${run_args[@]}" \
-                "$container" -- /opt/cpmae-bids/bin/cpmae-bids "$@"
+                "$container" -- "/opt/cpmae-bids/bin/${script:-cpmae-bids}" "$@"
         }
         ;;
     *)
@@ -76,6 +77,7 @@ say() { printf '\n== %s\n' "$*"; }
 say 'version, as the user of the image and as one that the image does not know'
 [ "$(in_image 1000:1000 -- --version)" = "cpmae-bids $version" ]
 [ "$(in_image 12345:12345 -- --version)" = "cpmae-bids $version" ]
+[ "$(script=cpmae-bids-file in_image 12345:12345 -- --version)" = "cpmae-bids $version" ]
 
 say 'wrong use is exit code 64'
 code=0
@@ -92,5 +94,8 @@ mkdir -m 0777 "$scratch/out"
 in_image 12345:12345 "$(realpath "$data"):/data:ro" "$scratch/out:/out" -- \
     /data /out/derivatives participant --seed 1 "${app_args[@]}"
 find "$scratch/out/derivatives" -name '*_desc-refaced_T1w.nii.gz' -size +0 -uid 12345 | grep -q .
+
+say 'the output is valid BIDS'
+script=bids-validator-deno in_image 12345:12345 "$scratch/out:/out:ro" -- /out/derivatives --ignoreWarnings
 
 say "$image: all passed"
