@@ -31,6 +31,8 @@ def mean_distance(a: np.ndarray, b: np.ndarray, voxel_size: float) -> float:
     """Symmetric mean distance between two surfaces in mm; ``inf`` if one is empty and ``nan`` if both are."""
     if not a.any() or not b.any():
         return np.inf if a.any() or b.any() else np.nan
+    window = ndimage.find_objects((a | b).astype(np.uint8))[0]
+    a, b = a[window], b[window]
     to_a = ndimage.distance_transform_edt(~a, sampling=voxel_size)
     to_b = ndimage.distance_transform_edt(~b, sampling=voxel_size)
     return float(0.5 * (to_b[a].mean() + to_a[b].mean()))

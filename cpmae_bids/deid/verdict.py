@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from cpmae_bids.deid import alignment, geometry, masks, nifti, noise, prior, surface
+from cpmae_bids.deid import alignment, face, geometry, masks, nifti, noise, prior, surface
 from cpmae_bids.exceptions import InputError
 
 VAULT_BOX = ((-128, 128), (-140, 116), (15, 104))
@@ -53,6 +53,7 @@ LIMITS = (
     Limit('brain_ml', *prior.BRAIN_ML, 'implausible brain volume'),
     Limit('kept_per_brain', 1, 1.6, 'kept mask is much larger than the brain'),
     Limit('template_overlap', alignment.MIN_DICE, 1, 'brain does not overlap the template'),
+    Limit('template_correlation', alignment.MIN_CORRELATION, 1, 'brain does not look like the template'),
     Limit('rotation_deg', 0, alignment.MAX_ROTATION, 'implausible rotation to the template'),
     Limit('stretch_min', *alignment.SCALES, 'implausible scaling to the template'),
     Limit('stretch_max', *alignment.SCALES, 'implausible scaling to the template'),
@@ -67,6 +68,7 @@ LIMITS = (
     Limit('head_per_brain', prior.MIN_HEAD_SHARE, np.inf, 'no head around the brain'),
     Limit('head_volume_ratio', 0.4, 2.5, 'head of another size than the original'),
     Limit('nose_share', prior.MIN_NOSE_SHARE, 1, 'no face where a face belongs', optional=True),
+    Limit('face_distance_mm', 0, face.MAX_DISTANCE_MM, 'face lies where no face lies', optional=True),
     Limit('stray_tissue_share', 0, 0.03, 'loose tissue in the air'),
     Limit('far_tissue_share', 0, 0.02, 'tissue where there is air above every head', optional=True),
     Limit('vault_closed_share', 0.9, 1, 'no scalp around the brain', optional=True),
@@ -85,6 +87,7 @@ def measure(
     deface_mask: np.ndarray,
     world_to_template: np.ndarray,
     scale: float,
+    template_brain: np.ndarray,
     template_mask: np.ndarray,
     template_affine: np.ndarray,
     original_codes: list[np.ndarray] | None = None,
@@ -101,9 +104,10 @@ def measure(
     world_to_template : ndarray, shape (4, 4)
     scale : float
         Intensity of the scan that is 1 in the cube.
+    template_brain : ndarray of float32, shape (A, B, C)
     template_mask : ndarray of bool, shape (A, B, C)
     template_affine : ndarray, shape (4, 4)
-        The template's brain, and its voxel indices to world (RAS mm).
+        Intensities and mask of the template's brain, and its voxel indices to world (RAS mm).
     original_codes, generated_codes : list of ndarray of int, optional
         Codes of the original and of the generated head, a volume per level.
 
@@ -118,8 +122,9 @@ def measure(
         return measures
     measures['header_fields_leaked'] = float(header_fields_leaked(refaced))
     measures.update(_kept(original, refaced, brain, kept, deface_mask))
-    measures.update(_alignment(brain, original.affine, world_to_template, template_mask, template_affine))
     before, after = original.values(), np.nan_to_num(refaced.values(), posinf=0, neginf=0)
+    template = template_brain, template_mask, template_affine
+    measures.update(_alignment(before, brain, original.affine, world_to_template, template))
     measures.update(_voxels(original, refaced, before, after, kept, scale))
     measures.update(_heads(before, after, brain, kept, original, world_to_template, scale))
     measures.update(_air(before, after, kept, original.voxel_sizes, scale))
@@ -193,11 +198,13 @@ def _bytes_differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a.view(kind) != b.view(kind)
 
 
-def _alignment(brain, affine, world_to_template, template_mask, template_affine) -> dict[str, float]:
+def _alignment(values, brain, affine, world_to_template, template) -> dict[str, float]:
     angle, stretches = alignment.rotation_and_scales(world_to_template)
-    overlap = alignment.template_overlap(brain, affine, world_to_template, template_mask, template_affine)
     return {
-        'template_overlap': overlap,
+        'template_overlap': alignment.template_overlap(brain, affine, world_to_template, *template[1:]),
+        'template_correlation': alignment.intensity_correlation(
+            values, brain, affine, world_to_template, *template
+        ),
         'rotation_deg': angle,
         'stretch_min': stretches.min(),
         'stretch_max': stretches.max(),
@@ -270,6 +277,8 @@ def _anatomy(after, tissue, head, brain, in_fov) -> dict[str, float]:
     vault = surface.box(VAULT_BOX, _N) & in_fov
     distance = ndimage.distance_transform_edt(~brain, sampling=size) if brain.any() else np.zeros(brain.shape)
     measures = {}
+    if (distance_to_mean := face.distance_to_mean(head, in_fov)) is not None:
+        measures['face_distance_mm'] = distance_to_mean
     if (nose & in_fov).sum() > 0.3 * nose.sum():
         measures['nose_share'] = (after[nose & in_fov] > prior.TISSUE).mean()
     for name, volume, low, high in (

@@ -56,13 +56,17 @@ def register(t1w: Path, brain_mask: Path, affine: Path, template: Template | Non
     if not mask.any():
         raise InputError(f'{t1w}: no brain in its mask: check the scan')
     template = template or find_template()
-    brain, brain_affine = _brain_on_grid(scan.values(), mask, scan.affine)
+    values = scan.values()
+    brain, brain_affine = _brain_on_grid(values, mask, scan.affine)
 
     reasons = []
     for angles in STARTS:
         matrix = align(brain, brain_affine, template.brain, template.affine, _rotation(angles))
         overlap = alignment.template_overlap(mask, scan.affine, matrix, template.mask, template.affine)
-        reason = alignment.implausible(matrix, overlap)
+        correlation = alignment.intensity_correlation(
+            values, mask, scan.affine, matrix, template.brain, template.mask, template.affine
+        )
+        reason = alignment.implausible(matrix, overlap, correlation)
         if reason is None:
             prior.check_head(scan, mask, matrix)
             np.savetxt(affine, matrix, fmt='%.9g')

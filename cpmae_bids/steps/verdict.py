@@ -77,6 +77,7 @@ def judge(
         nifti.read_mask(deface_mask, original),
         read_affine(affine),
         scale,
+        template.brain,
         template.mask,
         template.affine,
         codes.read(original_codes) if original_codes else None,
