@@ -71,7 +71,7 @@ def displacement(before: np.ndarray, after: np.ndarray, mask: np.ndarray, affine
 
 
 def place_head(pair: Pair, role: derived.Role) -> np.ndarray:
-    """Affine map of the whole head to pydeface's mean head, which is in MNI space; shape (4, 4)."""
+    """Affine map of the whole head to the mean head of pydeface, in the space of that head; shape (4, 4)."""
 
     def make() -> np.ndarray:
         # its code asks for FSL when it is imported: only its data are used
