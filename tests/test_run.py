@@ -53,6 +53,8 @@ class Fake(SimpleInterface):
         if behaviour.startswith('terminate '):
             os.kill(int(behaviour.split()[1]), signal.SIGTERM)
             time.sleep(0.5)
+        if behaviour.startswith('touch '):
+            Path(behaviour.removeprefix('touch ')).touch()
         data = np.asanyarray(nb.load(self.inputs.t1w).dataobj)
         for name, values in (
             ('refaced', data[::-1].astype(np.int16)),
@@ -91,6 +93,11 @@ def behave(monkeypatch):
             inner.connect([
                 (fake, sink, [(name, name) for name in ('refaced', 'deface_mask', 'kept_mask', 'verdict')])
             ])  # fmt: skip
+            if config.private_report_dir is not None:
+                page = config.private_report_dir / f'{scan.name}.html'
+                behaviour = behaviours.get('private_report', f'touch {page}')
+                private = pe.Node(Fake(behaviour=behaviour), 'private_report')
+                inner.connect(fake, 'refaced', private, 't1w')
             subject = pe.Workflow(f'sub-{scan.subject}_{scan.node_name}_wf')
             subject.add_nodes([inner])
             workflow.add_nodes([subject])
@@ -191,6 +198,25 @@ def test_one_fails_one_crashes(behave, command, out, capsys, tmp_path):
     assert crash_file.is_file()
     assert crash_file.is_relative_to(tmp_path / 'work')
     assert validate_bids(out) == []
+
+
+def test_a_private_report_that_fails_is_told_and_made_by_the_next_run(behave, command, out, capsys, tmp_path):
+    """The image passed its verdict and stays; but the owner asked for something that is not there."""
+    flags = '--participant-label', '02', '--private-report-dir', str(tmp_path / 'private')
+    behave['private_report'] = 'crash'
+    assert command(*flags) == 1
+    assert images(out) == ['sub-02_desc-refaced_T1w.nii.gz']
+    assert table(out) == {SCANS[2]: ['pass', 'n/a']}
+    message = capsys.readouterr().err
+    assert '1 scan: 1 passed, 1 without the private report' in message
+    assert 'PRIVATE REPORT of sub-02_T1w was not written: no brain in ' in message
+
+    behave['private_report'] = f'touch {tmp_path}/private/sub-02_T1w.html'
+    assert command(*flags, work=False) == 0
+    assert 'private report' not in capsys.readouterr().err.lower()
+    behave['processed'].clear()
+    assert command(*flags, work=False) == 0
+    assert behave['processed'] == []
 
 
 def test_many_processes(behave, command, out):

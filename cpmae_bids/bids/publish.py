@@ -219,12 +219,22 @@ def stored_files_are_whole(record: dict[str, Any], output_dir: Path) -> bool:
         return False
 
 
+def private_page(scan: Scan, config: RunConfig) -> Path | None:
+    """Return the path of the page before/after of a scan, or None if a run writes no such pages."""
+    folder = config.private_report_dir
+    return None if folder is None else Path(folder) / f'{scan.name}.html'
+
+
 def is_complete(scan: Scan, config: RunConfig) -> bool:
     """Whether a scan's outputs are all there, whole, and what this run would make again.
 
     That is: the record says 'pass', names the same version, weights, preset, steps and seed, the input
-    is the one it was made from, and every file has the recorded hash.
+    is the one it was made from, every file has the recorded hash, and there is a private report if the run
+    is to write them.
     """
+    page = private_page(scan, config)
+    if page is not None and not page.is_file():
+        return False
     record = read_record(config.output_dir, scan.name)
     if record is None or scan.problem:
         return False

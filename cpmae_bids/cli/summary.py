@@ -10,7 +10,7 @@ _WORDS = {'pass': 'passed', 'fail': 'failed the verdict', 'error': 'ended with a
 
 
 def summarise(records: Iterable[dict[str, Any]], failures: 'Iterable[Failure]' = ()) -> list[str]:
-    """Return the lines of a summary: counts, then each scan that did not pass, then the crash files.
+    """Return the lines of a summary: counts, scans that did not pass, missing private reports, crash files.
 
     Parameters
     ----------
@@ -19,13 +19,21 @@ def summarise(records: Iterable[dict[str, Any]], failures: 'Iterable[Failure]' =
     failures : iterable of Failure
         Nodes that broke.
     """
-    records = list(records)
+    records, failures = list(records), list(failures)
     counts = {status: sum(record['status'] == status for record in records) for status in _WORDS}
     said = [f'{count} {_WORDS[status]}' for status, count in counts.items() if count]
+    unwritten = [failure for failure in failures if failure.stage == 'private_report']
+    if unwritten:
+        said.append(f'{len(unwritten)} without the private report')
     lines = [f'{len(records)} scan{"s" * (len(records) != 1)}: {", ".join(said) or "nothing to report"}']
     for record in records:
         if record['status'] != 'pass':
             reasons = '; '.join(record.get('reasons') or ['no reason is recorded'])
             lines.append(f'{record["status"].upper()} {record.get("scan", "?")}: {reasons}')
+    lines += [
+        f'PRIVATE REPORT of {failure.scan} was not written: {failure.message}; '
+        'the verdict on its image stands; mend this and run again'
+        for failure in unwritten
+    ]
     lines += [f'crash file of {failure.scan}, {failure.stage}: {failure.crash_file}' for failure in failures]
     return lines

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 
+from cpmae_bids.bids.publish import private_page
 from cpmae_bids.interfaces.bids import Publish
 from cpmae_bids.interfaces.reports import PrivateReport, Report
 
@@ -48,12 +47,13 @@ def init_outputs_wf(scan, config, *, name: str = 'outputs_wf') -> pe.Workflow:
         (inputnode, sink, [(field, field) for field in fields]),
         (report, sink, [('slices', 'slices'), ('face', 'face')]),
     ])  # fmt: skip
-    if config.private_report_dir is not None:
+    page = private_page(scan, config)
+    if page is not None:
         private_report = pe.Node(
             PrivateReport(
                 original=str(scan.path),
                 title=scan.name,
-                page=str(Path(config.private_report_dir) / f'{scan.name}.html'),
+                page=str(page),
             ),
             name='private_report',
             n_procs=1,
