@@ -123,7 +123,7 @@ def test_outputs_of_this_tool_may_show_faces(made, capsys):
     assert audit(made[1], '-v') == 0
     found = lines(capsys)
     assert len(found) == 6
-    assert {line.split()[0] for line in found} == {'GENERATED'}
+    assert {line.split()[0] for line in found} == {'PASSED'}
 
 
 def test_a_part_of_an_output_is_judged_as_one(made):
@@ -262,7 +262,7 @@ def test_functional_images_are_counted_and_not_looked_at(heads, tmp_path, capsys
     put(tmp_path / 'sub-01/func/sub-01_task-rest_bold.nii.gz', heads['head'])
     put(tmp_path / 'sub-01/anat/sub-01_T1w.nii.gz', heads['stripped'])
     assert audit(tmp_path) == 0
-    assert '1 images of other datatypes were not looked at' in capsys.readouterr().err
+    assert '1 image of another datatype was not looked at' in capsys.readouterr().err
 
 
 def test_links_are_followed_once(heads, tmp_path):

@@ -36,7 +36,7 @@ ANATOMICAL = frozenset((
 MIN_EXTENT_MM = 40.0
 """Least size of what could show a face: slices and spectroscopy boxes are smaller along some axis."""
 
-OK = ('clear', 'generated')
+OK = ('clear', 'passed')
 """Findings that are no reason not to share."""
 
 
@@ -49,8 +49,8 @@ class Finding:
     path : str
         Relative to the folder.
     finding : str
-        'clear' (no face), 'generated' (an output of this tool, as it passed), 'face', 'changed' (has the name
-        of an output but is not the file that passed), or 'unread'.
+        'clear' (no face), 'passed' (an output of this tool, as it passed its verdict), 'face', 'changed' (has
+        the name of an output but is not the file that passed), or 'unread'.
     how : str
         By which detector it was found, or why the file could not be judged.
     """
@@ -153,7 +153,7 @@ def judge(path: Path, root: Path, promise: Promise | None, recognise: bool) -> F
         if promise is not None:
             broken = promise.broken(path)
             if not broken:
-                return Finding(name, 'generated', 'as it passed its verdict')
+                return Finding(name, 'passed', 'the file that passed its verdict')
         values, affine, oriented = read_volume(path)
         how = detect(values, affine, recognise)
     except Exception as err:  # readers raise all kinds of errors on damaged files; none may pass as clear

@@ -114,9 +114,9 @@ class Privacy:
         limits = ' and '.join(f'{TOLERATED[name]:.2f} ({name})' for name in self.attacks)
         notes = [
             f'An alarm is given where the lower end of the interval of the AUC exceeds {limits} (with fewer '
-            f'than {FEW} outputs: where as many hits have a chance below {MAX_LUCK:g}), or where an output has '
-            'the face of its original. A brain tells something about its head, so that a generated head may '
-            'match a little better than by guessing.'
+            f'than {FEW} outputs: where as many hits have a chance below {MAX_LUCK:g}), or where an output '
+            'has the face of its original. A brain tells something about its head, so that a generated head '
+            'may match a little better than by guessing.'
         ]
         probes = max((result.probes for result in self.attacks.values() if result), default=0)
         if probes < FEW:

@@ -21,15 +21,15 @@ from cpmae_bids.reports.render import skin_level
 GRID_MM = 3.0
 """Voxels in which heads are looked at; the columns and rows of depth maps."""
 
-LEVELS = (0.4, 1.0, 2.0)
+LEVELS = (0.25, 1.0, 2.0)
 """Multiples of the skin's usual height above the air (`render.skin_level`) at which the surface is taken, one
 after the other: artefacts of teeth or motion hide a face at one of them and rarely at all."""
 
 YAWS = (0.0, -15.0, 15.0)
 """Directions (degrees) from which heads are looked at: in a scanner they turn to the side."""
 
-MIN_AGREEMENT = 0.70
-"""Correlation with the average relief from which on there is a face."""
+MIN_AGREEMENT = 0.74
+"""Correlation with the average relief from which on it is a face: docs/privacy.md has the distributions."""
 
 STRENGTH = (0.5, 2.0)
 """Range of the height of the relief, as a multiple of the average's."""

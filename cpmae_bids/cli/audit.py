@@ -132,13 +132,14 @@ def _summarise(findings: list[Finding], listing: Listing, privacy: Privacy | Non
         'face': 'with a face',
         'changed': 'not as they passed',
         'unread': 'not judged',
-        'generated': 'with a generated face',
+        'passed': 'as they passed their verdict',
         'clear': 'without a face',
     }
     said = [f'{counts[key]} {text}' for key, text in words.items() if counts[key]]
-    _say(f'{len(findings)} images: {", ".join(said)}')
+    _say(f'{len(findings)} image{"s" * (len(findings) != 1)}: {", ".join(said)}')
     if listing.other:
-        _say(f'{listing.other} images of other datatypes were not looked at (func, dwi, fmap, pet, ...)')
+        what = 'image of another datatype was' if listing.other == 1 else 'images of other datatypes were'
+        _say(f'{listing.other} {what} not looked at (func, dwi, fmap, pet and others)')
     if privacy is not None:
         for line in describe_attacks(privacy):
             _say(line)
