@@ -166,11 +166,14 @@ def test_robust_z():
 
 
 def test_the_most_unusual_scan_comes_first():
-    records = [{'scan': f's{i}', 'measures': {'a': i, 'b': 1.0, 'c': None}} for i in range(8)]
-    records[3]['measures']['b'] = 9.0
+    measures = {'brain_ml': 1500.0, 'seam_ratio': None, 'far_tissue_share': 0.0}
+    records = [{'scan': f's{i}', 'measures': {**measures, 'rotation_deg': i}} for i in range(8)]
+    records[3]['measures'] |= {'brain_ml': 900.0, 'not_judged': 1e9}
+    records[4]['measures']['far_tissue_share'] = 1e-6  # nowhere near the limit
     records.append({'scan': 'broken'})
     first, *others = find_outliers(records)
-    assert (first.scan, first.measure, first.value, first.median) == ('s3', 'b', 9.0, 1.0)
+    assert (first.scan, first.measure, first.value, first.median) == ('s3', 'brain_ml', 900.0, 1500.0)
     assert first.is_unusual
     assert len(others) == 7
+    assert not any(outlier.is_unusual for outlier in others)
     assert find_outliers(records[:4]) == []

@@ -8,8 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from cpmae_bids.deid.verdict import LIMITS
+
 MIN_SCANS = 5
 """Scans that it takes to say that one of them differs."""
+
+MATERIAL = 0.01
+"""A spread below this share of the way from the median to the farther limit is taken to be as large."""
 
 UNUSUAL = 3.5
 """Robust z-score from which on a value is an outlier (Iglewicz and Hoaglin, 1993)."""
@@ -31,7 +36,7 @@ class Outlier:
 
 
 def find_outliers(records: Iterable[dict[str, Any]]) -> list[Outlier]:
-    """Name each scan's most unusual measure, the most unusual scan first.
+    """Name each scan's most unusual measure among those that are judged, the most unusual scan first.
 
     Parameters
     ----------
@@ -45,18 +50,21 @@ def find_outliers(records: Iterable[dict[str, Any]]) -> list[Outlier]:
     """
     measured = [record for record in records if record.get('measures')]
     outliers: dict[str, Outlier] = {}
-    for name in sorted({name for record in measured for name in record['measures']}):
+    for limit in LIMITS:
+        name = limit.measure
         having = [(r['scan'], float(v)) for r in measured if (v := r['measures'].get(name)) is not None]
         values = np.array([value for _, value in having])
         if len(values) < MIN_SCANS:
             continue
-        for (scan, value), z in zip(having, robust_z(values), strict=True):
+        away = np.abs(np.median(values) - [limit.low, limit.high])
+        to_limit = away[np.isfinite(away)].max(initial=0)
+        for (scan, value), z in zip(having, robust_z(values, MATERIAL * to_limit), strict=True):
             if scan not in outliers or abs(z) > abs(outliers[scan].z):
                 outliers[scan] = Outlier(scan, name, value, float(np.median(values)), float(z))
     return sorted(outliers.values(), key=lambda outlier: -abs(outlier.z))
 
 
-def robust_z(values: np.ndarray) -> np.ndarray:
+def robust_z(values: np.ndarray, least: float = 0) -> np.ndarray:
     """Distance from the median over the median absolute deviation, scaled as a standard deviation.
 
     Where more than half of the values are the same, the mean absolute deviation stands in; where all are, 0.
@@ -64,7 +72,9 @@ def robust_z(values: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     values : ndarray, shape (N,)
+    least : float
+        Smallest spread to divide by.
     """
     away = values - np.median(values)
-    spread = 1.4826 * np.median(np.abs(away)) or 1.2533 * np.mean(np.abs(away))
+    spread = max(1.4826 * np.median(np.abs(away)) or 1.2533 * np.mean(np.abs(away)), least)
     return away / spread if spread else np.zeros_like(away)

@@ -39,7 +39,8 @@ def histogram(values: Sequence[float], low: float, high: float, label: str) -> s
     def x(value: float) -> float:
         return LEFT + (WIDTH - 2 * LEFT) * (value - first) / (last - first)
 
-    counts, edges = np.histogram(values, BINS, (first, last))
+    within = np.where(values == high, np.nextafter(high, -math.inf), values)  # or it is drawn beyond
+    counts, edges = np.histogram(within, BINS, (first, last))
     parts = []
     for start, end in ((first, low), (high, last)):
         if math.isfinite(start) and math.isfinite(end):
@@ -51,9 +52,9 @@ def histogram(values: Sequence[float], low: float, high: float, label: str) -> s
     parts += [_line(x(value), BASE + 1, BASE + 6, 'tick') for value in values]
     parts += [_line(x(limit), 4, BASE + 6, 'limit') for limit in limits]
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - LEFT}" y1="{BASE}" y2="{BASE}"/>')
-    ends = ((first + margin, 'start', LEFT), (last - margin, 'end', WIDTH - LEFT))
-    for value, anchor, position in ends:
-        parts.append(f'<text x="{position}" y="{HEIGHT - 4}" text-anchor="{anchor}">{value:.4g}</text>')
+    ends = [(first + margin, 'start'), (last - margin, 'end')] if last - first > 2.01 * margin else []
+    for value, anchor in ends or [((first + last) / 2, 'middle')]:
+        parts.append(f'<text x="{x(value):.1f}" y="{HEIGHT - 4}" text-anchor="{anchor}">{value:.4g}</text>')
     return (
         f'<svg class="histogram" role="img" aria-label="{escape(label)}" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
