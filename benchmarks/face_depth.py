@@ -1,8 +1,10 @@
 """Average the depth of faces in the frame of their brains: what the verdict compares a generated face with.
 
-    python -m benchmarks.face_depth PREPARED
+    python -m benchmarks.face_depth PREPARED [--others HEADS WORK]
 
 PREPARED is the file of ``cpmae-bids-train prepare`` at 2 mm. No face of a person is left in a mean of many.
+With ``--others``, the heads of the BIDS dataset HEADS that are not in PREPARED are compared with the mean as
+well; WORK holds their brain masks and affines.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid import face, surface
+from benchmarks.scans import find_t1w
+from cpmae_bids.deid import face, geometry, inspect, intensity, nifti, surface
+from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.training.data import Head, decode_intensity, read_prepared
 
 MAX_SPREAD_MM = 8.0
@@ -37,12 +41,31 @@ def average(depths: np.ndarray) -> np.ndarray:
     return np.where(where, depths.mean(axis=0).round(), np.nan)
 
 
+def other_head(t1w: Path, work: Path) -> float | None:
+    """Distance of a scan's own face to the mean, as the verdict measures that of the refaced scan."""
+    scan = inspect.load_t1w(t1w)
+    name = t1w.name.split('.')[0]
+    brain = nifti.read_mask(work / f'{name}_brain.nii.gz', scan)
+    frame = scan.affine, read_affine(work / f'{name}_affine.txt'), 128
+    values = scan.values()
+    cube = geometry.to_cube(values, *frame) / intensity.brain_scale(values[brain])
+    return face.distance_to_mean(surface.head_mask(cube), geometry.field_of_view(scan.shape, *frame))
+
+
+def summarise(distances: list[float | None]) -> dict:
+    """Number of heads, of those with a face in view, and percentiles of their distances (mm)."""
+    seen = [distance for distance in distances if distance is not None]
+    percentiles = {str(p): round(float(np.percentile(seen, p)), 2) for p in (0, 5, 50, 95, 100)}
+    return {'heads': len(distances), 'face_in_view': len(seen), 'distance_mm': percentiles}
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Write the mean, and how far the heads are from it."""
+    """Write the mean, and how far heads are from it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('prepared', type=Path)
+    parser.add_argument('--others', type=Path, nargs=2, metavar=('HEADS', 'WORK'))
     args = parser.parse_args(argv)
     heads = read_prepared(args.prepared)
     masks = [head_mask(head) for head in heads]
@@ -54,13 +77,13 @@ def main(argv: list[str] | None = None) -> None:
     face.MEAN.write_text(json.dumps(content) + '\n', encoding='utf-8')
 
     face.mean_depth.cache_clear()
-    found = [face.distance_to_mean(mask, head.fov) for mask, head in zip(masks, heads, strict=True)]
-    seen = [value for value in found if value is not None]
-    summary = {
-        'heads': len(heads),
-        'face_in_view': len(seen),
-        'distance_mm': {str(p): round(float(np.percentile(seen, p)), 2) for p in (0, 5, 50, 95, 100)},
-    }
+    distances = [face.distance_to_mean(mask, head.fov) for mask, head in zip(masks, heads, strict=True)]
+    summary = {'limit_mm': face.MAX_DISTANCE_MM, 'averaged': summarise(distances)}
+    if args.others:
+        folder, work = args.others
+        names = {head.name for head in heads}
+        others = [path for path in find_t1w(folder) if path.name.split('.')[0] not in names]
+        summary['others'] = summarise([other_head(path, work) for path in others])
     RESULTS.write_text(json.dumps(summary, indent=1) + '\n', encoding='utf-8')
     print(json.dumps(summary))
 

@@ -1,6 +1,8 @@
 """The verdict: an honest result passes, and every kind of sabotage fails for its own reason."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import phantom
@@ -401,6 +403,19 @@ def test_every_limit_can_fail_and_missing_measures_fail():
                 assert '\n' not in reasons[0]
         without = {name: value for name, value in good.items() if name != limit.measure}
         assert verdict.judge(without)[0] == ('pass' if limit.optional else 'fail')
+
+
+def test_the_documentation_has_every_measure_with_its_limit(passed):
+    text = Path(__file__).parents[1].joinpath('docs', 'outputs.md').read_text()
+    cells = [[cell.strip() for cell in line.split('|')[1:-1]] for line in text.splitlines() if '|' in line]
+    rows = {name: row for row in cells for name in re.findall(r'`([\w<>]+)`', row[0])}
+    assert {re.sub(r'_\d$', '_<level>', name) for name in passed} <= set(rows)
+    for limit in verdict.LIMITS:
+        _, meaning, said = rows[limit.measure]
+        bounds = [f'{bound:g}' for bound in (limit.low, limit.high) if np.isfinite(bound)]
+        natural = {'≤ ': bounds[-1:], '≥ ': bounds[:1]}.get(said[:2], bounds)  # such as 0 of a share
+        assert [number.replace('−', '-') for number in re.findall(r'[−\d.]+', said)] == natural, limit.measure
+        assert ('*if*' in meaning) == limit.optional
 
 
 def test_agreement_of_unrelated_codes_is_chance():
