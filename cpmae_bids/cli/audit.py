@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cpmae_bids.audit.dataset import Finding, Listing
     from cpmae_bids.audit.privacy import Privacy
 
+EXIT_INTERRUPTED = 130
+
 _DESCRIPTION = """\
 Check a folder before it is shared: name every anatomical image that shows a face.
 
@@ -69,6 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _say(str(error))
         return EXIT_FAILED
+    except KeyboardInterrupt:
+        _say('interrupted; not all images have been looked at')
+        return EXIT_INTERRUPTED
 
 
 def _run(args: argparse.Namespace) -> int:
