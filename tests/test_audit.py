@@ -331,7 +331,7 @@ def test_recogniser_knows_a_person_again(test_heads):
     if find_spec('face_recognition_models') is None:
         pytest.skip('needs face_recognition_models')
     described = []
-    for path in sorted(test_heads.glob('sub-*/anat/*_T1w.nii.gz'))[:2]:
+    for path in sorted(test_heads.glob('sub-*/anat/*_T1w.nii.gz'))[1:3]:  # the first is cut at the nose
         values, affine, _ = read_volume(path)
         assert recogniser.sees_face(values, affine)
         noise = np.random.default_rng(0).normal(0, values.std() / 10, values.shape)
