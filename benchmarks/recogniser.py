@@ -7,21 +7,16 @@ are those of `cpmae_bids.reports.render`: no texture, no hair, one light from ab
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.pairs import Pair
+from cpmae_bids.audit.recogniser import UPSAMPLE, YAWS, load_models
 
-YAWS = (-20.0, -10.0, 0.0, 10.0, 20.0)
 FRONTAL = YAWS.index(0.0)
 BACK = 180.0
 """What is found on the back of the head is a false alarm."""
-
-UPSAMPLE = 1
-"""The detector's smallest face has 80 pixels: one doubling makes room for small heads."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +87,7 @@ def look(volume: np.ndarray, affine: np.ndarray) -> Views:
     """
     from cpmae_bids.reports.render import render_field, skin_field
 
-    detector, landmarker, network = _models()
+    detector, landmarker, network = load_models()
     count = len(YAWS)
     found, back = np.zeros(count, bool), False
     landmarks, embeddings = np.full((count, 5, 2), np.nan), np.full((count, 128), np.nan)
@@ -111,16 +106,3 @@ def look(volume: np.ndarray, affine: np.ndarray) -> Views:
             embeddings[view] = network.compute_face_descriptor(rgb, shape)
     back = len(detector(render_field(field, yaw_deg=BACK), UPSAMPLE)) > 0
     return Views(found, landmarks, embeddings, back)
-
-
-@cache
-def _models():
-    import dlib
-
-    # the package itself cannot be imported without pkg_resources; only its files are needed
-    folder = Path(find_spec('face_recognition_models').submodule_search_locations[0]) / 'models'
-    return (
-        dlib.get_frontal_face_detector(),
-        dlib.shape_predictor(str(folder / 'shape_predictor_5_face_landmarks.dat')),
-        dlib.face_recognition_model_v1(str(folder / 'dlib_face_recognition_resnet_model_v1.dat')),
-    )

@@ -11,6 +11,7 @@ from test_training import ball_head  # noqa: E402
 
 from cpmae_bids.cli import train  # noqa: E402
 from cpmae_bids.models import weights  # noqa: E402
+from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig  # noqa: E402
 from cpmae_bids.training import data  # noqa: E402
 
 SETTINGS = """
@@ -88,3 +89,18 @@ def test_two_vqvaes_and_a_masked_autoencoder(tmp_path, monkeypatch):
     assert weights.resolve_weights(again).model_hash == found.model_hash
     config.write_text(config.read_text().replace('codebook = 8', 'codebook = 16'))
     assert train.main(['vqvae', 'head', str(prepared), str(tmp_path / 'head3'), *common, *start]) == 64
+
+
+def test_a_head_without_shape_codes_is_refused(tmp_path, capsys):
+    config = VQVAEConfig(
+        latent=8, width=8, encoder_blocks=0, decoder_blocks=1, fine=8, grids=(8,), dims=(4,), codebook=8
+    )
+    for name in ('brain', 'head'):
+        weights.export(VQVAE(config), name, tmp_path / 'weights', licence='none', command='none')
+    prepared = tmp_path / 'heads.safetensors'
+    prepared.touch()
+    assert (
+        train.main(['mae', str(prepared), str(tmp_path / 'mae'), '--weights', str(tmp_path / 'weights')])
+        == 64
+    )
+    assert 'shape > 0' in capsys.readouterr().err

@@ -47,7 +47,7 @@ def look(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...] = YAWS)
     embeddings : ndarray of float, shape (views, 128)
         NaN in views without a face.
     """
-    detector, landmarker, network = _models()
+    detector, landmarker, network = load_models()
     embeddings = np.full((len(yaws), 128), np.nan)
     try:
         field = skin_field(values, affine)
@@ -72,7 +72,7 @@ def describe(values: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 def sees_face(values: np.ndarray, affine: np.ndarray) -> bool:
     """Whether the detector is sure of a face in two of three views, the front and turned by 20 degrees."""
-    detector = _models()[0]
+    detector = load_models()[0]
     try:
         field = skin_field(values, affine)
     except ValueError:
@@ -84,7 +84,8 @@ def sees_face(values: np.ndarray, affine: np.ndarray) -> bool:
 
 
 @cache
-def _models():
+def load_models():
+    """Detector of faces, of five landmarks, and embedding, each as dlib gives it."""
     import dlib
 
     # the package of the models cannot be imported without pkg_resources; only its files are needed

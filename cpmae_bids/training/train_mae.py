@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from cpmae_bids.exceptions import WeightsError
+from cpmae_bids.exceptions import UsageError, WeightsError
 from cpmae_bids.models.mae import MAE, TOKENS, MAEConfig, Stage, degrade, group
 from cpmae_bids.models.sampling import remodel
 from cpmae_bids.models.shape import Shape
@@ -398,6 +398,10 @@ def run_mae(
     started = time.monotonic()
     found = read_registry(weights)
     head, brain = (load_model(found, name, str(pick_device(device))) for name in ('head', 'brain'))
+    if head.shape is None:
+        raise UsageError(
+            f'{weights}: its VQ-VAE of heads has no shape codes: train it with shape > 0 in [head.model]'
+        )
     heads = read_prepared(prepared)
     # other encoders or codebooks give other codes; a better decoder changes nothing
     cache = folder / f'tokens-{head.code_hash()}-{brain.code_hash()}'
