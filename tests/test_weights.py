@@ -9,6 +9,7 @@ torch = pytest.importorskip('torch')
 
 from cpmae_bids.exceptions import WeightsError  # noqa: E402
 from cpmae_bids.models import weights  # noqa: E402
+from cpmae_bids.models.detail import Detail, DetailConfig  # noqa: E402
 from cpmae_bids.models.mae import MAE, MAEConfig  # noqa: E402
 from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig  # noqa: E402
 
@@ -25,6 +26,8 @@ def exported(tmp_path_factory):
         weights.export(VQVAE(SMALL), name, folder, licence='none', command='test')
     mae = MAE(MAEConfig((8,), (8,), 16, 8, 8, widths=(64,), depths=(1,), live=(4,)))
     weights.export(mae, 'mae', folder, licence='none', command='test')
+    detail = Detail(DetailConfig(widths=(8, 8), blocks=(1, 1)))
+    weights.export(detail, 'detail', folder, licence='none', command='test')
     return folder
 
 

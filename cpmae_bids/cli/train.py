@@ -29,7 +29,8 @@ def get_parser() -> argparse.ArgumentParser:
     mae.add_argument(
         '--levels', type=int, nargs='+', help='train these levels only; the others stay as they are'
     )
-    for command in (vqvae, mae):
+    detail = commands.add_parser('detail', help='train what adds detail to decoded heads')
+    for command in (vqvae, mae, detail):
         command.add_argument('prepared', type=Path, help='prepared file at 2 mm')
         command.add_argument(
             'folder', type=Path, help='checkpoints, logs and previews; a second call resumes'
@@ -45,9 +46,7 @@ def get_parser() -> argparse.ArgumentParser:
         command.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
         command.add_argument('--time-budget', type=float, metavar='SECONDS', help='stop in time, resumable')
         command.add_argument('--licence', default='', help='licence of the weights, for the registry')
-    vqvae.add_argument(
-        '--fine', type=Path, help='prepared file at 1 mm: train the 1 mm decoder on it, codes fixed'
-    )
+    detail.add_argument('--fine', type=Path, required=True, help='prepared file at 1 mm')
     return parser
 
 
@@ -55,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run ``cpmae-bids-train``; returns the exit code."""
     args = get_parser().parse_args(argv)
     try:
-        {'prepare': _prepare, 'vqvae': _vqvae, 'mae': _mae}[args.command](args)
+        {'prepare': _prepare, 'vqvae': _vqvae, 'mae': _mae, 'detail': _detail}[args.command](args)
     except CpmaeError as error:
         print(f'cpmae-bids-train: {error}', file=sys.stderr)
         return error.exit_code
@@ -82,15 +81,12 @@ def _prepare(args: argparse.Namespace) -> None:
 def _vqvae(args: argparse.Namespace) -> None:
     from cpmae_bids.models.weights import export
     from cpmae_bids.training.settings import read_settings
-    from cpmae_bids.training.train_fine import train_fine
     from cpmae_bids.training.train_vqvae import train_vqvae
 
     settings = read_settings(args.config, args.which)
     budget = {'device': args.device, 'time_budget': args.time_budget}
     start = _start(args, args.which)
     model = train_vqvae(_existing(args.prepared), args.folder, settings, start=start, **budget)
-    if args.fine:
-        model = train_fine(model, _existing(args.fine), args.folder / 'fine', settings, **budget)
     command = f'cpmae-bids-train vqvae {args.which}'
     export(model, args.which, args.weights, licence=args.licence, command=command, seed=settings.seed)
 
@@ -114,6 +110,26 @@ def _mae(args: argparse.Namespace) -> None:
     if args.levels:
         keep_other_levels(mae, args.weights, args.levels)
     export(mae, 'mae', args.weights, licence=args.licence, command='cpmae-bids-train mae', seed=settings.seed)
+
+
+def _detail(args: argparse.Namespace) -> None:
+    from cpmae_bids.models.weights import export, load_model, read_registry
+    from cpmae_bids.training.settings import read_settings
+    from cpmae_bids.training.train_detail import train_detail
+
+    settings = read_settings(args.config, 'detail')
+    model = train_detail(
+        load_model(read_registry(args.weights, ('head',)), 'head'),
+        _existing(args.prepared),
+        _existing(args.fine),
+        args.folder,
+        settings,
+        device=args.device,
+        time_budget=args.time_budget,
+        start=_start(args, 'detail'),
+    )
+    command = 'cpmae-bids-train detail'
+    export(model, 'detail', args.weights, licence=args.licence, command=command, seed=settings.seed)
 
 
 def _start(args: argparse.Namespace, name: str):

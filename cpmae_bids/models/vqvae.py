@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from cpmae_bids.models.quantizer import Codebook
 from cpmae_bids.models.shape import Shape
+from cpmae_bids.models.shuffle import pixel_shuffle, pixel_unshuffle
 from cpmae_bids.models.warps import deform, invert
 
 PATCH = 4
@@ -165,12 +166,9 @@ class VQVAE(nn.Module):
         self.to_fine = nn.Conv3d(c.width, c.fine * 8, 1)
         self.fine = nn.Conv3d(c.fine + 8, c.fine, 3, padding=1)
         self.fine_to_voxels = nn.Conv3d(c.fine, 8, 3, padding=1)
-        self.to_millimetres = nn.Sequential(
-            nn.Conv3d(c.fine, 2 * c.fine, 3, padding=1), nn.SiLU(), nn.Conv3d(2 * c.fine, 64, 1)
-        )
         # Mean of the stem's output over the training heads, per site: the code holds what differs from it
         self.register_buffer('mean', torch.zeros(c.latent, SITES, SITES, SITES))
-        for layer in (self.encoder_out, self.fine_to_voxels, self.to_millimetres[-1]):
+        for layer in (self.encoder_out, self.fine_to_voxels):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
@@ -263,22 +261,18 @@ class VQVAE(nn.Module):
             total = part if total is None else total + part
         return total
 
-    def decode_latent(
-        self, latent: Tensor, offset: tuple[int, int, int] = (0, 0, 0), *, millimetre: bool = False
-    ) -> Tensor:
-        """Volume of a latent volume.
+    def decode_latent(self, latent: Tensor, offset: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
+        """Volume of a latent volume, at 2 mm.
 
         Parameters
         ----------
         latent : Tensor, shape (B, latent, X, Y, Z)
         offset : tuple of int
             First site of the crop in the 32^3 grid.
-        millimetre : bool
-            Return 1 mm voxels instead of 2 mm voxels.
 
         Returns
         -------
-        volume : Tensor, shape (B, 1, 4 X, 4 Y, 4 Z), or twice that along each edge
+        volume : Tensor, shape (B, 1, 4 X, 4 Y, 4 Z)
         """
         latent = latent + self._mean_at(latent, offset)
         trunk = self.decoder(self.decoder_in(latent))
@@ -286,38 +280,18 @@ class VQVAE(nn.Module):
         fine = pixel_shuffle(self.to_fine(trunk), 2)
         # the fine layers see the linear estimate too (eight voxels per 4 mm site): they sharpen what is there
         fine = F.silu(self.fine(torch.cat([fine, pixel_unshuffle(linear, 2)], 1)))
-        volume = linear + pixel_shuffle(self.fine_to_voxels(fine), 2)
-        if not millimetre:
-            return volume
-        smooth = F.interpolate(volume, scale_factor=2, mode='trilinear', align_corners=False)
-        return smooth + pixel_shuffle(self.to_millimetres(fine), 4)
+        return linear + pixel_shuffle(self.fine_to_voxels(fine), 2)
 
     @torch.no_grad()
-    def decode(self, codes: list[Tensor], *, millimetre: bool = False) -> Tensor:
-        """Volume of integer volumes; list of (B, g, g, g) int64 to (B, 1, n, n, n), n = 128 or 256."""
-        volume = self.decode_latent(self.latent_of(codes), millimetre=millimetre)
+    def decode(self, codes: list[Tensor]) -> Tensor:
+        """Volume of integer volumes, at 2 mm; list of (B, g, g, g) int64 to (B, 1, 128, 128, 128)."""
+        volume = self.decode_latent(self.latent_of(codes))
         return volume if self.shape is None else deform(volume, self.shape.decode(codes[0]))
 
-    def forward(self, volume: Tensor, offset=(0, 0, 0), *, update: bool = False, millimetre: bool = False):
+    def forward(self, volume: Tensor, offset=(0, 0, 0), *, update: bool = False):
         """Reconstruction of a 2 mm volume, and what was quantised on the way."""
         quantized = self.quantize(self.encode_latent(volume, offset), update=update)
-        return self.decode_latent(quantized.latent, offset, millimetre=millimetre), quantized
-
-
-def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
-    """Channels to space in three dimensions; (B, C f^3, X, Y, Z) to (B, C, f X, f Y, f Z)."""
-    b, c, sx, sy, sz = x.shape
-    f = factor
-    x = x.view(b, c // f**3, f, f, f, sx, sy, sz).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return x.reshape(b, c // f**3, sx * f, sy * f, sz * f)
-
-
-def pixel_unshuffle(x: Tensor, factor: int) -> Tensor:
-    """Space to channels in three dimensions, the inverse of `pixel_shuffle`."""
-    b, c, sx, sy, sz = x.shape
-    f = factor
-    x = x.view(b, c, sx // f, f, sy // f, f, sz // f, f).permute(0, 1, 3, 5, 7, 2, 4, 6)
-    return x.reshape(b, c * f**3, sx // f, sy // f, sz // f)
+        return self.decode_latent(quantized.latent, offset), quantized
 
 
 def to_two_millimetres(volume: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ VARIABLE = 'CPMAE_BIDS_WEIGHTS'
 REGISTRY = 'weights.json'
 """File in the folder that lists, per model: file, size, sha256, configuration, licence, command."""
 
-MODELS = ('brain', 'head', 'mae')
-"""Names of the models: the two VQ-VAEs and the masked autoencoder."""
+MODELS = ('brain', 'head', 'mae', 'detail')
+"""Names of the models: the two VQ-VAEs, the masked autoencoder, and what adds detail to its heads."""
 
 PACKAGED = Path(__file__).resolve().parent.parent / 'data' / 'weights'
 """Weights that come with the package."""
@@ -112,13 +112,13 @@ def load_model(weights: Weights, name: str, device: str = 'cpu'):
     Parameters
     ----------
     weights : Weights
-    name : {'brain', 'head', 'mae'}
+    name : {'brain', 'head', 'mae', 'detail'}
     device : str
         ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
 
     Returns
     -------
-    model : VQVAE or MAE
+    model : VQVAE, MAE or Detail
 
     Raises
     ------
@@ -127,13 +127,16 @@ def load_model(weights: Weights, name: str, device: str = 'cpu'):
     """
     from safetensors.torch import load_file
 
+    from cpmae_bids.models.detail import Detail, DetailConfig
     from cpmae_bids.models.mae import MAE, MAEConfig
     from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig
 
     path = weights.path(name)
     try:
         config = weights.registry[name]['config']
-        model = MAE(MAEConfig.from_dict(config)) if name == 'mae' else VQVAE(VQVAEConfig.from_dict(config))
+        kinds = {'mae': (MAE, MAEConfig), 'detail': (Detail, DetailConfig)}
+        kind, kind_of_config = kinds.get(name, (VQVAE, VQVAEConfig))
+        model = kind(kind_of_config.from_dict(config))
         state = load_file(path)
         own = model.state_dict()
         state = {key: value.to(own[key].dtype) if key in own else value for key, value in state.items()}
@@ -157,8 +160,8 @@ def export(model, name: str, directory: Path, *, licence: str, command: str, **f
 
     Parameters
     ----------
-    model : VQVAE or MAE
-    name : {'brain', 'head', 'mae'}
+    model : VQVAE, MAE or Detail
+    name : {'brain', 'head', 'mae', 'detail'}
     directory : Path
     licence, command : str
         Recorded in the registry.

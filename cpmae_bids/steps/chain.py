@@ -97,7 +97,7 @@ def deidentify(
         progress('remodel')
         remodel.remodel(brain_codes, head_codes, seed=seed, steps=steps, **models)
         progress('decode')
-        decode.decode(head_codes, generated, preset, **models)
+        decode.decode(head_codes, generated, preset, seed=seed, **models)
         progress('blend')
         blend.blend(t1w, kept_mask, affine, generated, brain, seed, refaced, deface_mask)
         progress('verdict')

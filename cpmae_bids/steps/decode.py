@@ -12,9 +12,15 @@ from cpmae_bids.deid import geometry, intensity
 
 
 def decode(
-    head_codes: Path, head: Path, preset: str, *, weights: Path | None = None, device: str = 'cpu'
+    head_codes: Path,
+    head: Path,
+    preset: str,
+    *,
+    seed: int,
+    weights: Path | None = None,
+    device: str = 'cpu',
 ) -> None:
-    """Write the head that codes stand for.
+    """Write the head that codes stand for, with detail that they cannot say.
 
     Parameters
     ----------
@@ -24,6 +30,8 @@ def decode(
         about 1.
     preset : {'128', '256'}
         Voxels along an edge of the cube.
+    seed : int
+        Of the detail.
     weights : Path, optional
     device : str
 
@@ -39,19 +47,30 @@ def decode(
     from cpmae_bids.models.weights import load_model, resolve_weights
 
     levels = [torch.from_numpy(level).long()[None].to(device) for level in code_files.read(head_codes)]
-    model = load_model(resolve_weights(weights), 'head', device)
-    millimetre = geometry.PRESETS[preset] == 256
-    volume = model.decode(levels, millimetre=millimetre)[0, 0].clamp_(0, intensity.CEILING)
+    found = resolve_weights(weights)
+    blurred = load_model(found, 'head', device).decode(levels)
+    volume = load_model(found, 'detail', device).add(
+        blurred, torch.Generator().manual_seed(seed), millimetre=geometry.PRESETS[preset] == 256
+    )
+    volume = volume[0, 0].clamp_(0, intensity.CEILING)
     np.save(head, volume.to(torch.float16).cpu().numpy())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--head-codes', type=Path, required=True)
     parser.add_argument('--head', type=Path, required=True)
+    parser.add_argument('--seed', type=int, required=True)
     parser.add_argument('--preset', choices=sorted(geometry.PRESETS), required=True)
     parser.add_argument('--weights', type=Path)
     parser.add_argument('--device', default='cpu')
 
 
 def main(args: argparse.Namespace) -> None:
-    decode(args.head_codes, args.head, args.preset, weights=args.weights, device=args.device)
+    decode(
+        args.head_codes,
+        args.head,
+        args.preset,
+        seed=args.seed,
+        weights=args.weights,
+        device=args.device,
+    )

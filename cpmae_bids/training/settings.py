@@ -7,7 +7,9 @@ import tomllib
 from pathlib import Path
 
 from cpmae_bids.exceptions import UsageError
+from cpmae_bids.models.detail import DetailConfig
 from cpmae_bids.models.vqvae import VQVAEConfig
+from cpmae_bids.training.train_detail import DetailTraining
 from cpmae_bids.training.train_mae import MAETraining
 from cpmae_bids.training.train_vqvae import VQVAETraining
 
@@ -22,12 +24,12 @@ def read_settings(path: Path | None, section: str):
     ----------
     path : Path or None
         TOML file; None takes the packaged one.
-    section : {'brain', 'head', 'mae'}
+    section : {'brain', 'head', 'mae', 'detail'}
         Table of the file.
 
     Returns
     -------
-    settings : VQVAETraining or MAETraining
+    settings : VQVAETraining, MAETraining or DetailTraining
 
     Raises
     ------
@@ -45,6 +47,9 @@ def read_settings(path: Path | None, section: str):
         ) from error
     if section == 'mae':
         return _build(MAETraining, values, path)
+    if section == 'detail':
+        model = _build(DetailConfig, values.pop('model', {}), path)
+        return _build(DetailTraining, values | {'model': model}, path)
     model = _build(VQVAEConfig, values.pop('model', {}), path)
     return _build(VQVAETraining, values | {'which': section, 'model': model}, path)
 

@@ -34,8 +34,6 @@ class VQVAETraining:
     code_steps : int
         Steps during which encoder and codebooks are trained; after them the codes stand still and the decoder
         alone is trained, so that the masked autoencoder can start on the codes.
-    fine_steps : int
-        Steps of `cpmae_bids.training.train_fine.train_fine`, for the 1 mm output.
     batch : int
         Crops per step.
     crop : int
@@ -53,7 +51,6 @@ class VQVAETraining:
     model: VQVAEConfig = field(default_factory=VQVAEConfig)
     steps: int = 1500
     code_steps: int = 0
-    fine_steps: int = 600
     batch: int = 4
     crop: int = 16
     learning_rate: float = 1e-3

@@ -76,7 +76,7 @@ def init_deidentify_wf(scan, config, *, name: str = 'deidentify_wf') -> pe.Workf
     encode_brain = node(Encode(which='brain', **models), 'encode_brain')
     encode_head = node(Encode(which='head', **models), 'encode_head')
     remodel = node(Remodel(**models, **drawn, **refinement), 'remodel')
-    decode_head = node(Decode(**models, **preset), 'decode_head')
+    decode_head = node(Decode(**models, **preset, **drawn), 'decode_head')
     blend = node(Blend(t1w=t1w, **drawn), 'blend')
     verdict = node(
         Verdict(

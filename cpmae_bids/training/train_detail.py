@@ -1,0 +1,284 @@
+"""Training of the detail networks: at 2 mm from what the codes leave of heads, at 1 mm from heads alone."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from cpmae_bids.models.detail import Detail, DetailConfig, Discriminator, Refiner, double
+from cpmae_bids.models.vqvae import VQVAE
+from cpmae_bids.training.augment import HOLE
+from cpmae_bids.training.data import Head, decode_intensity, read_prepared
+from cpmae_bids.training.loop import Run, cosine, pick_device
+
+TISSUE = 0.15
+"""Least intensity (white matter 1) of the voxels around which crops are taken."""
+
+
+@dataclass(frozen=True)
+class DetailTraining:
+    """Settings of `train_detail`.
+
+    Attributes
+    ----------
+    model : DetailConfig
+    steps, fine_steps : int
+        Optimiser steps at 2 mm and at 1 mm.
+    batch : int
+        Crops of a step.
+    crop : int
+        Edge of a crop in sites of 4 mm.
+    learning_rate : float
+        Peak of the schedule (Adam).
+    lead : float
+        How much faster the discriminator learns (Heusel et al., NeurIPS 2017).
+    anchor : float
+        Weight of the difference to the scan after both were blurred: detail may move no structure.
+    pixel : float
+        Weight of the difference voxel by voxel.
+    features : float
+        Weight of the difference of mean and spread of the discriminator's features.
+    average : float
+        Decay of the moving average of the weights, which is what is kept.
+    seed : int
+    """
+
+    model: DetailConfig = field(default_factory=DetailConfig)
+    steps: int = 3500
+    fine_steps: int = 1500
+    batch: int = 4
+    crop: int = 14
+    learning_rate: float = 2e-4
+    lead: float = 4.0
+    anchor: float = 20.0
+    pixel: float = 2.0
+    features: float = 2.0
+    average: float = 0.998
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Sharpening:
+    """A head as it is, and blurred as the network will see it.
+
+    Attributes
+    ----------
+    real, blurred : ndarray of float16, shape (n, n, n)
+    valid : ndarray of bool, shape (n, n, n)
+        Within the field of view and outside of the brain.
+    """
+
+    real: np.ndarray
+    blurred: np.ndarray
+    valid: np.ndarray
+
+
+class Contest(nn.Module):
+    """Both networks, and the moving average of the one that is kept: what a checkpoint holds."""
+
+    def __init__(self, refiner: Refiner):
+        super().__init__()
+        self.generator = refiner
+        self.discriminator = Discriminator(refiner.factor)
+        self.average = copy.deepcopy(refiner).requires_grad_(False)
+
+
+def train_detail(
+    head: VQVAE,
+    prepared: Path,
+    fine: Path,
+    folder: Path,
+    config: DetailTraining,
+    *,
+    device: str = 'auto',
+    time_budget: float | None = None,
+    start: Detail | None = None,
+) -> Detail:
+    """Train the networks that add detail to decoded heads.
+
+    Parameters
+    ----------
+    head : VQVAE
+        Whose blur they learn to undo.
+    prepared, fine : Path
+        Prepared files at 2 mm and at 1 mm.
+    folder : Path
+        Checkpoints and logs; a second call goes on from there.
+    config : DetailTraining
+    device : str
+    time_budget : float, optional
+        Seconds, for each of the two.
+    start : Detail, optional
+        Start from this model.
+
+    Returns
+    -------
+    model : Detail
+    """
+    torch.manual_seed(config.seed)
+    model = start or Detail(config.model)
+    budget = {'device': device, 'time_budget': time_budget}
+    if config.steps:
+        examples = decoded(_training(prepared), head.to(pick_device(device)))
+        model.coarse = train_refiner(model.coarse, examples, folder / '2mm', config, config.steps, **budget)
+    if config.fine_steps:
+        examples = halved(_training(fine))
+        model.fine = train_refiner(model.fine, examples, folder / '1mm', config, config.fine_steps, **budget)
+    return model.cpu()
+
+
+def _training(prepared: Path) -> list[Head]:
+    return [head for head in read_prepared(prepared) if head.split == 'train']
+
+
+def _plain(head: Head) -> tuple[np.ndarray, np.ndarray]:
+    """Head without brain (float32), and where it counts; both (n, n, n)."""
+    image = np.where(head.brain, np.float32(HOLE), decode_intensity(head.image))
+    brain = torch.from_numpy(head.brain.astype(np.float32))[None]
+    near_brain = F.max_pool3d(brain, 3, stride=1, padding=1)[0].numpy() > 0
+    return image, head.fov & ~near_brain
+
+
+@torch.no_grad()
+def decoded(heads: list[Head], model: VQVAE) -> list[Sharpening]:
+    """Heads, and what is left of them in their codes."""
+    examples = []
+    for head in tqdm(heads, 'decoding', unit='head'):
+        image, valid = _plain(head)
+        codes = model.encode(torch.from_numpy(image)[None, None].to(model.mean.device))
+        blurred = model.decode(codes)[0, 0].cpu().numpy()
+        examples.append(Sharpening(image.astype(np.float16), blurred.astype(np.float16), valid))
+    return examples
+
+
+def halved(heads: list[Head]) -> list[Sharpening]:
+    """Heads at 1 mm, and what is left of them at 2 mm."""
+    examples = []
+    for head in heads:
+        image, valid = _plain(head)
+        blurred = double(F.avg_pool3d(torch.from_numpy(image)[None, None], 2))[0, 0].numpy()
+        examples.append(Sharpening(image.astype(np.float16), blurred.astype(np.float16), valid))
+    return examples
+
+
+def train_refiner(
+    refiner: Refiner,
+    examples: list[Sharpening],
+    folder: Path,
+    config: DetailTraining,
+    steps: int,
+    *,
+    device: str = 'auto',
+    time_budget: float | None = None,
+) -> Refiner:
+    """Train one network against a discriminator; returns the moving average over the steps."""
+    device = pick_device(device)
+    models = Contest(refiner.requires_grad_(True)).to(device)
+    groups = [
+        {'params': list(models.generator.parameters()), 'pace': 1},
+        {'params': list(models.discriminator.parameters()), 'pace': config.lead},
+    ]
+    optimizer = torch.optim.Adam(groups, lr=config.learning_rate, betas=(0.5, 0.95))
+    run = Run(folder, models, optimizer, seed=config.seed, time_budget=time_budget)
+    run.resume()
+    places = [np.argwhere((e.real > TISSUE) & e.valid).astype(np.int16) for e in examples]
+    bar = tqdm(run.steps(steps), initial=run.step, total=steps, desc=folder.name)
+    with (run.folder / 'log.jsonl').open('a', encoding='utf-8') as log:
+        for step in bar:
+            for group in optimizer.param_groups:
+                group['lr'] = group['pace'] * cosine(step, steps, peak=config.learning_rate)
+            batch = _batch(examples, places, run.rng(), config, refiner.factor)
+            losses = _step(models, optimizer, *(part.to(device) for part in batch), config)
+            with torch.no_grad():
+                pairs = zip(models.average.parameters(), models.generator.parameters(), strict=True)
+                for kept, new in pairs:
+                    kept.lerp_(new, 1 - config.average)
+            if step % 50 == 0:
+                bar.set_postfix({name: f'{value:.3f}' for name, value in losses.items()})
+                log.write(json.dumps({'step': step, **losses}) + '\n')
+                log.flush()
+    return models.average
+
+
+def _step(
+    models: Contest, optimizer, real: Tensor, blurred: Tensor, valid: Tensor, config: DetailTraining
+) -> dict[str, float]:
+    """One step of both networks, by gradients at the same weights."""
+    generator, discriminator = models.generator, models.discriminator
+    # where the scan says nothing all volumes are the blurred one, and nothing can be told there
+    fake = torch.where(valid, generator(blurred, generator.draw(blurred)), blurred)
+    optimizer.zero_grad()
+    real_logits, real_features = discriminator(real, blurred)
+    told = F.relu(1 - real_logits).mean() + F.relu(1 + discriminator(fake.detach(), blurred)[0]).mean()
+    told.backward()
+
+    discriminator.requires_grad_(False)
+    fake_logits, fake_features = discriminator(fake, blurred)
+    fooled = -fake_logits.mean()
+    pairs = [(a, b.detach()) for a, b in zip(fake_features, real_features, strict=True)]
+    features = sum(
+        (moment(a, (2, 3, 4)) - moment(b, (2, 3, 4))).abs().mean()
+        for a, b in pairs
+        for moment in (torch.mean, torch.std)
+    )
+    pixel = (fake - real).abs().mean()
+    anchor = _blur(fake - real, generator.factor).abs().mean()
+    loss = config.anchor * anchor + config.pixel * pixel + config.features * features + fooled
+    loss.backward()
+    discriminator.requires_grad_(True)
+    torch.nn.utils.clip_grad_norm_(generator.parameters(), 5.0)
+    optimizer.step()
+    return {
+        'told': told.item(),
+        'fooled': fooled.item(),
+        'features': features.item(),
+        'pixel': pixel.item(),
+        'anchor': anchor.item(),
+        'power': (_high(fake, generator.factor) / _high(real, generator.factor)).item(),
+    }
+
+
+def _blur(volume: Tensor, factor: int) -> Tensor:
+    """Mean over 4 mm, twice."""
+    once = F.avg_pool3d(volume, factor, stride=1)
+    return F.avg_pool3d(once, factor, stride=1)
+
+
+def _high(volume: Tensor, factor: int) -> Tensor:
+    """Mean square of what a mean over 8 mm takes away."""
+    size = 2 * factor
+    smooth = F.interpolate(F.avg_pool3d(volume, size), scale_factor=size, mode='trilinear')
+    return (volume - smooth).detach().square().mean()
+
+
+def _batch(
+    examples: list[Sharpening],
+    places: list[np.ndarray],
+    rng: np.random.Generator,
+    config: DetailTraining,
+    factor: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Crops (B, 1, e, e, e) of scans, of the same decoded, and of where to compare; half are mirrored."""
+    edge = config.crop * factor
+    crops = []
+    for _ in range(config.batch):
+        which = int(rng.integers(len(examples)))
+        example, where = examples[which], places[which]
+        centre = where[int(rng.integers(len(where)))]
+        last = (np.array(example.real.shape) - edge) // factor
+        start = np.clip((centre - edge // 2) // factor, 0, last) * factor
+        box = tuple(slice(s, s + edge) for s in start)
+        real, blurred, valid = (a[box] for a in (example.real, example.blurred, example.valid))
+        brighter = rng.uniform(0.9, 1.1)
+        crop = np.stack([brighter * np.where(valid, real, blurred), brighter * blurred, valid])
+        crops.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
+    batch = torch.from_numpy(np.stack(crops).astype(np.float32))[:, :, None]
+    return batch[:, 0], batch[:, 1], batch[:, 2] > 0.5
