@@ -20,7 +20,7 @@ from benchmarks import derived
 from benchmarks.pairs import Pair
 from benchmarks.statistics import bootstrap
 
-SCANS = 9
+SCANS = 5
 """Of the split: N4, Atropos and registrations take minutes of a core for each scan and method."""
 
 GLABELLA_Z = -14.0

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks import derived
 from benchmarks.pairs import Pair
 
-SCANS = 9
+SCANS = 5
 """Of the split: N4, Atropos and registrations take minutes of a core for each scan and method."""
 
 GRID_MM = 2.0
