@@ -11,7 +11,7 @@ A measure is a module ``benchmarks/measures/<name>.py`` with
 ``METHODS``, optional
     The methods it is run on, `DEFAULT` otherwise.
 ``SCANS``, optional
-    It is run on the first so many scans only.
+    It is run on at most so many scans, evenly spaced in their order.
 """
 
 from __future__ import annotations

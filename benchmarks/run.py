@@ -132,7 +132,7 @@ class Run:
             return
         wanted = getattr(module, 'METHODS', DEFAULT)
         scans = list(dict.fromkeys(pair.scan for pair in pairs if pair.method == 'original'))
-        scans = scans[: getattr(module, 'SCANS', None)]
+        scans = spread(scans, getattr(module, 'SCANS', len(scans)))
         groups: dict[str, list[Pair]] = {}
         for number, pair in enumerate(pairs):
             if pair.method in wanted and (pair.method == GALLERY or pair.scan in scans):
@@ -185,6 +185,11 @@ class Run:
                 for future in futures:
                     future.cancel()
                 raise
+
+
+def spread(scans: list[str], count: int) -> list[str]:
+    """At most so many scans, from the first on and evenly spaced in their order."""
+    return scans[:: max(1, -(-len(scans) // count))]
 
 
 def _scan(path: Path) -> str:

@@ -79,6 +79,9 @@ say 'version, as the user of the image and as one that the image does not know'
 [ "$(in_image 12345:12345 -- --version)" = "cpmae-bids $version" ]
 [ "$(script=cpmae-bids-file in_image 12345:12345 -- --version)" = "cpmae-bids $version" ]
 
+say 'self-check'
+in_image 12345:12345 -- --self-check
+
 say 'wrong use is exit code 64'
 code=0
 in_image 12345:12345 -- /nowhere /tmp/out participant || code=$?

@@ -187,6 +187,7 @@ def singularity_section(name: str) -> str:
 def test_containers_have_the_same_entry_point():
     entry_point = re.search(r'^ENTRYPOINT \["([^"]+)"\]$', read('Dockerfile'), re.MULTILINE)[1]
     assert singularity_section('runscript').strip() == f'exec {entry_point} "$@"'
+    assert singularity_section('test').strip().endswith(f'{entry_point} --self-check')
     assert Path(entry_point).name in setup_cfg()['options.entry_points']['console_scripts']
 
 

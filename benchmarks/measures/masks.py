@@ -7,6 +7,9 @@ import numpy as np
 from benchmarks import derived
 from benchmarks.pairs import Pair
 
+SCANS = 9
+"""Of the split: deepbet takes several seconds of a core for each scan and method."""
+
 
 def measure(pair: Pair) -> dict[str, float | int | bool | None]:
     """Compare deepbet's masks of output and original.

@@ -12,6 +12,9 @@ import numpy as np
 from benchmarks import derived
 from benchmarks.pairs import Pair
 
+SCANS = 5
+"""Of the split: N4, Atropos and registrations take minutes of a core for each scan and method."""
+
 GRID_MM = 2.0
 """Least edge of the voxels on which images are compared."""
 

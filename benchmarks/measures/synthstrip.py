@@ -11,7 +11,7 @@ from benchmarks import derived
 from benchmarks.measures.masks import compare
 from benchmarks.pairs import Pair
 
-SCANS = 4
+SCANS = 2
 """Of the split: a mask takes a minute on one core."""
 
 

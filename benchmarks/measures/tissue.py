@@ -11,6 +11,9 @@ import numpy as np
 from benchmarks import derived
 from benchmarks.pairs import Pair
 
+SCANS = 5
+"""Of the split: N4, Atropos and registrations take minutes of a core for each scan and method."""
+
 TISSUES = {'csf': 1, 'gm': 2, 'wm': 3}
 
 

@@ -29,6 +29,15 @@ class _Parser(argparse.ArgumentParser):
         self.exit(EXIT_USAGE, f'{self.prog}: {message}\n')
 
 
+class _SelfCheck(argparse.Action):
+    """Runs the self-check with the weights and the device that are named before it, and ends."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from cpmae_bids.cli.selfcheck import self_check
+
+        parser.exit(self_check(namespace.weights, namespace.device))
+
+
 def _flag(*names: str) -> list[str]:
     """Return flags with dashes, and the same with underscores, as BIDS Apps have both."""
     return [
@@ -108,6 +117,15 @@ def build_parser() -> argparse.ArgumentParser:
         help='participant: de-identify scans; group: tables and a page of all of them, and a privacy audit',
     )
     parser.add_argument('--version', action='version', version=f'cpmae-bids {__version__}')
+
+    parser.add_argument(
+        *_flag('--self-check'),
+        action=_SelfCheck,
+        default=argparse.SUPPRESS,
+        nargs=0,
+        help='say what is installed, and de-identify a phantom to see that all works; takes a minute, and '
+        'minds --weights and --device if they come before it',
+    )
 
     group = parser.add_argument_group('which scans')
     group.add_argument(
