@@ -43,6 +43,17 @@ shape_width = 64
 shape_depth = 1
 """
 
+DETAIL_SETTINGS = """
+[detail]
+steps = 1
+fine_steps = 1
+batch = 1
+crop = 4
+[detail.model]
+widths = [8, 8]
+blocks = [1, 1]
+"""
+
 
 def test_help_is_light():
     code = 'import sys, cpmae_bids.cli.train as t; t.get_parser(); sys.exit("torch" in sys.modules)'
@@ -68,12 +79,17 @@ def test_two_vqvaes_and_a_masked_autoencoder(tmp_path, monkeypatch):
     data.write_prepared(prepared, heads, {})
     config = tmp_path / 'settings.toml'
     config.write_text(
-        SETTINGS.format(which='brain', shape=0) + SETTINGS.format(which='head', shape=2) + MAE_SETTINGS
+        SETTINGS.format(which='brain', shape=0)
+        + SETTINGS.format(which='head', shape=2)
+        + MAE_SETTINGS
+        + DETAIL_SETTINGS
     )
     common = ['--weights', str(folder), '--config', str(config), '--device', 'cpu', '--licence', 'none']
     for which in ('brain', 'head'):
         assert train.main(['vqvae', which, str(prepared), str(tmp_path / which), *common]) == 0
     assert train.main(['mae', str(prepared), str(tmp_path / 'mae'), *common]) == 0
+    detail = ['detail', str(prepared), str(tmp_path / 'detail'), '--fine', str(prepared)]
+    assert train.main([*detail, *common]) == 0
     found = weights.resolve_weights(folder)
     assert weights.load_model(found, 'mae').config.grids == (8,)
     assert (tmp_path / 'mae' / 'preview.png').exists()
@@ -86,6 +102,7 @@ def test_two_vqvaes_and_a_masked_autoencoder(tmp_path, monkeypatch):
     for which in ('brain', 'head'):
         assert train.main(['vqvae', which, str(prepared), str(tmp_path / f'{which}2'), *common, *start]) == 0
     assert train.main(['mae', str(prepared), str(tmp_path / 'mae2'), *common, *start]) == 0
+    assert train.main([*detail, *common, *start]) == 0
     assert weights.resolve_weights(again).model_hash == found.model_hash
     config.write_text(config.read_text().replace('codebook = 8', 'codebook = 16'))
     assert train.main(['vqvae', 'head', str(prepared), str(tmp_path / 'head3'), *common, *start]) == 64

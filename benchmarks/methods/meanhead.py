@@ -16,7 +16,7 @@ SEED = 1
 
 
 def mean_head():
-    """The mean head in the cube; ndarray of float32, shape (256, 256, 256), white matter about 1."""
+    """The mean head in the cube; ndarray of float32, shape (128, 128, 128), white matter about 1."""
     import torch
 
     from cpmae_bids.deid import intensity
@@ -26,7 +26,7 @@ def mean_head():
     model = load_model(resolve_weights(None), 'head')
     nothing = torch.zeros(1, model.config.latent, SITES, SITES, SITES)
     with torch.no_grad():
-        return model.decode_latent(nothing, millimetre=True)[0, 0].clamp_(0, intensity.CEILING).numpy()
+        return model.decode_latent(nothing)[0, 0].clamp_(0, intensity.CEILING).numpy()
 
 
 def make(pair: Pair) -> None:
