@@ -182,6 +182,7 @@ QUESTIONS: dict[str, list[Figure]] = {
     ],
     'Would a network notice?': [
         Figure('classifier', 'auc', 'classifier: AUC', 'pooled', below_peers(), '.2f'),
+        Figure('classifier', 'auc_slice', 'AUC of one slice', 'pooled', None, '.2f'),
         Figure('classifier', 'histogram_distance', 'histogram distance', 'mean', None, '.3f'),
         Figure('classifier', 'power_16_8', 'power, 16–8 mm', 'mean', None, '.2f'),
         Figure('classifier', 'power_8_4', 'power, 8–4 mm', 'mean', None, '.2f'),
@@ -332,8 +333,20 @@ def document(numbers: dict) -> str:
         lines += ['', f'## {question}', '']
         if question in NOTES:
             lines += [NOTES[question].format(chance=_chance(numbers)), '']
+        if samples := _samples(figures, numbers):
+            lines += [f'On a part of the scans: {samples}.', '']
         lines += _table(figures, numbers)
     return '\n'.join(lines) + '\n'
+
+
+def _samples(figures: list[Figure], numbers: dict) -> str:
+    """How many scans each measure took that did not take all."""
+    most = numbers['methods'].get(OWN[0], {}).get('made', 0)
+    counts = {
+        figure.measure: len(numbers['measures'].get(figure.measure, {}).get('scans', {}).get(OWN[0], ()))
+        for figure in figures
+    }
+    return ', '.join(f'{measure} {count}' for measure, count in counts.items() if 0 < count < most)
 
 
 def _chance(numbers: dict) -> str:
