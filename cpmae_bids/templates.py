@@ -110,8 +110,7 @@ def _read_shipped() -> Template:
     try:
         with safe_open(SHIPPED, 'np') as file:
             affine = np.array(json.loads(file.metadata()['affine']), dtype=float)
-            brain, mask = file.get_tensor('brain'), file.get_tensor('mask')
+            brain = file.get_tensor('brain')
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise TemplateError(f'{SHIPPED}: cannot be read ({error}): install the package again') from error
-    mask = mask > 0
-    return Template(np.where(mask, brain, 0).astype(np.float32), mask, affine, 'shipped')
+    return Template(brain.astype(np.float32), brain > 0, affine, 'shipped')

@@ -64,14 +64,14 @@ def test_training_brings_detail_back(tmp_path):
     blurred = np.full((32, 32, 32), 0.6, np.float16)
     texture = rng.normal(0, 0.2, blurred.shape)
     example = Sharpening((blurred + texture).astype(np.float16), blurred, np.ones(blurred.shape, bool))
-    settings = DetailTraining(steps=60, batch=2, crop=6, learning_rate=2e-3, average=0.5)
-    refiner = train_refiner(Refiner(2, 8, 1, 4), [example], tmp_path, settings, 60, device='cpu')
+    settings = DetailTraining(steps=200, batch=2, crop=6, learning_rate=2e-3, average=0.5)
+    refiner = train_refiner(Refiner(2, 8, 1, 4), [example], tmp_path, settings, 200, device='cpu')
     volume = torch.full((1, 1, 16, 16, 16), 0.6)
     with torch.no_grad():
         spread = refiner(volume, refiner.draw(volume)).std()
     assert 0.05 < spread < 0.6
     log = (tmp_path / 'log.jsonl').read_text()
-    train_refiner(Refiner(2, 8, 1, 4), [example], tmp_path, settings, 60, device='cpu')
+    train_refiner(Refiner(2, 8, 1, 4), [example], tmp_path, settings, 200, device='cpu')
     assert (tmp_path / 'log.jsonl').read_text() == log  # complete: nothing is done twice
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from benchmarks.methods import Refused
 from benchmarks.pairs import Pair
 from cpmae_bids import __version__
+from cpmae_bids.models.weights import resolve_weights
 
 SEED = 1
 
 
 def version() -> str:
-    return f'cpmae-bids {__version__}'
+    return f'cpmae-bids {__version__}, weights {resolve_weights().model_hash}'
 
 
 def output_path(dataset: Path, original: Path, derivatives: Path) -> Path:
