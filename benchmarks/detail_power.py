@@ -1,6 +1,6 @@
 """How much of the power of real heads survives decoding, without and with the detail that is drawn anew.
 
-    python -m benchmarks.detail_power HEADS WORK [--split test]
+    python -m benchmarks.detail_power HEADS WORK [--split test] [--limit 6]
 
 Scans are encoded and decoded by the head VQ-VAE in the cube at 2 mm, and given detail. The power of the
 tissue outside of the brain (`benchmarks.measures.classifier.spectrum`) is divided by that of the scan.
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measures.classifier import BANDS_MM, spectrum
+from benchmarks.run import spread
 from benchmarks.scans import find_t1w, read_split, write_result
 
 N, VOXEL_MM = 128, 2.0
@@ -30,6 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('heads', type=Path)
     parser.add_argument('work', type=Path, help='folder that keeps masks and affines')
     parser.add_argument('--split', default='test')
+    parser.add_argument('--limit', type=int, help='at most so many scans, evenly spaced in their order')
     args = parser.parse_args(argv)
 
     import torch
@@ -43,7 +45,8 @@ def main(argv: list[str] | None = None) -> None:
     head, detail = load_model(found, 'head'), load_model(found, 'detail')
     args.work.mkdir(parents=True, exist_ok=True)
     kinds: dict[str, list] = {'decoded': [], 'with detail': []}
-    for path in find_t1w(args.heads, read_split(args.heads / 'participants.tsv', args.split)):
+    paths = find_t1w(args.heads, read_split(args.heads / 'participants.tsv', args.split))
+    for path in spread(paths, args.limit or len(paths)):
         stored, brain, fov = conform_scan(path, args.work, N)[1:]
         real = np.where(brain, np.float32(HOLE), decode_intensity(stored))
         with torch.no_grad():  # finding the shape takes gradients of its own

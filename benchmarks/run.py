@@ -187,7 +187,7 @@ class Run:
                 raise
 
 
-def spread(scans: list[str], count: int) -> list[str]:
+def spread(scans: list, count: int) -> list:
     """At most so many scans, from the first on and evenly spaced in their order."""
     return scans[:: max(1, -(-len(scans) // count))]
 
