@@ -83,7 +83,7 @@ def brain(pair: Pair, role: Role) -> np.ndarray:
 
     if role == 'original' or pair.method == 'original':
         return mask(pair.brain_mask)
-    return cached(folder(pair, role) / 'brain.npz', lambda: find_brain(*image(pair, role)))
+    return cached(folder(pair, role) / 'found_brain.npz', lambda: find_brain(*image(pair, role)))
 
 
 def some_brain(pair: Pair, role: Role) -> np.ndarray:

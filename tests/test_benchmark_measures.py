@@ -70,7 +70,7 @@ def make_pair(tmp_path):
 
 def found_already(pair: Pair, after: np.ndarray) -> None:
     """Leave a brain mask of the output where deepbet's would be kept."""
-    derived.cached(derived.folder(pair, 'output') / 'brain.npz', lambda: after)
+    derived.cached(derived.folder(pair, 'output') / 'found_brain.npz', lambda: after)
 
 
 # -- what is kept between measures -------------------------------------------------------------------------
