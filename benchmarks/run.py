@@ -187,6 +187,11 @@ class Run:
                 raise
 
 
+def numbered(values: dict, order: list[str]) -> dict:
+    """Values by the number of the scan in the order of all, in place of its name."""
+    return {f'scan-{1 + order.index(scan):03d}': values[scan] for scan in order if scan in values}
+
+
 def spread(scans: list, count: int) -> list:
     """At most so many scans, from the first on and evenly spaced in their order."""
     return scans[:: max(1, -(-len(scans) // count))]
@@ -239,11 +244,15 @@ def collect(run: Run, names: list[str], attempts: dict[str, list[Pair]], gallery
             'refused': statuses.count('refused'),
             'failed': statuses.count(None),
         }
-    found = {}
-    for name in names:
-        pooled = pooled_path(run.out, name)
-        values = read_values(run.out, name)
+    measured = {name: read_values(run.out, name) for name in names}
+    for values in measured.values():
         values.pop(GALLERY, None)
+    # published numbers name nobody
+    order = sorted({scan for values in measured.values() for scans in values.values() for scan in scans})
+    found = {}
+    for name, values in measured.items():
+        pooled = pooled_path(run.out, name)
+        values = {method: numbered(scans, order) for method, scans in values.items()}
         found[name] = {
             'scans': values,
             'pooled': json.loads(pooled.read_text(encoding='utf-8')) if pooled.exists() else {},
