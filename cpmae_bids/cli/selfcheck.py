@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -81,6 +82,7 @@ def _processor() -> str:
     return f'{available_cpus()} to use, {memory:.0f} GiB of memory'
 
 
+@cache  # PyTorch is asked in a process of its own
 def _device(device: str) -> str:
     from cpmae_bids.cli.preflight import settle_device
 
@@ -95,7 +97,6 @@ def _disk() -> str:
 
 def _phantom(weights: Path | None, device: str) -> str:
     """De-identify a phantom by all steps, the verdict included."""
-    from cpmae_bids.cli.preflight import settle_device
     from cpmae_bids.models.weights import load_model, resolve_weights
     from cpmae_bids.phantom import write_phantom
     from cpmae_bids.steps.chain import deidentify
@@ -114,7 +115,7 @@ def _phantom(weights: Path | None, device: str) -> str:
             seed=SEED,
             preset='128',
             weights=weights,
-            device=settle_device(device),
+            device=_device(device),
             progress=progress,
         )
         size = refaced.stat().st_size / 2**20
