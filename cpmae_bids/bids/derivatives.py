@@ -1,6 +1,5 @@
 """The output dataset as a whole: what describes it, and where it came from."""
 
-import json
 import os
 import secrets
 import tomllib
@@ -12,7 +11,7 @@ from urllib.parse import quote
 
 from cpmae_bids._version import __version__
 from cpmae_bids.bids.atomic import temporary_beside, write_text
-from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
 
@@ -55,7 +54,7 @@ def _package_text(name: str) -> str:
 def read_description(dataset: Path) -> dict[str, Any]:
     """Return a dataset's dataset_description.json, or an empty dict if it has none that can be read."""
     try:
-        description = json.loads((dataset / 'dataset_description.json').read_text('utf-8-sig'))
+        description = read_json(dataset / 'dataset_description.json')
     except (OSError, ValueError):
         return {}
     return description if isinstance(description, dict) else {}

@@ -1,7 +1,6 @@
 """Which scans there are to work on."""
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Iterable
@@ -9,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cpmae_bids.bids.metadata import read_sidecars
+from cpmae_bids.bids.jsontext import read_json
+from cpmae_bids.bids.metadata import read_sidecars, shareable_metadata
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, output_path, split_name
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError, NothingToDoError, UsageError
@@ -43,7 +43,7 @@ class Scan:
     entities : dict
         Entities of the file name, by their short names (``sub``, ``ses``, ``run``), in its order.
     metadata : dict
-        Its sidecar with inheritance, unfiltered: it must not be written to the output as it is.
+        Those fields of its sidecar, with inheritance, that may be shared.
     seed : int
         Seed of this scan, below 2**31; the same for all scans of a subject.
     problem : str
@@ -139,7 +139,7 @@ def read_filters(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        filters = json.loads(path.read_text('utf-8')).get('t1w', {})
+        filters = read_json(path).get('t1w', {})
         items = list(filters.items())
     except (OSError, ValueError, AttributeError) as err:
         raise UsageError(f'{path}: not a BIDS filter file ({err}); it must read {{"t1w": {{...}}}}') from err
@@ -217,7 +217,7 @@ def _as_scan(path: Path, config: RunConfig) -> Scan | None:
         return None
     metadata, problem = {}, _unreadable(path)
     try:
-        metadata = read_sidecars(config.bids_dir, relative)
+        metadata = shareable_metadata(read_sidecars(config.bids_dir, relative))
     except InputError as err:
         problem = problem or str(err)
     return Scan(
@@ -234,6 +234,8 @@ def _as_scan(path: Path, config: RunConfig) -> Scan | None:
 
 def _unreadable(path: Path) -> str:
     """Say why a file's content cannot be read, or nothing."""
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        return 'this is no file; check what it is'
     try:
         with path.open('rb') as file:
             return '' if file.read(1) else 'the file is empty; get it again'

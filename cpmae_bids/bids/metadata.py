@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cpmae_bids._version import __version__
+from cpmae_bids.bids.jsontext import read_json
 from cpmae_bids.bids.patterns import split_name
 from cpmae_bids.exceptions import InputError
 
@@ -85,7 +86,7 @@ def read_sidecars(bids_dir: Path, source: str) -> dict[str, Any]:
 
 def _read_json_object(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text('utf-8'))
+        content = read_json(path)
     except OSError as err:
         raise InputError(f'{path}: the sidecar cannot be read ({err.strerror}); get or remove it') from err
     except ValueError as err:
@@ -111,7 +112,7 @@ def _is_shareable(value: Any, kind: str) -> bool:
     if kind == 'boolean':
         return isinstance(value, bool)
     if kind == 'number':
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
     return isinstance(value, str) and not is_private_text(value)
 
 
@@ -131,7 +132,7 @@ def output_sidecar(
     source : str
         Path of the original, relative to its dataset.
     metadata : dict
-        The original's sidecar, unfiltered; only allowed fields are taken, and only for 'refaced'.
+        The sidecar of the original; only allowed fields are taken, and only for 'refaced'.
     record : dict
         The verdict record of the scan (see `cpmae_bids.bids.records`).
     """

@@ -6,13 +6,12 @@ scan's outputs are still good. It lies in ``logs/verdicts`` of the output.
 
 import csv
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 from cpmae_bids._version import __version__
 from cpmae_bids.bids.atomic import crc32_of, write_text
-from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.layout import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import VerdictError
@@ -87,7 +86,7 @@ def write_record(output_dir: Path, name: str, record: dict[str, Any]) -> None:
 def read_record(output_dir: Path, name: str) -> dict[str, Any] | None:
     """Return the record of a scan, or None if there is none that can be read."""
     try:
-        record = json.loads(record_path(output_dir, name).read_text('utf-8'))
+        record = read_json(record_path(output_dir, name))
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and record.get('status') in STATUSES else None
