@@ -13,6 +13,7 @@ import pytest
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline import engine as pe
 
+from cpmae_bids.bids.records import identify
 from cpmae_bids.bids.validation import validate_bids
 from cpmae_bids.cli import preflight, run
 from cpmae_bids.cli.process import batch_size
@@ -65,6 +66,9 @@ class Fake(SimpleInterface):
             nb.save(nb.Nifti1Image(values, np.eye(4)), path)
             self._results[name] = str(path)
         verdict = {'status': 'pass', 'reasons': [], 'measures': {'seam': 1.0}, 'template': 'none'}
+        kinds = {'refaced': 'refaced', 'defacemask': 'deface_mask', 'brainmask': 'kept_mask'}
+        images = {kind: Path(self._results[name]) for kind, name in kinds.items()}
+        verdict |= identify(Path(self.inputs.t1w), images)
         if behaviour == 'fail':
             verdict |= {'status': 'fail', 'reasons': ['the head is the original']}
         self._results['verdict'] = str(Path(runtime.cwd, 'verdict.json'))

@@ -358,7 +358,7 @@ def test_gpu_slots_are_respected(config, many_scans, instant_steps, slots, deadl
 
 def test_a_failed_verdict_is_recorded_and_nothing_published(config, scan, instant_steps, deadline):
     assert run_workflow(init_cpmae_bids_wf([scan], config), config, Progress(io.StringIO())) == []
-    files = [path for path in config.output_dir.rglob('*') if path.is_file()]
+    files = [path for path in config.output_dir.rglob('[!.]*') if path.is_file()]
     assert [path.name for path in files] == ['sub-01_T1w.json']
     assert json.loads(files[0].read_text())['reasons'] == ['no head']
     assert not any(config.work_dir.rglob('*.png'))

@@ -48,6 +48,8 @@ class Scan:
         Seed of this scan, below 2**31; the same for all scans of a subject.
     problem : str
         Why the scan cannot be worked on, or nothing.
+    crc32 : str
+        CRC-32 of the image when work on it began; nothing before that.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class Scan:
     metadata: dict[str, Any] = field(hash=False, repr=False)
     seed: int
     problem: str = ''
+    crc32: str = ''
 
     @property
     def name(self) -> str:

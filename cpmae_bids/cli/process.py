@@ -5,8 +5,10 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.layout import Scan
 from cpmae_bids.bids.publish import record_failure, stored_files_are_whole
 from cpmae_bids.bids.records import read_record, record_path
@@ -83,6 +85,7 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
     """Run the workflow of some scans, and make sure that each has a record."""
     from cpmae_bids.workflows.base import init_cpmae_bids_wf
 
+    batch = _begin(batch, config)
     before = {scan: _signature(scan, config) for scan in batch}
     failures: list[Failure] = []
     reason = 'no verdict was written'
@@ -111,9 +114,20 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
     return failures
 
 
+def _begin(batch: Sequence[Scan], config: RunConfig) -> list[Scan]:
+    """Note what the scans are now; those that are gone since they were listed fail."""
+    begun = []
+    for scan in batch:
+        try:
+            begun.append(replace(scan, crc32=crc32_of(scan.path)))
+        except OSError as err:
+            _fail(scan, config, f'cannot be read any more ({err.strerror}); check the input')
+    return begun
+
+
 def _remove_intermediate_files(config: RunConfig) -> None:
     """Empty the work folder but for crash files, which hold no pixels."""
-    for path in Path(config.work_dir).iterdir():
+    for path in Path(config.work_dir).glob('*'):
         if path.is_dir() and path.name != CRASH_FOLDER:
             shutil.rmtree(path, ignore_errors=True)
 

@@ -67,8 +67,13 @@ def run_workflow(workflow, config, progress: Progress | None = None) -> list[Fai
     crash_root.mkdir(parents=True, exist_ok=True)
     crash_dir = Path(tempfile.mkdtemp(prefix='run-', dir=crash_root))
     workflow.config['execution']['crashdump_dir'] = str(crash_dir)
+    plugin_args['status_callback'] = progress
+    if plugin == 'MultiProc':
+        from cpmae_bids.workflows.processes import SturdyMultiProc
+
+        plugin = SturdyMultiProc(plugin_args)
     try:
-        workflow.run(plugin=plugin, plugin_args={**plugin_args, 'status_callback': progress})
+        workflow.run(plugin=plugin, plugin_args=plugin_args)
     except Exception:
         failures = read_failures(crash_dir)
         if not failures:
