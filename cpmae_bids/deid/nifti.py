@@ -270,6 +270,8 @@ def _affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
 
 def _scaling(path: Path, header: nib.Nifti1Header) -> tuple[float, float]:
     try:
+        if np.isinf(header['scl_slope']) or np.isinf(header['scl_inter']):
+            raise ValueError
         slope, inter = header.get_slope_inter()
     except Exception as error:
         raise InputError(f'{path}: scl_slope or scl_inter is not a number: repair the header') from error

@@ -61,6 +61,11 @@ class Step(CommandLine):
         command = shlex.join([sys.executable, '-m', 'cpmae_bids.steps', self.step])
         super().__init__(command=command, **inputs)
 
+    @property
+    def cmdline(self):
+        # Without a shell in between that would outlive the worker and keep the step from noticing
+        return f'exec {super().cmdline}'
+
     def _format_arg(self, name, trait_spec, value):
         # The command goes through a shell; nipype quotes paths, but no other text.
         if isinstance(value, str) and not trait_spec.is_trait_type(BasePath):

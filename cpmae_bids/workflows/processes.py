@@ -7,6 +7,7 @@ import multiprocessing
 import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from traceback import format_exception
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer
 
@@ -59,7 +60,8 @@ class SturdyMultiProc(MultiProcPlugin):
     def _get_result(self, taskid):
         future = self._task_obj[taskid]
         if future.done() and future.exception() is not None:
-            raise StepError('its worker was killed, most likely for want of memory: use fewer --nprocs')
+            error = StepError('its worker was killed, most likely for want of memory: use fewer --nprocs')
+            return {'result': None, 'traceback': format_exception(error), 'taskid': taskid}
         return super()._get_result(taskid)
 
 

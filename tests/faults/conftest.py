@@ -1,4 +1,4 @@
-"""A small head and its results, the command with steps that take them ready-made, and a note of each fault."""
+"""A small head and its results, the command with ready-made steps, and a note of each fault."""
 
 import contextlib
 import json
@@ -6,10 +6,10 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import driver
 import numpy as np
 import phantom as synthetic
 import pytest
@@ -18,7 +18,6 @@ from scipy import ndimage
 
 from cpmae_bids.deid import nifti
 
-HERE = Path(__file__).parent
 VOXEL = 4.0
 SUBJECTS = ('01', '02')
 
@@ -86,23 +85,18 @@ class Command:
 
     def start(self, *options: str, steps: str = '', main: str = '', work: bool = True, **environment):
         """Start it; `steps` says what goes wrong in a step, `main` what goes wrong in the main process."""
-        arguments = [sys.executable, str(HERE / 'driver.py'), str(self.raw), str(self.out), 'participant']
+        arguments = [str(self.raw), str(self.out), 'participant']
         arguments += ['--device', 'cpu', '--nprocs', '1', '--preset', '128', '--seed', '1']
         arguments += ['--skip-bids-validation', *(['-w', str(self.work)] if work else []), *options]
-        env = os.environ | {
+        environment |= {
             'FAULT_RESULTS': str(self.results),
             'FAULT_FLAGS': str(self.flags),
             'FAULT_STEPS': steps,
             'FAULT_MAIN': main,
             'TMPDIR': str(self.folder),
-            'PYTHONPATH': os.pathsep.join([str(HERE.parent.parent), os.environ.get('PYTHONPATH', '')]),
-            **environment,
         }
-        self.log = self.folder / 'log.txt'
-        with self.log.open('w') as log:
-            return subprocess.Popen(
-                arguments, env=env, stderr=log, stdout=log, start_new_session=True, cwd=self.folder
-            )
+        self.log = self.folder / f'log-{time.monotonic_ns()}.txt'
+        return driver.start(arguments, environment, self.log, self.folder)
 
     def run(self, *options, timeout: float = 300, **how) -> int:
         """Run it to its end; -1000 if it hangs."""
@@ -112,7 +106,7 @@ class Command:
         try:
             return process.wait(timeout)
         except subprocess.TimeoutExpired:
-            for line in processes(str(self.flags)):
+            for line in processes(str(self.folder)):
                 with contextlib.suppress(OSError):
                     os.kill(int(line.partition(':')[0]), signal.SIGKILL)
             process.wait()
@@ -130,7 +124,9 @@ class Command:
     def images(self) -> list[str]:
         return sorted(path.name for path in self.out.rglob('*_desc-refaced_T1w.nii.gz'))
 
-    def problems(self, code: int, expected=(0, 1), *, patience: float = 5, validate=False, **how) -> list[str]:
+    def problems(
+        self, code: int, expected=(0, 1), *, patience: float = 5, validate=False, **how
+    ) -> list[str]:
         """All that is wrong after a run, its exit code, its survivors and its manners included."""
         complaints = []
         if code == -1000:
@@ -138,12 +134,18 @@ class Command:
         elif code not in expected:
             complaints.append(f'CODE {code} instead of {expected}: {self.log.read_text()[-800:]}')
         end = time.monotonic() + patience
-        while processes(str(self.flags)) and time.monotonic() < end:
+        while processes(str(self.folder)) and time.monotonic() < end:
             time.sleep(0.1)
         how.setdefault('before', self.before)
         originals = [path for path in [self.results / 't1w.nii.gz'] if path.exists()]
         complaints += check(
-            self.out, originals, raw=self.raw, workers_of=self.flags, brain=self.brain, validate=validate, **how
+            self.out,
+            originals,
+            raw=self.raw,
+            workers_of=self.folder,
+            brain=self.brain,
+            validate=validate,
+            **how,
         )
         if 'Traceback' in self.log.read_text():
             complaints.append(f'TRACEBACK {self.log.read_text()[-800:]}')
@@ -155,6 +157,6 @@ def command(dataset, small_head, tmp_path):
     """The command on the small dataset."""
     made = Command(dataset, tmp_path, *small_head)
     yield made
-    for line in processes(str(made.flags)):
+    for line in processes(str(made.folder)):
         with contextlib.suppress(OSError):
             os.kill(int(line.partition(':')[0]), signal.SIGKILL)

@@ -1,7 +1,7 @@
 """What must hold of an output after whatever has happened, checked without the code that judges outputs.
 
-`check` returns a list of complaints that begin with their kind: ``LEAK``, ``PARTIAL``, ``INVALID``, ``RECORD``,
-``INPUT`` or ``PROCESS``. None is the only good answer.
+`check` returns a list of complaints that begin with their kind: ``LEAK``, ``PARTIAL``, ``INVALID``,
+``RECORD``, ``INPUT`` or ``PROCESS``. None is the only good answer.
 """
 
 from __future__ import annotations
@@ -102,11 +102,12 @@ def check(
 
 
 def processes(text: str) -> list[str]:
-    """Command lines of living processes that have a text in their command line or their environment."""
+    """Command lines of living processes that have a text in command line, environment or working folder."""
     found, needle = [], os.fsencode(text)
     for folder in Path('/proc').glob('[0-9]*'):
         try:
             command, environment = ((folder / name).read_bytes() for name in ('cmdline', 'environ'))
+            environment += os.fsencode(os.readlink(folder / 'cwd'))
             state = (folder / 'stat').read_text().rpartition(') ')[2][0]
         except OSError:
             continue
@@ -129,7 +130,7 @@ class _Head:
         self.windows = self._windows()
 
     def _windows(self, count: int = 64) -> list[bytes]:
-        """Runs of tissue outside any brain: from the outer shell of the head, each with many different bytes."""
+        """Runs of tissue of the outer shell of the head, each with many different values."""
         distance = ndimage.distance_transform_edt(
             ndimage.binary_fill_holes(self.tissue), sampling=self.sizes
         ).ravel(order='F')

@@ -1,7 +1,8 @@
 """A step that takes a ready-made result, or goes wrong: ``python -SE stub.py STEP --option value ...``.
 
-FAULT_STEPS: ``STEP=WHAT``, where WHAT is ``sleep`` (for ever), ``kill`` (by itself), ``half`` (of its results, then killed),
-``full``, ``memory``, ``garbage``, ``nothing``, ``remove:PATH`` or ``swap:PATH`` (a file that is written to).
+FAULT_STEPS: ``STEP=WHAT``, where WHAT is ``sleep`` (for ever), ``kill`` (by itself), ``half`` (of its
+results, then killed), ``full``, ``memory``, ``garbage``, ``nothing``, ``remove:PATH`` or ``swap:PATH`` (a
+file that is written to).
 """
 
 import hashlib
@@ -17,8 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from cpmae_bids import __version__  # noqa: E402
-from cpmae_bids.lifeline import end_with_parent  # noqa: E402
+from cpmae_bids import __version__
+from cpmae_bids.lifeline import end_with_parent
 
 RESULTS = {
     'skullstrip': ('brain-mask', 'kept-mask'),
@@ -41,7 +42,9 @@ def content_of(name: str) -> bytes:
 def verdict(options: dict[str, str]) -> bytes:
     """A verdict that passes, on the files that are there."""
     kinds = {'refaced': 'refaced', 'defacemask': 'deface-mask', 'brainmask': 'kept-mask'}
-    judged = {kind: hashlib.sha256(Path(options[name]).read_bytes()).hexdigest() for kind, name in kinds.items()}
+    judged = {
+        kind: hashlib.sha256(Path(options[name]).read_bytes()).hexdigest() for kind, name in kinds.items()
+    }
     settings = {'preset': options['preset'], 'seed': int(options['seed']), 'steps': int(options['steps'])}
     result = {
         'scan': options['scan'],
@@ -89,7 +92,7 @@ def main() -> int:
             resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))
             bytearray(2**31)
         elif what == 'garbage':
-            files = {path: b'garbage' for path in files}
+            files = dict.fromkeys(files, b'garbage')
         elif what == 'nothing':
             return 0
         elif what.startswith('remove:'):
