@@ -16,6 +16,7 @@ from nipype.pipeline import engine as pe
 from cpmae_bids.bids.records import identify
 from cpmae_bids.bids.validation import validate_bids
 from cpmae_bids.cli import preflight, run
+from cpmae_bids.cli.interrupt import EXIT_INTERRUPTED
 from cpmae_bids.cli.process import batch_size
 from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig
@@ -350,7 +351,7 @@ def test_termination_cleans_up(behave, command, monkeypatch, tmp_path, out, npro
     monkeypatch.setattr(run.atexit, 'register', lambda *call: at_exit.append(call))
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     behave |= {'sub-01_ses-a_T1w': f'terminate {os.getpid()}'}
-    assert command('--nprocs', nprocs, work=False) == run.EXIT_INTERRUPTED
+    assert command('--nprocs', nprocs, work=False) == EXIT_INTERRUPTED
     for function, *arguments in at_exit:
         function(*arguments)
     assert not list(tmp_path.glob('cpmae-bids-*'))

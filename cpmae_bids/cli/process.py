@@ -85,6 +85,7 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
     """Run the workflow of some scans, and make sure that each has a record."""
     from cpmae_bids.workflows.base import init_cpmae_bids_wf
 
+    Path(config.work_dir).mkdir(mode=0o700, parents=True, exist_ok=True)  # if it is gone since
     batch = _begin(batch, config)
     before = {scan: _signature(scan, config) for scan in batch}
     failures: list[Failure] = []

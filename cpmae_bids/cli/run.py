@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EXIT_INTERRUPTED = 130
 _SHOWN_ISSUES = 5
 
 
@@ -36,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         130 after an interrupt.
     """
     config = parse_config(argv)
-    from cpmae_bids.cli.interrupt import Interruption
+    from cpmae_bids.cli.interrupt import EXIT_INTERRUPTED, Interruption
 
     with _messages(config.verbose), Interruption() as interruption:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -68,6 +69,7 @@ class SturdyMultiProc(MultiProcPlugin):
 def _begin(folder: str) -> None:
     """Set up a worker."""
     end_with_parent(multiprocessing.parent_process().pid)
+    os.umask(0o077)  # what steps write shows the original, wherever it lies
     # The handlers of the main process are for the main process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -13,6 +13,9 @@ from pathlib import Path
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.workflows.progress import Progress, scan_and_stage
 
+# What nipype adds to the crash file of a node that left no result, as where its worker was killed.
+_NO_RESULT = 'When creating this crashfile, the results file corresponding'
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -152,6 +155,8 @@ def _read_crash_file(path: Path) -> Failure:
     lines = [line.strip() for line in path.read_text(encoding='utf-8', errors='replace').splitlines()]
     lines = [line for line in lines if line]
     fullname = lines[0].removeprefix('Node: ')
+    if _NO_RESULT in lines:
+        del lines[lines.index(_NO_RESULT) :]
     # The last line of a traceback: the class of the error, without or with its module, and the message.
     message = re.sub(r'^(\w+\.)*\w*(Error|Exception)\w*: ', '', lines[-1])
     return Failure(*scan_and_stage(fullname), message, path)
