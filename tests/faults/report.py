@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from cpmae_bids.bids.atomic import locked, write_text
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parents[1] / 'benchmarks' / 'results' / 'faults.json'
@@ -21,8 +24,8 @@ WORDS = {'LEAK': 'leaks', 'HANG': 'hangs', 'INPUT': 'damaged inputs', 'PROCESS':
 class Collector:
     """Keeps what the tests note, and tests that fail without a note."""
 
-    def __init__(self):
-        self.faults: dict[str, list[dict]] = {}
+    def __init__(self, anew: bool):
+        self.anew = anew
 
     def pytest_runtest_logreport(self, report):
         """Take the notes of one test."""
@@ -34,7 +37,19 @@ class Collector:
             error = next((line for line in reversed(lines) if line.startswith('E ')), 'no reason')
             notes.append({'kind': 'test', 'fault': report.nodeid, 'result': 'failed', 'complaints': [error]})
         if notes:
-            self.faults[report.nodeid] = notes
+            self.anew = write({report.nodeid: notes}, self.anew)
+
+
+def write(tests: dict[str, list[dict]], anew: bool) -> bool:
+    """Add the notes of a test to the file, or begin it anew; other reports may do so at the same time."""
+    with locked(Path(tempfile.gettempdir())):
+        known = {} if anew or not RESULTS.exists() else json.loads(RESULTS.read_text('utf-8'))['tests']
+        tests = dict(sorted((known | tests).items()))
+        faults = [note for notes in tests.values() for note in notes]
+        by_kind = dict(sorted(Counter(note['kind'] for note in faults).items()))
+        report = {'totals': totals(faults), 'faults_by_kind': by_kind, 'tests': tests}
+        write_text(RESULTS, json.dumps(report, indent=1) + '\n')
+    return False
 
 
 def totals(faults: list[dict]) -> dict[str, int]:
@@ -48,19 +63,17 @@ def totals(faults: list[dict]) -> dict[str, int]:
 
 def main(arguments: list[str]) -> int:
     """Run the tests, print the table and write the file; returns pytest's exit code."""
-    collector = Collector()
     options = ['-q', '-p', 'no:cacheprovider', '-m', 'slow or not slow', *arguments]
-    code = pytest.main([str(HERE), *options], plugins=[collector])
-    known = json.loads(RESULTS.read_text('utf-8'))['tests'] if RESULTS.exists() and arguments else {}
-    tests = dict(sorted((known | collector.faults).items()))
-    faults = [note for notes in tests.values() for note in notes]
-    for note in faults:
-        leak = 'LEAK' if any(line.startswith('LEAK') for line in note['complaints']) else 'no leak'
-        print(f'{note["kind"]:<20} {note["fault"]:<75} {note["result"]:<28} {leak}')
-    by_kind = dict(sorted(Counter(note['kind'] for note in faults).items()))
-    print(*(f'{name}: {count}' for name, count in (by_kind | totals(faults)).items()), sep='\n')
-    report = {'totals': totals(faults), 'faults_by_kind': by_kind, 'tests': tests}
-    RESULTS.write_text(json.dumps(report, indent=1, ensure_ascii=True) + '\n', 'utf-8')
+    code = pytest.main([str(HERE), *options], plugins=[Collector(anew=not arguments)])
+    report = json.loads(RESULTS.read_text('utf-8'))
+    for notes in report['tests'].values():
+        for note in notes:
+            leak = 'LEAK' if any(line.startswith('LEAK') for line in note['complaints']) else 'no leak'
+            print(f'{note["kind"]:<20} {note["fault"]:<75} {note["result"]:<28} {leak}')
+    print(
+        *(f'{name}: {count}' for name, count in (report['faults_by_kind'] | report['totals']).items()),
+        sep='\n',
+    )
     return int(code)
 
 

@@ -3,7 +3,6 @@
 Workflow, processes, sink, tables and pages are the real ones; the steps take ready-made results (`driver`).
 """
 
-import json
 import os
 import random
 import shutil
@@ -111,7 +110,7 @@ def test_a_step_that_breaks(command, fault, step, what):
 
 
 @exhaustive
-@pytest.mark.parametrize('seed', range(8))
+@pytest.mark.parametrize('seed', range(5))
 def test_kill_9_of_the_run_at_a_random_time(command, fault, seed):
     wait = random.Random(seed).uniform(0.1, 6)
     process = command.start()
@@ -123,8 +122,8 @@ def test_kill_9_of_the_run_at_a_random_time(command, fault, seed):
 
 
 @exhaustive
-@pytest.mark.parametrize('step', STEPS)
-def test_kill_9_of_the_run_in_each_step(command, fault, step):
+@pytest.mark.parametrize('step', ['encode', 'blend', 'verdict', 'report'])
+def test_kill_9_of_the_run_in_a_step(command, fault, step):
     process = command.start(*ONE, steps=f'{step}=sleep')
     command.wait_for(step)
     os.kill(process.pid, signal.SIGKILL)
@@ -151,9 +150,8 @@ def test_a_quota_on_the_size_of_files(command, fault, main):
 @pytest.mark.parametrize(
     'word',
     [
-        'dataset_description', '.bidsignore', 'README', 'CITATION', 'config.toml', 'logs/verdicts.tsv',
-        'logs/verdicts/', '.lock', '_T1w.json', '_T1w.nii.gz', 'defacemask.nii.gz', 'brain_mask.nii.gz',
-        'figures/', 'participants.tsv', '.html', 'out/', 'work/',
+        'dataset_description', 'config.toml', 'logs/verdicts.tsv', 'logs/verdicts/', '.lock', 'figures/',
+        'participants.tsv', '.html', 'out/', 'work/',
     ],
 )  # fmt: skip
 def test_a_disk_that_is_full_at_one_file(command, fault, word):
@@ -183,8 +181,10 @@ def test_a_small_file_system(command, fault, tmp_path):
 
 
 @exhaustive
-@pytest.mark.parametrize('step', ['remodel', 'verdict'])
-@pytest.mark.parametrize('what', ['work', 'out', 'input', 'node'])
+@pytest.mark.parametrize(
+    ('step', 'what'),
+    [('remodel', 'work'), ('verdict', 'out'), ('remodel', 'input'), ('verdict', 'input'), ('blend', 'node')],
+)
 def test_folders_and_files_that_vanish(command, fault, step, what):
     scan = command.raw / 'sub-01/anat/sub-01_T1w.nii.gz'
     content = scan.read_bytes()
@@ -199,7 +199,7 @@ def test_folders_and_files_that_vanish(command, fault, step, what):
 
 
 @exhaustive
-@pytest.mark.parametrize('step', ['skullstrip', 'blend', 'verdict', 'report'])
+@pytest.mark.parametrize('step', ['skullstrip', 'verdict', 'report'])
 def test_an_input_that_is_written_to_meanwhile(command, fault, step):
     scan = command.raw / 'sub-01/anat/sub-01_T1w.nii.gz'
     content = scan.read_bytes()
@@ -315,11 +315,8 @@ def test_other_locales(command, fault, environment):
     [
         'sub-01_acq-a b_T1w.nii.gz', 'sub-01_acq-ünïcødé_T1w.nii.gz', 'sub-01_acq-日本_T1w.nii.gz',
         'sub-01_acq-.._T1w.nii.gz', 'sub-01_acq-$(touch PWNED)_T1w.nii.gz',
-        'sub-01_acq-a;touch PWNED;_T1w.nii.gz',
-        "sub-01_acq-'\"`_T1w.nii.gz", 'sub-01_acq-<script>_T1w.nii.gz', 'sub-01_acq-a\nb_T1w.nii.gz',
-        'sub-01_acq-\\_T1w.nii.gz', 'sub-01_acq-[*]?_T1w.nii.gz', 'sub-01_acq-%s{0}_T1w.nii.gz',
-        f'sub-01_acq-{"x" * 180}_T1w.nii.gz', os.fsdecode(b'sub-01_acq-\xff\xfe_T1w.nii.gz'),
-        '_T1w.nii.gz', 'sub-_T1w.nii.gz', 'sub-01_sub-02_T1w.nii.gz', '..T1w.nii.gz', '-rf_T1w.nii.gz',
+        'sub-01_acq-a;touch PWNED;_T1w.nii.gz', "sub-01_acq-'\"`_T1w.nii.gz",
+        'sub-01_acq-<script>_T1w.nii.gz', os.fsdecode(b'sub-01_acq-\xff\xfe_T1w.nii.gz'),
     ],
     ids=ascii,
 )  # fmt: skip
@@ -336,9 +333,7 @@ def test_names(command, fault, name):
 
 
 @exhaustive
-@pytest.mark.parametrize(
-    'folder', ['sub-..', 'sub-a b', 'sub-ü', 'sub-01_x', 'sub-$(touch PWNED)', 'sub-a\nb']
-)
+@pytest.mark.parametrize('folder', ['sub-..', 'sub-$(touch PWNED)'])
 def test_names_of_subjects(command, fault, folder):
     (command.raw / 'sub-01').rename(command.raw / folder)
     anat = command.raw / folder / 'anat'
@@ -352,56 +347,6 @@ def test_names_of_subjects(command, fault, folder):
     outside = {path.name for path in command.folder.iterdir() if not path.name.startswith('log-')} - known
     complaints += [f'OUTSIDE {name}' for name in outside]
     fault('names', f'subject folder {folder!r}', f'exit code {code}', complaints)
-
-
-SIDECARS = {
-    'nested 100000 deep': '[' * 100000,
-    'nested 900 deep': '{"a":' * 900 + '1' + '}' * 900,
-    'not JSON': 'EchoTime: 3',
-    'empty': '',
-    'a list': '[1, 2]',
-    'binary': '\0\1\2\ud800',
-    'numbers beyond all': '{"EchoTime": 1e999, "FlipAngle": ' + '9' * 4000 + ', "RepetitionTime": NaN}',
-    'private': '{"PatientName": "Doe^Jane", "EchoTime": "born 1980-01-01", "Manufacturer": "Jane@home"}',
-    'half a surrogate': '{"Manufacturer": "\\ud800", "EchoTime": 0.003}',
-    'of 64 MiB': '{"x": "' + 'y' * 2**26 + '"}',
-    'with a byte order mark': '\ufeff{"EchoTime": 0.003}',
-    'keys twice': '{"EchoTime": 1, "EchoTime": 0.003, "__class__": "x"}',
-}
-
-
-@exhaustive
-@pytest.mark.parametrize('what', SIDECARS)
-def test_sidecars(command, fault, what):
-    path = command.raw / 'sub-01/anat/sub-01_T1w.json'
-    path.write_bytes(SIDECARS[what].encode('utf-8', 'surrogatepass'))
-    command.before = snapshot(command.raw)
-    code = command.run()
-    complaints = command.problems(code, (0, 1), validate=True)
-    complaints += [] if BOTH[1] in command.images() else ['LOST the other subject was not done']
-    text = ''.join(path.read_text('utf-8') for path in command.out.rglob('*.json'))
-    complaints += [f'PRIVATE {word}' for word in ('Jane', '1980') if word in text]
-    fault('sidecars', what, f'exit code {code}', complaints)
-
-
-TABLES = {
-    'participants.tsv': ['participant_id\tgroup\nsub-01\ta "quoted" one\n', 'participant_id\tage\nsub-01\t'
-                         + 'x' * 200000, '\0', 'participant_id\tgroup\nsub-01\ta\0b\n'],
-    'participants.json': ['[' * 100000, '[]', '{"age": {"Units": ["year"]}}', '{"age": 3}'],
-    'dataset_description.json': ['[' * 100000, '[]', '{"Name": 3, "BIDSVersion": "1.10.0"}', json.dumps(
-        {'Name': 'a\n<b>"', 'BIDSVersion': '1.10.0', 'DatasetDOI': 'no doi at all', 'License': 'x' * 9999})],
-}  # fmt: skip
-
-
-@exhaustive
-@pytest.mark.parametrize(('name', 'number'), [(name, n) for name in TABLES for n in range(4)])
-def test_files_of_the_dataset(command, fault, name, number):
-    (command.raw / name).write_text(TABLES[name][number])
-    command.before = snapshot(command.raw)
-    code = command.run()
-    complaints = command.problems(code, (0,), validate=True)
-    complaints += [] if command.images() == BOTH else [f'LOST {command.images()}']
-    fault('tables', f'{name}: {TABLES[name][number][:40]!r}', 'finished', complaints)
 
 
 @exhaustive
@@ -464,7 +409,7 @@ def test_weights_that_are_damaged(command, fault, what):
 @exhaustive
 @pytest.mark.parametrize(
     ('step', 'number'),
-    [(step, (signal.SIGTERM, signal.SIGINT)[n % 2]) for n, step in enumerate(STEPS[1:])],
+    [('register', signal.SIGINT), ('blend', signal.SIGTERM), ('report', signal.SIGINT)],
 )
 def test_a_signal_in_each_step(command, fault, step, number):
     process = command.start(*ONE, steps=f'{step}=sleep', work=False)
