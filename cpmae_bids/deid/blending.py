@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from cpmae_bids.deid import geometry, masks, nifti
-from cpmae_bids.deid.noise import AirNoise, add_noise
+from cpmae_bids.deid.noise import AirNoise, add_noise, shell_coordinates
 
 AIR_LEVEL = 0.02
 """Generated intensities (brain scale 1) below this are air: a decoder never gives an exact 0."""
@@ -48,7 +48,8 @@ def synthesize(
     clean = geometry.from_cube(head, affine, world_to_template, shape)
     clean[clean < AIR_LEVEL] = 0
     clean *= np.float32(scale)
-    return add_noise(clean, noise, np.random.default_rng(seed))
+    around = shell_coordinates(clean, geometry.voxel_sizes(affine), scale)
+    return add_noise(clean, noise, np.random.default_rng(seed), around)
 
 
 def blend(scan: nifti.Scan, kept: np.ndarray, generated: np.ndarray) -> np.ndarray:
