@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cpmae_bids.deid import geometry, masks, nifti
+from cpmae_bids.deid import geometry, masks, neck, nifti
 from cpmae_bids.deid.noise import AirNoise, add_noise, shell_coordinates
 
 AIR_LEVEL = 0.02
@@ -43,9 +43,10 @@ def synthesize(
     Returns
     -------
     values : ndarray of float32, shape `shape`
-        Scaled intensities; air where the cube does not reach.
+        Scaled intensities; air where the cube does not reach, but for the neck below it.
     """
-    clean = geometry.from_cube(head, affine, world_to_template, shape)
+    longer, below = neck.lengthen(head)
+    clean = geometry.from_cube(longer, affine, world_to_template, shape, below=below)
     clean[clean < AIR_LEVEL] = 0
     clean *= np.float32(scale)
     around = shell_coordinates(clean, geometry.voxel_sizes(affine), scale)

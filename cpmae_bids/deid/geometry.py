@@ -216,6 +216,7 @@ def from_cube(
     world_to_template: np.ndarray,
     shape: tuple[int, int, int],
     *,
+    below: int = 0,
     order: int = 1,
     cval: float = 0.0,
 ) -> np.ndarray:
@@ -223,21 +224,24 @@ def from_cube(
 
     Parameters
     ----------
-    cube : ndarray, shape (n, n, n)
+    cube : ndarray, shape (n, n, n + below)
     affine, world_to_template : ndarray, shape (4, 4)
         Native voxels to world, world to template world.
     shape : tuple of int
         Shape of the scan.
+    below : int
+        Slices by which the volume reaches below the cube.
     order : int
         Interpolation order, 0 or 1.
     cval : float
-        Value of native voxels that lie outside the cube.
+        Value of native voxels that lie outside the volume.
 
     Returns
     -------
     native : ndarray of float32, shape `shape`
     """
     matrix = native_to_cube_voxels(cube.shape[0], affine, world_to_template)
+    matrix[2, 3] += below
     return resample(cube, matrix, shape, order=order, mode='constant', cval=cval)
 
 
