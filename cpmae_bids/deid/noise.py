@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from cpmae_bids.exceptions import InputError
@@ -85,7 +86,7 @@ class AirNoise:
         }
 
 
-def measure(values: np.ndarray, brain_mask: np.ndarray, voxel_sizes, scale: float) -> AirNoise:
+def measure(values: np.ndarray, brain_mask: np.ndarray, voxel_sizes: ArrayLike, scale: float) -> AirNoise:
     """Measure the noise of a scan in the air around the head.
 
     Parameters
@@ -222,7 +223,10 @@ def _sigma(quantiles: np.ndarray) -> float:
 
 
 def draw_air(
-    noise: AirNoise, shape, generator: np.random.Generator, coordinates: np.ndarray | None = None
+    noise: AirNoise,
+    shape: tuple[int, ...],
+    generator: np.random.Generator,
+    coordinates: np.ndarray | None = None,
 ) -> np.ndarray:
     """Independent draws from the air of a scan, by the inverse of its distribution.
 
