@@ -229,9 +229,11 @@ def clean_environment(source, tmp_path_factory) -> Path:
     subprocess.run([sys.executable, '-m', 'venv', '--without-pip', environment], check=True)
     wheel = next((folder / 'dist').glob('*.whl'))
     install = ['--python', environment, 'install', '--quiet', '--no-deps', '--no-index', wheel]
-    subprocess.run([sys.executable, '-m', 'pip', *install], check=True, capture_output=True)
+    # Without PYTHONPATH, which may name a tree whose metadata pip would take for an installed package
+    unset = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+    subprocess.run([sys.executable, '-m', 'pip', *install], check=True, capture_output=True, env=unset)
     packages = next(environment.glob('lib/python*/site-packages'))
-    # The dependencies, but not their .pth files: an editable cpmae-bids of this environment stays out of sight
+    # The dependencies, but not their .pth files: an editable cpmae-bids of this environment stays unseen
     paths = [path for path in sys.path if path.endswith('-packages')]
     (packages / 'dependencies.pth').write_text(''.join(f'{path}\n' for path in paths))
     return environment
