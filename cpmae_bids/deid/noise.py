@@ -148,7 +148,7 @@ def _shells(values, brain_mask, voxel_sizes, scale: float, far: np.ndarray) -> n
     return np.stack(tables)
 
 
-def shell_coordinates(head: np.ndarray, voxel_sizes, scale: float) -> np.ndarray:
+def shell_coordinates(head: np.ndarray, voxel_sizes: np.ndarray, scale: float) -> np.ndarray:
     """Where the air around a head lies among the tables of `AirNoise.shells`.
 
     Parameters
@@ -242,7 +242,7 @@ def draw_air(
     -------
     air : ndarray of float32, shape `shape`
     """
-    tables, rows = noise.quantiles[None], 0
+    tables, rows = noise.quantiles[None], np.zeros((), np.uint8)
     if coordinates is not None:
         tables = noise.shells
         rows = (coordinates + generator.random(shape, dtype=np.float32)).astype(np.uint8)
