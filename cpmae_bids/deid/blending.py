@@ -6,6 +6,8 @@ just outside of it, fading; the noise statistics and the least and largest store
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from cpmae_bids.deid import geometry, masks, neck, nifti
@@ -89,7 +91,7 @@ def to_raw(values: np.ndarray, scan: nifti.Scan) -> np.ndarray:
     """
     dtype = scan.raw.dtype
     # float32 holds every stored value of the small types; the others need the wider one for exact limits
-    working = np.float32 if dtype.itemsize <= 2 or dtype.type is np.float32 else np.float64
+    working: Any = np.float32 if dtype.itemsize <= 2 or dtype.type is np.float32 else np.float64
     raw = values.astype(working)
     raw -= working(scan.inter)
     raw /= working(scan.slope)

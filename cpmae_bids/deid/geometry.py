@@ -9,6 +9,8 @@ world of the template. Both are ``(4, 4)`` arrays that act on column vectors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -245,7 +247,9 @@ def from_cube(
     return resample(cube, matrix, shape, order=order, mode='constant', cval=cval)
 
 
-def inside_grid(target_to_source: np.ndarray, target_shape, source_shape) -> np.ndarray:
+def inside_grid(
+    target_to_source: np.ndarray, target_shape: Sequence[int], source_shape: Sequence[int]
+) -> np.ndarray:
     """Voxels of the target whose centre lies within the extent of the source grid.
 
     Parameters
@@ -269,6 +273,8 @@ def inside_grid(target_to_source: np.ndarray, target_shape, source_shape) -> np.
     return inside
 
 
-def field_of_view(shape, affine: np.ndarray, world_to_template: np.ndarray, n: int) -> np.ndarray:
+def field_of_view(
+    shape: Sequence[int], affine: np.ndarray, world_to_template: np.ndarray, n: int
+) -> np.ndarray:
     """Voxels of the cube that a scan of the given shape covers; bool, shape (n, n, n)."""
     return inside_grid(cube_to_native_voxels(n, affine, world_to_template), (n, n, n), shape)
