@@ -120,7 +120,9 @@ def _detail(args: argparse.Namespace) -> None:
     settings = read_settings(args.config, 'detail')
     found = read_registry(args.weights, ('mae', 'head', 'brain'))
     model = train_detail(
-        *(load_model(found, name) for name in ('mae', 'head', 'brain')),
+        load_model(found, 'mae'),
+        load_model(found, 'head'),
+        load_model(found, 'brain'),
         _existing(args.prepared),
         _existing(args.fine),
         args.folder,
