@@ -31,7 +31,7 @@ _UNIX_TEXTS = ('.txt', '.md', '.rst')
 _ROOT_TEXTS_OF_BIDS = ('participants.tsv', 'participants.json', 'dataset_description.json')
 _FOLDERS = {
     'sourcedata': 'sources, which may hold originals and DICOM files',
-    'derivatives': 'derivatives, which may hold whole heads (FreeSurfer), surfaces and pictures of the originals',
+    'derivatives': 'derivatives, which may hold whole heads (FreeSurfer), surfaces and pictures of originals',
     'code': 'code, which may hold anything',
     'stimuli': 'stimuli, which are in no list of files that may be shared as they are',
     'models': 'models, which are in no list of files that may be shared as they are',
@@ -100,7 +100,7 @@ def _is_told(name: str) -> bool:
     if any(not _LABEL.fullmatch(label) for label in entities.values()):
         return False
     rules = sharing_rules()
-    known = {*rules['suffixes'], *_TABLES_OF_FOLDERS, *(s for names in rules['tables'].values() for s in names)}
+    known = {*rules['suffixes'], *_TABLES_OF_FOLDERS}.union(*rules['tables'].values())
     return ('sub' in entities and suffix in known) or name in (*rules['texts'], *_ROOT_TEXTS_OF_BIDS)
 
 
@@ -142,7 +142,9 @@ def _beside_subjects(path: Path) -> list[DatasetFile]:
             return [
                 DatasetFile(f'{name}/{inner.name}', 'text')
                 if inner.suffix in ('.tsv', '.json')
-                else DatasetFile(f'{name}/{inner.name}', 'out', f'a file of phenotype that {_NOT_LISTED}', True)
+                else DatasetFile(
+                    f'{name}/{inner.name}', 'out', f'a file of phenotype that {_NOT_LISTED}', True
+                )
                 for inner in sorted(path.iterdir())
                 if not inner.name.startswith('.')
             ]
@@ -238,10 +240,14 @@ def classify(relative: str) -> DatasetFile:
     if suffix in ('photo', 'asllabeling', 'headshape'):
         return out(f'{what} ({suffix}): {_MAY_SHOW}')
     if datatype in _RECORDINGS:
-        return out(f'a recording ({datatype}), whose files may hold names and dates; share it by other means', False)
+        return out(
+            f'a recording ({datatype}), whose files may hold names and dates; share it by other means', False
+        )
     if extension in (*_TABLES, *_GRADIENTS, *_UNIX_TEXTS):
         return out(f'a table or text ({suffix} in {datatype}) that {_NOT_LISTED}', False)
-    return out(f'a file of an unknown kind ({extension or "no extension"} in {datatype}), which {_NOT_LISTED}')
+    return out(
+        f'a file of an unknown kind ({extension or "no extension"} in {datatype}), which {_NOT_LISTED}'
+    )
 
 
 def write_list(path: Path, entries: Collection[DatasetFile]) -> None:

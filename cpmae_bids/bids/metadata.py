@@ -69,7 +69,7 @@ def read_sidecars(bids_dir: Path, source: str) -> dict[str, Any]:
     """
     metadata: dict[str, Any] = {}
     for path in applicable_files(bids_dir, source, split_name(source)[1], '.json'):
-        metadata |= _read_json_object(path)
+        metadata |= read_json_object(path)
     return metadata
 
 
@@ -101,7 +101,7 @@ def applicable_files(bids_dir: Path, source: str, suffix: str, extension: str) -
     return found
 
 
-def _read_json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text('utf-8'))
     except OSError as err:

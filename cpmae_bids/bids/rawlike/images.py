@@ -18,7 +18,16 @@ _HEADERS = {348: nb.Nifti1Header, 540: nb.Nifti2Header}
 _KEPT_FIELDS = (
     *('dim_info', 'dim', 'datatype', 'bitpix', 'pixdim', 'scl_slope', 'scl_inter', 'xyzt_units'),
     *('intent_code', 'intent_p1', 'intent_p2', 'intent_p3', 'slice_start', 'slice_end', 'slice_code'),
-    *('slice_duration', 'toffset', 'cal_min', 'cal_max', 'qform_code', 'sform_code', 'quatern_b', 'quatern_c'),
+    *(
+        'slice_duration',
+        'toffset',
+        'cal_min',
+        'cal_max',
+        'qform_code',
+        'sform_code',
+        'quatern_b',
+        'quatern_c',
+    ),
     *('quatern_d', 'qoffset_x', 'qoffset_y', 'qoffset_z', 'srow_x', 'srow_y', 'srow_z'),
 )
 _CHUNK = 1 << 20
@@ -64,7 +73,8 @@ def copy_image(source: Path, target: Path) -> None:
 def _read_header(source: Path, reader: BinaryIO) -> tuple[bytes, int]:
     """Return the scrubbed header with its four bytes of "no extensions", and the size of the voxels."""
     first = reader.read(4)
-    kind = next((_HEADERS[s] for s in _HEADERS if s in (_number(first, 'little'), _number(first, 'big'))), None)
+    sizes = {int.from_bytes(first, order) for order in ('little', 'big')}
+    kind = next((kind for size, kind in _HEADERS.items() if size in sizes), None)
     if kind is None:
         raise InputError(f'{source.name}: not a NIfTI file; convert it again')
     length = kind.sizeof_hdr
@@ -85,10 +95,6 @@ def _read_header(source: Path, reader: BinaryIO) -> tuple[bytes, int]:
     scrubbed['vox_offset'] = length + 4
     scrubbed['magic'] = b'n+1' if kind is nb.Nifti1Header else b'n+2'
     return scrubbed.binaryblock + bytes(4), size
-
-
-def _number(content: bytes, order: str) -> int:
-    return int.from_bytes(content, order)
 
 
 def _skip(source: Path, reader: BinaryIO, size: int) -> None:
@@ -120,6 +126,11 @@ def copy_numbers(source: Path) -> bytes:
         content = gzip.decompress(source.read_bytes())
     except (EOFError, zlib.error, gzip.BadGzipFile) as err:
         raise InputError(f'{source.name}: damaged or truncated gzip file ({err}); get it again') from err
-    if content.translate(None, _NUMERIC):
+    if not is_numeric(content):
         raise InputError(f'{source.name}: holds more than numbers')
     return gzip.compress(content, _GZIP_LEVEL, mtime=0)
+
+
+def is_numeric(content: bytes) -> bool:
+    """Whether a text holds numbers and blanks alone, ``nan``, ``inf`` and ``n/a`` among them."""
+    return not content.translate(None, _NUMERIC)

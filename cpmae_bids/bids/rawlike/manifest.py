@@ -63,8 +63,8 @@ def read_manifest(dataset: Path, unit: str) -> dict[str, Any]:
     -------
     dict
         ``version``; ``files``, by path: empty, or for images ``sha256`` and, of those that were copied,
-        ``source_crc32``; ``refaced``, by path: the verdict record of each de-identified image; ``left_out``: a
-        list of ``path``, ``may_show_face`` and ``reason``.
+        ``source_crc32``; ``refaced``, by path: the verdict record of each de-identified image;
+        ``left_out``: a list of ``path``, number of ``files``, ``may_show_face`` and ``reason``.
     """
     try:
         content = json.loads(manifest_path(dataset, unit).read_text('utf-8'))

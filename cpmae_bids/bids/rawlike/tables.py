@@ -70,7 +70,9 @@ class Table:
 
     def only(self, keep: Callable[[dict[str, str]], bool]) -> Table:
         """Return a table of the rows that are to be kept."""
-        return Table(self.columns, [row for row in self.rows if keep(dict(zip(self.columns, row, strict=True)))])
+        return Table(
+            self.columns, [row for row in self.rows if keep(dict(zip(self.columns, row, strict=True)))]
+        )
 
     def mapped(self, each: Callable[[str, list[str]], list[str] | None]) -> tuple[Table, list[str]]:
         """Change whole columns: `each` returns the new cells, or None to leave the column behind.
