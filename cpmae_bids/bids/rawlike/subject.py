@@ -117,17 +117,13 @@ class Subject:
     def write(self) -> None:
         """Write the files, and remove those of earlier runs that do not belong there any more."""
         units = {name: Unit(name) for name in self._unit_names()}
-        folder = self.dataset / f'sub-{self.label}'
-        if not folder.is_dir():
-            self._hide_participants()
         try:
             for entry in self.entries:
                 if (name := unit_of(entry.path)) in units:
                     self._place(entry, units[name])
             for unit in units.values():
                 self._write_texts(unit)
-            if folder.is_dir() and not any(unit.files or unit.texts for unit in units.values()):
-                self._hide_participants()
+            self._announce(any(unit.files or unit.texts for unit in units.values()))
             # The folder of the subject itself names its sessions: it comes last.
             for name in sorted(units, key=lambda name: '_ses-' not in name):
                 unit = units[name]
@@ -138,7 +134,7 @@ class Subject:
             for unit in units.values():
                 for temporary in unit.staged.values():
                     temporary.unlink(missing_ok=True)
-            remove_empty_folders(folder)
+            remove_empty_folders(self.dataset / f'sub-{self.label}')
 
     def _unit_names(self) -> list[str]:
         """The units that a run may change: of the sessions that it is about, and of the subject itself."""
@@ -151,9 +147,10 @@ class Subject:
         kept = {name for name in sessions if not wanted or name.rpartition('_ses-')[2] in wanted}
         return [*sorted(kept), subject]
 
-    def _hide_participants(self) -> None:
+    def _announce(self, will_be_there: bool) -> None:
         """Remove participants.tsv where a subject comes or goes: it must name all of them, and no other."""
-        (self.dataset / 'participants.tsv').unlink(missing_ok=True)
+        if will_be_there != (self.dataset / f'sub-{self.label}').is_dir():
+            (self.dataset / 'participants.tsv').unlink(missing_ok=True)
 
     # Images and tables
 
@@ -209,6 +206,7 @@ class Subject:
         target = self.dataset / path
         if target.is_file() and not target.is_symlink() and sha256 and sha256_of(target) == sha256:
             return
+        self._announce(True)
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_temporaries(target)
         unit.staged[path] = temporary_beside(target)
