@@ -532,9 +532,7 @@ def test_columns_about_events():
 @pytest.mark.parametrize('text', ['', 'a\tb\n1\n', 'a\ta\n1\t2\n'])
 def test_what_is_no_table_is_refused(text):
     with pytest.raises(InputError, match=r't\.tsv'):
-        table = Table.read(text, 't.tsv')
-        if table.columns == ['']:  # pragma: no cover
-            raise AssertionError
+        Table.read(text, 't.tsv')
 
 
 def test_nothing_but_the_dataset_is_written_to(dataset, raw, settings):
