@@ -26,6 +26,12 @@ GRIDS = {
 }
 
 
+def even_air(high, sigma):
+    """Air from 0 to `high`, as likely near the head as far from it."""
+    table = np.linspace(0, high, 101, dtype=np.float32)
+    return noise.AirNoise(table, np.tile(table, (len(noise.SHELLS_MM), 1)), sigma, float(high > 0))
+
+
 def reface(path, kind, grid, person=1, seed=5):
     dtype, slope, inter, unit = KINDS[kind]
     shape, affine = GRIDS[grid] if isinstance(grid, str) else grid
@@ -99,7 +105,7 @@ def test_no_original_voxel_survives_outside_mask_and_feather(tmp_path):
         values[0, 0, 0], values[-1, -1, -1] = 0, 4000  # the range is one of the statistics
         scan = nifti.read(phantom.write(tmp_path / f'{person}.nii', values, affine))
         kept = masks.dilate(brain, 2.0, scan.voxel_sizes)
-        air = noise.AirNoise(np.linspace(0, 20, 101).astype(np.float32), 6.0, 1.0)
+        air = even_air(20, 6.0)
         generated = blending.synthesize(phantom.cube(3), 300.0, affine, np.eye(4), shape, air, 1)
         results.append((scan.raw, blending.blend(scan, kept, generated)))
     width = masks.feather_width(scan.voxel_sizes)
@@ -122,7 +128,7 @@ def test_only_the_feather_blends(tmp_path):
 
 def test_where_the_cube_does_not_reach_there_is_air(tmp_path):
     shape, affine = GRIDS['RAS']
-    air = noise.AirNoise(np.linspace(0, 10, 101).astype(np.float32), 3.0, 1.0)
+    air = even_air(10, 3.0)
     away = np.eye(4)
     away[1, 3] = 130.0  # the front of the scan leaves the cube
     values = blending.synthesize(phantom.cube(0), 300.0, affine, away, shape, air, 0)
@@ -134,6 +140,6 @@ def test_where_the_cube_does_not_reach_there_is_air(tmp_path):
 
 def test_a_blurred_decoder_leaves_no_haze_in_the_air():
     shape, affine = GRIDS['RAS']
-    air = noise.AirNoise(np.zeros(101, np.float32), 0.0, 0.0)
+    air = even_air(0, 0.0)
     hazy = np.full((128, 128, 128), 0.01, np.float16)
     assert not blending.synthesize(hazy, 300.0, affine, np.eye(4), shape, air, 0).any()

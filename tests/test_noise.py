@@ -38,8 +38,9 @@ def test_the_position_of_the_air_is_forgotten(scan):
     before = noise.measure(values, brain, SIZES, phantom.SCALE)
     after = noise.measure(values[::-1], brain[::-1], SIZES, phantom.SCALE)
     assert np.allclose(before.quantiles, after.quantiles, rtol=0.03, atol=0.5)
-    assert set(vars(before)) == {'quantiles', 'sigma', 'busy_share'}
+    assert set(vars(before)) == {'quantiles', 'shells', 'sigma', 'busy_share'}
     assert before.quantiles.shape == (101,)
+    assert before.shells.shape == (len(noise.SHELLS_MM), 101)
 
 
 def test_a_removed_background_stays_empty(scan):
@@ -94,7 +95,36 @@ def test_the_seed_decides(scan):
 
 
 def test_negative_air_of_filtered_scans_is_kept():
-    table = noise.AirNoise(np.linspace(-10, 10, 101).astype(np.float32), 5.0, 1.0)
+    table = noise.AirNoise(np.linspace(-10, 10, 101, dtype=np.float32), np.zeros((8, 101)), 5.0, 1.0)
     drawn = noise.add_noise(np.zeros((20, 20, 20), np.float32), table, np.random.default_rng(0))
     assert abs(drawn.mean()) < 0.5
     assert drawn.min() < -9
+
+
+def test_air_fades_as_in_the_scan():
+    rng = np.random.default_rng(6)
+    shape = (100, 100, 100)
+    centre = np.linalg.norm(np.indices(shape) - 50, axis=0) * SIZES[0]
+    brain = centre < 40
+    head = np.where(centre < 50, 100, 0).astype(np.float32)
+    sigma = np.where(centre < 84.5, 4, 2)  # 34.5 mm from the head: between two shells
+    scan = head + sigma * np.abs(rng.standard_normal(shape))
+    found = noise.measure(scan, brain, SIZES, 100)
+    # another head, in another place, gets the same air at the same distance
+    moved = np.roll(head, 12, axis=0)
+    coordinates = noise.shell_coordinates(moved, SIZES, 100)
+    drawn = noise.add_noise(moved, found, rng, coordinates)
+    distance = np.roll(centre, 12, axis=0) - 50
+    for low, high, expected in ((3, 7, 4), (12, 22, 4), (45, 70, 2)):
+        here = (distance > low) & (distance < high)
+        assert drawn[here].mean() == pytest.approx(expected * np.sqrt(2 / np.pi), rel=0.12, abs=0.15)
+
+
+def test_shell_coordinates_cover_the_grid(scan):
+    head = np.where(scan[1], 100, 0).astype(np.float32)[:-1, :-2, :-3]
+    found = noise.shell_coordinates(head, SIZES, 100)
+    assert found.shape == head.shape
+    assert found[head > 0].max() == 0
+    assert found.max() <= len(noise.SHELLS_MM) - 1
+    empty = noise.shell_coordinates(np.zeros_like(head), SIZES, 100)
+    assert (empty == len(noise.SHELLS_MM) - 1).all()

@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cpmae_bids.bids.audit import Promise
+from cpmae_bids.exceptions import InputError
 
 READABLE = ('.nii', '.nii.gz', '.mgz', '.mgh', '.mgh.gz', '.img', '.img.gz', '.mnc')
 """Formats that nibabel reads; a volume in one of them is looked at."""
@@ -91,7 +93,7 @@ def list_images(root: Path) -> Listing:
 
     Folders of version control are left out: what lies in them has a link elsewhere.
     """
-    listing, foreign = Listing(), Counter()
+    listing, foreign = Listing(), Counter[tuple[str, str]]()
     for path in _walk(root):
         name = path.name.lower()
         if name.endswith(READABLE):
@@ -190,6 +192,34 @@ def detect(values: np.ndarray, affine: np.ndarray, recognise: bool) -> str:
     return ', '.join(found)
 
 
+def face_in_copy(path: Path) -> str:
+    """Say how a face was found in an image that would be shared as it is; nothing without one.
+
+    Such images (EPI, mostly) are shared for their kind. This is a second look at their first volume, by
+    geometry: where nothing can be seen, their kind decides.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    import nibabel as nib
+
+    try:
+        image = nib.load(path)
+        data = image.dataobj[(..., *(0,) * (len(image.shape) - 3))] if len(image.shape) > 3 else image.dataobj
+        values = np.abs(np.nan_to_num(np.asarray(data), nan=0.0, posinf=0.0, neginf=0.0)).astype(np.float32)
+        affine = np.asarray(image.affine, float)
+        if values.ndim != 3 or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+            raise ValueError('no volume, or an affine that is not invertible')
+    except Exception as err:  # readers raise all kinds of errors on damaged files
+        raise InputError(f'{path.name}: cannot be read ({err}); get it again') from err
+    try:
+        return detect(values, affine, recognise=False)
+    except ValueError:
+        return ''
+
+
 def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     """Read an image as one real volume; of several, their mean.
 
@@ -207,7 +237,7 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     """
     import nibabel as nib
 
-    image = nib.load(path)
+    image: Any = nib.load(path)
     data = np.asanyarray(image.dataobj)
     if data.dtype.names:
         raise ValueError('colours instead of intensities')
@@ -220,7 +250,7 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     oriented = not isinstance(image, nib.AnalyzeImage)  # which has no orientation at all
     if isinstance(image, nib.Nifti1Pair):
         oriented = bool(image.header['sform_code'] or image.header['qform_code'])
-    affine = np.asarray(image.affine, float)
+    affine = np.asarray(image.affine, np.float64)
     if not data.size or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
         raise ValueError('no voxels, or an affine that is not invertible')
     return data, affine, oriented

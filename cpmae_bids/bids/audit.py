@@ -10,6 +10,7 @@ from cpmae_bids.bids.derivatives import GENERATOR, read_description
 from cpmae_bids.bids.jsontext import read_json
 from cpmae_bids.bids.patterns import output_kinds, output_pattern
 from cpmae_bids.bids.publish import stored_files_are_whole
+from cpmae_bids.bids.rawlike.manifest import is_raw_like, vouched_images
 from cpmae_bids.bids.records import read_records
 
 
@@ -28,7 +29,8 @@ def audit_output(output_dir: Path, *, thorough: bool = True) -> list[dict[str, A
         A record for each scan, sorted by scan. A pass whose files are gone or changed has become an
         error, and there is an error for each image without a passing record. Nothing is written.
     """
-    records, vouched = [], set()
+    records: list[dict[str, Any]] = []
+    vouched: set[str] = set()
     for record in read_records(output_dir).values():
         files = record.get('files') or {}
         if record['status'] == 'pass':
@@ -58,7 +60,7 @@ class Promise:
     sha256 : str
         Hash in the passing record that names the file; empty if there is none.
     is_refaced : bool
-        Whether it is a scan, and not one of the masks beside it.
+        Whether it is a scan, under whichever name, and not one of the masks beside it.
     """
 
     sha256: str
@@ -97,16 +99,13 @@ class Promises:
         if dataset is None:
             return None
         relative = path.relative_to(dataset).as_posix()
+        raw_like = is_raw_like(dataset)
         if dataset not in self._hashes:
-            records = read_records(dataset).values()
-            self._hashes[dataset] = {
-                name: digest
-                for record in records
-                if record['status'] == 'pass'
-                for name, digest in (record.get('files') or {}).items()
-            }
-        is_refaced = _has_name(path, 'refaced')
+            self._hashes[dataset] = vouched_images(dataset) if raw_like else _vouched_files(dataset)
         digest = self._hashes[dataset].get(relative, '')
+        if raw_like:  # where masks do not lie, and any image without a verdict is what its name says
+            return Promise(digest, is_refaced=True) if digest else None
+        is_refaced = _has_name(path, 'refaced')
         if not digest and not any(_has_name(path, kind) for kind in output_kinds()):
             return None
         return Promise(digest, is_refaced)
@@ -119,6 +118,15 @@ class Promises:
             else:
                 self._datasets[folder] = None if folder.parent == folder else self._dataset_of(folder.parent)
         return self._datasets[folder]
+
+
+def _vouched_files(dataset: Path) -> dict[str, str]:
+    return {
+        name: digest
+        for record in read_records(dataset).values()
+        if record['status'] == 'pass'
+        for name, digest in (record.get('files') or {}).items()
+    }
 
 
 def is_output_dataset(folder: Path) -> bool:

@@ -6,7 +6,6 @@ import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.layout import Scan
@@ -85,7 +84,7 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
     """Run the workflow of some scans, and make sure that each has a record."""
     from cpmae_bids.workflows.base import init_cpmae_bids_wf
 
-    Path(config.work_dir).mkdir(mode=0o700, parents=True, exist_ok=True)  # if it is gone since
+    config.work_folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # if it is gone since
     batch = _begin(batch, config)
     before = {scan: _signature(scan, config) for scan in batch}
     failures: list[Failure] = []
@@ -128,7 +127,7 @@ def _begin(batch: Sequence[Scan], config: RunConfig) -> list[Scan]:
 
 def _remove_intermediate_files(config: RunConfig) -> None:
     """Empty the work folder but for crash files, which hold no pixels."""
-    for path in Path(config.work_dir).glob('*'):
+    for path in config.work_folder.glob('*'):
         if path.is_dir() and path.name != CRASH_FOLDER:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -171,7 +170,7 @@ def _set_up_nipype(config: RunConfig) -> None:
     level = _NIPYPE_LEVELS[min(config.verbose, len(_NIPYPE_LEVELS) - 1)]
     levels = {f'{name}_level': level for name in ('workflow', 'interface', 'utils')}
     nipype_config.update_config({
-        'logging': {**levels, 'log_directory': str(Path(config.work_dir)), 'log_to_file': 'false'},
-        'execution': {'check_version': 'false', 'crashdump_dir': str(Path(config.work_dir) / CRASH_FOLDER)},
+        'logging': {**levels, 'log_directory': str(config.work_folder), 'log_to_file': 'false'},
+        'execution': {'check_version': 'false', 'crashdump_dir': str(config.work_folder / CRASH_FOLDER)},
     })  # fmt: skip
     nipype_logging.update_logging(nipype_config)

@@ -1,7 +1,8 @@
-"""Noise like the scan's own, from a table of 101 numbers.
+"""Noise like the scan's own, from a few tables of 101 numbers.
 
 The statistics of the air, with the range of stored values that `blending` clips to, are all that the output
-takes from outside the kept mask. They say how noisy the scan is and carry no position, hence no shape.
+takes from outside the kept mask. They say how noisy the scan is, and how that fades away from the head; they
+carry no position, hence no shape.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from cpmae_bids.exceptions import InputError
@@ -19,6 +21,9 @@ BLOCK_MM = 5.0
 HEAD_LEVEL = 0.12
 """Blocks whose mean is above this share of the brain scale belong to the head."""
 
+FAINT_LEVEL = 0.06
+"""The same for sites near the skin, where the noise allows it: the edges of flesh are no air."""
+
 CLEARANCE_MM = 10.0
 """Distance from the head within which blocks are no air: ringing, motion ghosts and thin skin lie there."""
 
@@ -28,8 +33,21 @@ QUIET_SHARE = 0.95
 MIN_AIR_ML = 5.0
 """Least volume of air to take statistics from."""
 
+SITE_MM = 2.0
+"""Distances from the head are taken between sites of about this edge."""
+
+SHELLS_MM = (4.0, 7.0, 11.0, 17.0, 27.0, 42.0, 65.0, 100.0)
+"""Distances from the head, the middles of the shells of air that have a table each: blur, ghosts and smoothed
+noise fade with it, and scanners blank what is far away."""
+
+MIN_SHELL_ML = 20.0
+"""Least volume of a shell that gets a table of its own."""
+
+MAX_SAMPLES = 200_000
+"""Voxels of a shell that its table is made of, evenly spaced: more do not change it."""
+
 TAIL = 0.999
-"""Upper end of the table, as a quantile: single bright voxels (zippers, vendor marks) are not noise."""
+"""Upper end of a table, as a quantile: single bright voxels (zippers, vendor marks) are not noise."""
 
 MAX_SIGMA = 0.1
 """Largest sigma of tissue noise, as a share of the brain scale."""
@@ -42,7 +60,9 @@ class AirNoise:
     Attributes
     ----------
     quantiles : ndarray of float32, shape (101,)
-        Ascending quantiles of the air, evenly spaced in probability.
+        Ascending quantiles of the air at a distance from the head, evenly spaced in probability.
+    shells : ndarray of float32, shape (8, 101)
+        The same at each distance of `SHELLS_MM`.
     sigma : float
         Standard deviation of the noise in tissue.
     busy_share : float
@@ -50,6 +70,7 @@ class AirNoise:
     """
 
     quantiles: np.ndarray
+    shells: np.ndarray
     sigma: float
     busy_share: float
 
@@ -65,7 +86,7 @@ class AirNoise:
         }
 
 
-def measure(values: np.ndarray, brain_mask: np.ndarray, voxel_sizes, scale: float) -> AirNoise:
+def measure(values: np.ndarray, brain_mask: np.ndarray, voxel_sizes: ArrayLike, scale: float) -> AirNoise:
     """Measure the noise of a scan in the air around the head.
 
     Parameters
@@ -87,18 +108,83 @@ def measure(values: np.ndarray, brain_mask: np.ndarray, voxel_sizes, scale: floa
     InputError
         If there is too little air around the head.
     """
-    size = np.maximum(1, np.round(BLOCK_MM / np.asarray(voxel_sizes))).astype(int)
+    size = _block_size(voxel_sizes, BLOCK_MM)
     blocks = _blocks(values, size)
     means = blocks.mean(axis=-1)
     head = (means > HEAD_LEVEL * scale) | _blocks(brain_mask, size).any(axis=-1)
-    air = ~_near(head, size * voxel_sizes, CLEARANCE_MM)
-    if not air.any() or air.sum() * np.prod(size * voxel_sizes) < MIN_AIR_ML * 1000:
+    block_mm = size * voxel_sizes
+    air = _distance(head, block_mm) > CLEARANCE_MM + block_mm.max()
+    if air.sum() * np.prod(block_mm) < MIN_AIR_ML * 1000:
         raise InputError('hardly any air around the head: the field of view is too tight to replace the head')
     quiet = air & (means <= np.quantile(means[air], QUIET_SHARE))
-    samples = _without_padding(blocks[quiet])
-    quantiles = np.quantile(samples, np.linspace(0, TAIL, 101)).astype(np.float32)
+    samples = blocks[quiet].ravel()
+    quantiles = _table(samples)
+    sigma = min(_sigma(_table(_without_padding(blocks[quiet]))), MAX_SIGMA * scale)
     busy = float((samples > quantiles[0]).mean())
-    return AirNoise(quantiles, min(_sigma(quantiles), MAX_SIGMA * scale), busy)
+    return AirNoise(quantiles, _shells(values, brain_mask, voxel_sizes, scale, quantiles), sigma, busy)
+
+
+def _shells(values, brain_mask, voxel_sizes, scale: float, far: np.ndarray) -> np.ndarray:
+    """Tables of the air at each of `SHELLS_MM` (8, 101); `far` where there is no air so near."""
+    level = scale * np.clip(2 * far.mean() / scale, FAINT_LEVEL, HEAD_LEVEL)
+    size = _block_size(voxel_sizes, SITE_MM)
+    head = _head(values, size, level) | _blocks(brain_mask, size).any(axis=-1)
+    distance = _distance(head, size * voxel_sizes)
+    edges = np.convolve(SHELLS_MM, [0.5, 0.5], 'valid')
+    number = np.digitize(distance, edges)
+    number[distance < SHELLS_MM[0] - (edges[0] - SHELLS_MM[0])] = len(SHELLS_MM)  # skin
+    blocks = _blocks(values, size)
+    enough = MIN_SHELL_ML * 1000 / np.prod(size * voxel_sizes)
+    tables: list[np.ndarray] = []
+    for shell in range(len(SHELLS_MM)):
+        where = np.flatnonzero(number == shell)
+        if len(where) >= enough:
+            where = where[:: 1 + len(where) * blocks.shape[-1] // MAX_SAMPLES]
+            samples = blocks.reshape(-1, blocks.shape[-1])[where]
+            # what is brighter is flesh that was missed: it may not be sown into the air
+            tables.append(_table(np.minimum(samples, HEAD_LEVEL * scale)))
+        else:  # beyond the field of view, or all of it head: as nearer to the head
+            tables.append(tables[-1] if tables else far)
+    return np.stack(tables)
+
+
+def shell_coordinates(head: np.ndarray, voxel_sizes: np.ndarray, scale: float) -> np.ndarray:
+    """Where the air around a head lies among the tables of `AirNoise.shells`.
+
+    Parameters
+    ----------
+    head : ndarray of float32, shape (X, Y, Z)
+        Intensities of a generated head, 0 in the air.
+    voxel_sizes : sequence of 3 float
+        mm.
+    scale : float
+        Brain scale.
+
+    Returns
+    -------
+    coordinates : ndarray of float32, shape (X, Y, Z)
+        From 0, at the first distance of `SHELLS_MM` or nearer, to 7.
+    """
+    size = _block_size(voxel_sizes, SITE_MM)
+    distance = _distance(_head(head, size, FAINT_LEVEL * scale), size * voxel_sizes)
+    found = np.interp(distance, SHELLS_MM, np.arange(len(SHELLS_MM))).astype(np.float32)
+    for axis, edge in enumerate(size):
+        found = found.repeat(edge, axis)
+    rest = [(0, whole - part) for whole, part in zip(head.shape, found.shape, strict=True)]
+    return np.pad(found, rest, mode='edge')
+
+
+def _head(values: np.ndarray, size: np.ndarray, level: float) -> np.ndarray:
+    """Sites of the head: those above a level that do not stand alone."""
+    return ndimage.binary_opening(_blocks(values, size).mean(axis=-1) > level)
+
+
+def _block_size(voxel_sizes, mm: float) -> np.ndarray:
+    return np.maximum(1, np.round(mm / np.asarray(voxel_sizes))).astype(int)
+
+
+def _table(samples: np.ndarray) -> np.ndarray:
+    return np.quantile(samples, np.linspace(0, TAIL, 101)).astype(np.float32)
 
 
 def _blocks(values: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -109,10 +195,11 @@ def _blocks(values: np.ndarray, size: np.ndarray) -> np.ndarray:
     return cut.transpose(0, 2, 4, 1, 3, 5).reshape(*count, -1)
 
 
-def _near(head: np.ndarray, block_mm: np.ndarray, distance: float) -> np.ndarray:
+def _distance(head: np.ndarray, block_mm: np.ndarray) -> np.ndarray:
+    """Distance (mm) of blocks to the nearest one of the head; infinite where there is none."""
     if not head.any():
-        return head
-    return ndimage.distance_transform_edt(~head, sampling=block_mm) <= distance + block_mm.max()
+        return np.full(head.shape, np.inf)
+    return ndimage.distance_transform_edt(~head, sampling=block_mm)
 
 
 def _without_padding(blocks: np.ndarray) -> np.ndarray:
@@ -135,17 +222,45 @@ def _sigma(quantiles: np.ndarray) -> float:
     return float(np.sqrt(np.mean((quantiles - quantiles[0]).astype(float) ** 2) / 2))
 
 
-def draw_air(noise: AirNoise, shape, generator: np.random.Generator) -> np.ndarray:
-    """Independent draws from the air of a scan, by the inverse of its distribution; float32."""
+def draw_air(
+    noise: AirNoise,
+    shape: tuple[int, ...],
+    generator: np.random.Generator,
+    coordinates: np.ndarray | None = None,
+) -> np.ndarray:
+    """Independent draws from the air of a scan, by the inverse of its distribution.
+
+    Parameters
+    ----------
+    noise : AirNoise
+    shape : tuple of int
+    generator : numpy.random.Generator
+    coordinates : ndarray of float32, shape `shape`, optional
+        See `shell_coordinates`: between two tables, one of them is drawn. By default all air is alike.
+
+    Returns
+    -------
+    air : ndarray of float32, shape `shape`
+    """
+    tables, rows = noise.quantiles[None], np.zeros((), np.uint8)
+    if coordinates is not None:
+        tables = noise.shells
+        rows = (coordinates + generator.random(shape, dtype=np.float32)).astype(np.uint8)
+        np.minimum(rows, len(tables) - 1, out=rows)
     probability = generator.random(shape, dtype=np.float32)
-    probability *= len(noise.quantiles) - 1
+    probability *= tables.shape[1] - 1
     index = probability.astype(np.uint8)
     probability -= index
-    step = np.append(np.diff(noise.quantiles), 0)
-    return noise.quantiles[index] + step.astype(np.float32)[index] * probability
+    steps = np.diff(tables, axis=1, append=tables[:, -1:])
+    return tables[rows, index] + steps[rows, index] * probability
 
 
-def add_noise(clean: np.ndarray, noise: AirNoise, generator: np.random.Generator) -> np.ndarray:
+def add_noise(
+    clean: np.ndarray,
+    noise: AirNoise,
+    generator: np.random.Generator,
+    coordinates: np.ndarray | None = None,
+) -> np.ndarray:
     """Noise a generated volume as a magnitude image: the scan's air where it is empty, Rician in tissue.
 
     Parameters
@@ -154,12 +269,14 @@ def add_noise(clean: np.ndarray, noise: AirNoise, generator: np.random.Generator
         Generated intensities in the units of the scan; 0 in the air.
     noise : AirNoise
     generator : numpy.random.Generator
+    coordinates : ndarray of float32, optional
+        See `draw_air`.
 
     Returns
     -------
     noisy : ndarray of float32
     """
-    air = draw_air(noise, clean.shape, generator)
+    air = draw_air(noise, clean.shape, generator, coordinates)
     if noise.sigma == 0:
         return np.maximum(clean, air)  # the background was removed: nothing to model
     tissue = np.clip(clean / (4 * noise.sigma), 0, 1)

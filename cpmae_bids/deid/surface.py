@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy import ndimage
 
@@ -48,11 +50,11 @@ def surface_moved(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray)
     in_fov : ndarray of bool, shape (n, n, n)
     """
     n = original.shape[0]
-    surfaces = [outer_surface(head, in_fov) for head in (original, refaced)]
+    before, after = outer_surface(original, in_fov), outer_surface(refaced, in_fov)
     face = box(FACE_BOX, n)
-    if (surfaces[0] & face).sum() >= MIN_FACE_VOXELS:
-        surfaces = [surface & face for surface in surfaces]
-    return mean_distance(*surfaces, geometry.CUBE_EDGE / n)
+    if (before & face).sum() >= MIN_FACE_VOXELS:
+        before, after = before & face, after & face
+    return mean_distance(before, after, geometry.CUBE_EDGE / n)
 
 
 def roughness(head: np.ndarray, in_fov: np.ndarray) -> float:
@@ -60,7 +62,7 @@ def roughness(head: np.ndarray, in_fov: np.ndarray) -> float:
     return float(outer_surface(head, in_fov).sum() / max(head.sum(), 1) ** (2 / 3))
 
 
-def box(limits, n: int) -> np.ndarray:
+def box(limits: Iterable[tuple[float, float]], n: int) -> np.ndarray:
     """Voxels of the cube within ranges of x, y and z in the template's world (mm); bool, shape (n, n, n)."""
     affine = geometry.cube_affine(n)
     inside = np.ones((n, n, n), bool)
