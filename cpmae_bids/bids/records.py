@@ -110,7 +110,7 @@ def _crc32_of_source(scan: Scan) -> str:
         return crc32_of(scan.path)
     except OSError as err:
         raise InputError(
-            f'{scan.relative_path}: cannot be read any more ({err.strerror}); run again'
+            f'{scan.relative_path}: cannot be read any more ({err.strerror}); check the input'
         ) from err
 
 
