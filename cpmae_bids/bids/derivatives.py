@@ -1,6 +1,7 @@
 """The output dataset as a whole: what describes it, and where it came from."""
 
 import os
+import re
 import secrets
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +21,8 @@ GENERATOR = 'cpmae-bids'
 # 'figures' without a slash: with one, validators still report the files in it.
 # '/bids' is the raw-like dataset, which stands for itself.
 _BIDSIGNORE = '*.html\n/bids\nfigures\ngroup_verdicts.*\nlogs\n'
+# What else stands in its place may be a path.
+_DOI = re.compile(r'(doi:|https?://(dx\.)?doi\.org/)?10\.\d{4,9}/[^\s"<>]+', re.IGNORECASE)
 _RECORDED_PACKAGES = (
     'antspyx',
     'deepbet',
@@ -80,7 +83,7 @@ def describe_dataset(config: RunConfig) -> dict[str, Any]:
     if isinstance(source.get('License'), str):
         description['License'] = source['License']
     doi = source.get('DatasetDOI')
-    if isinstance(doi, str) and doi:
+    if isinstance(doi, str) and _DOI.fullmatch(doi):
         description['SourceDatasets'] = [{'DOI': doi}]
         link = doi if '://' in doi else f'https://doi.org/{doi.removeprefix("doi:")}'
     else:

@@ -6,8 +6,8 @@ free text, and numbers that follow the person (SAR, shims, anatomical landmarks)
 """
 
 import json
-import math
 import re
+import sys
 from functools import cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -18,6 +18,8 @@ from cpmae_bids.bids.jsontext import read_json
 from cpmae_bids.bids.patterns import split_name
 from cpmae_bids.exceptions import InputError
 
+# Beyond it, JSON has numbers that other programs cannot read.
+_MAX = sys.float_info.max
 # Longer strings are free text; these patterns are dates, times and addresses inside a short one.
 _MAX_TEXT = 64
 _PRIVATE_TEXT = re.compile(
@@ -139,7 +141,7 @@ def _is_shareable(value: Any, kind: str) -> bool:
     if kind == 'boolean':
         return isinstance(value, bool)
     if kind == 'number':
-        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX
     if kind == 'text':  # of a task, not of a person
         return isinstance(value, str) and _PRIVATE_TEXT.search(value) is None
     return isinstance(value, str) and not is_private_text(value)
