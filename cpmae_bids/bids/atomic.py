@@ -65,7 +65,11 @@ def locked(folder: Path) -> Iterator[None]:
     with (folder / '.lock').open('a') as file:
         with contextlib.suppress(OSError):  # some network file systems know no locks
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -184,7 +184,7 @@ def collect_scans(config: RunConfig) -> list[Scan]:
     try:
         paths = [Path(path) for path in _query(config, subjects)]
     except UnicodeEncodeError as err:  # neither pybids nor JSON has room for such a name
-        raise InputError(f'{ascii(err.object)}: a name that is no UTF-8 text; rename the file') from err
+        raise InputError(f'{err.object!a}: a name that is no UTF-8 text; rename the file') from err
     scans = [scan for path in sorted(paths) if (scan := _as_scan(path, config, config.seed)) is not None]
     if not scans:
         raise NothingToDoError(f'{config.bids_dir}: no T1w scan matches; check the labels and filters')
