@@ -176,7 +176,8 @@ def detect(values: np.ndarray, affine: np.ndarray, recognise: bool) -> str:
     ValueError
         If head and air cannot be told apart and no detector finds a face.
     """
-    from cpmae_bids.audit import recogniser, relief
+    from cpmae_bids.audit import recogniser
+    from cpmae_bids.deid import relief
 
     extents = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)) * values.shape
     if min(values.shape) < 2 or extents.min() < MIN_EXTENT_MM:

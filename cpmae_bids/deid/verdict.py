@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from cpmae_bids.deid import alignment, face, geometry, masks, nifti, noise, prior, surface
+from cpmae_bids.deid import alignment, face, geometry, masks, nifti, noise, prior, relief, surface
 from cpmae_bids.exceptions import InputError
 
 VAULT_BOX = ((-128, 128), (-140, 116), (15, 104))
@@ -25,6 +25,15 @@ FAR_MM = 28.0
 
 MIN_VAULT_VOXELS = 500
 """Voxels of 2 mm in view that it takes to say anything about the vault."""
+
+REGION_MM = 16.0
+"""Edge of the blocks in which stored values are compared: an ear, or half a nose, fills several."""
+
+MIN_REGION_SHARE = 0.2
+"""Share of a block that must be tissue to say anything about it."""
+
+FACE_ROOM_MM = 8.0
+"""Room in front of the mean face that must be in view to look for the relief of a face."""
 
 _N = 128  # cube in which heads are compared: 2 mm
 
@@ -59,8 +68,10 @@ LIMITS = (
     Limit('stretch_max', *alignment.SCALES, 'implausible scaling to the template'),
     # The original head is gone
     Limit('unchanged_tissue_share', 0, 0.15, 'too much of the head is as it was'),
+    Limit('unchanged_region_share', 0, 0.5, 'a part of the head is as it was'),
     Limit('detail_correlation', -1, 0.6, 'details of the head are those of the original'),
     Limit('surface_moved_mm', 0.7, np.inf, 'surface of the face did not move'),
+    Limit('surface_same_share', 0, 0.5, 'a part of the face lies where it lay'),
     Limit('code_agreement', 0, 0.9, 'generated codes are those of the original', optional=True),
     # There is a plausible head in its place
     Limit('not_finite_voxels', *_NONE, 'NaN or infinite values'),
@@ -69,6 +80,9 @@ LIMITS = (
     Limit('head_volume_ratio', 0.4, 2.5, 'head of another size than the original'),
     Limit('nose_share', prior.MIN_NOSE_SHARE, 1, 'no face where a face belongs', optional=True),
     Limit('face_distance_mm', 0, face.MAX_DISTANCE_MM, 'face lies where no face lies', optional=True),
+    Limit('face_relief', relief.MIN_AGREEMENT, 1, 'no brows, eyes and nose on the face', optional=True),
+    Limit('head_brightness', 0.25, 1.0, 'tissue is darker or brighter than in any head'),
+    Limit('contrast_ratio', 0.3, 2.0, 'tissue of the head has another contrast than the original'),
     Limit('stray_tissue_share', 0, 0.03, 'loose tissue in the air'),
     Limit('far_tissue_share', 0, 0.02, 'tissue where there is air above every head', optional=True),
     Limit('vault_closed_share', 0.9, 1, 'no scalp around the brain', optional=True),
@@ -218,15 +232,30 @@ def _voxels(original, refaced, before, after, kept, scale: float) -> dict[str, f
     distance = masks.distance_outside(kept, sizes, width + sizes.max())
     replaced = distance >= width
     tissue = replaced & ((before > surface.LEVEL * scale) | (after > surface.LEVEL * scale))
-    same = ~_bytes_differ(original.raw[tissue], refaced.raw[tissue])
     low, high = original.raw.min(), original.raw.max()
+    # What is brighter than the scan can store is the same everywhere
+    same = tissue & ~_bytes_differ(original.raw, refaced.raw) & (original.raw < high)
     return {
         'not_finite_voxels': (~np.isfinite(refaced.raw)).sum(),
         'voxels_out_of_range': ((refaced.raw < low) | (refaced.raw > high)).sum(),
         'replaced_share': replaced.mean(),
-        'unchanged_tissue_share': same.mean() if same.size else np.nan,
+        'unchanged_tissue_share': same.sum() / tissue.sum() if tissue.any() else np.nan,
+        'unchanged_region_share': _largest_share(same, tissue, sizes),
         'seam_ratio': _seam_ratio(before, after, np.isfinite(distance)),
     }
+
+
+def _largest_share(part: np.ndarray, whole: np.ndarray, sizes: np.ndarray) -> float:
+    """Largest share of one mask in another, over blocks with enough of the latter; NaN if there is none."""
+    edge = np.maximum(1, np.round(REGION_MM / sizes)).astype(int)
+    counts = []
+    for mask in (part, whole):
+        for axis, size in enumerate(edge):
+            starts = np.arange(0, mask.shape[axis], size)
+            mask = np.add.reduceat(mask, starts, axis=axis, dtype=np.int32)
+        counts.append(mask)
+    enough = counts[1] >= MIN_REGION_SHARE * np.prod(edge)
+    return float((counts[0][enough] / counts[1][enough]).max()) if enough.any() else np.nan
 
 
 def _seam_ratio(before: np.ndarray, after: np.ndarray, shell: np.ndarray) -> float:
@@ -259,13 +288,18 @@ def _heads(before, after, brain, kept, scan: nifti.Scan, world_to_template, scal
     replaced = in_fov & ~ndimage.binary_dilation(cube(kept) > 0.01, iterations=2)
     tissue = [replaced & (volume > surface.LEVEL) for volume in (before, after)]
     heads = [surface.head_mask(volume) for volume in (before, after)]
+    # Away from skin and cut, where a head differs from air or brain, not from another head
+    within = replaced & ndimage.binary_erosion(heads[0] & heads[1], iterations=3)
     return {
         'head_per_brain': tissue[1].sum() / max(brain.sum(), 1),
         'head_volume_ratio': tissue[1].sum() / max(tissue[0].sum(), 1),
         'stray_tissue_share': (tissue[1] & ~heads[1]).sum() / max(tissue[1].sum(), 1),
         'surface_roughness': surface.roughness(heads[1], in_fov),
         'surface_moved_mm': surface.surface_moved(*heads, in_fov),
+        'surface_same_share': surface.surface_same(*heads, in_fov),
         'detail_correlation': _detail_correlation(before, after, tissue[0] | tissue[1], replaced),
+        'head_brightness': np.median(after[tissue[1]]) if tissue[1].any() else np.nan,
+        'contrast_ratio': after[within].std() / before[within].std() if before[within].any() else np.nan,
         **_anatomy(after, tissue[1], heads[1], brain, in_fov),
     }
 
@@ -279,6 +313,8 @@ def _anatomy(after, tissue, head, brain, in_fov) -> dict[str, float]:
     measures = {}
     if (distance_to_mean := face.distance_to_mean(head, in_fov)) is not None:
         measures['face_distance_mm'] = distance_to_mean
+    if face.in_view(in_fov, FACE_ROOM_MM) > 0.95:
+        measures['face_relief'] = _face_relief(after, in_fov)
     if (nose & in_fov).sum() > 0.3 * nose.sum():
         measures['nose_share'] = (after[nose & in_fov] > prior.TISSUE).mean()
     for name, volume, low, high in (
@@ -289,6 +325,14 @@ def _anatomy(after, tissue, head, brain, in_fov) -> dict[str, float]:
         if where.sum() >= MIN_VAULT_VOXELS:
             measures[name] = volume[where].mean()
     return measures
+
+
+def _face_relief(cube: np.ndarray, in_fov: np.ndarray) -> float:
+    """Correlation with the relief of an average face, seen from the front of the template's world."""
+    window = ndimage.find_objects(in_fov.astype(np.uint8))[0]
+    affine = geometry.cube_affine(_N)
+    affine[:3, 3] += affine[:3, :3] @ [axis.start for axis in window]
+    return relief.find_face(cube[window], affine, yaws=(0.0,)).agreement
 
 
 def _detail_correlation(before, after, where: np.ndarray, replaced: np.ndarray) -> float:
