@@ -234,24 +234,19 @@ def face_cut_off(out):
 
 
 def face_ironed(out):
-    """The skin of the face without its relief: brows, eyes and nose are one smooth bulge of equal volume."""
+    """A plane in place of brows, eyes and nose, where the face is on average."""
     n = out.head.shape[0]
-    size = geometry.CUBE_EDGE / n
     head = np.asarray(out.head, np.float32)
+    x, y, z = _coordinates(n)
+    face = ((np.abs(x) < 60) & (z > -105) & (z < 10))[:, 0]
     inside = surface.head_mask(head)
-    y = geometry.cube_affine(n)[1, 1] * np.arange(n) + geometry.cube_affine(n)[1, 3]
-    depth = np.where(inside.any(axis=1), np.where(inside, y[:, None], -999).max(axis=1), np.nan)
-    there = np.isfinite(depth) & (depth > 20)
-    weight = ndimage.gaussian_filter(there.astype(float), 16 / size)
-    flat = ndimage.gaussian_filter(np.where(there, depth, 0), 16 / size) / np.maximum(weight, 1e-6)
-    x, _, z = _coordinates(n)
-    face = ((np.abs(x) < 60) & (z > -105) & (z < 5))[:, 0] & there
-    wall = np.where(face, flat, np.inf)[:, None]
-    position = y[None, :, None]
-    filled = (position <= wall) & (position > wall - 25) & face[:, None] & (head < 0.35)
-    head = np.where(filled, 0.6, head)
-    head[np.broadcast_to(position > wall, head.shape) & face[:, None]] = 0
-    return {'raw': out.with_head(head)}
+    skin = np.where(inside, y, -999).max(axis=1)
+    i, k = np.nonzero(face & (skin > 20))
+    slope, offset = np.polyfit(z[0, 0, k], skin[i, k], 1)
+    wall = slope * z + offset
+    face = face[:, None]
+    head = np.where(face & (y <= wall) & (y > wall - 25) & ~(inside & (head > 0.35)), 0.6, head)
+    return {'raw': out.with_head(np.where(face & (y > wall), 0, head))}
 
 
 def nose_cut_off(out):
@@ -274,15 +269,15 @@ def combed(out):
 def scattered(out):
     """Lumps in the air below the chin."""
     x, y, z = _coordinates(out.head.shape[0])
-    lump = ((np.abs(x) - 60) ** 2 + (y + 105) ** 2 + (z + 105) ** 2 < 24**2) | (
-        (np.abs(x) - 95) ** 2 + (y - 60) ** 2 + (z + 60) ** 2 < 22**2
+    lump = ((np.abs(x) - 60) ** 2 + (y + 105) ** 2 + (z + 105) ** 2 < 30**2) | (
+        (np.abs(x) - 95) ** 2 + (y - 60) ** 2 + (z + 60) ** 2 < 28**2
     )
     return {'raw': out.with_head(np.where(lump, 0.8, out.head))}
 
 
 def horned(out):
     x, y, z = _coordinates(out.head.shape[0])
-    where = (x > 10) & (x < 60) & (y > -60) & (y < 0) & (z > 60)
+    where = (x > 30) & (x < 98) & (y > 50) & (y < 108) & (z > 20) & (z < 100)
     return {'raw': out.with_head(np.where(where, 0.8, out.head))}
 
 
@@ -374,7 +369,7 @@ SABOTAGES = {
     'head in slabs': (combed, {'surface_roughness'}),
     'head of 0.4 of its brightness': (intensities(0.4), {'head_brightness'}),
     'head of 2.2 of its brightness': (intensities(2.2), {'head_brightness'}),
-    'head filled with one grey': (filled_with_grey, {'contrast_ratio'}),
+    'head filled with one grey': (filled_with_grey, {'head_contrast'}),
     'seam': (seam(0.5), {'seam_ratio'}),
     'air of zeros': (air_zeroed, {'air_busy_ratio'}),
     'air of one value': (air_constant, {'air_busy_ratio'}),
@@ -389,8 +384,8 @@ def run(out: Output, names=tuple(SABOTAGES)) -> dict[str, dict]:
     Returns
     -------
     results : dict
-        For each sabotage ``wanted`` and ``fired``, the names of checks, and ``values`` of the wanted ones. The
-        honest output comes first, as ``honest``.
+        For each sabotage ``wanted`` and ``fired``, the names of checks, and ``values`` of the wanted ones.
+        The honest output comes first, as ``honest``.
     """
     measures, fired = out.judge()
     results = {'honest': {'wanted': [], 'fired': sorted(fired), 'values': measures}}
