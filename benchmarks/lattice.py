@@ -4,7 +4,8 @@
 
 WORK is what ``cpmae-bids-file T1W OUT -w WORK`` left, or a folder of such folders. A head is looked at as it
 lies in the cube, where the network for detail has its sites, and deformed to the mean head, where the codes
-have theirs. The original heads in the same cube say what chance gives. Numbers go to ``results/lattice.json``.
+have theirs. The original heads in the same cube say what chance gives. A pattern of single voxels is not
+looked for. Numbers go to ``results/lattice.json``.
 """
 
 from __future__ import annotations

@@ -93,8 +93,8 @@ def summarise(measures: list[dict[str, float]], limit: verdict.Limit) -> dict | 
     Returns
     -------
     summary : dict or None
-        ``number``, ``percentiles``, ``beyond`` and ``margin``: distance of the limit from the median in robust
-        standard deviations, the nearer side. None if nobody has the measure.
+        ``number``, ``percentiles``, ``beyond`` and ``margin``: distance of the nearer limit from the median
+        in robust standard deviations. None if nobody has the measure.
     """
     found = [one.get(limit.measure) for one in measures]
     values = np.array([value for value in found if value is not None], float)
@@ -138,20 +138,21 @@ def table(numbers: dict, sabotages: dict[str, dict]) -> str:
 PAGE = """\
 # The limits of the verdict
 
-Written by `python -m benchmarks.verdict_limits OUT --prepared PREPARED`. [outputs.md](outputs.md) says what each
-measure means.
+Written by `python -m benchmarks.verdict_limits OUT --prepared PREPARED`. [outputs.md](outputs.md) says what
+each measure means.
 
-* *outputs*: least, median and largest value of {outputs} outputs of training heads, and how many lie beyond the
-  limit: a false alarm each.
-* *real heads*: the same of {real} real training heads as they are (6 bits, no noise in the air). Where a measure
-  compares two heads, each is compared with another person's, in the frame of the brains.
+* *outputs*: least, median and largest value of {outputs} outputs of training heads, and how many lie beyond
+  the limit: a false alarm each.
+* *real heads*: the same of {real} real training heads as they are (6 bits, no noise in the air). Where a
+  measure compares two heads, each is compared with another person's, in the frame of the brains.
 * *catches*: what was done to an output of a test head that this check noticed
   (`python -m benchmarks.verdict_sabotage T1W WORK`); the honest output passes all checks.
 
 {table}
 
-`tests/test_verdict.py` breaks a phantom in the same ways and more; `pytest -m long tests/test_verdict_heads.py`
-repeats the sabotages on a real head, where `CPMAE_TEST_HEADS` names a dataset.
+`tests/test_verdict.py` breaks a phantom in the same ways and more;
+`pytest -m long tests/test_verdict_heads.py` repeats the sabotages on a real head, where `CPMAE_TEST_HEADS`
+names a dataset.
 
 cpmae-bids {version}.
 """

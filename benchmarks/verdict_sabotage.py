@@ -154,6 +154,10 @@ def ear_put_back(out):
     return patch(out, out.box((60, 128), (-60, 10), (-70, -10)))
 
 
+def neck_put_back(out):
+    return patch(out, out.box((-200, 200), (-200, 20), (-200, -45)))
+
+
 def head_given_back(out):
     cube = geometry.to_cube(out.scan.values(), out.scan.affine, out.world_to_template, 128) / out.scale
     return {'raw': out.with_head(cube.astype(np.float16))}
@@ -348,6 +352,7 @@ SABOTAGES = {
     'half of the face put back': (half_face_put_back, {'unchanged_region_share', 'surface_same_share'}),
     'the same with noise': (half_face_put_back_with_noise, {'surface_same_share'}),
     'one ear put back': (ear_put_back, {'unchanged_region_share'}),
+    'neck and nape put back': (neck_put_back, {'unchanged_tissue_share', 'unchanged_region_share'}),
     'the model gives the original back': (
         head_given_back,
         {'detail_correlation', 'surface_moved_mm', 'surface_same_share'},
