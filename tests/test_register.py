@@ -251,8 +251,19 @@ def test_a_whole_phantom_has_a_head_and_a_face(tmp_path):
     assert measures['head_share'] > 0.6
     assert measures['nose_share'] > 0.8
     assert measures['face_cut_cm2'] < 5
+    assert measures['bright_air_share'] == 0
     prior.check_brain(brain, scan)
     prior.check_head(scan, brain, np.eye(4))
+
+
+def test_noise_as_bright_as_tissue_in_the_air_is_refused(tmp_path):
+    shape, affine = phantom.grid((3, 3, 3))
+    values, brain = phantom.head(shape, affine)
+    noise = np.random.default_rng(0).uniform(0, 1.4 * phantom.SCALE, shape)
+    values = np.where(values > 0.1 * phantom.SCALE, values, noise)
+    scan = nifti.read(phantom.write(tmp_path / 'T1w.nii', values, affine))
+    with pytest.raises(InputError, match='MP2RAGE'):
+        prior.check_head(scan, brain, np.eye(4))
 
 
 def test_a_face_outside_the_field_of_view_is_not_missed(tmp_path):
