@@ -1,6 +1,6 @@
 """Break an output of the tool in one way after another: which checks of the verdict notice?
 
-    python -m benchmarks.verdict_sabotage T1W WORK [--name NAME]
+    python -m benchmarks.verdict_sabotage T1W WORK [--only NAME ...]
 
 T1W is a scan and WORK what ``cpmae-bids-file T1W OUT -w WORK`` left. Each sabotage names the checks that it
 was made for; the exit code is 1 if one of them does not fire, or if one fires on the honest output. Numbers
@@ -10,17 +10,20 @@ go to ``results/verdict_sabotage.json``.
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-from benchmarks.scans import write_result
+from benchmarks.scans import RESULTS, write_result
 from cpmae_bids.deid import blending, codes, geometry, inspect, masks, nifti, noise, surface, verdict
 from cpmae_bids.steps.conform import read_affine
-from cpmae_bids.templates import find_template
+from cpmae_bids.templates import Template, find_template
 
 
 @dataclass
@@ -72,6 +75,14 @@ class Output:
             nifti.read(next(folder.glob('refaced.*'))).raw,
         )
 
+    @cached_property
+    def air(self) -> noise.AirNoise:
+        return noise.measure(self.scan.values(), self.kept, self.scan.voxel_sizes, self.scale)
+
+    @cached_property
+    def template(self) -> Template:
+        return find_template()
+
     def position(self) -> list[np.ndarray]:
         """x, y and z of each voxel in the template's world (mm)."""
         matrix = self.world_to_template @ self.scan.affine
@@ -93,16 +104,15 @@ class Output:
     def with_head(self, head: np.ndarray, move: np.ndarray | None = None) -> np.ndarray:
         """Stored values with another head, or with the same one moved in the template's world."""
         to_template = self.world_to_template if move is None else np.linalg.inv(move) @ self.world_to_template
-        air = noise.measure(self.scan.values(), self.kept, self.scan.voxel_sizes, self.scale)
         generated = blending.synthesize(
-            head, self.scale, self.scan.affine, to_template, self.scan.shape, air, 1
+            head, self.scale, self.scan.affine, to_template, self.scan.shape, self.air, 1
         )
         return blending.blend(self.scan, self.kept, generated)
 
     def judge(self, raw: np.ndarray | None = None, scan: nifti.Scan | None = None, **changes):
         """Measures, and the checks that fire, of the file as written; `changes` as of `verdict.measure`."""
         written_like = changes.pop('written_like', scan or self.scan)
-        template = find_template()
+        template = self.template
         with tempfile.TemporaryDirectory() as folder:
             nifti.write(Path(folder, 'out.nii'), self.raw if raw is None else raw, written_like)
             measures = verdict.measure(
@@ -375,7 +385,7 @@ SABOTAGES = {
     'head of 0.4 of its brightness': (intensities(0.4), {'head_brightness'}),
     'head of 2.2 of its brightness': (intensities(2.2), {'head_brightness'}),
     'head filled with one grey': (filled_with_grey, {'head_contrast'}),
-    'seam': (seam(0.5), {'seam_ratio'}),
+    'seam': (seam(0.75), {'seam_ratio'}),
     'air of zeros': (air_zeroed, {'air_busy_ratio'}),
     'air of one value': (air_constant, {'air_busy_ratio'}),
     'air three times as loud': (air_loud, {'air_p95_change'}),
@@ -383,43 +393,55 @@ SABOTAGES = {
 """Name: what is done to an output, and the checks that must fire."""
 
 
-def run(out: Output, names=tuple(SABOTAGES)) -> dict[str, dict]:
+def run(out: Output, names=tuple(SABOTAGES)) -> Iterator[tuple[str, dict]]:
     """Break an output in all ways.
 
-    Returns
-    -------
-    results : dict
-        For each sabotage ``wanted`` and ``fired``, the names of checks, and ``values`` of the wanted ones.
-        The honest output comes first, as ``honest``.
+    Yields
+    ------
+    name : str
+        Of the sabotage; ``honest`` comes first.
+    result : dict
+        ``wanted`` and ``fired``, the names of checks, and ``values`` of the wanted ones.
     """
-    measures, fired = out.judge()
-    results = {'honest': {'wanted': [], 'fired': sorted(fired), 'values': measures}}
+    yield 'honest', _result(out.judge(), set())
     for name in names:
         sabotage, wanted = SABOTAGES[name]
-        broken, fired = out.judge(**sabotage(out))
-        values = {measure: broken.get(measure) for measure in sorted(wanted)}
-        results[name] = {'wanted': sorted(wanted), 'fired': sorted(fired), 'values': values}
-    return results
+        yield name, _result(out.judge(**sabotage(out)), wanted)
+
+
+def _result(judged: tuple[dict, set], wanted: set[str]) -> dict:
+    measures, fired = judged
+    values = {name: measures[name] for name in sorted(wanted) if name in measures}
+    return {
+        'wanted': sorted(wanted),
+        'fired': sorted(fired),
+        'values': {name: float(f'{value:.3g}') for name, value in values.items() if np.isfinite(value)},
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print what fires, and write the numbers."""
+    """Print what fires, and write the numbers; those of sabotages that are not asked for stay."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('t1w', type=Path)
     parser.add_argument('work', type=Path)
-    parser.add_argument('--only', nargs='+', choices=SABOTAGES, default=list(SABOTAGES))
+    parser.add_argument('--only', nargs='+', choices=SABOTAGES, default=list(SABOTAGES), metavar='NAME')
     args = parser.parse_args(argv)
-    results = run(Output.read(args.t1w, args.work), args.only)
-    wrong = bool(results['honest']['fired'])
-    for name, found in results.items():
+    written, wrong = RESULTS / 'verdict_sabotage.json', False
+    before = json.loads(written.read_text('utf-8'))['sabotages'] if written.exists() else {}
+    for name, found in run(Output.read(args.t1w, args.work), args.only):
+        before[name] = found
         missed = set(found['wanted']) - set(found['fired'])
-        wrong |= bool(missed)
-        values = '' if name == 'honest' else {m: v and round(float(v), 3) for m, v in found['values'].items()}
-        print(f'{"MISSED " if missed else ""}{name}: {", ".join(found["fired"]) or "-"} {values}', flush=True)
-    numbers = {name: {key: found[key] for key in ('wanted', 'fired')} for name, found in results.items()}
-    print(write_result('verdict_sabotage', {'sabotages': numbers}))
+        wrong |= bool(missed) or (name == 'honest' and bool(found['fired']))
+        print(
+            f'{"MISSED " if missed else ""}{name}: {", ".join(found["fired"]) or "-"}',
+            found['values'],
+            flush=True,
+        )
+        in_order = {name: before[name] for name in ('honest', *SABOTAGES) if name in before}
+        write_result('verdict_sabotage', {'sabotages': in_order})
+    print(written)
     return int(wrong)
 
 

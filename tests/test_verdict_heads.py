@@ -14,7 +14,7 @@ def results(tmp_path_factory, test_heads):
     folder = tmp_path_factory.mktemp('sabotage')
     t1w = min(test_heads.glob('sub-*/anat/*_T1w.nii.gz'), key=lambda path: path.stat().st_size)
     deidentify(t1w, folder / 'out.nii.gz', seed=1, preset='128', work_dir=folder / 'work')
-    return verdict_sabotage.run(verdict_sabotage.Output.read(t1w, folder / 'work'))
+    return dict(verdict_sabotage.run(verdict_sabotage.Output.read(t1w, folder / 'work')))
 
 
 def test_the_honest_output_passes(results):

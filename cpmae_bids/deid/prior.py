@@ -42,7 +42,7 @@ AIR_MM = 40.0
 """Distance from the brain beyond which there is nothing but air in `AIR_BOX`."""
 
 MAX_BRIGHT_AIR = 0.3
-"""Share of that air that may be as bright as tissue: 0 in magnitude images, nearly all in ratios of images."""
+"""Share of that air that may be as bright as tissue: 0 in magnitude images, all in ratios of images."""
 
 _COARSE = 64  # voxels along the cube: 4 mm show whether there is tissue, and cost next to nothing
 

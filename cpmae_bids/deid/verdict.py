@@ -87,7 +87,7 @@ LIMITS = (
     Limit('far_tissue_share', 0, 0.02, 'tissue where there is air above every head', optional=True),
     Limit('vault_closed_share', 0.9, 1, 'no scalp around the brain', optional=True),
     Limit('surface_roughness', 0, 7.8, 'surface of the head is not smooth'),
-    Limit('seam_ratio', 0, 2.0, 'visible seam around the kept mask'),
+    Limit('seam_ratio', 0, 1.5, 'visible seam around the kept mask'),
     Limit('air_busy_ratio', 0.5, np.inf, 'air is more constant than in the input'),
     Limit('air_p95_change', -0.05, 0.1, 'noise of the air differs from the input'),
 )
