@@ -157,9 +157,11 @@ def table(results: list[dict]) -> str:
         case = CASES[found[0]['case']]
         passed = [one for one in found if one['status'] == 'pass']
         reliefs = [one['relief'] for one in passed]
-        name = case.text if found[0]['case'] != 'as_is' else f'{case.text}, {found[0]["voxels"]} mm'
+        name = case.text if found[0]['case'] != 'as_is' else f'{case.text}, {_grid(found[0])}'
         wanted = ' (to be refused)' if case.refused else ''
-        shown = f'{min(reliefs):.2f} to {max(reliefs):.2f}' if reliefs else '–'
+        shown = (
+            ' to '.join(sorted({f'{one:.2f}' for one in (min(reliefs), max(reliefs))})) if reliefs else '–'
+        )
         changed = sum(one['kept_voxels_changed'] for one in passed) if passed else '–'
         why = '; '.join(sorted({one['reason'] for one in found if one['reason']})) or '–'
         lines.append(
@@ -167,6 +169,12 @@ def table(results: list[dict]) -> str:
             f'| {shown} | {why} |'
         )
     return '\n'.join(lines)
+
+
+def _grid(result: dict) -> str:
+    sizes = [float(size) for size in result['voxels'].split(' x ')]
+    extent = ' x '.join(f'{n * size:.0f}' for n, size in zip(result['shape'], sizes, strict=True))
+    return f'voxels of {result["voxels"]} mm, field of view of {extent} mm'
 
 
 PAGE = """\
