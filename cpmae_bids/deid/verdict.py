@@ -23,8 +23,12 @@ SKULL_MM = (4.0, 7.0)
 FAR_MM = 28.0
 """Distance from the brain beyond which there is air above every head."""
 
-MIN_VAULT_VOXELS = 500
-"""Voxels of 2 mm in view that it takes to say anything about the vault."""
+MIN_VOXELS = 500
+"""Voxels of 2 mm in view that it takes to say anything about a part of the head."""
+
+MIN_FACE_IN_VIEW = 0.8
+"""Share of the mean face that must be in view to ask whether a part of the face stayed: the forehead alone
+follows the brain."""
 
 REGION_MM = 16.0
 """Edge of the blocks in which stored values are compared: an ear, or half a nose, fills several."""
@@ -71,7 +75,7 @@ LIMITS = (
     Limit('unchanged_region_share', 0, 0.3, 'a part of the head is as it was'),
     Limit('detail_correlation', -1, 0.6, 'details of the head are those of the original'),
     Limit('surface_moved_mm', 0.7, np.inf, 'surface of the face did not move'),
-    Limit('surface_same_share', 0, 0.4, 'a part of the face lies where it lay'),
+    Limit('surface_same_share', 0, 0.4, 'a part of the face lies where it lay', optional=True),
     Limit('code_agreement', 0, 0.9, 'generated codes are those of the original', optional=True),
     # There is a plausible head in its place
     Limit('not_finite_voxels', *_NONE, 'NaN or infinite values'),
@@ -82,7 +86,7 @@ LIMITS = (
     Limit('face_distance_mm', 0, face.MAX_DISTANCE_MM, 'face lies where no face lies', optional=True),
     Limit('face_relief', relief.MIN_AGREEMENT, 1, 'no brows, eyes and nose on the face', optional=True),
     Limit('head_brightness', 0.3, 0.9, 'tissue is darker or brighter than in any head'),
-    Limit('head_contrast', 0.1, 0.5, 'tissue of the head has less or more contrast than in any head'),
+    Limit('head_contrast', 0.1, 0.5, 'tissue has less or more contrast than in any head', optional=True),
     Limit('stray_tissue_share', 0, 0.03, 'loose tissue in the air'),
     Limit('far_tissue_share', 0, 0.02, 'tissue where there is air above every head', optional=True),
     Limit('vault_closed_share', 0.9, 1, 'no scalp around the brain', optional=True),
@@ -313,16 +317,20 @@ def compare_heads(before, after, brain, kept, in_fov) -> dict[str, float]:
     heads = [surface.head_mask(volume) for volume in (before, after)]
     # Away from skin, cut and borders, which differ from the air or the brain and not from other tissue
     within = ndimage.binary_erosion(replaced & heads[1], iterations=3)
+    measures = {}
+    if within.sum() >= MIN_VOXELS:
+        measures['head_contrast'] = after[within].std()
+    if face.in_view(in_fov) > MIN_FACE_IN_VIEW:
+        measures['surface_same_share'] = surface.surface_same(*heads, in_fov)
     return {
+        **measures,
         'head_per_brain': tissue[1].sum() / max(brain.sum(), 1),
         'head_volume_ratio': tissue[1].sum() / max(tissue[0].sum(), 1),
         'stray_tissue_share': (tissue[1] & ~heads[1]).sum() / max(tissue[1].sum(), 1),
         'surface_roughness': surface.roughness(heads[1], in_fov),
         'surface_moved_mm': surface.surface_moved(*heads, in_fov),
-        'surface_same_share': surface.surface_same(*heads, in_fov),
         'detail_correlation': _detail_correlation(before, after, tissue[0] | tissue[1], replaced),
         'head_brightness': np.median(after[tissue[1]]) if tissue[1].any() else np.nan,
-        'head_contrast': after[within].std() if within.any() else np.nan,
         **_anatomy(after, tissue[1], heads[1], brain, in_fov),
     }
 
@@ -345,7 +353,7 @@ def _anatomy(after, tissue, head, brain, in_fov) -> dict[str, float]:
         ('far_tissue_share', tissue, FAR_MM, np.inf),
     ):
         where = vault & (distance > low) & (distance <= high)
-        if where.sum() >= MIN_VAULT_VOXELS:
+        if where.sum() >= MIN_VOXELS:
             measures[name] = volume[where].mean()
     return measures
 
