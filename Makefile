@@ -17,7 +17,7 @@ BENCHMARK_ARGS ?= --nprocs 2
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: help venv demo example test test-fast benchmark lint format lock image clean
+.PHONY: help venv demo example test test-fast benchmark lint format docs lock image clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -57,10 +57,15 @@ benchmark: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The pages of docs/ as a site in site/; a broken link is an error.
+docs: $(READY)
+	$(BIN)/mkdocs build --strict
 
 # UV=... names the uv to use; it is needed here only.
 lock:
@@ -70,4 +75,4 @@ image: $(READY)
 	docker/test_image.sh
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) $(DEMO) build dist site *.egg-info

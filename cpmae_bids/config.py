@@ -89,6 +89,19 @@ class RunConfig:
     model_hash: str = ''
     temporary_work_dir: bool = False
 
+    @property
+    def work_folder(self) -> Path:
+        """The folder of intermediate files, once it is settled.
+
+        Raises
+        ------
+        ValueError
+            Before the pre-flight, if none was given.
+        """
+        if self.work_dir is None:
+            raise ValueError('the work folder must be settled first')
+        return self.work_dir
+
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)

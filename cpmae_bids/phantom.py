@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -24,7 +25,7 @@ APPEARANCE = 0.8
 """Share that random codes of appearance have in how the head differs from the mean."""
 
 
-def write_phantom(path: Path, head, seed: int = 0) -> None:
+def write_phantom(path: Path, head: Any, seed: int = 0) -> None:
     """Write a T1w phantom of a whole head, 128 voxels of 2 mm along each axis, int16.
 
     Parameters

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Pin what setup.cfg allows: requirements.lock (run time) and requirements-dev.lock (what tests and demo add to it).
+# Pin what setup.cfg allows: requirements.lock (run time) and requirements-dev.lock (what tests, linters,
+# documentation and demo add to it).
 #
 #   lock.sh UV [further options of `uv pip compile`, such as --upgrade]
 #
@@ -20,4 +21,5 @@ echo "torch==$(sed -n 's/^version=//p' install_torch.sh)+cpu" >torch-cpu.txt
 compile --output-file requirements.lock "$@"
 runtime=$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock)
 # shellcheck disable=SC2086  # one option per locked package
-compile --extra test --extra demo --constraint requirements.lock $runtime --output-file requirements-dev.lock "$@"
+compile --extra test --extra lint --extra docs --extra demo --constraint requirements.lock $runtime \
+    --output-file requirements-dev.lock "$@"

@@ -7,7 +7,7 @@ torch = pytest.importorskip('torch')
 
 from test_training import ball_head  # noqa: E402
 
-from cpmae_bids.models.detail import Detail, DetailConfig, Refiner, double  # noqa: E402
+from cpmae_bids.models.detail import Detail, DetailConfig, Refiner, double, places  # noqa: E402
 from cpmae_bids.training import train_detail  # noqa: E402
 from cpmae_bids.training.train_detail import DetailTraining, Sharpening, train_refiner  # noqa: E402
 
@@ -57,6 +57,24 @@ def test_a_crop_gets_the_detail_of_the_whole(voxel):
     whole = refiner(volume, noise)
     part = refiner(volume[crop], noise[sites])
     torch.testing.assert_close(part[inner], whole[crop][inner])
+
+
+def test_places_follow_the_deformation():
+    where = places(torch.zeros(1, 3, 32, 32, 32))
+    assert where.shape == (1, 3, 64, 64, 64)
+    axis = (torch.arange(64) + 0.5) / 32 - 1
+    torch.testing.assert_close(where[0, 1, 5, :, 7], axis)
+    moved = places(torch.full((1, 3, 32, 32, 32), 12.8))
+    torch.testing.assert_close(moved - where, torch.full_like(where, 0.1))
+
+
+def test_what_is_known_of_a_place_changes_its_detail():
+    refiner = trained_looking(Refiner(2, 8, 1, 4, 3))
+    volume = torch.rand(1, 1, 16, 16, 16)
+    noise = refiner.draw(volume)
+    here, there = (torch.full((1, 3, 8, 8, 8), value) for value in (-0.5, 0.5))
+    assert torch.equal(refiner(volume, noise, here), refiner(volume, noise, here))
+    assert not torch.allclose(refiner(volume, noise, here), refiner(volume, noise, there))
 
 
 def test_training_brings_detail_back(tmp_path):

@@ -1,14 +1,18 @@
 """What is shipped: versions, package data, containers and the commands that the README promises."""
 
 import ast
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from configparser import ConfigParser
 from importlib.metadata import packages_distributions
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -61,10 +65,36 @@ def test_installed_version_is_this_one():
     assert result.stdout.strip() == __version__, 'install again: pip install --no-deps -e .'
 
 
+def public_functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith('_'):
+            yield node
+        elif isinstance(node, ast.ClassDef) and not node.name.startswith('_'):
+            yield from public_functions(node.body)
+
+
+def test_public_functions_have_types():
+    """mypy checks what has types; networks and training are excepted there, too (pyproject.toml)."""
+    missing = []
+    for path in sorted((ROOT / 'cpmae_bids').rglob('*.py')):
+        name = path.relative_to(ROOT).as_posix()
+        if path.parent.name == 'training' or (path.parent.name == 'models' and path.stem != 'weights'):
+            continue
+        for function in public_functions(ast.parse(path.read_text('utf-8')).body):
+            given = function.args
+            args = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+            bare = [a.arg for a in args if a and a.annotation is None and a.arg not in ('self', 'cls')]
+            if bare or function.returns is None:
+                missing.append(f'{name}:{function.lineno} {function.name}')
+    assert not missing
+
+
 def test_every_third_party_import_is_a_declared_dependency():
     options = setup_cfg()
     # an optional part may need an extra, but never that of the tests
-    extras = [names for extra, names in options['options.extras_require'].items() if extra != 'test']
+    extras = [
+        names for extra, names in options['options.extras_require'].items() if extra not in ('test', 'lint')
+    ]
     declared = requirements(options['options']['install_requires'] + ''.join(extras))
     distributions = packages_distributions() | {'dlib': ['dlib-bin']}  # whose wheel does not name its module
     undeclared = {}
@@ -93,7 +123,10 @@ def test_locks_pin_what_setup_cfg_asks_for():
     # PyTorch is chosen by hardware, by docker/install_torch.sh
     assert requirements(options['options']['install_requires']) - runtime == {'torch'}
     extras = options['options.extras_require']
-    assert requirements(extras['test'] + extras['demo']) <= runtime | development
+    assert (
+        requirements(''.join(extras[name] for name in ('test', 'lint', 'docs', 'demo')))
+        <= runtime | development
+    )
     assert not runtime & development
 
 
@@ -122,7 +155,10 @@ def source(tmp_path_factory) -> Path:
     change while the test runs: the wheel is compared with the copy that it was built from.
     """
     folder = tmp_path_factory.mktemp('source')
-    built_from = {'setup.cfg', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md', 'cpmae_bids'}
+    built_from = {
+        *('setup.cfg', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md', 'CHANGES.md', 'CITATION.cff'),
+        'cpmae_bids',
+    }
     for path in tracked_files():
         name = path.relative_to(ROOT)
         if name.parts[0] in built_from:
@@ -171,6 +207,74 @@ def test_wheel_carries_licence_and_metadata(wheel):
     metadata = wheel.read(next(name for name in names if name.endswith('/METADATA'))).decode()
     assert f'\nVersion: {__version__}\n' in metadata
     assert '\nLicense-Expression: Apache-2.0\n' in metadata
+
+
+@pytest.fixture(scope='module')
+def clean_environment(source, tmp_path_factory) -> Path:
+    """Return a new environment with the wheel of the source distribution, and what it needs from this one."""
+    folder = tmp_path_factory.mktemp('clean')
+    built = [
+        '-m',
+        'build',
+        '--no-isolation',
+        '--outdir',
+        folder / 'dist',
+        source,
+    ]  # sdist, and from it the wheel
+    subprocess.run([sys.executable, *built], check=True, capture_output=True)
+    with tarfile.open(next((folder / 'dist').glob('*.tar.gz'))) as sdist:
+        names = {name.partition('/')[2] for name in sdist.getnames()}
+    assert {'LICENSE', 'README.md', 'setup.cfg', 'cpmae_bids/data/weights/mae.safetensors'} <= names
+    environment = folder / 'env'
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', environment], check=True)
+    wheel = next((folder / 'dist').glob('*.whl'))
+    install = ['--python', environment, 'install', '--quiet', '--no-deps', '--no-index', wheel]
+    # Without PYTHONPATH, which may name a tree whose metadata pip would take for an installed package
+    unset = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+    subprocess.run([sys.executable, '-m', 'pip', *install], check=True, capture_output=True, env=unset)
+    packages = next(environment.glob('lib/python*/site-packages'))
+    # The dependencies, but not their .pth files: an editable cpmae-bids of this environment stays unseen
+    paths = [path for path in sys.path if path.endswith('-packages')]
+    (packages / 'dependencies.pth').write_text(''.join(f'{path}\n' for path in paths))
+    return environment
+
+
+def run_clean(environment: Path, *command: str) -> subprocess.CompletedProcess:
+    """Run a command of an environment away from the source tree."""
+    return subprocess.run(
+        [environment / 'bin' / command[0], *command[1:]],
+        cwd=environment,
+        env={'PATH': os.defpath, 'HOME': str(environment), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec('build') is None, reason='needs build, of the extra "test"')
+def test_console_scripts_run_from_a_clean_environment(clean_environment):
+    for name in re.findall(
+        r'^([\w-]+) =', setup_cfg()['options.entry_points']['console_scripts'], re.MULTILINE
+    ):
+        result = run_clean(clean_environment, name, '--help')
+        assert result.returncode == 0, f'{name}: {result.stderr}'
+        assert result.stdout.startswith('usage:')
+    assert run_clean(clean_environment, 'cpmae-bids', '--version').stdout == f'cpmae-bids {__version__}\n'
+    assert run_clean(clean_environment, 'cpmae-bids', '/nowhere', 'out', 'participant').returncode == 64
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec('build') is None, reason='needs build, of the extra "test"')
+def test_package_data_is_whole_in_a_clean_environment(clean_environment):
+    code = (
+        'import cpmae_bids, cpmae_bids.templates as t, cpmae_bids.models.weights as w; '
+        'from importlib.resources import files; from cpmae_bids.training.settings import PACKAGED; '
+        'assert w.resolve_weights(None).model_hash and t.SHIPPED.is_file() and PACKAGED.is_file(); '
+        'assert (files("cpmae_bids.reports") / "report.css").is_file(); print(cpmae_bids.__file__)'
+    )
+    result = run_clean(clean_environment, 'python', '-c', code)
+    assert result.returncode == 0, result.stderr
+    assert Path(result.stdout.strip()).is_relative_to(clean_environment)
 
 
 def docker_environment() -> dict[str, str]:
@@ -224,6 +328,7 @@ def test_commands_of_the_documentation_exist():
     targets = set(re.findall(r'^([a-z-]+):', read('Makefile'), re.MULTILINE))
     scripts = setup_cfg()['options.entry_points']['console_scripts']
     text = read('README.md') + ''.join(path.read_text('utf-8') for path in (ROOT / 'docs').glob('*.md'))
+    text = re.sub(r'```text\n.*?```', '', text, flags=re.DOTALL)  # messages, no commands
     code = '\n'.join(re.findall(r'```.*?```|`[^`]+`', text, re.DOTALL))
     promised = set(re.findall(r'\bmake ([a-z-]+)', code))
     assert {'demo', 'test'} <= promised <= targets

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def list_images(root: Path) -> Listing:
 
     Folders of version control are left out: what lies in them has a link elsewhere.
     """
-    listing, foreign = Listing(), Counter()
+    listing, foreign = Listing(), Counter[tuple[str, str]]()
     for path in _walk(root):
         name = path.name.lower()
         if name.endswith(READABLE):
@@ -208,7 +209,7 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     """
     import nibabel as nib
 
-    image = nib.load(path)
+    image: Any = nib.load(path)
     data = np.asanyarray(image.dataobj)
     if data.dtype.names:
         raise ValueError('colours instead of intensities')
@@ -221,7 +222,7 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     oriented = not isinstance(image, nib.AnalyzeImage)  # which has no orientation at all
     if isinstance(image, nib.Nifti1Pair):
         oriented = bool(image.header['sform_code'] or image.header['qform_code'])
-    affine = np.asarray(image.affine, float)
+    affine = np.asarray(image.affine, np.float64)
     if not data.size or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
         raise ValueError('no voxels, or an affine that is not invertible')
     return data, affine, oriented

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,12 +85,15 @@ def sees_face(values: np.ndarray, affine: np.ndarray) -> bool:
 
 
 @cache
-def load_models():
+def load_models() -> tuple[Any, Any, Any]:
     """Detector of faces, of five landmarks, and embedding, each as dlib gives it."""
     import dlib
 
     # the package of the models cannot be imported without pkg_resources; only its files are needed
-    folder = Path(find_spec('face_recognition_models').submodule_search_locations[0]) / 'models'
+    found = find_spec('face_recognition_models')
+    if found is None or not found.submodule_search_locations:
+        raise ModuleNotFoundError('face_recognition_models')
+    folder = Path(found.submodule_search_locations[0]) / 'models'
     return (
         dlib.get_frontal_face_detector(),
         dlib.shape_predictor(str(folder / 'shape_predictor_5_face_landmarks.dat')),

@@ -28,7 +28,8 @@ def audit_output(output_dir: Path, *, thorough: bool = True) -> list[dict[str, A
         A record for each scan, sorted by scan. A pass whose files are gone or changed has become an
         error, and there is an error for each image without a passing record. Nothing is written.
     """
-    records, vouched = [], set()
+    records: list[dict[str, Any]] = []
+    vouched: set[str] = set()
     for record in read_records(output_dir).values():
         files = record.get('files') or {}
         if record['status'] == 'pass':

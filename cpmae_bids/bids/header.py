@@ -2,6 +2,7 @@
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import nibabel as nb
 
@@ -31,7 +32,7 @@ def header_leaks(path: Path) -> list[str]:
         leaks += [f'{what} in gzip' for bit, what in _GZIP_FLAGS.items() if flags & (1 << bit)]
         if time:
             leaks.append('a time stamp in gzip')
-    header = nb.load(path).header
+    header: Any = nb.load(path).header
     leaks += [f'text in {name}' for name in _TEXT_FIELDS if header[name].item().strip(b'\0 ')]
     if header.extensions:
         leaks.append('a header extension')

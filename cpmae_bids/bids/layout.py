@@ -179,7 +179,7 @@ def collect_scans(config: RunConfig) -> list[Scan]:
         raise ValueError('the seed must be settled before scans are collected')
     subjects = select_subjects(config)
     paths = [Path(path) for path in _query(config, subjects)]
-    scans = [scan for path in sorted(paths) if (scan := _as_scan(path, config)) is not None]
+    scans = [scan for path in sorted(paths) if (scan := _as_scan(path, config, config.seed)) is not None]
     if not scans:
         raise NothingToDoError(f'{config.bids_dir}: no T1w scan matches; check the labels and filters')
     for subject in sorted(set(subjects) - {scan.subject for scan in scans}):
@@ -208,7 +208,7 @@ def _query(config: RunConfig, subjects: list[str]) -> list[str]:
         raise UsageError(f'{config.bids_filter_file}: pybids refuses the query ({err})') from err
 
 
-def _as_scan(path: Path, config: RunConfig) -> Scan | None:
+def _as_scan(path: Path, config: RunConfig, seed: int) -> Scan | None:
     """Describe one image, or return None if it is not a T1w scan of its own."""
     relative = path.relative_to(config.bids_dir).as_posix()
     entities, _, _ = split_name(relative)
@@ -227,7 +227,7 @@ def _as_scan(path: Path, config: RunConfig) -> Scan | None:
         session=entities.get('ses'),
         entities=entities,
         metadata=metadata,
-        seed=scan_seed(config.seed, entities['sub']),
+        seed=scan_seed(seed, entities['sub']),
         problem=problem,
     )
 

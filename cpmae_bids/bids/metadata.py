@@ -135,7 +135,7 @@ def output_sidecar(
     record : dict
         The verdict record of the scan (see `cpmae_bids.bids.records`).
     """
-    common = {'Sources': [f'bids:raw:{source}']}
+    common: dict[str, Any] = {'Sources': [f'bids:raw:{source}']}
     if kind == 'brainmask':
         return common | {
             'Description': 'Kept voxels (brain and guard rim), bit-identical to the original: 1 = kept',

@@ -225,7 +225,7 @@ def check_space(config: RunConfig, n_scans: int = 1, at_a_time: int | None = Non
         If there is no room for a single scan.
     """
     needs = (
-        (config.work_dir, '--work-dir', WORK_GB[config.preset], min(n_scans, at_a_time or n_scans)),
+        (config.work_folder, '--work-dir', WORK_GB[config.preset], min(n_scans, at_a_time or n_scans)),
         (config.output_dir, 'output_dir', OUTPUT_GB, n_scans),
     )
     for folder, name, each, count in needs:

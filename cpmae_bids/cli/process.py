@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from cpmae_bids.bids.layout import Scan
 from cpmae_bids.bids.publish import record_failure, stored_files_are_whole
@@ -113,7 +112,7 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
 
 def _remove_intermediate_files(config: RunConfig) -> None:
     """Empty the work folder but for crash files, which hold no pixels."""
-    for path in Path(config.work_dir).iterdir():
+    for path in config.work_folder.iterdir():
         if path.is_dir() and path.name != CRASH_FOLDER:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -156,7 +155,7 @@ def _set_up_nipype(config: RunConfig) -> None:
     level = _NIPYPE_LEVELS[min(config.verbose, len(_NIPYPE_LEVELS) - 1)]
     levels = {f'{name}_level': level for name in ('workflow', 'interface', 'utils')}
     nipype_config.update_config({
-        'logging': {**levels, 'log_directory': str(Path(config.work_dir)), 'log_to_file': 'false'},
-        'execution': {'check_version': 'false', 'crashdump_dir': str(Path(config.work_dir) / CRASH_FOLDER)},
+        'logging': {**levels, 'log_directory': str(config.work_folder), 'log_to_file': 'false'},
+        'execution': {'check_version': 'false', 'crashdump_dir': str(config.work_folder / CRASH_FOLDER)},
     })  # fmt: skip
     nipype_logging.update_logging(nipype_config)

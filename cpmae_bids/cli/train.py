@@ -118,8 +118,11 @@ def _detail(args: argparse.Namespace) -> None:
     from cpmae_bids.training.train_detail import train_detail
 
     settings = read_settings(args.config, 'detail')
+    found = read_registry(args.weights, ('mae', 'head', 'brain'))
     model = train_detail(
-        load_model(read_registry(args.weights, ('head',)), 'head'),
+        load_model(found, 'mae'),
+        load_model(found, 'head'),
+        load_model(found, 'brain'),
         _existing(args.prepared),
         _existing(args.fine),
         args.folder,

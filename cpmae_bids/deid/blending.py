@@ -6,9 +6,11 @@ just outside of it, fading; the noise statistics and the least and largest store
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from cpmae_bids.deid import geometry, masks, nifti
+from cpmae_bids.deid import geometry, masks, neck, nifti
 from cpmae_bids.deid.noise import AirNoise, add_noise, shell_coordinates
 
 AIR_LEVEL = 0.02
@@ -43,9 +45,10 @@ def synthesize(
     Returns
     -------
     values : ndarray of float32, shape `shape`
-        Scaled intensities; air where the cube does not reach.
+        Scaled intensities; air where the cube does not reach, but for the neck below it.
     """
-    clean = geometry.from_cube(head, affine, world_to_template, shape)
+    longer, below = neck.lengthen(head)
+    clean = geometry.from_cube(longer, affine, world_to_template, shape, below=below)
     clean[clean < AIR_LEVEL] = 0
     clean *= np.float32(scale)
     around = shell_coordinates(clean, geometry.voxel_sizes(affine), scale)
@@ -88,7 +91,7 @@ def to_raw(values: np.ndarray, scan: nifti.Scan) -> np.ndarray:
     """
     dtype = scan.raw.dtype
     # float32 holds every stored value of the small types; the others need the wider one for exact limits
-    working = np.float32 if dtype.itemsize <= 2 or dtype.type is np.float32 else np.float64
+    working: Any = np.float32 if dtype.itemsize <= 2 or dtype.type is np.float32 else np.float64
     raw = values.astype(working)
     raw -= working(scan.inter)
     raw /= working(scan.slope)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,8 @@ def write(path: Path, levels: list[np.ndarray]) -> None:
         ``.npz``: ``level0``, ``level1``, ... from coarse to fine.
     levels : list of ndarray of int, shape (g, g, g) each
     """
-    np.savez(path, **{f'level{k}': np.asarray(level).astype(np.int16) for k, level in enumerate(levels)})
+    arrays: dict[str, Any] = {f'level{k}': np.asarray(v).astype(np.int16) for k, v in enumerate(levels)}
+    np.savez(path, **arrays)
 
 
 def read(path: Path) -> list[np.ndarray]:

@@ -9,6 +9,8 @@ world of the template. Both are ``(4, 4)`` arrays that act on column vectors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -216,6 +218,7 @@ def from_cube(
     world_to_template: np.ndarray,
     shape: tuple[int, int, int],
     *,
+    below: int = 0,
     order: int = 1,
     cval: float = 0.0,
 ) -> np.ndarray:
@@ -223,25 +226,30 @@ def from_cube(
 
     Parameters
     ----------
-    cube : ndarray, shape (n, n, n)
+    cube : ndarray, shape (n, n, n + below)
     affine, world_to_template : ndarray, shape (4, 4)
         Native voxels to world, world to template world.
     shape : tuple of int
         Shape of the scan.
+    below : int
+        Slices by which the volume reaches below the cube.
     order : int
         Interpolation order, 0 or 1.
     cval : float
-        Value of native voxels that lie outside the cube.
+        Value of native voxels that lie outside the volume.
 
     Returns
     -------
     native : ndarray of float32, shape `shape`
     """
     matrix = native_to_cube_voxels(cube.shape[0], affine, world_to_template)
+    matrix[2, 3] += below
     return resample(cube, matrix, shape, order=order, mode='constant', cval=cval)
 
 
-def inside_grid(target_to_source: np.ndarray, target_shape, source_shape) -> np.ndarray:
+def inside_grid(
+    target_to_source: np.ndarray, target_shape: Sequence[int], source_shape: Sequence[int]
+) -> np.ndarray:
     """Voxels of the target whose centre lies within the extent of the source grid.
 
     Parameters
@@ -265,6 +273,8 @@ def inside_grid(target_to_source: np.ndarray, target_shape, source_shape) -> np.
     return inside
 
 
-def field_of_view(shape, affine: np.ndarray, world_to_template: np.ndarray, n: int) -> np.ndarray:
+def field_of_view(
+    shape: Sequence[int], affine: np.ndarray, world_to_template: np.ndarray, n: int
+) -> np.ndarray:
     """Voxels of the cube that a scan of the given shape covers; bool, shape (n, n, n)."""
     return inside_grid(cube_to_native_voxels(n, affine, world_to_template), (n, n, n), shape)

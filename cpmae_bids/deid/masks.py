@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
@@ -25,7 +26,7 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
     return ndimage.binary_fill_holes(mask)
 
 
-def distance_outside(mask: np.ndarray, voxel_sizes, limit: float) -> np.ndarray:
+def distance_outside(mask: np.ndarray, voxel_sizes: ArrayLike, limit: float) -> np.ndarray:
     """Distance to the nearest voxel of the mask, up to a limit.
 
     Parameters
@@ -58,17 +59,17 @@ def distance_outside(mask: np.ndarray, voxel_sizes, limit: float) -> np.ndarray:
     return distance
 
 
-def dilate(mask: np.ndarray, mm: float, voxel_sizes) -> np.ndarray:
+def dilate(mask: np.ndarray, mm: float, voxel_sizes: ArrayLike) -> np.ndarray:
     """Add all voxels whose centre lies within `mm` of a voxel of the mask. Bool, shape (X, Y, Z)."""
     return np.isfinite(distance_outside(mask, voxel_sizes, mm))
 
 
-def feather_width(voxel_sizes, mm: float = 2.0) -> float:
+def feather_width(voxel_sizes: ArrayLike, mm: float = 2.0) -> float:
     """Width of the feather in mm: at least one and a half voxels, or there would be no voxel to blend."""
     return max(mm, 1.5 * float(np.max(voxel_sizes)))
 
 
-def feather_weights(kept: np.ndarray, voxel_sizes, width: float) -> np.ndarray:
+def feather_weights(kept: np.ndarray, voxel_sizes: ArrayLike, width: float) -> np.ndarray:
     """Weight of the original: 1 in the kept mask, falling to 0 over `width`, and only outside of it.
 
     Parameters

@@ -217,7 +217,8 @@ def _layout(path: Path, header: nib.Nifti1Header) -> tuple[tuple[int, int, int],
         shape = shape[:-1]
     if len(shape) != 3:
         raise InputError(f'{path}: shape {shape} is not 3D: give one volume, e.g. the average or the first')
-    return tuple(int(s) for s in shape), dtype
+    x, y, z = (int(s) for s in shape)
+    return (x, y, z), dtype
 
 
 def _affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from cpmae_bids.exceptions import InputError
@@ -85,7 +86,7 @@ class AirNoise:
         }
 
 
-def measure(values: np.ndarray, brain_mask: np.ndarray, voxel_sizes, scale: float) -> AirNoise:
+def measure(values: np.ndarray, brain_mask: np.ndarray, voxel_sizes: ArrayLike, scale: float) -> AirNoise:
     """Measure the noise of a scan in the air around the head.
 
     Parameters
@@ -147,7 +148,7 @@ def _shells(values, brain_mask, voxel_sizes, scale: float, far: np.ndarray) -> n
     return np.stack(tables)
 
 
-def shell_coordinates(head: np.ndarray, voxel_sizes, scale: float) -> np.ndarray:
+def shell_coordinates(head: np.ndarray, voxel_sizes: np.ndarray, scale: float) -> np.ndarray:
     """Where the air around a head lies among the tables of `AirNoise.shells`.
 
     Parameters
@@ -222,7 +223,10 @@ def _sigma(quantiles: np.ndarray) -> float:
 
 
 def draw_air(
-    noise: AirNoise, shape, generator: np.random.Generator, coordinates: np.ndarray | None = None
+    noise: AirNoise,
+    shape: tuple[int, ...],
+    generator: np.random.Generator,
+    coordinates: np.ndarray | None = None,
 ) -> np.ndarray:
     """Independent draws from the air of a scan, by the inverse of its distribution.
 
@@ -238,7 +242,7 @@ def draw_air(
     -------
     air : ndarray of float32, shape `shape`
     """
-    tables, rows = noise.quantiles[None], 0
+    tables, rows = noise.quantiles[None], np.zeros((), np.uint8)
     if coordinates is not None:
         tables = noise.shells
         rows = (coordinates + generator.random(shape, dtype=np.float32)).astype(np.uint8)

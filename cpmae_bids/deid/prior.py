@@ -152,9 +152,8 @@ def _face_cut(values, scale: float, affine: np.ndarray, world_to_template: np.nd
     sizes = geometry.voxel_sizes(affine)
     face = scalp = 0.0
     for axis in range(3):
-        lower, upper = [slice(None)] * 3, [slice(None)] * 3
-        lower[axis], upper[axis] = slice(0, -1), slice(1, None)
-        lower, upper = tuple(lower), tuple(upper)
+        lower = tuple(slice(0, -1) if a == axis else slice(None) for a in range(3))
+        upper = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
         edges = (background[lower] & tissue[upper]) | (tissue[lower] & background[upper])
         position = np.argwhere(edges) @ to_template[:3, :3].T + to_template[:3, 3]
         area = np.prod(sizes) / sizes[axis] / 100

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy import ndimage
 
@@ -60,13 +62,13 @@ def surface_same(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) 
     return float((before & after).sum() / before.sum()) if before.any() else np.nan
 
 
-def _faces(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) -> list[np.ndarray]:
+def _faces(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Outer surfaces of two heads: of the face, or of all where the original has no face in view."""
-    surfaces = [outer_surface(head, in_fov) for head in (original, refaced)]
+    before, after = outer_surface(original, in_fov), outer_surface(refaced, in_fov)
     face = box(FACE_BOX, original.shape[0])
-    if (surfaces[0] & face).sum() >= MIN_FACE_VOXELS:
-        surfaces = [surface & face for surface in surfaces]
-    return surfaces
+    if (before & face).sum() >= MIN_FACE_VOXELS:
+        before, after = before & face, after & face
+    return before, after
 
 
 def roughness(head: np.ndarray, in_fov: np.ndarray) -> float:
@@ -74,7 +76,7 @@ def roughness(head: np.ndarray, in_fov: np.ndarray) -> float:
     return float(outer_surface(head, in_fov).sum() / max(head.sum(), 1) ** (2 / 3))
 
 
-def box(limits, n: int) -> np.ndarray:
+def box(limits: Iterable[tuple[float, float]], n: int) -> np.ndarray:
     """Voxels of the cube within ranges of x, y and z in the template's world (mm); bool, shape (n, n, n)."""
     affine = geometry.cube_affine(n)
     inside = np.ones((n, n, n), bool)

@@ -178,7 +178,7 @@ def header_fields_changed(original: nifti.Scan, refaced: nifti.Scan) -> int:
     """Number of header fields that should have travelled but differ; byte order counts as one."""
     if type(original.header) is not type(refaced.header):
         return len(nifti.KEPT_FIELDS)
-    changed = original.raw.dtype != refaced.raw.dtype
+    changed = int(original.raw.dtype != refaced.raw.dtype)
     for field in nifti.KEPT_FIELDS:
         a, b = (np.asarray(scan.header[field]) for scan in (original, refaced))
         # Compared as little-endian bytes, so that a NaN slope equals itself
@@ -328,7 +328,7 @@ def compare_heads(before, after, brain, kept, in_fov) -> dict[str, float]:
         'head_volume_ratio': tissue[1].sum() / max(tissue[0].sum(), 1),
         'stray_tissue_share': (tissue[1] & ~heads[1]).sum() / max(tissue[1].sum(), 1),
         'surface_roughness': surface.roughness(heads[1], in_fov),
-        'surface_moved_mm': surface.surface_moved(*heads, in_fov),
+        'surface_moved_mm': surface.surface_moved(heads[0], heads[1], in_fov),
         'detail_correlation': _detail_correlation(before, after, tissue[0] | tissue[1], replaced),
         'head_brightness': np.median(after[tissue[1]]) if tissue[1].any() else np.nan,
         **_anatomy(after, tissue[1], heads[1], brain, in_fov),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cpmae_bids.models.mae import MAE, Stage
+from cpmae_bids.models.shape_stage import ShapeStage
 from cpmae_bids.models.vqvae import VQVAE
 
 TEMPERATURES = (1.0, 0.8, 0.6, 0.3, 0.1)
@@ -27,6 +28,7 @@ def refine(
     steps: int,
     temperature: float,
     generator: torch.Generator,
+    any_order: bool = False,
 ) -> Tensor:
     """Codes of one level, by `steps` rounds of prediction and renewed doubt.
 
@@ -44,6 +46,9 @@ def refine(
         Of the draw and, fading out over the rounds, of the choice of what to keep.
     generator : torch.Generator
         On the CPU.
+    any_order : bool
+        Keep draws at random instead. The surest draws are those near the mean: where codes are values, as
+        those of shape are, keeping them would make all heads alike.
 
     Returns
     -------
@@ -64,7 +69,8 @@ def refine(
         drawn = (logits + temperature * gumbel(*logits.shape)).argmax(-1)
         sureness = logits.log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
         fade = 1 - (step + 1) / steps
-        sureness = (sureness + temperature * fade * gumbel(*shape)).masked_fill(~unknown, math.inf)
+        sureness = gumbel(*shape) if any_order else sureness + temperature * fade * gumbel(*shape)
+        sureness = sureness.masked_fill(~unknown, math.inf)
         codes = torch.where(unknown, drawn, codes)
         doubtful = int(math.cos(math.pi / 2 * (step + 1) / steps) * shape[1] * shape[2] + 1e-6)
         if doubtful:
@@ -100,15 +106,49 @@ def remodel(
     head_codes : list of Tensor of int64, shape (B, g, g, g) each
     """
     generator = torch.Generator().manual_seed(seed)
-    condition = brain.latent_of(brain_codes)
-    codes: list[Tensor] = []
+    return complete(mae, head, brain.latent_of(brain_codes), [], generator=generator, steps=steps)
+
+
+@torch.no_grad()
+def complete(
+    mae: MAE,
+    head: VQVAE,
+    condition: Tensor,
+    codes: list[Tensor],
+    *,
+    generator: torch.Generator,
+    steps: int = 12,
+) -> list[Tensor]:
+    """Draw the integer volumes that are missing; `codes` holds the coarser ones, none of them in `remodel`.
+
+    Parameters
+    ----------
+    mae : MAE
+    head : VQVAE
+    condition : Tensor, shape (B, brain_latent, 32, 32, 32)
+        Latent volume of the brain.
+    codes : list of Tensor of int64, shape (B, g, g, g) each
+    generator : torch.Generator
+        On the CPU.
+    steps : int
+        See `remodel`.
+
+    Returns
+    -------
+    head_codes : list of Tensor of int64, shape (B, g, g, g) each
+    """
+    codes = list(codes)
     rounds = steps_per_level(steps, len(mae.stages))
-    for level, stage in enumerate(mae.stages):
-        context = head.latent_of(codes)
-        temperature = TEMPERATURES[min(level, len(TEMPERATURES) - 1)]
-        codes.append(
-            refine(
-                stage, context, condition, steps=rounds[level], temperature=temperature, generator=generator
-            )
+    for level in range(len(codes), len(mae.stages)):
+        stage = mae.stages[level]
+        drawn = refine(
+            stage,
+            head.latent_of(codes),
+            condition,
+            steps=rounds[level],
+            temperature=TEMPERATURES[min(level, len(TEMPERATURES) - 1)],
+            generator=generator,
+            any_order=isinstance(stage, ShapeStage),
         )
+        codes.append(drawn)
     return codes

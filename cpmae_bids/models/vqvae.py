@@ -288,6 +288,17 @@ class VQVAE(nn.Module):
         volume = self.decode_latent(self.latent_of(codes))
         return volume if self.shape is None else deform(volume, self.shape.decode(codes[0]))
 
+    @torch.no_grad()
+    def decode_mean(self, codes: list[Tensor]) -> Tensor:
+        """Mean head (B, 1, 128, 128, 128) in the shape that codes stand for, at 2 mm."""
+        volume = self.decode_latent(torch.zeros_like(self.mean)[None].expand(len(codes[0]), -1, -1, -1, -1))
+        return volume if self.shape is None else deform(volume, self.shape.decode(codes[0]))
+
+    @torch.no_grad()
+    def displacement(self, codes: list[Tensor]) -> Tensor | None:
+        """Displacement (B, 3, 32, 32, 32) in mm to the mean head that codes stand for; None without shape."""
+        return None if self.shape is None else self.shape.decode(codes[0])
+
     def forward(self, volume: Tensor, offset=(0, 0, 0), *, update: bool = False):
         """Reconstruction of a 2 mm volume, and what was quantised on the way."""
         quantized = self.quantize(self.encode_latent(volume, offset), update=update)

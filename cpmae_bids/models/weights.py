@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cpmae_bids.exceptions import WeightsError
 
@@ -106,7 +107,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def load_model(weights: Weights, name: str, device: str = 'cpu'):
+def load_model(weights: Weights, name: str, device: str = 'cpu') -> Any:
     """A model in evaluation mode.
 
     Parameters
@@ -134,7 +135,7 @@ def load_model(weights: Weights, name: str, device: str = 'cpu'):
     path = weights.path(name)
     try:
         config = weights.registry[name]['config']
-        kinds = {'mae': (MAE, MAEConfig), 'detail': (Detail, DetailConfig)}
+        kinds: dict[str, tuple[Any, Any]] = {'mae': (MAE, MAEConfig), 'detail': (Detail, DetailConfig)}
         kind, kind_of_config = kinds.get(name, (VQVAE, VQVAEConfig))
         model = kind(kind_of_config.from_dict(config))
         state = load_file(path)
@@ -155,7 +156,7 @@ def is_training_state(key: str) -> bool:
     return key.endswith(('codebook.uses', 'codebook.sums'))
 
 
-def export(model, name: str, directory: Path, *, licence: str, command: str, **facts) -> None:
+def export(model: Any, name: str, directory: Path, *, licence: str, command: str, **facts: Any) -> None:
     """Write a model to a folder of weights, half precision, and list it in the registry.
 
     Parameters

@@ -150,8 +150,8 @@ def _measure_section(records: list[dict[str, Any]]) -> str:
     parts = []
     # Judged measures first, in the order of the verdict
     for name in [*(n for n in limits if n in named), *sorted(named - set(limits))]:
-        values = [(r.get('measures') or {}).get(name) for r in records]
-        values = [float(value) for value in values if value is not None and math.isfinite(value)]
+        measured = [(r.get('measures') or {}).get(name) for r in records]
+        values = [float(value) for value in measured if value is not None and math.isfinite(value)]
         if not values:
             continue
         limit = limits.get(name)

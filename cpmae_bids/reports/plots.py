@@ -30,7 +30,7 @@ def histogram(values: Sequence[float], low: float, high: float, label: str) -> s
         An ``<svg>`` element. Bars are scans, a short tick below each value, red lines the limits; what lies
         beyond them is shaded.
     """
-    values = np.asarray(values, dtype=float)
+    drawn = np.asarray(values, dtype=float)
     limits = [limit for limit in (low, high) if math.isfinite(limit)]
     first, last = min([*values, *limits]), max([*values, *limits])
     margin = 0.04 * (last - first) or max(abs(last), 1.0) * 0.5
@@ -39,7 +39,7 @@ def histogram(values: Sequence[float], low: float, high: float, label: str) -> s
     def x(value: float) -> float:
         return LEFT + (WIDTH - 2 * LEFT) * (value - first) / (last - first)
 
-    within = np.where(values == high, np.nextafter(high, -math.inf), values)  # or it is drawn beyond
+    within = np.where(drawn == high, np.nextafter(high, -math.inf), drawn)  # or it is drawn beyond
     counts, edges = np.histogram(within, BINS, (first, last))
     parts = []
     for start, end in ((first, low), (high, last)):

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from cpmae_bids.config import DEFAULT_STEPS
 from cpmae_bids.exceptions import CpmaeError, VerdictError
@@ -73,7 +74,7 @@ def deidentify(
     # What can fail in the first second does
     found = resolve_weights(weights)
     template = find_template(fetch_template)
-    models = {'weights': found.directory, 'device': device}
+    models: dict[str, Any] = {'weights': found.directory, 'device': device}
     if work_dir is not None:
         work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix='cpmae-bids-', dir=work_dir))

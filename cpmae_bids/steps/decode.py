@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cpmae_bids.deid import codes as code_files
-from cpmae_bids.deid import geometry, intensity
+from cpmae_bids.deid import geometry, intensity, skin
 
 
 def decode(
@@ -48,12 +48,17 @@ def decode(
 
     levels = [torch.from_numpy(level).long()[None].to(device) for level in code_files.read(head_codes)]
     found = resolve_weights(weights)
-    blurred = load_model(found, 'head', device).decode(levels)
+    model = load_model(found, 'head', device)
+    decoded = model.decode(levels)
+    surface = skin.find(*(part[0, 0].cpu().numpy() for part in (decoded, model.decode_mean(levels))))
     volume = load_model(found, 'detail', device).add(
-        blurred, torch.Generator().manual_seed(seed), millimetre=geometry.PRESETS[preset] == 256
+        decoded,
+        torch.Generator().manual_seed(seed),
+        millimetre=geometry.PRESETS[preset] == 256,
+        displacement_mm=model.displacement(levels),
     )
-    volume = volume[0, 0].clamp_(0, intensity.CEILING)
-    np.save(head, volume.to(torch.float16).cpu().numpy())
+    covered = skin.cover(volume[0, 0].clamp_(0, intensity.CEILING).cpu().numpy(), surface)
+    np.save(head, covered.astype(np.float16))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from cpmae_bids.models.detail import Detail, DetailConfig, Discriminator, Refiner, double
+from cpmae_bids.models.detail import Detail, DetailConfig, Discriminator, Refiner, double, places
+from cpmae_bids.models.mae import MAE
+from cpmae_bids.models.sampling import complete
 from cpmae_bids.models.vqvae import VQVAE
 from cpmae_bids.training.augment import HOLE
 from cpmae_bids.training.data import Head, decode_intensity, read_prepared
@@ -48,6 +50,11 @@ class DetailTraining:
         Weight of the difference of mean and spread of the discriminator's features.
     average : float
         Decay of the moving average of the weights, which is what is kept.
+    known : int
+        Integer volumes of a training head, shape first, that are its own; the finer ones are drawn by the
+        masked autoencoder, as they are in generated heads.
+    place : int
+        Channels of what the discriminator learns about places.
     seed : int
     """
 
@@ -62,6 +69,8 @@ class DetailTraining:
     pixel: float = 2.0
     features: float = 2.0
     average: float = 0.998
+    known: int = 3
+    place: int = 8
     seed: int = 1
 
 
@@ -74,25 +83,30 @@ class Sharpening:
     real, blurred : ndarray of float16, shape (n, n, n)
     valid : ndarray of bool, shape (n, n, n)
         Within the field of view and outside of the brain.
+    where : ndarray of float16, shape (3, 64, 64, 64), or None
+        Places of the sites, see `cpmae_bids.models.detail.places`.
     """
 
     real: np.ndarray
     blurred: np.ndarray
     valid: np.ndarray
+    where: np.ndarray | None = None
 
 
 class Contest(nn.Module):
     """Both networks, and the moving average of the one that is kept: what a checkpoint holds."""
 
-    def __init__(self, refiner: Refiner):
+    def __init__(self, refiner: Refiner, place: int):
         super().__init__()
         self.generator = refiner
-        self.discriminator = Discriminator(refiner.factor)
+        self.discriminator = Discriminator(refiner.factor, place=place if refiner.places else 0)
         self.average = copy.deepcopy(refiner).requires_grad_(False)
 
 
 def train_detail(
+    mae: MAE,
     head: VQVAE,
+    brain: VQVAE,
     prepared: Path,
     fine: Path,
     folder: Path,
@@ -106,8 +120,9 @@ def train_detail(
 
     Parameters
     ----------
-    head : VQVAE
-        Whose blur they learn to undo.
+    mae : MAE
+    head, brain : VQVAE
+        What draws heads, and whose blur they learn to undo.
     prepared, fine : Path
         Prepared files at 2 mm and at 1 mm.
     folder : Path
@@ -127,7 +142,8 @@ def train_detail(
     model = start or Detail(config.model)
     budget = {'device': device, 'time_budget': time_budget}
     if config.steps:
-        examples = decoded(_training(prepared), head.to(pick_device(device)))
+        models = (model.to(pick_device(device)) for model in (mae, head, brain))
+        examples = decoded(_training(prepared), *models, config)
         model.coarse = train_refiner(model.coarse, examples, folder / '2mm', config, config.steps, **budget)
     if config.fine_steps:
         examples = halved(_training(fine))
@@ -148,14 +164,28 @@ def _plain(head: Head) -> tuple[np.ndarray, np.ndarray]:
 
 
 @torch.no_grad()
-def decoded(heads: list[Head], model: VQVAE) -> list[Sharpening]:
-    """Heads, and what is left of them in their codes."""
+def decoded(
+    heads: list[Head], mae: MAE, model: VQVAE, brain: VQVAE, config: DetailTraining
+) -> list[Sharpening]:
+    """Heads, and what the coarse ones of their codes say, the finer ones being drawn."""
+    device, generator = model.mean.device, torch.Generator().manual_seed(config.seed)
     examples = []
     for head in tqdm(heads, 'decoding', unit='head'):
         image, valid = _plain(head)
-        codes = model.encode(torch.from_numpy(image)[None, None].to(model.mean.device))
+        inside = np.where(head.brain, decode_intensity(head.image), np.float32(0))
+        around, inside = (torch.from_numpy(volume)[None, None].to(device) for volume in (image, inside))
+        condition = brain.latent_of(brain.encode(inside))
+        codes = complete(mae, model, condition, model.encode(around)[: config.known], generator=generator)
         blurred = model.decode(codes)[0, 0].cpu().numpy()
-        examples.append(Sharpening(image.astype(np.float16), blurred.astype(np.float16), valid))
+        where = None if model.shape is None else places(model.displacement(codes))[0].cpu().numpy()
+        examples.append(
+            Sharpening(
+                image.astype(np.float16),
+                blurred.astype(np.float16),
+                valid,
+                None if where is None else where.astype(np.float16),
+            )
+        )
     return examples
 
 
@@ -181,7 +211,7 @@ def train_refiner(
 ) -> Refiner:
     """Train one network against a discriminator; returns the moving average over the steps."""
     device = pick_device(device)
-    models = Contest(refiner.requires_grad_(True)).to(device)
+    models = Contest(refiner.requires_grad_(True), config.place).to(device)
     groups = [
         {'params': list(models.generator.parameters()), 'pace': 1},
         {'params': list(models.discriminator.parameters()), 'pace': config.lead},
@@ -189,14 +219,16 @@ def train_refiner(
     optimizer = torch.optim.Adam(groups, lr=config.learning_rate, betas=(0.5, 0.95))
     run = Run(folder, models, optimizer, seed=config.seed, time_budget=time_budget)
     run.resume()
-    places = [np.argwhere((e.real > TISSUE) & e.valid).astype(np.int16) for e in examples]
+    centres = [np.argwhere((e.real > TISSUE) & e.valid).astype(np.int16) for e in examples]
     bar = tqdm(run.steps(steps), initial=run.step, total=steps, desc=folder.name)
     with (run.folder / 'log.jsonl').open('a', encoding='utf-8') as log:
         for step in bar:
             for group in optimizer.param_groups:
                 group['lr'] = group['pace'] * cosine(step, steps, peak=config.learning_rate)
-            batch = _batch(examples, places, run.rng(), config, refiner.factor)
-            losses = _step(models, optimizer, *(part.to(device) for part in batch), config)
+            batch = _batch(examples, centres, run.rng(), config, refiner.factor)
+            losses = _step(
+                models, optimizer, *(part if part is None else part.to(device) for part in batch), config
+            )
             with torch.no_grad():
                 pairs = zip(models.average.parameters(), models.generator.parameters(), strict=True)
                 for kept, new in pairs:
@@ -209,19 +241,25 @@ def train_refiner(
 
 
 def _step(
-    models: Contest, optimizer, real: Tensor, blurred: Tensor, valid: Tensor, config: DetailTraining
+    models: Contest,
+    optimizer,
+    real: Tensor,
+    blurred: Tensor,
+    valid: Tensor,
+    where: Tensor | None,
+    config: DetailTraining,
 ) -> dict[str, float]:
     """One step of both networks, by gradients at the same weights."""
     generator, discriminator = models.generator, models.discriminator
     # where the scan says nothing all volumes are the blurred one, and nothing can be told there
-    fake = torch.where(valid, generator(blurred, generator.draw(blurred)), blurred)
+    fake = torch.where(valid, generator(blurred, generator.draw(blurred), where), blurred)
     optimizer.zero_grad()
-    real_logits, real_features = discriminator(real, blurred)
-    told = F.relu(1 - real_logits).mean() + F.relu(1 + discriminator(fake.detach(), blurred)[0]).mean()
+    real_logits, real_features = discriminator(real, blurred, where)
+    told = F.relu(1 - real_logits).mean() + F.relu(1 + discriminator(fake.detach(), blurred, where)[0]).mean()
     told.backward()
 
     discriminator.requires_grad_(False)
-    fake_logits, fake_features = discriminator(fake, blurred)
+    fake_logits, fake_features = discriminator(fake, blurred, where)
     fooled = -fake_logits.mean()
     pairs = [(a, b.detach()) for a, b in zip(fake_features, real_features, strict=True)]
     features = sum(
@@ -261,24 +299,35 @@ def _high(volume: Tensor, factor: int) -> Tensor:
 
 def _batch(
     examples: list[Sharpening],
-    places: list[np.ndarray],
+    centres: list[np.ndarray],
     rng: np.random.Generator,
     config: DetailTraining,
     factor: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Crops (B, 1, e, e, e) of scans, of the same decoded, and of where to compare; half are mirrored."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Crops (B, 1, e, e, e) of scans, of the same decoded, of where to compare, and places of their sites.
+
+    Half are mirrored.
+    """
     edge = config.crop * factor
-    crops = []
+    crops, wheres = [], []
     for _ in range(config.batch):
         which = int(rng.integers(len(examples)))
-        example, where = examples[which], places[which]
-        centre = where[int(rng.integers(len(where)))]
+        example = examples[which]
+        centre = centres[which][int(rng.integers(len(centres[which])))]
         last = (np.array(example.real.shape) - edge) // factor
-        start = np.clip((centre - edge // 2) // factor, 0, last) * factor
-        box = tuple(slice(s, s + edge) for s in start)
+        start = np.clip((centre - edge // 2) // factor, 0, last)
+        box = tuple(slice(s * factor, s * factor + edge) for s in start)
         real, blurred, valid = (a[box] for a in (example.real, example.blurred, example.valid))
         brighter = rng.uniform(0.9, 1.1)
         crop = np.stack([brighter * np.where(valid, real, blurred), brighter * blurred, valid])
-        crops.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
+        flip = rng.random() < 0.5
+        crops.append(crop[:, ::-1] if flip else crop)
+        if example.where is not None:
+            sites = example.where[(slice(None), *(slice(s, s + config.crop) for s in start))]
+            wheres.append(sites[:, ::-1] * _MIRROR if flip else sites)
     batch = torch.from_numpy(np.stack(crops).astype(np.float32))[:, :, None]
-    return batch[:, 0], batch[:, 1], batch[:, 2] > 0.5
+    where = torch.from_numpy(np.stack(wheres).astype(np.float32)) if wheres else None
+    return batch[:, 0], batch[:, 1], batch[:, 2] > 0.5, where
+
+
+_MIRROR = np.array([-1, 1, 1], np.float16).reshape(3, 1, 1, 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 
+from cpmae_bids.bids.layout import Scan
+from cpmae_bids.config import RunConfig
 from cpmae_bids.interfaces.models import Decode, Encode, Remodel
 from cpmae_bids.interfaces.preprocess import Conform, Register, SkullStrip
 from cpmae_bids.interfaces.result import Blend, Verdict
@@ -24,7 +26,7 @@ MEM_GB = {
 }
 
 
-def init_deidentify_wf(scan, config, *, name: str = 'deidentify_wf') -> pe.Workflow:
+def init_deidentify_wf(scan: Scan, config: RunConfig, *, name: str = 'deidentify_wf') -> pe.Workflow:
     """Build the graph that gives a scan another head.
 
     The codes of the original head go to the verdict alone. What generates the new head sees the codes of the

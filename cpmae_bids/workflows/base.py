@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 
 from nipype.pipeline import engine as pe
 
+from cpmae_bids.bids.layout import Scan
+from cpmae_bids.config import RunConfig
 from cpmae_bids.workflows.anatomical import init_deidentify_wf
 from cpmae_bids.workflows.outputs import init_outputs_wf
 
@@ -16,7 +17,9 @@ from cpmae_bids.workflows.outputs import init_outputs_wf
 POLL_SECONDS = 0.2
 
 
-def init_cpmae_bids_wf(scans: Sequence, config, *, name: str = 'cpmae_bids_wf') -> pe.Workflow:
+def init_cpmae_bids_wf(
+    scans: Sequence[Scan], config: RunConfig, *, name: str = 'cpmae_bids_wf'
+) -> pe.Workflow:
     """Build the workflow of a run.
 
     Parameters
@@ -33,7 +36,7 @@ def init_cpmae_bids_wf(scans: Sequence, config, *, name: str = 'cpmae_bids_wf') 
     workflow : nipype.Workflow
         Holds ``sub-<label>_wf`` for each subject, which holds ``<scan>_wf`` for each scan.
     """
-    work_dir = Path(config.work_dir).absolute()
+    work_dir = config.work_folder.absolute()
     workflow = pe.Workflow(name=name, base_dir=str(work_dir))
     workflow.config['execution'] = {
         'crashdump_dir': str(work_dir / 'crash'),
@@ -54,14 +57,14 @@ def init_cpmae_bids_wf(scans: Sequence, config, *, name: str = 'cpmae_bids_wf') 
     return workflow
 
 
-def init_single_subject_wf(subject: str, scans: Sequence, config) -> pe.Workflow:
+def init_single_subject_wf(subject: str, scans: Sequence[Scan], config: RunConfig) -> pe.Workflow:
     """Build the workflow of one subject, ``sub-<label>_wf``, from the workflows of its scans."""
     workflow = pe.Workflow(name=f'sub-{_valid(subject)}_wf')
     workflow.add_nodes([init_scan_wf(scan, config) for scan in scans])
     return workflow
 
 
-def init_scan_wf(scan, config) -> pe.Workflow:
+def init_scan_wf(scan: Scan, config: RunConfig) -> pe.Workflow:
     """Build the workflow of one scan, ``<scan>_wf``: de-identification, then the outputs.
 
     Workflow Graph

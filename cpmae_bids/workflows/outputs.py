@@ -5,14 +5,16 @@ from __future__ import annotations
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 
+from cpmae_bids.bids.layout import Scan
 from cpmae_bids.bids.publish import private_page
+from cpmae_bids.config import RunConfig
 from cpmae_bids.interfaces.bids import Publish
 from cpmae_bids.interfaces.reports import PrivateReport, Report
 
 MEM_GB = {'report': 1.0, 'private_report': 1.0, 'sink': 0.3}
 
 
-def init_outputs_wf(scan, config, *, name: str = 'outputs_wf') -> pe.Workflow:
+def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') -> pe.Workflow:
     """Build the graph that draws the refaced scan and publishes it if its verdict allows.
 
     Parameters

@@ -9,9 +9,14 @@ import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.workflows.progress import Progress, scan_and_stage
+
+if TYPE_CHECKING:
+    from nipype.pipeline import engine as pe
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Failure:
     crash_file: Path
 
 
-def run_workflow(workflow, config, progress: Progress | None = None) -> list[Failure]:
+def run_workflow(workflow: pe.Workflow, config: RunConfig, progress: Progress | None = None) -> list[Failure]:
     """Run a workflow to its end.
 
     The failure of one scan does not stop the others, unless the settings ask for it.
@@ -82,7 +87,7 @@ def run_workflow(workflow, config, progress: Progress | None = None) -> list[Fai
     return read_failures(crash_dir)
 
 
-def plugin_settings(config) -> tuple[str, dict]:
+def plugin_settings(config: RunConfig) -> tuple[str, dict]:
     """Name and arguments of the nipype plugin of a run.
 
     A plugin file says which of both it wants to change; the rest follows from the settings. The GPU slots are

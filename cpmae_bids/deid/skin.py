@@ -1,0 +1,133 @@
+"""Skin: a smooth and closed surface for a generated head.
+
+Codes of sites place the surface of a decoded head a little differently in each of them, and detail drawn on
+top makes it rough; real skin is smooth. The mean head, deformed by the codes of shape, is smooth whatever
+they are, and decoded heads differ from it by their shape above all. So the surface is taken from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from cpmae_bids.deid import masks
+
+LEVEL = 0.25
+"""Intensity (white matter 1) half-way between air and skin."""
+
+SMOOTHING_MM = 1.5
+"""Standard deviation of the Gaussian that smooths the surface."""
+
+BRIDGED_MM = 6.0
+"""Gaps up to twice this width are closed: nostrils, lips, ear canals."""
+
+SHELL_MM = 4.0
+"""Thickness of what is never empty beneath the surface."""
+
+SHARE, LEAST = 0.8, 0.4
+"""The shell has at least this share of the brightness of the tissue around it, and this intensity."""
+
+SHARPNESS = {128: 1.5, 256: 2.5}
+"""Slope of the edge, by the edge of the cube in voxels: an edge is about as wide as a voxel and a half."""
+
+_SIZE = 2.0  # mm: surfaces are found in the cube of 128 voxels
+
+
+@dataclass(frozen=True)
+class Skin:
+    """Surface of a head in the cube at 2 mm.
+
+    Attributes
+    ----------
+    inside : ndarray of float32, shape (128, 128, 128)
+        The surface is where it is 0.5; above that is the head, cavities included.
+    least : ndarray of float32, shape (128, 128, 128)
+        Intensity that the head has at least; 0 but in the shell beneath the surface.
+    """
+
+    inside: np.ndarray
+    least: np.ndarray
+
+
+def find(decoded: np.ndarray, mean: np.ndarray) -> Skin:
+    """Surface of a head.
+
+    Parameters
+    ----------
+    decoded : ndarray of float32, shape (128, 128, 128)
+        Decoded head, before detail, which says how bright its skin is; white matter is about 1.
+    mean : ndarray of float32, shape (128, 128, 128)
+        The mean head in the shape of this one.
+
+    Returns
+    -------
+    skin : Skin
+    """
+    inside = _smooth(occupancy(mean), SMOOTHING_MM)
+    head = solid(inside > 0.5)
+    inside[~ndimage.binary_dilation(head)] = 0  # nothing floats in the air
+    shell = head & ~ndimage.binary_erosion(head, iterations=round(SHELL_MM / _SIZE), border_value=1)
+    tissue = (decoded > LEVEL) & head
+    brightness = _smooth(np.where(tissue, decoded, 0), 4) / _smooth(tissue, 4).clip(0.02)
+    return Skin(inside, np.where(shell, (SHARE * brightness).clip(LEAST, 1), 0).astype(np.float32))
+
+
+def cover(volume: np.ndarray, skin: Skin) -> np.ndarray:
+    """Give a head its skin: air outside of the surface, and no pits beneath it.
+
+    Parameters
+    ----------
+    volume : ndarray of float32, shape (n, n, n)
+        128 or 256 voxels along an edge.
+    skin : Skin
+
+    Returns
+    -------
+    covered : ndarray of float32, shape (n, n, n)
+    """
+    n = len(volume)
+    inside, least = (field if n == len(field) else double(field) for field in (skin.inside, skin.least))
+    weight = np.clip(0.5 + SHARPNESS[n] * (inside - 0.5), 0, 1)
+    return np.maximum(volume, least) * weight
+
+
+def occupancy(volume: np.ndarray) -> np.ndarray:
+    """How much of a voxel lies within the head, cavities included: 0 to 1, 0.5 at `LEVEL`; (n, n, n)."""
+    bright = volume > LEVEL
+    head = solid(bright)
+    share = np.clip(volume / (2 * LEVEL), 0, 1)
+    share[head & ~bright] = 1
+    share[~ndimage.binary_dilation(head, iterations=2)] = 0
+    share[ndimage.binary_erosion(head, iterations=2, border_value=1)] = 1
+    return share.astype(np.float32)
+
+
+def solid(mask: np.ndarray) -> np.ndarray:
+    """Largest component, its gaps closed and its cavities filled, slice by slice in each direction."""
+    steps = round(BRIDGED_MM / _SIZE)
+    closed = ndimage.binary_closing(np.pad(mask, steps + 1), iterations=steps)
+    closed = masks.largest_component(closed[(slice(steps + 1, -steps - 1),) * 3])
+    filled = closed.copy()
+    for axis in range(3):
+        slices = [ndimage.binary_fill_holes(part) for part in np.moveaxis(closed, axis, 0)]
+        filled |= np.stack(slices, axis)
+    return filled
+
+
+def double(field: np.ndarray) -> np.ndarray:
+    """Voxels of half the edge, linear; (n, n, n) to (2 n, 2 n, 2 n)."""
+    for axis in range(3):
+        before, after = (
+            np.take(np.pad(field, 1, 'edge'), range(s, s + field.shape[axis]), axis) for s in (0, 2)
+        )
+        crop = tuple(slice(None) if a == axis else slice(1, -1) for a in range(3))
+        near = 0.75 * field
+        pair = np.stack([near + 0.25 * before[crop], near + 0.25 * after[crop]], axis + 1)
+        field = pair.reshape([size * (1 + (a == axis)) for a, size in enumerate(field.shape)])
+    return field
+
+
+def _smooth(field: np.ndarray, mm: float) -> np.ndarray:
+    return ndimage.gaussian_filter(field.astype(np.float32), mm / _SIZE)

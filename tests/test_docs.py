@@ -1,0 +1,95 @@
+"""The documentation says what the code does: every message, every licence, pages that build."""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+from messages import messages
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / 'docs'
+
+pytestmark = pytest.mark.skipif(
+    not DOCS.is_dir(), reason='needs the source tree, not only the installed package'
+)
+
+
+def read(path: str) -> str:
+    return (ROOT / path).read_text('utf-8')
+
+
+def shown_messages() -> set[str]:
+    """Return the lines of the blocks of messages in docs/troubleshooting.md."""
+    blocks = re.findall(r'```text\n(.*?)```', read('docs/troubleshooting.md'), re.DOTALL)
+    return {line for block in blocks for line in block.splitlines()}
+
+
+def test_every_message_is_in_troubleshooting():
+    # Those of training are for who trains
+    said = {text for text, where in messages().items() if not where.startswith('training/')}
+    assert len(said) > 50
+    assert not said - shown_messages(), 'add these lines to docs/troubleshooting.md'
+
+
+def test_troubleshooting_has_no_message_of_the_past():
+    assert not shown_messages() - set(messages()), 'remove these lines from docs/troubleshooting.md'
+
+
+def test_licences_are_those_of_the_lock():
+    rows = re.findall(r'^\| ([a-z0-9._-]+) \| (\d\S*) \| (.+) \|$', read('docs/licences.md'), re.MULTILINE)
+    lock = dict(re.findall(r'^([a-z0-9._-]+)==(\S+)', read('docker/requirements.lock'), re.MULTILINE))
+    torch = re.search(r'^version=(.+)$', read('docker/install_torch.sh'), re.MULTILINE)[1]
+    assert {name: version for name, version, _ in rows} == lock | {'torch': torch}, 'run docker/licences.py'
+    assert 'not stated' not in {licence for _, _, licence in rows}
+
+
+def test_licences_are_what_packages_state():
+    sys.path.insert(0, str(ROOT / 'docker'))
+    try:
+        import licences
+    finally:
+        sys.path.pop(0)
+    page = read('docs/licences.md')
+    for name, version in licences.locked().items():
+        if metadata(name)['Version'] == version:
+            assert f'| {name} | {version} | {licences.licence(name)} |' in page
+
+
+def test_model_card_agrees_on_the_weights():
+    card = read('cpmae_bids/data/MODEL_CARD.md')
+    page = read('docs/licences.md')
+    for fact in ('CC BY-SA 3.0', 'chrisold', 'seg3dmr', 'uih3ta', 'BSD-2-Clause'):
+        assert fact in card
+        assert fact in page
+
+
+def test_every_page_is_in_the_navigation():
+    pages = yaml.safe_load(read('mkdocs.yml'))['nav']
+    assert sorted(pages) == sorted(path.name for path in DOCS.glob('*.md'))
+    index = read('docs/index.md')
+    assert all(f']({page})' in index for page in pages if page != 'index.md')
+
+
+@pytest.mark.skipif(find_spec('mkdocs') is None, reason='needs mkdocs, of the extra "docs"')
+def test_site_builds_without_a_broken_link(tmp_path):
+    command = [sys.executable, '-m', 'mkdocs', 'build', '--quiet', '--strict', '--site-dir', tmp_path]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert 'Troubleshooting' in (tmp_path / 'troubleshooting/index.html').read_text('utf-8')
+
+
+def test_issue_templates_forbid_images_of_heads():
+    folder = ROOT / '.github/ISSUE_TEMPLATE'
+    for name in ('bug.yml', 'head.yml'):
+        form = yaml.safe_load((folder / name).read_text('utf-8'))
+        texts = [part['attributes'].get('value', '') for part in form['body']]
+        assert any('no image' in text.lower() for text in texts), name
+        required = [option.get('required') for part in form['body'] if part['type'] == 'checkboxes'
+                    for option in part['attributes']['options']]  # fmt: skip
+        assert required
+        assert all(required)

@@ -1,0 +1,77 @@
+"""Skin of generated heads, and the neck below them."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from cpmae_bids.deid import geometry, neck, skin, surface
+
+N = 128
+
+
+def ball(radius, n=N, centre=0.0):
+    axes = np.indices((n, n, n)) + 0.5 - n / 2
+    axes[1] -= centre
+    return np.linalg.norm(axes, axis=0) * (256 / n) - radius
+
+
+@pytest.fixture(scope='module')
+def heads():
+    mean = ndimage.gaussian_filter(np.where(ball(70) < 0, 0.6, 0).astype(np.float32), 1)
+    rough = mean + 0.12 * ndimage.gaussian_filter(np.random.default_rng(0).normal(size=mean.shape), 1.5) * 8
+    rough[60:68, 90:110, 60:68] = 0  # a hole from the skin inwards
+    rough[:4, :4, :4] = 0.9  # something in the air
+    return rough.clip(0).astype(np.float32), mean
+
+
+def roughness(volume):
+    everywhere = np.ones(volume.shape, bool)
+    return surface.roughness(surface.head_mask(volume), everywhere)
+
+
+@pytest.mark.parametrize('n', [128, 256])
+def test_skin_is_smooth_and_closed_and_nothing_floats(heads, n):
+    rough, mean = heads
+    volume = rough if n == N else skin.double(rough)
+    covered = skin.cover(volume, skin.find(rough, mean))
+    assert covered.shape == volume.shape
+    distance = ball(70, n)
+    assert not covered[distance > 8].any()
+    shell = (distance < -3) & (distance > -5)
+    assert (covered[shell] > 0.3).mean() > 0.99  # the hole, too
+    if n == N:
+        assert roughness(covered) < 0.95 * roughness(rough)
+
+
+def test_the_surface_is_that_of_the_mean_head(heads):
+    inside = skin.find(*heads).inside > 0.5
+    assert np.cbrt(inside.sum() * 8 / (4 / 3 * np.pi)) == pytest.approx(70, abs=1)
+
+
+def test_what_is_within_stays(heads):
+    rough, mean = heads
+    covered = skin.cover(rough, skin.find(rough, mean))
+    deep = ball(70) < -12
+    assert np.array_equal(covered[deep], rough[deep])
+
+
+def test_double_puts_voxels_where_they_belong():
+    ramp = np.broadcast_to(np.arange(8, dtype=np.float32)[:, None, None], (8, 8, 8))
+    doubled = skin.double(ramp)
+    assert doubled.shape == (16, 16, 16)
+    assert np.allclose(doubled[1:-1, 3, 3], np.arange(14) * 0.5 + 0.25)
+
+
+@pytest.mark.parametrize('n', [64, 128])
+def test_a_neck_goes_straight_down_at_the_nape_and_recedes_at_the_chin(n):
+    y = geometry.cube_affine(n)[1, 1] * np.arange(n) + geometry.cube_affine(n)[1, 3]
+    head = np.zeros((n, n, n), np.float16)
+    head[:, (y > -90) & (y < 80), 0] = 1
+    longer, below = neck.lengthen(head)
+    assert longer.shape == (n, n, n + below)
+    assert np.array_equal(longer[:, :, below:], head)
+    voxel = 256 / n
+    at = below - round(40 / voxel)  # 40 mm down
+    found = y[longer[n // 2, :, at] > 0.5]
+    assert found.min() == pytest.approx(-90, abs=1.5 * voxel)
+    assert found.max() == pytest.approx(80 - 40, abs=2 * voxel)
