@@ -47,6 +47,12 @@ class RunConfig:
         Refinement steps of the masked autoencoder.
     weights : Path, optional
         Folder of weights to use instead of the packaged ones.
+    layout : {'derivatives', 'bids'}
+        Whether to write a raw-like dataset besides the derivatives.
+    raw_like_dir : Path, optional
+        Its folder; None means ``bids`` in the output.
+    scan_dates : {'drop', 'shift'}
+        What becomes of dates of acquisition in it.
     private_report_dir : Path, optional
         Folder for before/after reports, which show the original face.
     nipype_plugin_file : Path, optional
@@ -79,6 +85,9 @@ class RunConfig:
     seed: int | None = None
     steps: int = DEFAULT_STEPS
     weights: Path | None = None
+    layout: Literal['derivatives', 'bids'] = 'derivatives'
+    raw_like_dir: Path | None = None
+    scan_dates: Literal['drop', 'shift'] = 'drop'
     private_report_dir: Path | None = None
     nipype_plugin_file: Path | None = None
     stop_on_first_crash: bool = False

@@ -11,14 +11,16 @@ import phantom
 import pytest
 
 from cpmae_bids.audit import recogniser
-from cpmae_bids.audit.dataset import detect, list_images, read_volume
+from cpmae_bids.audit.dataset import detect, face_in_copy, list_images, read_volume
 from cpmae_bids.bids.audit import Promises
 from cpmae_bids.bids.derivatives import write_dataset_files
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.publish import publish_scan
+from cpmae_bids.bids.rawlike.build import write_raw_like
 from cpmae_bids.cli.audit import main
 from cpmae_bids.config import RunConfig
 from cpmae_bids.deid import masks
+from cpmae_bids.exceptions import InputError
 
 GRID = phantom.grid((4.0, 4.0, 4.0))
 SCANS = ('sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/ses-a/anat/sub-02_ses-a_T1w.nii.gz')
@@ -190,6 +192,33 @@ def test_a_dataset_within_an_output_stands_for_itself(made, output, capsys):
     shutil.copy(output / 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz', copied)
     assert audit(output) == 1
     assert lines(capsys)[0].startswith('FACE derivatives/other/sub-01_desc-refaced_T1w.nii.gz')
+
+
+def test_a_raw_like_dataset_vouches_for_its_images(made, output, heads, capsys):
+    write_raw_like(RunConfig(made[0], output, seed=1, model_hash='abc', layout='bids'))
+    dataset = output / 'bids'
+    assert audit(dataset, '-v') == 0
+    assert [line.partition(':')[0] for line in lines(capsys)] == [f'PASSED {scan}' for scan in SCANS]
+    shutil.copy(made[0] / SCANS[0], dataset / SCANS[0])
+    shutil.copy(made[0] / SCANS[0], dataset / SCANS[0].replace('T1w', 'T2w'))
+    (dataset / SCANS[1].replace('.nii.gz', '.json')).write_text('{}')
+    assert audit(dataset) == 1
+    changed, face, undescribed = lines(capsys)
+    assert changed.startswith(f'CHANGED {SCANS[0]}: it is not the file that passed its verdict; face by')
+    assert face.startswith(f'FACE {SCANS[0].replace("T1w", "T2w")}: geometry')
+    assert undescribed.startswith(f'CHANGED {SCANS[1]}: its sidecar does not say how')
+
+
+def test_an_image_that_would_be_shared_as_it_is_gets_a_second_look(heads, tmp_path):
+    put(tmp_path / 'bold.nii.gz', heads['head'])
+    put(tmp_path / 'epi.nii.gz', heads['stripped'])
+    nib.save(nib.Nifti1Image(np.stack([heads['head']] * 2, -1), GRID[1]), tmp_path / 'series.nii')
+    assert face_in_copy(tmp_path / 'bold.nii.gz').startswith('geometry')
+    assert face_in_copy(tmp_path / 'series.nii').startswith('geometry')
+    assert face_in_copy(tmp_path / 'epi.nii.gz') == ''
+    (tmp_path / 'epi.nii.gz').write_bytes(b'nothing')
+    with pytest.raises(InputError, match=r'epi\.nii\.gz: cannot be read'):
+        face_in_copy(tmp_path / 'epi.nii.gz')
 
 
 def damaged(path, values):

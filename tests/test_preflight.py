@@ -58,6 +58,12 @@ def test_given_work_dir_is_made_private_and_kept(config, ready, tmp_path):
         ({'work_dir': 'link/work'}, '--work-dir .* inside the input'),
         ({'work_dir': 'out/work'}, '--work-dir .* inside the output'),
         ({'private_report_dir': 'out'}, '--private-report-dir .* inside the output'),
+        ({'layout': 'bids', 'raw_like_dir': 'raw/bids'}, 'may not hold each other'),
+        ({'layout': 'bids', 'raw_like_dir': '.'}, 'may not hold each other'),
+        ({'layout': 'bids', 'raw_like_dir': 'out'}, 'must be "bids" in the output'),
+        ({'layout': 'bids', 'raw_like_dir': 'out/sub'}, 'must be "bids" in the output'),
+        ({'layout': 'bids', 'raw_like_dir': 'file'}, 'is no folder'),
+        ({'layout': 'bids', 'work_dir': 'upload/w', 'raw_like_dir': 'upload'}, 'inside the raw-like dataset'),
         ({'private_report_dir': 'raw/private'}, '--private-report-dir .* inside the input'),
     ],
 )
@@ -197,3 +203,19 @@ def test_temporary_folder_inside_the_input_is_refused(config, ready, monkeypatch
     with pytest.raises(UsageError, match=r'--work-dir .* inside the input'):
         preflight.preflight(config)
     assert sorted(config.bids_dir.rglob('*')) == before
+
+
+def test_a_raw_like_dataset_is_kept_apart_from_what_others_wrote(config, tmp_path):
+    folder = tmp_path / 'upload'
+    config = config.replace(layout='bids', raw_like_dir=folder)
+    (folder / 'derivatives' / 'cpmae-bids').mkdir(parents=True)
+    preflight.check_folders(config.replace(output_dir=folder / 'derivatives' / 'cpmae-bids'))
+    (folder / 'mine.txt').touch()
+    with pytest.raises(UsageError, match='did not write'):
+        preflight.check_folders(config)
+    (folder / 'dataset_description.json').write_text(
+        '{"Name": "x", "DatasetType": "raw", "GeneratedBy": [{"Name": "cpmae-bids"}]}'
+    )
+    preflight.check_folders(config)
+    with pytest.raises(UsageError, match='no derivatives'):
+        preflight.check_folders(config.replace(output_dir=folder, layout='derivatives'))

@@ -428,3 +428,53 @@ def test_messages_go_to_standard_error_alone(behave, command, capfd):
     captured = capfd.readouterr()
     assert captured.out == ''
     assert 'nipype' not in captured.err
+
+
+def test_what_was_not_processed_is_told(behave, command, raw, out, capsys):
+    for name in ('sub-01/ses-a/anat/sub-01_ses-a_T2w', 'sub-01/ses-b/anat/sub-01_ses-b_T2w'):
+        (raw / f'{name}.nii.gz').write_bytes(b'x')
+    (raw / 'sub-02/anat/sub-02_part-phase_T1w.nii.gz').write_bytes(b'x')
+    assert command('--participant-label', '01') == 0
+    message = capsys.readouterr().err
+    assert '2 files or folders may show a face and were not processed' in message
+    assert 'NOT PROCESSED sub-01/ses-a/anat/sub-01_ses-a_T2w.nii.gz and 1 more: T2w image' in message
+    listed = (out / 'logs/not_processed.tsv').read_text().splitlines()
+    assert [line.split('\t')[0] for line in listed[1:]] == [
+        'sub-01/ses-a/anat/sub-01_ses-a_T2w.nii.gz',
+        'sub-01/ses-b/anat/sub-01_ses-b_T2w.nii.gz',
+        'sub-02/anat/sub-02_T1w.nii.gz',
+        'sub-02/anat/sub-02_part-phase_T1w.nii.gz',
+    ]
+    assert validate_bids(out) == []
+
+
+def test_layout_bids(behave, command, raw, out, capsys):
+    (raw / 'sub-02/anat/sub-02_T2w.nii.gz').write_bytes(b'x')
+    before = snapshot(raw)
+    behave |= {'sub-01_ses-b_T1w': 'fail'}
+    assert command('--layout', 'bids') == 1
+    message = capsys.readouterr().err
+    assert 'to upload: ' in message
+    assert '2 de-identified and 0 copied images' in message
+    assert 'LEFT OUT sub-02/anat/sub-02_T2w.nii.gz: T2w image' in message
+    assert f'LEFT OUT {SCANS[1]}: fail: the head is the original' in message
+    assert images(out / 'bids') == ['sub-01_ses-a_T1w.nii.gz', 'sub-02_T1w.nii.gz']
+    assert snapshot(raw) == before
+    assert validate_bids(out) == []
+    assert validate_bids(out / 'bids') == []
+
+    behave |= {'sub-01_ses-b_T1w': 'pass', 'sub-02_T1w': 'crash'}
+    assert command('--overwrite') == 1
+    assert 'is of an earlier run and was not updated' in capsys.readouterr().err
+    assert images(out / 'bids') == ['sub-01_ses-a_T1w.nii.gz']
+    assert command('--layout', 'bids', '--stop-on-first-crash') == 1
+    assert images(out / 'bids') == ['sub-01_ses-a_T1w.nii.gz', 'sub-01_ses-b_T1w.nii.gz']
+
+
+def test_a_raw_like_dir_of_its_own(behave, command, out, tmp_path):
+    assert command('--layout', 'bids', '--raw-like-dir', str(tmp_path / 'upload')) == 0
+    assert len(images(tmp_path / 'upload')) == 3
+    assert not (out / 'bids').exists()
+    with pytest.raises(SystemExit) as ended:
+        command('--raw-like-dir', str(tmp_path / 'upload'))
+    assert ended.value.code == 64

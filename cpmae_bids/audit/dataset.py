@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from cpmae_bids.bids.audit import Promise
+from cpmae_bids.exceptions import InputError
 
 READABLE = ('.nii', '.nii.gz', '.mgz', '.mgh', '.mgh.gz', '.img', '.img.gz', '.mnc')
 """Formats that nibabel reads; a volume in one of them is looked at."""
@@ -190,6 +191,34 @@ def detect(values: np.ndarray, affine: np.ndarray, recognise: bool) -> str:
     if not found and shape.opaque:
         raise ValueError('head and air cannot be told apart: a face cannot be ruled out')
     return ', '.join(found)
+
+
+def face_in_copy(path: Path) -> str:
+    """Say how a face was found in an image that would be shared as it is; nothing without one.
+
+    Such images (EPI, mostly) are shared for their kind. This is a second look at their first volume, by
+    geometry: where nothing can be seen, their kind decides.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    import nibabel as nib
+
+    try:
+        image = nib.load(path)
+        data = image.dataobj[(..., *(0,) * (len(image.shape) - 3))] if len(image.shape) > 3 else image.dataobj
+        values = np.abs(np.nan_to_num(np.asarray(data), nan=0.0, posinf=0.0, neginf=0.0)).astype(np.float32)
+        affine = np.asarray(image.affine, float)
+        if values.ndim != 3 or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+            raise ValueError('no volume, or an affine that is not invertible')
+    except Exception as err:  # readers raise all kinds of errors on damaged files
+        raise InputError(f'{path.name}: cannot be read ({err}); get it again') from err
+    try:
+        return detect(values, affine, recognise=False)
+    except ValueError:
+        return ''
 
 
 def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:

@@ -10,6 +10,7 @@ from cpmae_bids.bids.atomic import sha256_of
 from cpmae_bids.bids.derivatives import GENERATOR, read_description
 from cpmae_bids.bids.patterns import output_kinds, output_pattern
 from cpmae_bids.bids.publish import stored_files_are_whole
+from cpmae_bids.bids.rawlike.manifest import is_raw_like, vouched_images
 from cpmae_bids.bids.records import read_records
 
 
@@ -59,7 +60,7 @@ class Promise:
     sha256 : str
         Hash in the passing record that names the file; empty if there is none.
     is_refaced : bool
-        Whether it is a scan, and not one of the masks beside it.
+        Whether it is a scan, under whichever name, and not one of the masks beside it.
     """
 
     sha256: str
@@ -98,16 +99,13 @@ class Promises:
         if dataset is None:
             return None
         relative = path.relative_to(dataset).as_posix()
+        raw_like = is_raw_like(dataset)
         if dataset not in self._hashes:
-            records = read_records(dataset).values()
-            self._hashes[dataset] = {
-                name: digest
-                for record in records
-                if record['status'] == 'pass'
-                for name, digest in (record.get('files') or {}).items()
-            }
-        is_refaced = _has_name(path, 'refaced')
+            self._hashes[dataset] = vouched_images(dataset) if raw_like else _vouched_files(dataset)
         digest = self._hashes[dataset].get(relative, '')
+        if raw_like:  # where masks do not lie, and any image without a verdict is what its name says
+            return Promise(digest, is_refaced=True) if digest else None
+        is_refaced = _has_name(path, 'refaced')
         if not digest and not any(_has_name(path, kind) for kind in output_kinds()):
             return None
         return Promise(digest, is_refaced)
@@ -120,6 +118,15 @@ class Promises:
             else:
                 self._datasets[folder] = None if folder.parent == folder else self._dataset_of(folder.parent)
         return self._datasets[folder]
+
+
+def _vouched_files(dataset: Path) -> dict[str, str]:
+    return {
+        name: digest
+        for record in read_records(dataset).values()
+        if record['status'] == 'pass'
+        for name, digest in (record.get('files') or {}).items()
+    }
 
 
 def is_output_dataset(folder: Path) -> bool:

@@ -19,7 +19,8 @@ from cpmae_bids.exceptions import UsageError
 BIDS_VERSION = '1.10.0'
 GENERATOR = 'cpmae-bids'
 # 'figures' without a slash: with one, validators still report the files in it.
-_BIDSIGNORE = '*.html\nfigures\ngroup_verdicts.*\nlogs\n'
+# '/bids' is the raw-like dataset, which stands for itself.
+_BIDSIGNORE = '*.html\n/bids\nfigures\ngroup_verdicts.*\nlogs\n'
 _RECORDED_PACKAGES = (
     'antspyx',
     'deepbet',

@@ -215,7 +215,7 @@ def _as_scan(path: Path, config: RunConfig, seed: int) -> Scan | None:
     if 'desc' in entities or 'space' in entities or entities.get('part') in _PARTS_WITHOUT_CONTRAST:
         logger.warning('%s: not a raw magnitude image, left out', relative)
         return None
-    metadata, problem = {}, _unreadable(path)
+    metadata, problem = {}, unreadable(path)
     try:
         metadata = read_sidecars(config.bids_dir, relative)
     except InputError as err:
@@ -232,7 +232,7 @@ def _as_scan(path: Path, config: RunConfig, seed: int) -> Scan | None:
     )
 
 
-def _unreadable(path: Path) -> str:
+def unreadable(path: Path) -> str:
     """Say why a file's content cannot be read, or nothing."""
     try:
         with path.open('rb') as file:

@@ -67,23 +67,41 @@ def read_sidecars(bids_dir: Path, source: str) -> dict[str, Any]:
     InputError
         If a sidecar that applies cannot be read or is not a JSON object.
     """
-    entities, suffix, _ = split_name(source)
     metadata: dict[str, Any] = {}
-    for folder in reversed(PurePosixPath(source).parents):
-        applicable = []
-        for path in (bids_dir / folder).glob(f'*{suffix}.json'):
-            try:
-                own_entities, own_suffix, _ = split_name(path.name)
-            except InputError:
-                continue
-            if own_suffix == suffix and own_entities.items() <= entities.items():
-                applicable.append((len(own_entities), path))
-        for _, path in sorted(applicable):
-            metadata |= _read_json_object(path)
+    for path in applicable_files(bids_dir, source, split_name(source)[1], '.json'):
+        metadata |= read_json_object(path)
     return metadata
 
 
-def _read_json_object(path: Path) -> dict[str, Any]:
+def applicable_files(bids_dir: Path, source: str, suffix: str, extension: str) -> list[Path]:
+    """Return the files that apply to another by the BIDS inheritance principle, the nearest last.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Root of the dataset.
+    source : str
+        Path of the file that they apply to, relative to `bids_dir`.
+    suffix, extension : str
+        Of the files that are looked for.
+    """
+    entities, _, _ = split_name(source)
+    found = []
+    for folder in reversed(PurePosixPath(source).parents):
+        applicable = []
+        for path in (bids_dir / folder).glob(f'*{suffix}{extension}'):
+            try:
+                own_entities, own_suffix, own_extension = split_name(path.name)
+            except InputError:
+                continue
+            is_one = (own_suffix, own_extension) == (suffix, extension)
+            if is_one and own_entities.items() <= entities.items():
+                applicable.append((len(own_entities), path))
+        found += [path for _, path in sorted(applicable)]
+    return found
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text('utf-8'))
     except OSError as err:
@@ -95,12 +113,21 @@ def _read_json_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def shareable_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return the acquisition parameters of a sidecar: allowed fields whose values have the right type."""
+def shareable_metadata(metadata: dict[str, Any], more: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return the acquisition parameters of a sidecar: allowed fields whose values have the right type.
+
+    Parameters
+    ----------
+    metadata : dict
+        The sidecar, unfiltered.
+    more : dict, optional
+        Further fields that are allowed, and the type of each.
+    """
+    allowed = allowed_fields() | (more or {})
     return {
         name: value
         for name, value in sorted(metadata.items())
-        if name in allowed_fields() and _is_shareable(value, allowed_fields()[name])
+        if name in allowed and _is_shareable(value, allowed[name])
     }
 
 
@@ -112,6 +139,8 @@ def _is_shareable(value: Any, kind: str) -> bool:
         return isinstance(value, bool)
     if kind == 'number':
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if kind == 'text':  # of a task, not of a person
+        return isinstance(value, str) and _PRIVATE_TEXT.search(value) is None
     return isinstance(value, str) and not is_private_text(value)
 
 

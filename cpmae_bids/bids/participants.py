@@ -44,7 +44,7 @@ def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[st
 
     columns = [column for column in SHAREABLE_COLUMNS if column in rows[0]]
     descriptions = _read_descriptions(bids_dir / 'participants.json')
-    age_in_years = _in_years(descriptions.get('age', {}))
+    age_in_years = in_years(descriptions.get('age', {}))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, delimiter='\t', lineterminator='\n', quoting=csv.QUOTE_NONE)
     writer.writeheader()
@@ -84,7 +84,8 @@ def _read_descriptions(path: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def _in_years(description: dict[str, Any]) -> bool:
+def in_years(description: dict[str, Any]) -> bool:
+    """Whether the description of a column of ages, if any, says years."""
     return str(description.get('Units', 'year')).strip().lower() in ('a', 'y', 'yr', 'yrs', 'year', 'years')
 
 
@@ -94,11 +95,11 @@ def _cell(column: str, value: str | None, age_in_years: bool) -> str:
     if not value or (column != 'participant_id' and is_private_text(value)):
         return 'n/a'
     if column == 'age':
-        return _shareable_age(value, age_in_years)
+        return shareable_age(value, age_in_years)
     return value
 
 
-def _shareable_age(value: str, in_years: bool) -> str:
+def shareable_age(value: str, in_years: bool) -> str:
     """Cap an age; what is no number is not passed on, for it might be a date."""
     try:
         age = float(value.removesuffix('+'))

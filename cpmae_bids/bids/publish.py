@@ -23,6 +23,7 @@ from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.layout import Scan
 from cpmae_bids.bids.metadata import output_sidecar
 from cpmae_bids.bids.patterns import output_path
+from cpmae_bids.bids.rawlike.manifest import raw_like_dir, withdraw_image
 from cpmae_bids.bids.records import make_record, read_record, record_path, settings_of, write_record
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError, VerdictError
@@ -75,12 +76,14 @@ def publish_scan(
         record = make_record(scan, config, verdict)
         if record['status'] != 'pass':
             withdraw_scan(scan, config.output_dir)
+            withdraw_image(raw_like_dir(config), scan.relative_path)
             write_record(config.output_dir, scan.name, record)
             return []
         return _publish_passed(scan, config, files, record)
     except BaseException as err:
         with contextlib.suppress(OSError):
             withdraw_scan(scan, config.output_dir)
+            withdraw_image(raw_like_dir(config), scan.relative_path)
         if isinstance(err, OSError):
             raise InputError(
                 f'{scan.relative_path}: its outputs cannot be written ({err.strerror or err}); '
@@ -182,6 +185,7 @@ def record_failure(scan: Scan, config: RunConfig, reason: str) -> dict[str, Any]
         The record.
     """
     withdraw_scan(scan, config.output_dir)
+    withdraw_image(raw_like_dir(config), scan.relative_path)
     record = {
         'scan': scan.relative_path,
         **settings_of(scan, config),

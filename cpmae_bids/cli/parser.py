@@ -192,6 +192,28 @@ def build_parser() -> argparse.ArgumentParser:
         help='let TemplateFlow download the template; without it no connection is ever made',
     )
 
+    group = parser.add_argument_group('a raw dataset to upload')
+    group.add_argument(
+        '--layout',
+        choices=('derivatives', 'bids'),
+        default='derivatives',
+        help='bids: besides the derivatives, write a raw-like dataset: de-identified images under the raw '
+        'names, and what else of the input may be shared (default: %(default)s)',
+    )
+    group.add_argument(
+        *_flag('--raw-like-dir'),
+        type=_path,
+        metavar='DIR',
+        help='folder of the raw-like dataset (default: "bids" in output_dir)',
+    )
+    group.add_argument(
+        *_flag('--scan-dates'),
+        choices=('drop', 'shift'),
+        default='drop',
+        help='dates of acquisition in it: drop them, or shift all of a subject by the same number of days, '
+        'to before 1925 (default: %(default)s)',
+    )
+
     group = parser.add_argument_group('performance')
     group.add_argument(
         '--device',
@@ -274,7 +296,10 @@ def parse_config(argv: Sequence[str] | None = None) -> RunConfig:
     SystemExit
         With code 64 if the arguments are wrong, and with 0 after ``--help`` and ``--version``.
     """
-    options = vars(build_parser().parse_args(argv))
+    parser = build_parser()
+    options = vars(parser.parse_args(argv))
+    if options['raw_like_dir'] and options['layout'] != 'bids':
+        parser.error('--raw-like-dir needs --layout bids')
     for name in ('participant_label', 'session_label'):
         options[name] = tuple(dict.fromkeys(options[name]))
     options['nprocs'] = options['nprocs'] or available_cpus()

@@ -15,6 +15,7 @@ from pathlib import Path
 from cpmae_bids.bids.atomic import temporary_beside
 from cpmae_bids.bids.derivatives import GENERATOR, read_description, settle_seed
 from cpmae_bids.bids.layout import select_subjects
+from cpmae_bids.bids.rawlike.manifest import is_raw_like, raw_like_dir
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.workflows.run import plugin_settings
@@ -46,6 +47,8 @@ def preflight(config: RunConfig) -> RunConfig:
     config = config.replace(model_hash=find_model_hash(config))
     check_template(config)
     check_writable(config.output_dir, 'output_dir')
+    if config.layout == 'bids':
+        check_writable(raw_like_dir(config), '--raw-like-dir')
     if config.private_report_dir is not None:
         check_writable(config.private_report_dir, '--private-report-dir', mode=0o700)
     config = config.replace(device=settle_device(config.device))
@@ -81,16 +84,42 @@ def check_folders(config: RunConfig) -> None:
             'original faces; choose another output, or put the input into its sourcedata folder'
         )
     _refuse_foreign_output(config.output_dir)
+    if config.layout == 'bids':
+        _check_raw_like_dir(config)
     roles = {'--work-dir': config.work_dir, '--private-report-dir': config.private_report_dir}
     for flag, folder in roles.items():
         if folder is None:
             continue
-        for place, name in ((bids_dir, 'input'), (output_dir, 'output')):
+        places = [(bids_dir, 'input'), (output_dir, 'output')]
+        if config.layout == 'bids':
+            places.append((raw_like_dir(config).resolve(), 'raw-like dataset'))
+        for place, name in places:
             if folder.resolve().is_relative_to(place):
                 raise UsageError(
                     f'{folder}: {flag} holds original pixels and may not lie inside the {name}; '
                     'choose a folder outside'
                 )
+
+
+def _check_raw_like_dir(config: RunConfig) -> None:
+    """Refuse a folder for the raw-like dataset that holds, or is held by, what it must be kept apart from."""
+    folder = raw_like_dir(config)
+    path, bids_dir, output_dir = (p.resolve() for p in (folder, config.bids_dir, config.output_dir))
+    if path.is_relative_to(bids_dir) or bids_dir.is_relative_to(path):
+        raise UsageError(
+            f'{folder}: the raw-like dataset and the input may not hold each other; choose another'
+        )
+    inside = path.is_relative_to(output_dir) and path != output_dir / 'bids'
+    if inside or (output_dir.is_relative_to(path) and not output_dir.is_relative_to(path / 'derivatives')):
+        raise UsageError(
+            f'{folder}: the raw-like dataset must be "bids" in the output, or lie outside of it; the '
+            'output may lie in its derivatives folder'
+        )
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f'{folder}: is no folder; choose another --raw-like-dir')
+    others = [p for p in folder.iterdir() if p.name != 'derivatives'] if folder.is_dir() else []
+    if others and not is_raw_like(folder):
+        raise UsageError(f'{folder}: holds what {GENERATOR} did not write; choose another --raw-like-dir')
 
 
 def _refuse_foreign_output(output_dir: Path) -> None:
@@ -103,6 +132,8 @@ def _refuse_foreign_output(output_dir: Path) -> None:
     names = (
         [maker.get('Name') for maker in makers if isinstance(maker, dict)] if isinstance(makers, list) else []
     )
+    if is_raw_like(output_dir):
+        raise UsageError(f'{output_dir}: is a raw-like dataset, no derivatives; choose another output')
     if GENERATOR not in names:
         raise UsageError(f'{output_dir}: is a dataset that {GENERATOR} did not make; choose another output')
 

@@ -125,6 +125,7 @@ def _conclude(scans: list, failures: list, config: RunConfig) -> int:
     from cpmae_bids.bids.audit import audit_output
     from cpmae_bids.bids.participants import write_participants
     from cpmae_bids.bids.records import write_table
+    from cpmae_bids.cli.sharing import conclude_raw_like, report_unprocessed
     from cpmae_bids.cli.summary import summarise
     from cpmae_bids.reports.html import write_subject_report
 
@@ -135,6 +136,9 @@ def _conclude(scans: list, failures: list, config: RunConfig) -> int:
     for subject in sorted({scan.subject for scan in scans}):
         write_subject_report(config.output_dir, subject)
 
+    report_unprocessed(config, records)
+    shared = config.layout != 'bids' or conclude_raw_like(config)
+
     ours = {scan.relative_path for scan in scans}
     records = [record for record in records if record['scan'] in ours]
     for line in [*summarise(records, failures), f'verdicts: {table}']:
@@ -142,7 +146,7 @@ def _conclude(scans: list, failures: list, config: RunConfig) -> int:
     if failures and config.temporary_work_dir:
         logger.info('kept for the crash files in it: %s', config.work_dir)
     all_passed = len(records) == len(ours) and all(record['status'] == 'pass' for record in records)
-    return EXIT_OK if all_passed and not failures else EXIT_FAILED
+    return EXIT_OK if all_passed and shared and not failures else EXIT_FAILED
 
 
 @contextlib.contextmanager

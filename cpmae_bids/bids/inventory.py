@@ -1,0 +1,288 @@
+"""Every file of a dataset: what it is by its place and name, and whether it may show a face.
+
+The rules are an allow-list (``data/sharing.json``). What is not on it, unknown formats and odd names
+included, counts as something that may show a face.
+"""
+
+import json
+import os
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cpmae_bids.bids.atomic import write_text
+from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, split_name
+from cpmae_bids.exceptions import InputError
+
+_LABEL = re.compile(r'[0-9A-Za-z+]+')
+_SUFFIX = re.compile(r'[0-9A-Za-z]+')
+_PARTS_WITHOUT_CONTRAST = {'phase': 'phase', 'real': 'real part', 'imag': 'imaginary part'}
+_TABLES = ('.tsv', '.tsv.gz')
+_GRADIENTS = ('.bval', '.bvec')
+# Recordings of these kinds show no face, but their headers hold names, dates and shapes of heads.
+_RECORDINGS = ('eeg', 'ieeg', 'meg', 'nirs', 'motion', 'micr', 'mrs')
+_TABLES_OF_FOLDERS = ('scans', 'sessions')
+_UNIX_TEXTS = ('.txt', '.md', '.rst')
+_ROOT_TEXTS_OF_BIDS = ('participants.tsv', 'participants.json', 'dataset_description.json')
+_FOLDERS = {
+    'sourcedata': 'sources, which may hold originals and DICOM files',
+    'derivatives': 'derivatives, which may hold whole heads (FreeSurfer), surfaces and pictures of originals',
+    'code': 'code, which may hold anything',
+    'stimuli': 'stimuli, which are in no list of files that may be shared as they are',
+    'models': 'models, which are in no list of files that may be shared as they are',
+}
+_MAY_SHOW = 'may show the face and was not de-identified'
+_NOT_LISTED = 'is not on the list of files that may be shared as they are'
+
+
+@cache
+def sharing_rules() -> dict[str, Any]:
+    """Return the lists of what may be shared as it is: images, tables, fields, and words for suffixes."""
+    return json.loads(files('cpmae_bids').joinpath('data/sharing.json').read_text('utf-8'))
+
+
+@dataclass(frozen=True)
+class DatasetFile:
+    """One file of a dataset, or one folder that is not looked into.
+
+    Parameters
+    ----------
+    path : str
+        Relative to the dataset, with forward slashes.
+    role : {'image', 'table', 'gradients', 'sidecar', 'folder-table', 'text', 'out'}
+        'image' and 'table' may be shared once their headers are scrubbed; 'gradients' and 'sidecar' go with
+        them; a 'folder-table' is about scans or sessions; 'text' is for people; 'out' is all else.
+    reason : str
+        Why it is out.
+    may_show_face : bool
+        Whether it may show a face. Never for files that are not out.
+    """
+
+    path: str
+    role: str
+    reason: str = ''
+    may_show_face: bool = False
+
+    @property
+    def told(self) -> str:
+        """The path as far as BIDS names go: other names may be those of people, and lists are shared."""
+        is_folder = self.path.endswith('/')
+        *folders, name = PurePosixPath(self.path).parts or ('',)
+        told = []
+        for folder in [*folders, name] if is_folder else folders:
+            if not _is_known_folder(folder):
+                break
+            told.append(folder)
+        else:
+            if is_folder or _is_told(name):
+                return self.path
+        return ''.join(f'{folder}/' for folder in told) or './'
+
+
+def _is_known_folder(name: str) -> bool:
+    prefix, dash, label = name.partition('-')
+    if dash:
+        return prefix in ('sub', 'ses') and _LABEL.fullmatch(label) is not None
+    known = ('anat', 'pet', 'phenotype', *_RECORDINGS, *_FOLDERS, *sharing_rules()['tables'])
+    return name in known
+
+
+def _is_told(name: str) -> bool:
+    try:
+        entities, suffix, _ = split_name(name)
+    except InputError:
+        return False
+    if any(not _LABEL.fullmatch(label) for label in entities.values()):
+        return False
+    rules = sharing_rules()
+    known = {*rules['suffixes'], *_TABLES_OF_FOLDERS}.union(*rules['tables'].values())
+    return ('sub' in entities and suffix in known) or name in (*rules['texts'], *_ROOT_TEXTS_OF_BIDS)
+
+
+def list_files(bids_dir: Path, subjects: Collection[str] | None = None) -> list[DatasetFile]:
+    """List the files of a dataset by path.
+
+    Parameters
+    ----------
+    bids_dir : Path
+    subjects : collection of str, optional
+        Labels of the subjects to look at; all, and what lies beside them, by default.
+
+    Returns
+    -------
+    list of DatasetFile
+        Hidden files are left out. Folders beside those of subjects are one entry each.
+    """
+    found = []
+    for path in sorted(bids_dir.iterdir()):
+        name = path.name
+        if name.startswith('.'):
+            continue
+        if name.startswith('sub-') and path.is_dir():
+            if not _is_known_folder(name):
+                reason = 'a folder of no BIDS name, which ' + _NOT_LISTED
+                found.append(DatasetFile(f'{name}/', 'out', reason, True))
+            elif subjects is None or name.removeprefix('sub-') in subjects:
+                found += [classify(relative) for relative in _walk(bids_dir, name)]
+        elif subjects is None:
+            found += _beside_subjects(path)
+    return found
+
+
+def _beside_subjects(path: Path) -> list[DatasetFile]:
+    """What lies in the root of a dataset beside its subjects."""
+    name = path.name
+    if path.is_dir():
+        if name == 'phenotype':
+            return [
+                DatasetFile(f'{name}/{inner.name}', 'text')
+                if inner.suffix in ('.tsv', '.json')
+                else DatasetFile(
+                    f'{name}/{inner.name}', 'out', f'a file of phenotype that {_NOT_LISTED}', True
+                )
+                for inner in sorted(path.iterdir())
+                if not inner.name.startswith('.')
+            ]
+        reason = _FOLDERS.get(name, f'a folder that {_NOT_LISTED}')
+        return [DatasetFile(f'{name}/', 'out', reason, True)] if any(path.iterdir()) else []
+    if name in sharing_rules()['texts'] or name in _ROOT_TEXTS_OF_BIDS:
+        return [DatasetFile(name, 'text')]
+    if name.endswith(('.json', *_GRADIENTS)):  # the metadata of files below, read with those
+        return [DatasetFile(name, 'sidecar')]
+    if path.suffix in ('.tsv', *_UNIX_TEXTS):
+        return [DatasetFile(name, 'out', f'a text that {_NOT_LISTED}')] if not _is_inherited(name) else []
+    return [DatasetFile(name, 'out', f'a file that {_NOT_LISTED}', True)]
+
+
+def _is_inherited(name: str) -> bool:
+    try:
+        return split_name(name)[1] in ('events', 'aslcontext')
+    except InputError:
+        return False
+
+
+def _walk(root: Path, folder: str) -> Iterator[str]:
+    """Paths of all files under a folder of a dataset, through links, sorted; hidden ones left out."""
+    seen = set()
+    for place, subfolders, names in os.walk(root / folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link back up
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
+        relative = Path(place).relative_to(root).as_posix()
+        yield from (f'{relative}/{name}' for name in sorted(names) if not name.startswith('.'))
+
+
+def classify(relative: str) -> DatasetFile:
+    """Say what a file under a subject's folder is, by its place and name.
+
+    Parameters
+    ----------
+    relative : str
+        Path relative to the dataset, beginning with ``sub-``.
+
+    Returns
+    -------
+    DatasetFile
+        Anatomical images are always 'out': only what a passing verdict vouches for takes their place.
+    """
+
+    def out(reason: str, may_show_face: bool = True) -> DatasetFile:
+        return DatasetFile(relative, 'out', reason, may_show_face)
+
+    *folders, name = PurePosixPath(relative).parts
+    subject, *inner = folders
+    session = inner.pop(0) if inner and inner[0].startswith('ses-') else None
+    try:
+        entities, suffix, extension = split_name(name)
+    except InputError:
+        return out(f'a file of no BIDS name, which {_NOT_LISTED}')
+    place = [f'{key}-{entities[key]}' for key in ('sub', 'ses') if key in entities]
+    labels_are_valid = all(_LABEL.fullmatch(label) for label in entities.values())
+    if not labels_are_valid or not _SUFFIX.fullmatch(suffix) or len(inner) > 1:
+        return out(f'a file of no BIDS name or place, which {_NOT_LISTED}')
+    if extension == '.json':
+        return DatasetFile(relative, 'sidecar')
+    if place != [subject, *filter(None, [session])]:
+        return out(f'a file whose name is not that of its folder, which {_NOT_LISTED}')
+    if not inner:
+        if suffix in _TABLES_OF_FOLDERS and extension == '.tsv':
+            return DatasetFile(relative, 'folder-table')
+        if extension in _GRADIENTS or _is_inherited(name):
+            return DatasetFile(relative, 'gradients' if extension in _GRADIENTS else 'sidecar')
+        return out(f'a file outside of the folders of BIDS, which {_NOT_LISTED}')
+
+    (datatype,) = inner
+    rules = sharing_rules()
+    what = rules['suffixes'].get(suffix)
+    if extension in IMAGE_EXTENSIONS:
+        if datatype == 'mrs':
+            return out(f'a spectrum ({suffix}), which {_NOT_LISTED}', False)
+        part = _PARTS_WITHOUT_CONTRAST.get(entities.get('part', ''))
+        if part:
+            return out(f'{part} of a complex image ({suffix}): {_MAY_SHOW}')
+        if not entities.keys().isdisjoint(('desc', 'space')):
+            return out(f'a processed image ({suffix}), not a raw one: {_MAY_SHOW}')
+        if suffix in rules['images'].get(datatype, ()):
+            return DatasetFile(relative, 'image')
+        return out(f'{what or "image"} ({suffix} in {datatype}): {_MAY_SHOW}')
+    if extension in _TABLES and suffix in rules['tables'].get(datatype, ()):
+        return DatasetFile(relative, 'table')
+    if extension in _GRADIENTS and datatype == 'dwi':
+        return DatasetFile(relative, 'gradients')
+    if suffix in ('photo', 'asllabeling', 'headshape'):
+        return out(f'{what} ({suffix}): {_MAY_SHOW}')
+    if datatype in _RECORDINGS:
+        return out(
+            f'a recording ({datatype}), whose files may hold names and dates; share it by other means', False
+        )
+    if extension in (*_TABLES, *_GRADIENTS, *_UNIX_TEXTS):
+        return out(f'a table or text ({suffix} in {datatype}) that {_NOT_LISTED}', False)
+    return out(
+        f'a file of an unknown kind ({extension or "no extension"} in {datatype}), which {_NOT_LISTED}'
+    )
+
+
+def write_list(path: Path, entries: Collection[DatasetFile]) -> None:
+    """Write a table of files and why each was left out, as far as their names can be told."""
+    rows = {}
+    for entry in sorted(entries, key=lambda entry: (entry.told, entry.reason)):
+        key = entry.told, entry.may_show_face, entry.reason
+        rows[key] = rows.get(key, 0) + 1
+    lines = ['path\tfiles\tmay_show_face\treason']
+    lines += [
+        f'{told}\t{count}\t{"yes" if face else "no"}\t{" ".join(reason.split())}'
+        for (told, face, reason), count in rows.items()
+    ]
+    write_text(path, '\n'.join(lines) + '\n')
+
+
+def summary_lines(entries: Collection[DatasetFile]) -> list[str]:
+    """Say in one line for each reason how many files it concerns, and name the first."""
+    ordered = sorted(entries, key=lambda entry: (not entry.may_show_face, entry.reason, entry.path))
+    lines = []
+    for reason, group in groupby(ordered, key=lambda entry: entry.reason):
+        paths = [entry.path for entry in group]
+        more = f' and {len(paths) - 1} more' if len(paths) > 1 else ''
+        lines.append(f'{paths[0]}{more}: {reason}')
+    return lines
+
+
+def unprocessed(entries: Collection[DatasetFile], records: Collection[dict[str, Any]]) -> list[DatasetFile]:
+    """Return what may show a face and has no verdict of this tool, passing or not.
+
+    Parameters
+    ----------
+    entries : collection of DatasetFile
+    records : collection of dict
+        Verdict records; each names its scan.
+    """
+    judged = {record.get('scan') for record in records}
+    return [entry for entry in entries if entry.may_show_face and entry.path not in judged]

@@ -1,0 +1,136 @@
+"""Copies of images that keep every voxel and none of the text around them."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import nibabel as nb
+import numpy as np
+
+from cpmae_bids.exceptions import InputError
+
+_HEADERS = {348: nb.Nifti1Header, 540: nb.Nifti2Header}
+# What a header says of the image itself. All else may carry names or dates, and starts empty.
+_KEPT_FIELDS = (
+    *('dim_info', 'dim', 'datatype', 'bitpix', 'pixdim', 'scl_slope', 'scl_inter', 'xyzt_units'),
+    *('intent_code', 'intent_p1', 'intent_p2', 'intent_p3', 'slice_start', 'slice_end', 'slice_code'),
+    *(
+        'slice_duration',
+        'toffset',
+        'cal_min',
+        'cal_max',
+        'qform_code',
+        'sform_code',
+        'quatern_b',
+        'quatern_c',
+    ),
+    *('quatern_d', 'qoffset_x', 'qoffset_y', 'qoffset_z', 'srow_x', 'srow_y', 'srow_z'),
+)
+_CHUNK = 1 << 20
+# Noise hardly compresses: higher levels cost minutes for a long series and save a few percent.
+_GZIP_LEVEL = 4
+_NUMERIC = b'0123456789+-.eEnaNiIfF/ \t\r\n'
+
+
+def copy_image(source: Path, target: Path) -> None:
+    """Copy a NIfTI file chunk by chunk, with a header of its geometry, type, scaling and timing alone.
+
+    Free text, extensions, whatever follows the voxels, and name and time in the gzip header stay behind.
+
+    Parameters
+    ----------
+    source : Path
+        Single-file NIfTI of any number of dimensions, compressed or not.
+    target : Path
+        File to write; compressed if `source` ends in ``.gz``, whatever its own name.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be read, is no such file, or ends before its last voxel.
+    """
+    try:
+        with source.open('rb') as plain:
+            compressed = source.name.endswith('.gz')
+            reader = gzip.GzipFile(fileobj=plain) if compressed else plain
+            header, size = _read_header(source, reader)
+            with target.open('xb') as file:
+                writer = gzip.GzipFile('', 'wb', _GZIP_LEVEL, file, mtime=0) if compressed else file
+                writer.write(header)
+                _copy_exactly(source, reader, writer, size)
+                if compressed:
+                    while reader.read(_CHUNK):  # to the end, where the checksum is compared
+                        pass
+                    writer.close()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as err:
+        raise InputError(f'{source.name}: damaged or truncated gzip file ({err}); get it again') from err
+
+
+def _read_header(source: Path, reader: BinaryIO) -> tuple[bytes, int]:
+    """Return the scrubbed header with its four bytes of "no extensions", and the size of the voxels."""
+    first = reader.read(4)
+    sizes = {int.from_bytes(first, order) for order in ('little', 'big')}
+    kind = next((kind for size, kind in _HEADERS.items() if size in sizes), None)
+    if kind is None:
+        raise InputError(f'{source.name}: not a NIfTI file; convert it again')
+    length = kind.sizeof_hdr
+    try:
+        header = kind.from_fileobj(io.BytesIO(first + reader.read(length - 4)), check=False)
+        dtype, shape = header.get_data_dtype(), header.get_data_shape()
+        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        offset = int(header['vox_offset'])
+    except Exception as err:  # nibabel raises many types on damaged headers
+        raise InputError(f'{source.name}: damaged NIfTI header ({err}); convert it again') from err
+    if bytes(header['magic'].tobytes())[:3] not in (b'n+1', b'n+2') or size <= 0 or offset < length:
+        raise InputError(f'{source.name}: no single-file NIfTI with voxels; convert it again')
+    _skip(source, reader, offset - length)
+
+    scrubbed = kind(endianness=header.endianness, check=False)
+    for field in _KEPT_FIELDS:
+        scrubbed[field] = header[field]
+    scrubbed['vox_offset'] = length + 4
+    scrubbed['magic'] = b'n+1' if kind is nb.Nifti1Header else b'n+2'
+    return scrubbed.binaryblock + bytes(4), size
+
+
+def _skip(source: Path, reader: BinaryIO, size: int) -> None:
+    while size:
+        read = len(reader.read(min(size, _CHUNK)))
+        if not read:
+            raise InputError(f'{source.name}: truncated; get it again')
+        size -= read
+
+
+def _copy_exactly(source: Path, reader: BinaryIO, writer: BinaryIO, size: int) -> None:
+    while size:
+        chunk = reader.read(min(size, _CHUNK))
+        if not chunk:
+            raise InputError(f'{source.name}: truncated, {size} bytes missing; get it again')
+        writer.write(chunk)
+        size -= len(chunk)
+
+
+def copy_numbers(source: Path) -> bytes:
+    """Return the content of a compressed table of numbers (``physio``, ``stim``) to be written anew.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or holds anything but numbers.
+    """
+    try:
+        content = gzip.decompress(source.read_bytes())
+    except (EOFError, zlib.error, gzip.BadGzipFile) as err:
+        raise InputError(f'{source.name}: damaged or truncated gzip file ({err}); get it again') from err
+    if not is_numeric(content):
+        raise InputError(f'{source.name}: holds more than numbers')
+    return gzip.compress(content, _GZIP_LEVEL, mtime=0)
+
+
+def is_numeric(content: bytes) -> bool:
+    """Whether a text holds numbers and blanks alone, ``nan``, ``inf`` and ``n/a`` among them."""
+    return not content.translate(None, _NUMERIC)

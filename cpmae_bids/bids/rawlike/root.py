@@ -1,0 +1,158 @@
+"""What of the raw-like dataset belongs to no subject: its description, texts and tables of participants."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from cpmae_bids._version import __version__
+from cpmae_bids.bids.atomic import write_text
+from cpmae_bids.bids.derivatives import BIDS_VERSION, GENERATOR, read_description
+from cpmae_bids.bids.inventory import DatasetFile, sharing_rules, write_list
+from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.bids.layout import list_subjects
+from cpmae_bids.bids.metadata import METHOD, read_json_object
+from cpmae_bids.bids.rawlike.commit import commit
+from cpmae_bids.bids.rawlike.manifest import DATASET, FOLDER, read_manifest, units
+from cpmae_bids.bids.rawlike.tables import Table, described, of_persons
+from cpmae_bids.exceptions import InputError
+
+_README = f"""{{name}}
+
+De-identified by {METHOD}.
+What of the original dataset is not here is listed in {FOLDER}/left_out.tsv.
+"""
+_CODE_README = f"""Written by {GENERATOR}.
+
+left_out.tsv  files of the original dataset that are not here, and why
+*.json        files that were written, with hashes, and the verdicts on de-identified images
+"""
+_MAX_TEXT = 1 << 20
+# A page describes a measure, and names nobody.
+_FIELDS_OF_MEASURES = ('Description', 'TermURL')
+
+
+def describe(bids_dir: Path) -> dict[str, Any]:
+    """Return the content of dataset_description.json: what the input tells the public, and what was done."""
+    source = read_description(bids_dir)
+    description = {'Name': 'T1w scans', 'BIDSVersion': BIDS_VERSION}
+    description |= {key: source[key] for key in sharing_rules()['description_fields'] if key in source}
+    description['DatasetType'] = 'raw'
+    makers = source.get('GeneratedBy')
+    named = [
+        {key: maker[key] for key in ('Name', 'Version', 'Description', 'CodeURL') if key in maker}
+        for maker in (makers if isinstance(makers, list) else [])
+        if isinstance(maker, dict) and maker.get('Name') not in (None, GENERATOR)
+    ]
+    description['GeneratedBy'] = [
+        {
+            'Name': GENERATOR,
+            'Version': __version__,
+            'Description': 'Generated heads around bit-identical brains',
+        },
+        *named,
+    ]
+    doi = source.get('DatasetDOI')
+    if isinstance(doi, str) and doi:
+        description['SourceDatasets'] = [{'DOI': doi}]
+    return description
+
+
+def write_description(bids_dir: Path, dataset: Path) -> None:
+    """Write dataset_description.json, from which on the folder is a dataset of this tool."""
+    content = to_json(describe(bids_dir))
+    path = dataset / 'dataset_description.json'
+    if not path.is_file() or path.read_text('utf-8') != content:
+        write_text(path, content)
+
+
+def write_root(bids_dir: Path, dataset: Path, entries: Collection[DatasetFile]) -> list[DatasetFile]:
+    """Write what belongs to no subject, and the list of what is left out of the whole dataset.
+
+    Parameters
+    ----------
+    entries : collection of DatasetFile
+        What lies beside the subjects in the input.
+
+    Returns
+    -------
+    list of DatasetFile
+        What of the entries was left out.
+    """
+    subjects: list[str] | None = None
+    # A run over other subjects may add one at the same time, and every table must name all of them.
+    while subjects != (subjects := list_subjects(dataset)):
+        left_out = _write_once(bids_dir, dataset, entries, {f'sub-{label}' for label in subjects})
+    rows = [row for unit in units(dataset) for row in read_manifest(dataset, unit)['left_out']]
+    everything = [
+        DatasetFile(row['path'], 'out', row['reason'], bool(row['may_show_face']))
+        for row in rows
+        for _ in range(int(row.get('files', 1)))
+    ]
+    write_list(dataset / FOLDER / 'left_out.tsv', everything)
+    return left_out
+
+
+def _write_once(
+    bids_dir: Path, dataset: Path, entries: Collection[DatasetFile], subjects: Collection[str]
+) -> list[DatasetFile]:
+    texts: dict[str, bytes] = {f'{FOLDER}/README': _CODE_README.encode()}
+    left_out = [entry for entry in entries if entry.role == 'out']
+    for entry in entries:
+        if entry.role != 'text' or not entry.path.endswith(('.tsv', '.json', *sharing_rules()['texts'])):
+            continue
+        try:
+            left = _place(bids_dir, entry.path, texts, subjects)
+        except (InputError, OSError, UnicodeDecodeError) as err:
+            reason = str(err).replace(str(bids_dir), '<input>')
+            left_out.append(DatasetFile(entry.path, 'out', f'cannot be read: {reason}'))
+            continue
+        if left:
+            left_out.append(DatasetFile(entry.path, 'out', f'columns left out: {", ".join(left)}'))
+    if not any(path.startswith('README') for path in texts):
+        texts['README'] = _README.format(name=describe(bids_dir)['Name']).encode()
+    told = [
+        {'path': entry.told, 'files': 1, 'may_show_face': entry.may_show_face, 'reason': entry.reason}
+        for entry in left_out
+    ]
+    commit(dataset, DATASET, {}, {}, texts, {}, told)
+    return left_out
+
+
+def _place(bids_dir: Path, path: str, texts: dict[str, bytes], subjects: Collection[str]) -> list[str]:
+    """Add one file to the texts; return the names of the columns that were left behind."""
+    source = bids_dir / path
+    if path.endswith('.tsv'):
+        return _place_table(source, path, texts, subjects)
+    if not path.endswith('.json'):
+        if source.stat().st_size > _MAX_TEXT:
+            raise InputError(f'{path}: too large for a text')
+        texts[path] = source.read_text('utf-8').encode()
+    return []  # JSON files go with their tables
+
+
+def _place_table(source: Path, path: str, texts: dict[str, bytes], subjects: Collection[str]) -> list[str]:
+    key = 'participant_id'
+    table = Table.read(source.read_text('utf-8'), path)
+    if key not in table.columns:
+        raise InputError(f'{path}: has no column {key}')
+    table = table.only(lambda row: row[key] in subjects)
+    if not table.rows:
+        return []
+    sidecar_path = source.with_suffix('.json')
+    sidecar = read_json_object(sidecar_path) if sidecar_path.is_file() else {}
+
+    def each(name: str, cells: list[str]) -> list[str] | None:
+        description = sidecar.get(name)
+        return of_persons(name, cells, key, description if isinstance(description, dict) else {})
+
+    table, left = table.mapped(each)
+    texts[path] = table.text().encode()
+    content: dict[str, Any] = described(table.columns, sidecar)
+    tool = sidecar.get('MeasurementToolMetadata')
+    if isinstance(tool, dict):
+        content['MeasurementToolMetadata'] = {k: tool[k] for k in _FIELDS_OF_MEASURES if k in tool}
+    if content:
+        texts[path.removesuffix('.tsv') + '.json'] = to_json(content).encode()
+    return left

@@ -1,0 +1,155 @@
+"""Tables without what may identify a person. Each column is kept, mended or left behind as a whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cpmae_bids.bids.metadata import is_private_text
+from cpmae_bids.bids.participants import SHAREABLE_COLUMNS, in_years, shareable_age
+from cpmae_bids.exceptions import InputError
+
+NOT_THERE = 'n/a'
+DESCRIPTION_FIELDS = (
+    *('Description', 'LongName', 'Levels', 'Units', 'TermURL', 'HED', 'Delimiter', 'Format', 'Minimum'),
+    'Maximum',
+)
+"""What may be said of a column."""
+
+_CATEGORIES = (*SHAREABLE_COLUMNS, 'strain', 'strain_rrid')
+_PRIVATE_NAME = re.compile(
+    r'name|initials|birth|dob|date|address|street|postal|zip|phone|mail|mrn|ssn|passport|insurance|contact|'
+    r'(^|_)(city|id)$',
+    re.IGNORECASE,
+)
+_AGE = re.compile(r'(^|_)age(_|$)', re.IGNORECASE)
+# Longer whole numbers are those of records, telephones and days.
+_MAX_DIGITS = 8
+
+
+@dataclass
+class Table:
+    """A table of BIDS.
+
+    Parameters
+    ----------
+    columns : list of str
+    rows : list of list of str
+        As long as `columns`, each.
+    """
+
+    columns: list[str]
+    rows: list[list[str]]
+
+    @classmethod
+    def read(cls, text: str, name: str) -> Table:
+        """Read tab-separated values.
+
+        Raises
+        ------
+        InputError
+            If rows differ in length, or a column comes twice.
+        """
+        lines = [line.rstrip('\r') for line in text.removeprefix('\ufeff').split('\n')]
+        columns, *rows = [line.split('\t') for line in lines if line.strip()] or [[]]
+        if not columns or len(set(columns)) < len(columns) or any(len(row) != len(columns) for row in rows):
+            raise InputError(f'{name}: no table of tab-separated values; mend it')
+        return cls(columns, rows)
+
+    def text(self) -> str:
+        return ''.join('\t'.join(cells) + '\n' for cells in [self.columns, *self.rows])
+
+    def column(self, name: str) -> list[str]:
+        """Return the cells of a column; none if it is not there."""
+        if name not in self.columns:
+            return []
+        index = self.columns.index(name)
+        return [row[index] for row in self.rows]
+
+    def only(self, keep: Callable[[dict[str, str]], bool]) -> Table:
+        """Return a table of the rows that are to be kept."""
+        return Table(
+            self.columns, [row for row in self.rows if keep(dict(zip(self.columns, row, strict=True)))]
+        )
+
+    def mapped(self, each: Callable[[str, list[str]], list[str] | None]) -> tuple[Table, list[str]]:
+        """Change whole columns: `each` returns the new cells, or None to leave the column behind.
+
+        Returns
+        -------
+        table : Table
+        left : list of str
+            Names of the columns that were left behind.
+        """
+        cells = {name: each(name, self.column(name)) for name in self.columns}
+        kept = {name: values for name, values in cells.items() if values is not None}
+        rows = [list(row) for row in zip(*kept.values(), strict=True)]
+        return Table(list(kept), rows), [name for name in self.columns if name not in kept]
+
+
+def of_persons(name: str, cells: list[str], key: str, description: dict[str, Any]) -> list[str] | None:
+    """Return a column of a table about persons, sessions or scans as it may be shared.
+
+    Kept are the column of the labels, ages (capped), what `SHAREABLE_COLUMNS` names, numbers, and categories
+    whose values the sidecar lists under Levels. Columns named like what identifies people, and text, are not.
+
+    Parameters
+    ----------
+    name : str
+    cells : list of str
+    key : str
+        Name of the column of the labels.
+    description : dict
+        What the sidecar says of the column.
+
+    Returns
+    -------
+    list of str or None
+        The cells to share; None if the column may not be shared.
+    """
+    if name == key:
+        return cells
+    cells = [cell.strip() or NOT_THERE for cell in cells]
+    if _AGE.search(name) and not _PRIVATE_NAME.search(name):
+        return [shareable_age(cell, in_years(description)) for cell in cells]
+    if name in _CATEGORIES:
+        return [NOT_THERE if is_private_text(cell) else cell for cell in cells]
+    if _PRIVATE_NAME.search(name):
+        return None
+    levels = description.get('Levels')
+    levels = set(levels) if isinstance(levels, dict | list) else set()
+    shareable = all(
+        cell == NOT_THERE or (not is_private_text(cell) and (_is_number(cell) or cell in levels))
+        for cell in cells
+    )
+    return cells if shareable else None
+
+
+def of_recording(name: str, cells: list[str]) -> list[str] | None:
+    """Return a column of a table about events, unless a cell looks like free text, a date or an address."""
+    if name == 'stim_file':  # stimuli are not shared, and BIDS wants the files that are named
+        return None
+    text = ''.join(cells) if name == 'HED' else None  # long by nature
+    if text is not None:
+        return None if '@' in text else cells
+    return None if any(is_private_text(cell) for cell in cells) else cells
+
+
+def described(columns: list[str], sidecar: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the descriptions of some columns from a sidecar."""
+    kept = {
+        column: {field: entry[field] for field in DESCRIPTION_FIELDS if field in entry}
+        for column in columns
+        if isinstance(entry := sidecar.get(column), dict)
+    }
+    return {column: entry for column, entry in kept.items() if entry}
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return not (cell.isdigit() and len(cell) > _MAX_DIGITS)

@@ -1,0 +1,84 @@
+"""What a run says of files that it did not de-identify, and of the dataset to upload."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from cpmae_bids.bids.inventory import list_files, summary_lines, unprocessed, write_list
+from cpmae_bids.bids.rawlike.manifest import FOLDER, is_raw_like, raw_like_dir
+from cpmae_bids.config import RunConfig
+
+logger = logging.getLogger(__name__)
+
+_SHOWN_ISSUES = 5
+
+
+def report_unprocessed(config: RunConfig, records: list[dict[str, Any]]) -> None:
+    """Write ``logs/not_processed.tsv``, and say what of it concerns the subjects of this run.
+
+    The table is about the whole dataset, whichever subjects the run is about.
+
+    Parameters
+    ----------
+    records : list of dict
+        All verdict records of the output.
+    """
+    found = unprocessed(list_files(config.bids_dir), records)
+    path = config.output_dir / 'logs' / 'not_processed.tsv'
+    write_list(path, found)
+    if wanted := config.participant_label:
+        folders = tuple(f'sub-{label}/' for label in wanted)
+        found = [entry for entry in found if entry.path.startswith(folders)]
+    if found:
+        logger.warning('%d files or folders may show a face and were not processed: %s', len(found), path)
+        for line in summary_lines(found):
+            logger.warning('NOT PROCESSED %s', line)
+    folder = raw_like_dir(config)
+    if config.layout != 'bids' and is_raw_like(folder):
+        logger.warning('%s: is of an earlier run and was not updated; --layout bids does it', folder)
+
+
+def conclude_raw_like(config: RunConfig) -> bool:
+    """Write the raw-like dataset, and say what is in it.
+
+    Returns
+    -------
+    bool
+        Whether it holds all that it should, and is valid. Only runs over all subjects validate it, since
+        another run may be writing its subjects at the same time.
+    """
+    from cpmae_bids.bids.rawlike.build import write_raw_like
+
+    outcome = write_raw_like(config, _face_in)
+    for line in summary_lines(outcome.left_out):
+        logger.warning('LEFT OUT %s', line)
+    logger.info(
+        'to upload: %s: %d de-identified and %d copied images; left out: %s',
+        outcome.dataset,
+        outcome.n_refaced,
+        outcome.n_copied,
+        outcome.dataset / FOLDER / 'left_out.tsv',
+    )
+    is_valid = bool(config.skip_bids_validation or config.participant_label) or _is_valid(outcome.dataset)
+    return is_valid and not outcome.failures
+
+
+def _face_in(path: Path) -> str:
+    from cpmae_bids.audit.dataset import face_in_copy
+
+    return face_in_copy(path)
+
+
+def _is_valid(dataset: Path) -> bool:
+    from cpmae_bids.bids.validation import ValidatorMissingError, validate_bids
+
+    try:
+        issues = validate_bids(dataset)
+    except ValidatorMissingError as err:
+        logger.warning('the raw-like dataset was not validated: %s', err)
+        return True
+    for issue in issues[:_SHOWN_ISSUES]:
+        logger.error('%s', issue)
+    if issues:
+        logger.error('%s: %d BIDS errors', dataset, len(issues))
+    return not issues

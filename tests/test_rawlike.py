@@ -1,0 +1,547 @@
+"""The raw-like dataset: valid, without a face, a name or a date, and never with a file that is not final."""
+
+import gzip
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+
+from cpmae_bids.bids.derivatives import write_dataset_files
+from cpmae_bids.bids.header import header_leaks
+from cpmae_bids.bids.layout import collect_scans
+from cpmae_bids.bids.publish import publish_scan, record_failure
+from cpmae_bids.bids.rawlike import build, images
+from cpmae_bids.bids.rawlike.build import write_raw_like
+from cpmae_bids.bids.rawlike.dates import shift_of, shifted
+from cpmae_bids.bids.rawlike.tables import Table, of_persons, of_recording
+from cpmae_bids.bids.records import read_record, write_record
+from cpmae_bids.bids.validation import validate_bids
+from cpmae_bids.config import RunConfig
+from cpmae_bids.exceptions import InputError
+
+PASS = {'status': 'pass', 'reasons': [], 'measures': {'seam_ratio': 1.0}, 'template': 'none'}
+T1W = 'sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz'
+BOLD = 'sub-01/ses-a/func/sub-01_ses-a_task-rest_bold.nii.gz'
+PLAIN = 'sub-02/anat/sub-02_T1w.nii'
+KEPT_OUT = [
+    'sub-01/ses-a/anat/sub-01_ses-a_T2w.nii.gz',
+    'sub-01/ses-a/anat/sub-01_ses-a_part-phase_T1w.nii.gz',
+    'sub-01/ses-a/anat/sub-01_ses-a_inv-1_MP2RAGE.nii.gz',
+    'sub-01/ses-a/fmap/sub-01_ses-a_magnitude1.nii.gz',
+    'sub-02/pet/sub-02_pet.nii.gz',
+]
+PRIVATE = ('Doe', 'Jane', '1987', '2019', 'SN12345', 'Clinic')
+
+
+def series(path):
+    """An EPI series, with all that scanners and gzip write into headers."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = np.random.default_rng(0).integers(0, 900, (8, 8, 8, 5)).astype(np.int16)
+    image = nb.Nifti1Image(data, np.diag([8.0, 8, 8, 1]))
+    image.header.set_xyzt_units('mm', 'sec')
+    image.header['pixdim'][4] = 2.0
+    image.header['descrip'] = b'Doe^Jane 2019'
+    image.header['db_name'] = b'Jane'
+    image.header.extensions.append(nb.nifti1.Nifti1Extension('comment', b'Jane Doe, Clinic'))
+    content = image.to_bytes() + b'Jane'
+    with path.open('wb') as file, gzip.GzipFile('Doe_Jane.nii', 'wb', 1, file, mtime=1.5e9) as stream:
+        stream.write(content)
+    return data
+
+
+@pytest.fixture
+def raw(make_bids):
+    """A dataset with a bit of everything."""
+    root = make_bids(
+        [T1W, PLAIN, *KEPT_OUT, 'sub-01/ses-b/anat/sub-01_ses-b_T1w.nii.gz', 'sub-03/anat/sub-03_T1w.nii.gz'],
+        {
+            'T1w.json': {'EchoTime': 0.003, 'PatientName': 'Doe^Jane', 'DeviceSerialNumber': 'SN12345'},
+            'task-rest_bold.json': {
+                'TaskName': 'rest',
+                'RepetitionTime': 2.0,
+                'InstitutionName': 'Clinic',
+                'AcquisitionTime': '12:30:00',
+                'SliceTiming': [0.0, 1.0],
+            },
+            'dwi.json': {'PhaseEncodingDirection': 'j', 'TotalReadoutTime': 0.05},
+            'task-rest_events.json': {'trial_type': {'Levels': {'go': 'Go', 'stop': 'Stop'}}},
+            'participants.json': {'diagnosis': {'Levels': {'HC': 'healthy', 'AD': 'ill'}}},
+            'sub-01/ses-a/fmap/sub-01_ses-a_dir-AP_epi.json': {
+                'PhaseEncodingDirection': 'j',
+                'TotalReadoutTime': 0.05,
+                'IntendedFor': [
+                    'ses-a/func/sub-01_ses-a_task-rest_bold.nii.gz',
+                    'ses-a/anat/sub-01_ses-a_T2w.nii.gz',
+                ],
+            },
+        },
+        'participant_id\tage\tsex\tname\tdiagnosis\tscore\tscanned\tnotes\n'
+        'sub-01\t93\tF\tJane\tAD\t12\t20190102\tJane was late\n'
+        'sub-02\t30\tM\tJohn\tHC\t7\t20190103\tn/a\n'
+        'sub-03\t31\tM\tJim\tHC\t8\t20190104\tn/a\n',
+        Authors=['A. Author'],
+        DatasetDOI='doi:10.1234/abc',
+        Acquired='2019',
+    )
+    series(root / BOLD)
+    series(root / 'sub-01/ses-a/fmap/sub-01_ses-a_dir-AP_epi.nii.gz')
+    series(root / 'sub-02/dwi/sub-02_dwi.nii.gz')
+    (root / 'dwi.bval').write_text('0 0 1000 1000 1000\n')
+    (root / 'dwi.bvec').write_text('0 0 1 0 0\n0 0 0 1 0\n0 0 0 0 1\n')
+    (root / 'task-rest_events.tsv').write_text(
+        'onset\tduration\ttrial_type\tstim_file\tanswer\n0\t1\tgo\ta.png\tn/a\n2\t1\tstop\tb.png\t2019-01-02\n'
+    )
+    (root / 'sub-01/ses-a/sub-01_ses-a_scans.tsv').write_text(
+        'filename\tacq_time\toperator\n'
+        'anat/sub-01_ses-a_T1w.nii.gz\t2019-01-02T09:30:00\tJane\n'
+        'anat/sub-01_ses-a_T2w.nii.gz\t2019-01-02T09:40:00\tJane\n'
+        'func/sub-01_ses-a_task-rest_bold.nii.gz\t2019-01-02T10:00:00\tJane\n'
+    )
+    (root / 'sub-01/ses-b/sub-01_ses-b_scans.tsv').write_text(
+        'filename\tacq_time\nanat/sub-01_ses-b_T1w.nii.gz\t2019-02-02T09:30:00\n'
+    )
+    (root / 'sub-01/sub-01_sessions.tsv').write_text(
+        'session_id\tacq_time\nses-a\t2019-01-02T09:00:00\nses-b\t2019-02-02T09:00:00\n'
+    )
+    (root / 'sub-02/sub-02_scans.tsv').write_text('filename\tacq_time\nanat/sub-02_T1w.nii\tn/a\n')
+    (root / 'phenotype').mkdir()
+    (root / 'phenotype/iq.tsv').write_text('participant_id\tiq\trater\nsub-01\t101\tJane\nsub-09\t99\tJoe\n')
+    (root / 'phenotype/iq.json').write_text('{"MeasurementToolMetadata": {"Description": "A test"}}')
+    (root / 'sourcedata').mkdir()
+    (root / 'sourcedata' / 'Doe_Jane.dcm').write_bytes(b'x')
+    (root / 'CHANGES').write_text('1.0.0 today\n')
+    return root
+
+
+@pytest.fixture
+def settings(raw, tmp_path):
+    return RunConfig(raw, tmp_path / 'out', seed=1, model_hash='abc', layout='bids')
+
+
+@pytest.fixture
+def process(finished):
+    """Return ``process(config, failing=())``: publish all scans of a run, but those that fail."""
+
+    def call(config, failing=(), seed=1):
+        write_dataset_files(config)
+        for scan in collect_scans(config):
+            if scan.name in failing:
+                record_failure(scan, config, 'no brain')
+            else:
+                publish_scan(scan, config, finished(scan, seed), PASS)
+
+    return call
+
+
+@pytest.fixture
+def dataset(settings, process):
+    """The raw-like dataset of all scans but one, which failed."""
+    process(settings, ['sub-03_T1w'])
+    return write_raw_like(settings).dataset
+
+
+def files_of(dataset):
+    return sorted(p.relative_to(dataset).as_posix() for p in dataset.rglob('*') if p.is_file())
+
+
+def texts_of(dataset):
+    return {
+        path: (dataset / path).read_text()
+        for path in files_of(dataset)
+        if not path.endswith(('.nii.gz', '.nii'))
+    }
+
+
+def test_it_is_valid_beside_valid_derivatives(dataset, settings):
+    assert validate_bids(dataset) == []
+    assert validate_bids(settings.output_dir) == []
+
+
+def test_what_is_in_it(dataset):
+    assert [path for path in files_of(dataset) if not path.startswith('code/')] == [
+        'CHANGES',
+        'README',
+        'dataset_description.json',
+        'participants.json',
+        'participants.tsv',
+        'phenotype/iq.json',
+        'phenotype/iq.tsv',
+        'sub-01/ses-a/anat/sub-01_ses-a_T1w.json',
+        'sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz',
+        'sub-01/ses-a/fmap/sub-01_ses-a_dir-AP_epi.json',
+        'sub-01/ses-a/fmap/sub-01_ses-a_dir-AP_epi.nii.gz',
+        'sub-01/ses-a/func/sub-01_ses-a_task-rest_bold.json',
+        'sub-01/ses-a/func/sub-01_ses-a_task-rest_bold.nii.gz',
+        'sub-01/ses-a/func/sub-01_ses-a_task-rest_events.json',
+        'sub-01/ses-a/func/sub-01_ses-a_task-rest_events.tsv',
+        'sub-01/ses-a/sub-01_ses-a_scans.tsv',
+        'sub-01/ses-b/anat/sub-01_ses-b_T1w.json',
+        'sub-01/ses-b/anat/sub-01_ses-b_T1w.nii.gz',
+        'sub-01/ses-b/sub-01_ses-b_scans.tsv',
+        'sub-01/sub-01_sessions.tsv',
+        'sub-02/anat/sub-02_T1w.json',
+        'sub-02/anat/sub-02_T1w.nii.gz',
+        'sub-02/dwi/sub-02_dwi.bval',
+        'sub-02/dwi/sub-02_dwi.bvec',
+        'sub-02/dwi/sub-02_dwi.json',
+        'sub-02/dwi/sub-02_dwi.nii.gz',
+        'sub-02/sub-02_scans.tsv',
+    ]
+
+
+def test_no_original_and_no_link_is_in_it(dataset, raw, settings):
+    originals = {path.read_bytes() for path in raw.rglob('*.nii*')}
+    assert not any(path.is_symlink() for path in dataset.rglob('*'))
+    for path in dataset.rglob('*.nii*'):
+        assert path.read_bytes() not in originals
+        assert path.stat().st_nlink == 1
+    refaced = settings.output_dir / T1W.replace('_T1w', '_desc-refaced_T1w')
+    assert (dataset / T1W).read_bytes() == refaced.read_bytes()
+
+
+def test_no_name_and_no_date_is_in_it(dataset):
+    texts = texts_of(dataset)
+    found = {
+        (path, word)
+        for path, text in texts.items()
+        for word in PRIVATE
+        if word in re.sub(r'[0-9a-f]{64}', '', text)  # hashes
+    }
+    # Of the columns that were left behind, the list has the names
+    assert found == set()
+    for path in dataset.rglob('*.nii*'):
+        assert header_leaks(path) == []
+
+
+def test_copied_images_have_all_their_voxels(dataset, raw):
+    original, copied = (nb.load(folder / BOLD) for folder in (raw, dataset))
+    np.testing.assert_array_equal(copied.dataobj, original.dataobj)
+    np.testing.assert_array_equal(copied.affine, original.affine)
+    assert copied.header['pixdim'][4] == 2.0
+    assert gzip.decompress((dataset / BOLD).read_bytes())[352:] == original.dataobj.get_unscaled().tobytes(
+        'F'
+    )
+
+
+def test_what_is_left_out_is_listed(dataset):
+    rows = dict(
+        line.split('\t', 1)
+        for line in (dataset / 'code/cpmae-bids/left_out.tsv').read_text().splitlines()[1:]
+    )
+    assert {path for path in rows if path.endswith(('.nii', '.nii.gz'))} == {
+        *KEPT_OUT,
+        'sub-03/anat/sub-03_T1w.nii.gz',
+    }
+    assert 'error: no brain' in rows['sub-03/anat/sub-03_T1w.nii.gz']
+    assert all(rows[path].startswith('1\tyes\t') for path in [*KEPT_OUT, 'sourcedata/'])
+    assert 'columns left out: name, scanned, notes' in rows['participants.tsv']
+
+
+def test_tables(dataset):
+    def table(path):
+        return (dataset / path).read_text().splitlines()
+
+    assert table('participants.tsv') == [
+        'participant_id\tage\tsex\tdiagnosis\tscore',
+        'sub-01\t89\tF\tAD\t12',
+        'sub-02\t30\tM\tHC\t7',
+    ]
+    assert table('phenotype/iq.tsv') == ['participant_id\tiq', 'sub-01\t101']
+    assert table('sub-01/ses-a/sub-01_ses-a_scans.tsv') == [
+        'filename',
+        'anat/sub-01_ses-a_T1w.nii.gz',
+        'func/sub-01_ses-a_task-rest_bold.nii.gz',
+    ]
+    assert table('sub-02/sub-02_scans.tsv') == ['filename', 'anat/sub-02_T1w.nii.gz']
+    assert table('sub-01/ses-a/func/sub-01_ses-a_task-rest_events.tsv') == [
+        'onset\tduration\ttrial_type',
+        '0\t1\tgo',
+        '2\t1\tstop',
+    ]
+
+
+def test_sidecars(dataset):
+    def sidecar(path):
+        return json.loads((dataset / path).read_text())
+
+    refaced = sidecar(T1W.replace('.nii.gz', '.json'))
+    assert refaced['EchoTime'] == 0.003
+    assert refaced['DeidentificationMethod'][0].startswith('cpmae-bids ')
+    assert refaced.keys().isdisjoint(('PatientName', 'SkullStripped', 'Sources'))
+    assert sidecar(BOLD.replace('.nii.gz', '.json')) == {
+        'RepetitionTime': 2.0,
+        'SliceTiming': [0.0, 1.0],
+        'TaskName': 'rest',
+    }
+    assert sidecar('sub-01/ses-a/fmap/sub-01_ses-a_dir-AP_epi.json')['IntendedFor'] == [f'bids::{BOLD}']
+    description = sidecar('dataset_description.json')
+    assert description['DatasetType'] == 'raw'
+    assert description['SourceDatasets'] == [{'DOI': 'doi:10.1234/abc'}]
+    assert description['Authors'] == ['A. Author']
+    assert 'Acquired' not in description
+
+
+def test_dates_can_be_shifted(settings, process):
+    process(settings)
+    dataset = write_raw_like(settings.replace(scan_dates='shift')).dataset
+
+    def times(path):
+        return [line.split('\t')[1] for line in (dataset / path).read_text().splitlines()[1:]]
+
+    a, bold = times('sub-01/ses-a/sub-01_ses-a_scans.tsv')
+    (b,) = times('sub-01/ses-b/sub-01_ses-b_scans.tsv')
+    assert a[:4] < '1925'
+    assert (a[10:], bold[:10]) == ('T09:30:00', a[:10])
+    assert (np.datetime64(b) - np.datetime64(a)) == np.timedelta64(31 * 86400, 's')
+    assert times('sub-01/sub-01_sessions.tsv')[0][:10] == a[:10]
+    assert times('sub-02/sub-02_scans.tsv') == ['n/a']
+    assert validate_bids(dataset) == []
+
+
+def test_shifted_dates_tell_nothing_of_the_true_ones():
+    early, late = ['2001-02-03T10:00:00', '2001-03-03'], ['2020-05-06T11:00:00.5Z', 'n/a', '2019-99-01']
+    moved = [shifted(times[0], shift_of(7, '01', times)) for times in (early, late)]
+    assert moved[0][:10] == moved[1][:10]
+    assert moved[1].endswith('T11:00:00.5Z')
+    assert shifted('nonsense', shift_of(7, '01', early)) == 'n/a'
+    assert shift_of(7, '01', ['n/a']) is None
+    starts = {shifted('2001-02-03', shift_of(seed, '01', early)) for seed in range(30)}
+    assert len(starts) > 20
+
+
+def test_a_second_run_changes_nothing(dataset, settings):
+    before = {path: (dataset / path).stat().st_ino for path in files_of(dataset)}
+    write_raw_like(settings)
+    changed = {path for path in files_of(dataset) if before.get(path) != (dataset / path).stat().st_ino}
+    assert changed == {'code/cpmae-bids/left_out.tsv'}
+    assert set(before) == set(files_of(dataset))
+
+
+def test_a_run_updates_what_changed(dataset, raw, settings, process):
+    old = (dataset / T1W).read_bytes(), (dataset / BOLD).read_bytes()
+    data = series(raw / BOLD)
+    shutil.copy(raw / T1W, raw / BOLD.replace('_bold', '_sbref'))
+    image = nb.Nifti1Image(data + 1, np.diag([8.0, 8, 8, 1]))
+    image.header['pixdim'][4] = 2.0
+    nb.save(image, raw / BOLD)
+    process(settings, seed=2)
+    write_raw_like(settings)
+    assert (dataset / T1W).read_bytes() != old[0]
+    assert (dataset / BOLD).read_bytes() != old[1]
+    assert (dataset / 'sub-03/anat/sub-03_T1w.nii.gz').is_file()
+    assert 'sub-03' in (dataset / 'participants.tsv').read_text()
+    assert validate_bids(dataset) == []
+
+
+def test_an_output_that_fails_later_is_removed(dataset, settings, process):
+    process(settings, ['sub-01_ses-a_T1w', 'sub-03_T1w'])
+    assert not (dataset / T1W).exists()  # at once
+    assert validate_bids(dataset) == []
+    write_raw_like(settings)
+    assert validate_bids(dataset) == []
+    assert 'ses-a_T1w' not in (dataset / 'sub-01/ses-a/sub-01_ses-a_scans.tsv').read_text()
+    assert (dataset / BOLD).is_file()
+
+
+def test_what_left_the_input_leaves_the_dataset(dataset, raw, settings):
+    shutil.rmtree(raw / 'sub-02')
+    shutil.rmtree(raw / 'sub-01/ses-b')
+    (raw / BOLD).unlink()
+    (dataset / 'sub-01/ses-a/eeg').mkdir()
+    (dataset / 'sub-01/ses-a/eeg/by_hand.txt').touch()
+    write_raw_like(settings)
+    assert not (dataset / 'sub-02').exists()
+    assert not (dataset / 'sub-01/ses-b').exists()
+    assert not (dataset / 'sub-01/ses-a/func').exists()
+    assert (dataset / 'sub-01/ses-a/eeg/by_hand.txt').exists()
+    assert 'sub-02' not in (dataset / 'participants.tsv').read_text()
+
+
+@pytest.mark.parametrize('damage', ['truncated', 'gone', 'sidecar', 'unreadable'])
+def test_a_file_that_cannot_be_copied_is_left_out_and_counted(raw, settings, process, damage):
+    if damage == 'truncated':
+        content = gzip.decompress((raw / BOLD).read_bytes())
+        (raw / BOLD).write_bytes(gzip.compress(content[:2000]))
+    elif damage == 'gone':
+        (raw / BOLD).unlink()
+        (raw / BOLD).symlink_to('annex')
+    elif damage == 'sidecar':
+        (raw / BOLD.replace('.nii.gz', '.json')).write_text('{"TaskName"')
+    else:
+        (raw / BOLD).write_bytes(b'\x1f\x8b this is no image')
+    process(settings)
+    outcome = write_raw_like(settings)
+    assert outcome.failures == 1
+    assert not [path for path in files_of(outcome.dataset) if '_bold' in path and 'code' not in path]
+    assert any(entry.path == BOLD for entry in outcome.left_out)
+    assert str(raw) not in ''.join(texts_of(outcome.dataset).values())
+    assert validate_bids(outcome.dataset) == []
+
+
+def test_an_image_in_which_a_face_is_found_is_left_out(settings, process):
+    process(settings)
+    outcome = write_raw_like(settings, lambda path: 'geometry (0.90)' if 'dwi' in path.name else '')
+    assert not list(outcome.dataset.rglob('*dwi*nii.gz'))
+    assert (outcome.dataset / BOLD).is_file()
+    assert any('a face was found in it (geometry (0.90))' in entry.reason for entry in outcome.left_out)
+
+
+def test_an_output_that_is_not_the_file_that_passed_stays_out(raw, settings, process):
+    process(settings)
+    shutil.copy(raw / T1W, settings.output_dir / T1W.replace('_T1w', '_desc-refaced_T1w'))
+    outcome = write_raw_like(settings)
+    assert outcome.failures == 1
+    assert not (outcome.dataset / T1W).exists()
+    assert validate_bids(outcome.dataset) == []
+
+
+def test_any_image_with_a_passing_record_takes_the_place_of_its_original(settings, process):
+    """Whatever its suffix: what other contrasts are de-identified is decided elsewhere."""
+    process(settings)
+    out, source = settings.output_dir, KEPT_OUT[0]
+    record = read_record(out, 'sub-01_ses-a_T1w')
+    files = {path.replace('T1w', 'T2w'): digest for path, digest in record['files'].items()}
+    for path in record['files']:
+        if 'T1w' in path:
+            shutil.copy(out / path, out / path.replace('T1w', 'T2w'))
+    write_record(out, 'sub-01_ses-a_T2w', {**record, 'scan': source, 'files': files})
+    dataset = write_raw_like(settings).dataset
+    assert (dataset / source).read_bytes() == (dataset / T1W).read_bytes()
+    assert source.rpartition('/')[2] in (dataset / 'sub-01/ses-a/sub-01_ses-a_scans.tsv').read_text()
+    assert source not in (dataset / 'code/cpmae-bids/left_out.tsv').read_text()
+    assert validate_bids(dataset) == []
+
+
+def test_runs_over_subjects_and_sessions_make_the_same_dataset(dataset, settings):
+    whole = {path: (dataset / path).read_bytes() for path in files_of(dataset)}
+    shutil.rmtree(dataset)
+    parts = [
+        {'participant_label': ('02',)},
+        {'participant_label': ('01',), 'session_label': ('b',)},
+        {'participant_label': ('01',), 'session_label': ('a',)},
+        {'participant_label': ('03',)},
+    ]
+    for part in parts:
+        write_raw_like(settings.replace(**part))
+        named = re.findall(r'^(sub-\d+)', (dataset / 'participants.tsv').read_text(), re.MULTILINE)
+        assert named == sorted(path.name for path in dataset.glob('sub-*'))
+    assert {path: (dataset / path).read_bytes() for path in files_of(dataset)} == whole
+
+
+@pytest.mark.parametrize('call', [0, 2, 9, 18, 25, 33])
+def test_wherever_it_is_cut_off_it_is_valid_and_holds_final_files(settings, process, monkeypatch, call):
+    """Each file gets its name by a rename; the power fails before one of them."""
+    process(settings, ['sub-03_T1w'])
+    count, replace = iter(range(1000)), Path.replace
+
+    def failing(self, target):
+        if next(count) == call:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, 'replace', failing)
+        try:
+            dataset = write_raw_like(settings).dataset
+        except KeyboardInterrupt:
+            dataset = settings.output_dir / 'bids'
+    whole = {T1W, BOLD}
+    if (dataset / 'dataset_description.json').exists():
+        codes = {issue.code for issue in validate_bids(dataset)}
+        assert codes <= {'SIDECAR_WITHOUT_DATAFILE', 'SUBJECT_FOLDERS', 'EMPTY_DATASET', 'NO_SUBJECT_FOLDERS'}
+    finished = write_raw_like(settings).dataset
+    for path in whole:
+        assert header_leaks(finished / path) == []
+    assert not list(finished.rglob('.*'))
+    assert 'sub-02' in (finished / 'participants.tsv').read_text()
+
+
+def test_a_full_disk_leaves_final_files_only(settings, process, monkeypatch):
+    process(settings)
+
+    def full(source, target):
+        target.write_bytes(b'half')
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as patch:
+        patch.setattr('cpmae_bids.bids.rawlike.subject.copy_image', full)
+        with pytest.raises(InputError, match='No space left'):
+            write_raw_like(settings)
+    dataset = settings.output_dir / 'bids'
+    assert not [path for path in dataset.rglob('*') if path.is_file() and path.read_bytes() == b'half']
+    write_raw_like(settings)
+    assert (dataset / BOLD).is_file()
+
+
+def test_uncompressed_big_endian_and_nifti2_images(tmp_path):
+    data = np.arange(24, dtype='>i2').reshape(2, 3, 4)
+    for kind, name in ((nb.Nifti1Image, 'a.nii'), (nb.Nifti2Image, 'b.nii.gz')):
+        image = kind(data, np.diag([1.0, 2, 3, 1]), kind.header_class(endianness='>'))
+        image.header['descrip'] = b'Jane'
+        nb.save(image, tmp_path / name)
+        target = tmp_path / f'copy_{name}'
+        images.copy_image(tmp_path / name, target)
+        copied = nb.load(target)
+        np.testing.assert_array_equal(copied.dataobj, data)
+        assert copied.header.endianness == '>'
+        assert header_leaks(target) == []
+
+
+def test_a_table_of_numbers_is_one(tmp_path):
+    path = tmp_path / 'physio.tsv.gz'
+    path.write_bytes(gzip.compress(b'1.5\t-2e3\nn/a\t4\n'))
+    assert gzip.decompress(images.copy_numbers(path)) == b'1.5\t-2e3\nn/a\t4\n'
+    path.write_bytes(gzip.compress(b'1.5\tJane\n'))
+    with pytest.raises(InputError, match='more than numbers'):
+        images.copy_numbers(path)
+
+
+@pytest.mark.parametrize(
+    ('name', 'cells', 'shared'),
+    [
+        ('age', ['95', '30'], ['89', '30']),
+        ('age_at_scan', ['89+', '1987-01-02'], ['89', 'n/a']),
+        ('score', ['1.5', 'n/a'], ['1.5', 'n/a']),
+        ('score', ['1.5', 'good'], None),
+        ('visit', ['20190102', '20190103'], None),
+        ('record', ['123456789', '987654321'], None),
+        ('surname', ['1', '2'], None),
+        ('birth_year', ['1950', '1960'], None),
+        ('sex', ['F', 'jane@home'], ['F', 'n/a']),
+    ],
+)
+def test_columns_about_persons(name, cells, shared):
+    assert of_persons(name, cells, 'participant_id', {}) == shared
+
+
+def test_columns_about_events():
+    assert of_recording('trial_type', ['go', 'stop']) == ['go', 'stop']
+    assert (
+        of_recording('answer', ['my name is Jane Doe and I live in a house that is quite far from here'])
+        is None
+    )
+    assert of_recording('HED', ['Sensory-event, ' * 20]) is not None
+    assert of_recording('stim_file', ['a.png']) is None
+
+
+@pytest.mark.parametrize('text', ['', 'a\tb\n1\n', 'a\ta\n1\t2\n'])
+def test_what_is_no_table_is_refused(text):
+    with pytest.raises(InputError, match=r't\.tsv'):
+        Table.read(text, 't.tsv')
+
+
+def test_nothing_but_the_dataset_is_written_to(dataset, raw, settings):
+    """Neither the input, nor the derivatives."""
+    before = {
+        p: p.read_bytes() for folder in (raw, settings.output_dir) for p in folder.rglob('*') if p.is_file()
+    }
+    before = {p: content for p, content in before.items() if not p.is_relative_to(dataset)}
+    write_raw_like(settings.replace(scan_dates='shift'))
+    assert {p: p.read_bytes() for p in before} == before
+    assert os.listdir(raw.parent) == os.listdir(raw.parent)
+    assert build.raw_like_dir(settings) == dataset
