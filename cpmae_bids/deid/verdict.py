@@ -321,7 +321,7 @@ def compare_heads(before, after, brain, kept, in_fov) -> dict[str, float]:
     if within.sum() >= MIN_VOXELS:
         measures['head_contrast'] = after[within].std()
     if face.in_view(in_fov) > MIN_FACE_IN_VIEW:
-        measures['surface_same_share'] = surface.surface_same(*heads, in_fov)
+        measures['surface_same_share'] = surface.surface_same(heads[0], heads[1], in_fov)
     return {
         **measures,
         'head_per_brain': tissue[1].sum() / max(brain.sum(), 1),
