@@ -1,5 +1,6 @@
 # make demo    de-identify an averaged head and say where the report is
 # make test    run the tests
+# make faults  inject faults of every kind and count what goes wrong after them; takes an hour
 # make example draw the example picture of the README from the demo
 # make benchmark HEADS=dataset OUT=folder    measure this tool and its peers on the test split of a BIDS dataset
 # All set up their own environment in .venv once. Need Python 3.11 and a network that pip can use.
@@ -17,7 +18,7 @@ BENCHMARK_ARGS ?= --nprocs 2
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: help venv demo example test test-fast benchmark lint format docs lock image clean
+.PHONY: help venv demo example test test-fast faults benchmark lint format docs lock image clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -47,6 +48,9 @@ test: $(READY)
 # Without the tests that run models or registration.
 test-fast: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+faults: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.report
 
 # HEADS has participants.tsv with a column "split"; OUT shows original faces and lies outside of the repository.
 benchmark: $(READY)

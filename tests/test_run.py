@@ -13,8 +13,10 @@ import pytest
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline import engine as pe
 
+from cpmae_bids.bids.records import identify
 from cpmae_bids.bids.validation import validate_bids
 from cpmae_bids.cli import preflight, run
+from cpmae_bids.cli.interrupt import EXIT_INTERRUPTED
 from cpmae_bids.cli.process import batch_size
 from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig
@@ -65,6 +67,9 @@ class Fake(SimpleInterface):
             nb.save(nb.Nifti1Image(values, np.eye(4)), path)
             self._results[name] = str(path)
         verdict = {'status': 'pass', 'reasons': [], 'measures': {'seam': 1.0}, 'template': 'none'}
+        kinds = {'refaced': 'refaced', 'defacemask': 'deface_mask', 'brainmask': 'kept_mask'}
+        images = {kind: Path(self._results[name]) for kind, name in kinds.items()}
+        verdict |= identify(Path(self.inputs.t1w), images)
         if behaviour == 'fail':
             verdict |= {'status': 'fail', 'reasons': ['the head is the original']}
         self._results['verdict'] = str(Path(runtime.cwd, 'verdict.json'))
@@ -346,7 +351,7 @@ def test_termination_cleans_up(behave, command, monkeypatch, tmp_path, out, npro
     monkeypatch.setattr(run.atexit, 'register', lambda *call: at_exit.append(call))
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     behave |= {'sub-01_ses-a_T1w': f'terminate {os.getpid()}'}
-    assert command('--nprocs', nprocs, work=False) == run.EXIT_INTERRUPTED
+    assert command('--nprocs', nprocs, work=False) == EXIT_INTERRUPTED
     for function, *arguments in at_exit:
         function(*arguments)
     assert not list(tmp_path.glob('cpmae-bids-*'))

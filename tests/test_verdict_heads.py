@@ -6,7 +6,7 @@ from benchmarks import verdict_sabotage
 from cpmae_bids.deid import verdict
 from cpmae_bids.steps.chain import deidentify
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
 
 @pytest.fixture(scope='module')

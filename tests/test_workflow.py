@@ -358,7 +358,7 @@ def test_gpu_slots_are_respected(config, many_scans, instant_steps, slots, deadl
 
 def test_a_failed_verdict_is_recorded_and_nothing_published(config, scan, instant_steps, deadline):
     assert run_workflow(init_cpmae_bids_wf([scan], config), config, Progress(io.StringIO())) == []
-    files = [path for path in config.output_dir.rglob('*') if path.is_file()]
+    files = [path for path in config.output_dir.rglob('[!.]*') if path.is_file()]
     assert [path.name for path in files] == ['sub-01_T1w.json']
     assert json.loads(files[0].read_text())['reasons'] == ['no head']
     assert not any(config.work_dir.rglob('*.png'))
@@ -397,3 +397,13 @@ def test_failures_are_read_from_crash_files(tmp_path):
     (failure,) = read_failures(tmp_path)
     assert (failure.scan, failure.stage) == ('sub-01_T1w', 'blend')
     assert failure.message == 'no space left: free some'
+
+
+def test_the_reason_is_read_where_a_worker_left_no_result(tmp_path):
+    (tmp_path / 'crash-20260101-000000-me-blend-0.txt').write_text(
+        'Node: cpmae_bids_wf.sub-01_wf.sub-01_T1w_wf.deidentify_wf.blend\nWorking directory: /w\n\n'
+        'cpmae_bids.interfaces.base.StepError: its worker was killed\n\n\n'
+        'When creating this crashfile, the results file corresponding\nto the node could not be found.'
+    )
+    (failure,) = read_failures(tmp_path)
+    assert failure.message == 'its worker was killed'

@@ -1,6 +1,5 @@
 """Compare an output dataset with its records: what is claimed, and what is there."""
 
-import json
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from cpmae_bids.bids.atomic import sha256_of
 from cpmae_bids.bids.derivatives import GENERATOR, read_description
+from cpmae_bids.bids.jsontext import read_json
 from cpmae_bids.bids.patterns import output_kinds, output_pattern
 from cpmae_bids.bids.publish import stored_files_are_whole
 from cpmae_bids.bids.rawlike.manifest import is_raw_like, vouched_images
@@ -144,7 +144,7 @@ def _has_name(path: Path, kind: str) -> bool:
 def _says_how(image: Path) -> bool:
     """Whether the sidecar of a scan names this tool as the method of its de-identification."""
     try:
-        content = json.loads((image.parent / f'{image.name.partition(".")[0]}.json').read_text('utf-8'))
+        content = read_json(image.parent / f'{image.name.partition(".")[0]}.json')
         methods = content.get('DeidentificationMethod')
     except (OSError, ValueError, AttributeError):
         return False

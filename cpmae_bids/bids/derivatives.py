@@ -1,7 +1,7 @@
 """The output dataset as a whole: what describes it, and where it came from."""
 
-import json
 import os
+import re
 import secrets
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from cpmae_bids._version import __version__
 from cpmae_bids.bids.atomic import temporary_beside, write_text
-from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
 
@@ -21,6 +21,8 @@ GENERATOR = 'cpmae-bids'
 # 'figures' without a slash: with one, validators still report the files in it.
 # '/bids' is the raw-like dataset, which stands for itself.
 _BIDSIGNORE = '*.html\n/bids\nfigures\ngroup_verdicts.*\nlogs\n'
+# What else stands in its place may be a path.
+_DOI = re.compile(r'(doi:|https?://(dx\.)?doi\.org/)?10\.\d{4,9}/[^\s"<>]+', re.IGNORECASE)
 _RECORDED_PACKAGES = (
     'antspyx',
     'deepbet',
@@ -56,7 +58,7 @@ def _package_text(name: str) -> str:
 def read_description(dataset: Path) -> dict[str, Any]:
     """Return a dataset's dataset_description.json, or an empty dict if it has none that can be read."""
     try:
-        description = json.loads((dataset / 'dataset_description.json').read_text('utf-8-sig'))
+        description = read_json(dataset / 'dataset_description.json')
     except (OSError, ValueError):
         return {}
     return description if isinstance(description, dict) else {}
@@ -81,7 +83,7 @@ def describe_dataset(config: RunConfig) -> dict[str, Any]:
     if isinstance(source.get('License'), str):
         description['License'] = source['License']
     doi = source.get('DatasetDOI')
-    if isinstance(doi, str) and doi:
+    if isinstance(doi, str) and _DOI.fullmatch(doi):
         description['SourceDatasets'] = [{'DOI': doi}]
         link = doi if '://' in doi else f'https://doi.org/{doi.removeprefix("doi:")}'
     else:

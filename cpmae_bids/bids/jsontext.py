@@ -1,8 +1,34 @@
-"""JSON as other programs can read it."""
+"""JSON as other programs can read it, and whatever they have left where JSON belongs."""
 
 import json
 import math
+from pathlib import Path
 from typing import Any
+
+MAX_BYTES = 2**25
+"""Largest JSON file that is read; real ones have a few kilobytes."""
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file, with or without a byte order mark.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is not JSON, is nested too deeply or is too large to be a sidecar.
+    """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise ValueError('is no file')
+    with path.open('rb') as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f'larger than {MAX_BYTES // 2**20} MiB')
+    try:
+        return json.loads(content.decode('utf-8-sig'))
+    except RecursionError:
+        raise ValueError('nested too deeply') from None
 
 
 def to_json(content: Any) -> str:

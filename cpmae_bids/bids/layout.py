@@ -1,7 +1,6 @@
 """Which scans there are to work on."""
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Iterable
@@ -9,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cpmae_bids.bids.metadata import read_sidecars
+from cpmae_bids.bids.jsontext import read_json
+from cpmae_bids.bids.metadata import read_sidecars, shareable_metadata
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, output_path, split_name
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError, NothingToDoError, UsageError
@@ -43,11 +43,13 @@ class Scan:
     entities : dict
         Entities of the file name, by their short names (``sub``, ``ses``, ``run``), in its order.
     metadata : dict
-        Its sidecar with inheritance, unfiltered: it must not be written to the output as it is.
+        Those fields of its sidecar, with inheritance, that may be shared.
     seed : int
         Seed of this scan, below 2**31; the same for all scans of a subject.
     problem : str
         Why the scan cannot be worked on, or nothing.
+    crc32 : str
+        CRC-32 of the image when work on it began; nothing before that.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class Scan:
     metadata: dict[str, Any] = field(hash=False, repr=False)
     seed: int
     problem: str = ''
+    crc32: str = ''
 
     @property
     def name(self) -> str:
@@ -139,7 +142,7 @@ def read_filters(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        filters = json.loads(path.read_text('utf-8')).get('t1w', {})
+        filters = read_json(path).get('t1w', {})
         items = list(filters.items())
     except (OSError, ValueError, AttributeError) as err:
         raise UsageError(f'{path}: not a BIDS filter file ({err}); it must read {{"t1w": {{...}}}}') from err
@@ -178,7 +181,10 @@ def collect_scans(config: RunConfig) -> list[Scan]:
     if config.seed is None:
         raise ValueError('the seed must be settled before scans are collected')
     subjects = select_subjects(config)
-    paths = [Path(path) for path in _query(config, subjects)]
+    try:
+        paths = [Path(path) for path in _query(config, subjects)]
+    except UnicodeEncodeError as err:  # neither pybids nor JSON has room for such a name
+        raise InputError(f'{err.object!a}: a name that is no UTF-8 text; rename the file') from err
     scans = [scan for path in sorted(paths) if (scan := _as_scan(path, config, config.seed)) is not None]
     if not scans:
         raise NothingToDoError(f'{config.bids_dir}: no T1w scan matches; check the labels and filters')
@@ -217,7 +223,7 @@ def _as_scan(path: Path, config: RunConfig, seed: int) -> Scan | None:
         return None
     metadata, problem = {}, unreadable(path)
     try:
-        metadata = read_sidecars(config.bids_dir, relative)
+        metadata = shareable_metadata(read_sidecars(config.bids_dir, relative))
     except InputError as err:
         problem = problem or str(err)
     return Scan(
@@ -234,6 +240,8 @@ def _as_scan(path: Path, config: RunConfig, seed: int) -> Scan | None:
 
 def unreadable(path: Path) -> str:
     """Say why a file's content cannot be read, or nothing."""
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        return 'this is no file; check what it is'
     try:
         with path.open('rb') as file:
             return '' if file.read(1) else 'the file is empty; get it again'

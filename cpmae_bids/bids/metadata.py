@@ -6,17 +6,20 @@ free text, and numbers that follow the person (SAR, shims, anatomical landmarks)
 """
 
 import json
-import math
 import re
+import sys
 from functools import cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cpmae_bids._version import __version__
+from cpmae_bids.bids.jsontext import read_json
 from cpmae_bids.bids.patterns import split_name
 from cpmae_bids.exceptions import InputError
 
+# Beyond it, JSON has numbers that other programs cannot read.
+_MAX = sys.float_info.max
 # Longer strings are free text; these patterns are dates, times and addresses inside a short one.
 _MAX_TEXT = 64
 _PRIVATE_TEXT = re.compile(
@@ -103,7 +106,7 @@ def applicable_files(bids_dir: Path, source: str, suffix: str, extension: str) -
 
 def read_json_object(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text('utf-8'))
+        content = read_json(path)
     except OSError as err:
         raise InputError(f'{path}: the sidecar cannot be read ({err.strerror}); get or remove it') from err
     except ValueError as err:
@@ -138,7 +141,7 @@ def _is_shareable(value: Any, kind: str) -> bool:
     if kind == 'boolean':
         return isinstance(value, bool)
     if kind == 'number':
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX
     if kind == 'text':  # of a task, not of a person
         return isinstance(value, str) and _PRIVATE_TEXT.search(value) is None
     return isinstance(value, str) and not is_private_text(value)
@@ -160,7 +163,7 @@ def output_sidecar(
     source : str
         Path of the original, relative to its dataset.
     metadata : dict
-        The original's sidecar, unfiltered; only allowed fields are taken, and only for 'refaced'.
+        The sidecar of the original; only allowed fields are taken, and only for 'refaced'.
     record : dict
         The verdict record of the scan (see `cpmae_bids.bids.records`).
     """

@@ -2,14 +2,13 @@
 
 import csv
 import io
-import json
 import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from cpmae_bids.bids.atomic import write_text
-from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.metadata import is_private_text
 
 # None of these identifies anybody by itself, nor does any free text hide in them.
@@ -45,12 +44,9 @@ def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[st
     columns = [column for column in SHAREABLE_COLUMNS if column in rows[0]]
     descriptions = _read_descriptions(bids_dir / 'participants.json')
     age_in_years = in_years(descriptions.get('age', {}))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, delimiter='\t', lineterminator='\n', quoting=csv.QUOTE_NONE)
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({column: _cell(column, row[column], age_in_years) for column in columns})
-    write_text(table, text.getvalue())
+    cells = [[_cell(column, row[column], age_in_years) for column in columns] for row in rows]
+    # By hand: BIDS knows no quotes in tables, and the csv module writes no quotation mark without them
+    write_text(table, ''.join('\t'.join(line) + '\n' for line in (columns, *cells)))
 
     described = {column: descriptions[column] for column in columns if descriptions.get(column)}
     if described:
@@ -61,18 +57,23 @@ def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[st
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
     """Read a table; an unreadable one counts as empty, since it is a bonus and no condition of the run."""
+    if not path.is_file():
+        return []
     try:
         text = path.read_text('utf-8-sig')
     except (OSError, ValueError):
         return []
     reader = csv.DictReader(io.StringIO(text), delimiter='\t', quoting=csv.QUOTE_NONE, restval='n/a')
-    return list(reader)
+    try:
+        return list(reader)
+    except csv.Error:
+        return []
 
 
 def _read_descriptions(path: Path) -> dict[str, dict[str, Any]]:
     """Read the shareable parts of participants.json."""
     try:
-        content = json.loads(path.read_text('utf-8-sig'))
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
     if not isinstance(content, dict):
@@ -92,7 +93,7 @@ def in_years(description: dict[str, Any]) -> bool:
 def _cell(column: str, value: str | None, age_in_years: bool) -> str:
     """Return one value as it may be shared."""
     value = ' '.join((value or '').split())
-    if not value or (column != 'participant_id' and is_private_text(value)):
+    if not value or not value.isprintable() or (column != 'participant_id' and is_private_text(value)):
         return 'n/a'
     if column == 'age':
         return shareable_age(value, age_in_years)

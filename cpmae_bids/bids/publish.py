@@ -13,6 +13,7 @@ from typing import Any
 
 from cpmae_bids.bids.atomic import (
     crc32_of,
+    locked,
     remove_temporaries,
     sha256_of,
     sync,
@@ -67,19 +68,23 @@ def publish_scan(
     Raises
     ------
     VerdictError
-        If the verdict belongs to another scan or other settings, an image is missing, or a header
-        gives something away. Then no file and no record of the scan is left.
+        If the verdict belongs to another scan, other settings or other images, an image is missing, or a
+        header gives something away. Then no file and no record of the scan is left.
     InputError
-        If a file cannot be written, for example to a full disk. Likewise.
+        If the scan has changed since it was judged, or a file cannot be written, for example to a full disk.
+        Likewise.
     """
+    _refuse_links_into_input(scan, config)
     try:
-        record = make_record(scan, config, verdict)
-        if record['status'] != 'pass':
-            withdraw_scan(scan, config.output_dir)
-            withdraw_image(raw_like_dir(config), scan.relative_path)
-            write_record(config.output_dir, scan.name, record)
-            return []
-        return _publish_passed(scan, config, files, record)
+        with locked(config.output_dir / 'logs'):
+            record = make_record(scan, config, verdict)
+            judged = record.pop('judged', None) or {}
+            if record['status'] != 'pass':
+                withdraw_scan(scan, config.output_dir)
+                withdraw_image(raw_like_dir(config), scan.relative_path)
+                write_record(config.output_dir, scan.name, record)
+                return []
+            return _publish_passed(scan, config, files, record, judged)
     except BaseException as err:
         with contextlib.suppress(OSError):
             withdraw_scan(scan, config.output_dir)
@@ -92,8 +97,17 @@ def publish_scan(
         raise
 
 
+def _refuse_links_into_input(scan: Scan, config: RunConfig) -> None:
+    folder = (config.output_dir / scan.relative_path).parent
+    if folder.resolve().is_relative_to(config.bids_dir.resolve()):
+        raise InputError(
+            f'{scan.relative_path}: its folder in the output is a link into the input, which is never '
+            'written to; remove the link'
+        )
+
+
 def _publish_passed(
-    scan: Scan, config: RunConfig, files: dict[str, Path], record: dict[str, Any]
+    scan: Scan, config: RunConfig, files: dict[str, Path], record: dict[str, Any], judged: dict[str, str]
 ) -> list[Path]:
     if set(files) != set(_ORDER):
         raise VerdictError(f'{scan.relative_path}: images {sorted(files)} instead of {sorted(_ORDER)}')
@@ -101,6 +115,7 @@ def _publish_passed(
         if leaks := header_leaks(files[kind]):
             raise VerdictError(f'{scan.relative_path}: the {kind} image carries {", ".join(leaks)}')
 
+    images: dict[Path, str] = {}
     sources: dict[Path, Path | str] = {}
     for kind in _ORDER:
         sidecar, image = (
@@ -110,12 +125,16 @@ def _publish_passed(
         content = output_sidecar(kind, scan.relative_path, scan.metadata, record)
         sources[sidecar] = to_json(content)
         sources[image] = files[kind]
+        images[image] = judged.get(kind, '')
     staged = _stage(sources)
     try:
         record['files'] = {
             target.relative_to(config.output_dir).as_posix(): sha256_of(temporary)
             for target, temporary in staged.items()
         }
+        for image, digest in images.items():
+            if record['files'][image.relative_to(config.output_dir).as_posix()] != digest:
+                raise VerdictError(f'{scan.relative_path}: {image.name} is not what was judged; run again')
         # The old image goes first and the new one comes last, so that at no moment an image lies
         # beside the record, mask or sidecar of another.
         *_, image = staged
@@ -184,15 +203,16 @@ def record_failure(scan: Scan, config: RunConfig, reason: str) -> dict[str, Any]
     dict
         The record.
     """
-    withdraw_scan(scan, config.output_dir)
-    withdraw_image(raw_like_dir(config), scan.relative_path)
     record = {
         'scan': scan.relative_path,
         **settings_of(scan, config),
         'status': 'error',
         'reasons': [hide_paths(' '.join(reason.split()), config)],
     }
-    write_record(config.output_dir, scan.name, record)
+    with locked(config.output_dir / 'logs'):
+        withdraw_scan(scan, config.output_dir)
+        withdraw_image(raw_like_dir(config), scan.relative_path)
+        write_record(config.output_dir, scan.name, record)
     return record
 
 

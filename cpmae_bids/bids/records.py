@@ -6,16 +6,15 @@ scan's outputs are still good. It lies in ``logs/verdicts`` of the output.
 
 import csv
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 from cpmae_bids._version import __version__
-from cpmae_bids.bids.atomic import crc32_of, write_text
-from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.bids.atomic import crc32_of, sha256_of, write_text
+from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.layout import Scan
 from cpmae_bids.config import RunConfig
-from cpmae_bids.exceptions import VerdictError
+from cpmae_bids.exceptions import InputError, VerdictError
 
 STATUSES = ('pass', 'fail', 'error')
 _LEADING_COLUMNS = (
@@ -47,6 +46,28 @@ def record_path(output_dir: Path, name: str) -> Path:
     return output_dir / 'logs' / 'verdicts' / f'{name}.json'
 
 
+def identify(source: Path, files: dict[str, Path]) -> dict[str, Any]:
+    """Return what ties a verdict to the very files that it is about.
+
+    Parameters
+    ----------
+    source : Path
+        The original.
+    files : dict
+        The images 'refaced', 'defacemask' and 'brainmask' (what was kept).
+
+    Returns
+    -------
+    dict
+        ``source_crc32``, short on purpose: no fingerprint of the original; ``judged``, the SHA-256 of each
+        image.
+    """
+    return {
+        'source_crc32': crc32_of(source),
+        'judged': {kind: sha256_of(path) for kind, path in files.items()},
+    }
+
+
 def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[str, Any]:
     """Complete a verdict to the record of a scan.
 
@@ -61,6 +82,8 @@ def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[
     VerdictError
         If the verdict is of another scan or other settings, has no valid status, or is a failure
         without a reason.
+    InputError
+        If the scan is not what it was when it was judged, or when work on it began.
     """
     ours = {'scan': scan.relative_path, **settings_of(scan, config)}
     for key, value in ours.items():
@@ -74,9 +97,21 @@ def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[
         raise VerdictError(f'{scan.relative_path}: no usable verdict ({status!r}, reasons {reasons!r})')
     record = {**verdict, **ours, 'status': status, 'reasons': reasons}
     if not scan.problem:
-        # Tells a replaced input from the same one. Short on purpose: no fingerprint of the original.
-        record['source_crc32'] = crc32_of(scan.path)
+        # Tells a replaced input from the same one
+        record['source_crc32'] = _crc32_of_source(scan)
+        seen = {record['source_crc32'], verdict.get('source_crc32'), scan.crc32} - {'', None}
+        if len(seen) > 1:
+            raise InputError(f'{scan.relative_path}: was changed while it was worked on; run again')
     return record
+
+
+def _crc32_of_source(scan: Scan) -> str:
+    try:
+        return crc32_of(scan.path)
+    except OSError as err:
+        raise InputError(
+            f'{scan.relative_path}: cannot be read any more ({err.strerror}); check the input'
+        ) from err
 
 
 def write_record(output_dir: Path, name: str, record: dict[str, Any]) -> None:
@@ -87,7 +122,7 @@ def write_record(output_dir: Path, name: str, record: dict[str, Any]) -> None:
 def read_record(output_dir: Path, name: str) -> dict[str, Any] | None:
     """Return the record of a scan, or None if there is none that can be read."""
     try:
-        record = json.loads(record_path(output_dir, name).read_text('utf-8'))
+        record = read_json(record_path(output_dir, name))
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and record.get('status') in STATUSES else None

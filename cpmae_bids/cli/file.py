@@ -70,9 +70,15 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``cpmae-bids-file``; return its exit code."""
     args = build_parser().parse_args(argv)
+    from cpmae_bids.cli.interrupt import EXIT_INTERRUPTED, Interruption
+
     try:
-        _check_paths(args)
-        _deidentify(args)
+        with Interruption():  # SIGTERM, too, removes the temporary folder
+            _check_paths(args)
+            _deidentify(args)
+    except KeyboardInterrupt:
+        print('cpmae-bids-file: interrupted; no image was written', file=sys.stderr)
+        return EXIT_INTERRUPTED
     except CpmaeError as error:
         print(f'cpmae-bids-file: {error}', file=sys.stderr)
         return error.exit_code

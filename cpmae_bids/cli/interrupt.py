@@ -6,6 +6,7 @@ from typing import Self
 
 from cpmae_bids.workflows.progress import Progress
 
+EXIT_INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and what schedulers send when time is up
 
 

@@ -5,7 +5,9 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 
+from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.layout import Scan
 from cpmae_bids.bids.publish import record_failure, stored_files_are_whole
 from cpmae_bids.bids.records import read_record, record_path
@@ -82,6 +84,8 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
     """Run the workflow of some scans, and make sure that each has a record."""
     from cpmae_bids.workflows.base import init_cpmae_bids_wf
 
+    config.work_folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # if it is gone since
+    batch = _begin(batch, config)
     before = {scan: _signature(scan, config) for scan in batch}
     failures: list[Failure] = []
     reason = 'no verdict was written'
@@ -110,9 +114,20 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
     return failures
 
 
+def _begin(batch: Sequence[Scan], config: RunConfig) -> list[Scan]:
+    """Note what the scans are now; those that are gone since they were listed fail."""
+    begun = []
+    for scan in batch:
+        try:
+            begun.append(replace(scan, crc32=crc32_of(scan.path)))
+        except OSError as err:
+            _fail(scan, config, f'cannot be read any more ({err.strerror}); check the input')
+    return begun
+
+
 def _remove_intermediate_files(config: RunConfig) -> None:
     """Empty the work folder but for crash files, which hold no pixels."""
-    for path in config.work_folder.iterdir():
+    for path in config.work_folder.glob('*'):
         if path.is_dir() and path.name != CRASH_FOLDER:
             shutil.rmtree(path, ignore_errors=True)
 

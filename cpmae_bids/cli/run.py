@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EXIT_INTERRUPTED = 130
 _SHOWN_ISSUES = 5
 
 
@@ -36,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         130 after an interrupt.
     """
     config = parse_config(argv)
-    from cpmae_bids.cli.interrupt import Interruption
+    from cpmae_bids.cli.interrupt import EXIT_INTERRUPTED, Interruption
 
     with _messages(config.verbose), Interruption() as interruption:
         try:
@@ -48,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except CpmaeError as err:
             logger.error('%s', err)
             return err.exit_code
+        except OSError as err:
+            logger.error('%s; check space and permissions, and run again', err)
+            return EXIT_FAILED
         except KeyboardInterrupt:
             logger.error('interrupted; scans that are complete will be skipped by the next run')
             return EXIT_INTERRUPTED
@@ -122,6 +124,7 @@ def _validate_input(bids_dir: Path) -> None:
 
 def _conclude(scans: list, failures: list, config: RunConfig) -> int:
     """Write tables and reports, and say how it went."""
+    from cpmae_bids.bids.atomic import locked
     from cpmae_bids.bids.audit import audit_output
     from cpmae_bids.bids.participants import write_participants
     from cpmae_bids.bids.records import write_table
@@ -129,12 +132,14 @@ def _conclude(scans: list, failures: list, config: RunConfig) -> int:
     from cpmae_bids.cli.summary import summarise
     from cpmae_bids.reports.html import write_subject_report
 
-    records = audit_output(config.output_dir, thorough=False)
-    table = write_table(config.output_dir, records)
-    passed = {Path(record['scan']).parts[0] for record in records if record['status'] == 'pass'}
-    write_participants(config.bids_dir, config.output_dir, {name.removeprefix('sub-') for name in passed})
-    for subject in sorted({scan.subject for scan in scans}):
-        write_subject_report(config.output_dir, subject)
+    # Tables are about all scans of the output, those of runs beside this one included
+    with locked(config.output_dir / 'logs'):
+        records = audit_output(config.output_dir, thorough=False)
+        table = write_table(config.output_dir, records)
+        passed = {Path(record['scan']).parts[0] for record in records if record['status'] == 'pass'}
+        write_participants(config.bids_dir, config.output_dir, {name.removeprefix('sub-') for name in passed})
+        for subject in sorted({scan.subject for scan in scans}):
+            write_subject_report(config.output_dir, subject)
 
     report_unprocessed(config, records)
     shared = config.layout != 'bids' or conclude_raw_like(config)

@@ -69,7 +69,13 @@ def _check_extent(scan: nifti.Scan) -> None:
 
 
 def _check_values(scan: nifti.Scan) -> None:
-    if not np.isfinite(scan.raw).all():
-        raise InputError(f'{scan.path}: holds NaN or infinite values: replace them and run again')
-    if scan.raw.min() == scan.raw.max():
+    low, high = scan.raw.min(), scan.raw.max()  # NaN if there is any
+    if low == high:
         raise InputError(f'{scan.path}: constant image: export it again')
+    if not np.isfinite([low, high]).all():
+        raise InputError(f'{scan.path}: holds NaN or infinite values: replace them and run again')
+    largest = max(abs(float(low)), abs(float(high))) * abs(scan.slope) + abs(scan.inter)
+    if not largest < np.sqrt(np.finfo(np.float32).max):  # squares are taken in single precision
+        raise InputError(f'{scan.path}: values up to {largest:.3g} are not those of a scan: repair scl_slope')
+    if not largest > np.finfo(np.float32).tiny:
+        raise InputError(f'{scan.path}: values of {largest:.3g} at most: repair scl_slope')

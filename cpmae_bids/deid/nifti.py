@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -44,6 +48,18 @@ KEPT_FIELDS = (
 
 GZIP_LEVEL = 4
 """Noise hardly compresses: higher levels cost seconds per scan and save a few percent."""
+
+MAX_BYTES = 2**31
+"""Largest volume that is read: holds a whole head at 0.25 mm in single precision. A small compressed file can
+claim, and even hold, far more than there is memory."""
+
+MAX_OFFSET = 2**28
+"""Furthest that header extensions may reach."""
+
+MAX_TRAILING = 2**20
+"""Bytes behind the volume that are ignored, as programs that pad files leave them."""
+
+_DEFLATE_RATIO = 1032  # the most that deflate can make of one byte
 
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 
@@ -109,14 +125,23 @@ def read(path: Path | str) -> Scan:
         If the file is missing, unreadable, truncated, not a NIfTI, or not a 3D volume of real numbers.
     """
     path = Path(path)
-    content = _read_bytes(path)
-    header = _parse_header(path, content)
-    shape, dtype = _layout(path, header)
-    offset = int(header['vox_offset']) or len(header.binaryblock)
-    size = int(np.prod(shape)) * dtype.itemsize
-    if len(content) < offset + size:
-        raise InputError(f'{path}: truncated, {offset + size - len(content)} bytes missing: fetch it again')
-    raw = np.frombuffer(content, dtype, count=int(np.prod(shape)), offset=offset).reshape(shape, order='F')
+    with _open(path) as (stream, at_most):
+        start = stream.read(max(_HEADERS))
+        header = _parse_header(path, start)
+        shape, dtype = _layout(path, header)
+        offset = _offset(path, header)
+        end = offset + math.prod(shape) * dtype.itemsize
+        if end - offset > MAX_BYTES:
+            size = f'{(end - offset) / 2**30:.1f} GiB'
+            raise InputError(f'{path}: claims a volume of {size}, more than that of any head: check the file')
+        # Memory is taken only for what the file can hold
+        content = start if end > at_most else start + stream.read(max(end - len(start), 0))
+        if len(content) < end:
+            raise InputError(f'{path}: truncated, {end - len(content)} bytes missing: fetch it again')
+        # A gzip stream has to be read to its end, where the checksum is compared
+        if len(stream.read(MAX_TRAILING + 1)) > MAX_TRAILING:
+            raise InputError(f'{path}: goes on long after its volume: convert it again')
+    raw = np.frombuffer(content, dtype, count=math.prod(shape), offset=offset).reshape(shape, order='F')
     slope, inter = _scaling(path, header)
     return Scan(path, header, raw, _affine(path, header), slope, inter)
 
@@ -175,21 +200,29 @@ def read_mask(path: Path | str, like: Scan) -> np.ndarray:
     return mask.values() > 0.5
 
 
-def _read_bytes(path: Path) -> bytes:
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a file, compressed or not; gives also the most bytes that it can hold."""
     if path.is_symlink() and not path.exists():
         raise InputError(f'{path}: link to a file that is not there: fetch it first (e.g. `datalad get`)')
+    if path.exists() and not path.is_file() and not path.is_dir():  # opening a pipe would wait for ever
+        raise InputError(f'{path}: cannot be read (neither file nor folder): check path and rights')
     try:
-        content = path.read_bytes()
-        if content[:2] == b'\x1f\x8b':
-            with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-                content = stream.read()  # to the end, where the checksum is compared
+        with path.open('rb') as file:
+            size = os.fstat(file.fileno()).st_size
+            compressed = file.read(2) == b'\x1f\x8b'
+            file.seek(0)
+            if not compressed:
+                yield file, size
+                return
+            with gzip.GzipFile(fileobj=file) as stream:
+                yield stream, size * _DEFLATE_RATIO
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f'{path}: damaged or truncated gzip file ({error}): fetch it again') from error
     except OSError as error:
         raise InputError(
             f'{path}: cannot be read ({error.strerror or error}): check path and rights'
         ) from error
-    return content
 
 
 def _parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
@@ -215,10 +248,18 @@ def _layout(path: Path, header: nib.Nifti1Header) -> tuple[tuple[int, int, int],
         raise InputError(f'{path}: data type {dtype} is not that of an MR image: convert it to grey values')
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if len(shape) != 3:
+    if len(shape) != 3 or min(shape) < 1:
         raise InputError(f'{path}: shape {shape} is not 3D: give one volume, e.g. the average or the first')
     x, y, z = (int(s) for s in shape)
     return (x, y, z), dtype
+
+
+def _offset(path: Path, header: nib.Nifti1Header) -> int:
+    """Where the volume begins; 0 in the header means right behind it, as for the library of the format."""
+    offset = float(header['vox_offset'])
+    if not math.isfinite(offset) or (offset and not len(header.binaryblock) <= offset <= MAX_OFFSET):
+        raise InputError(f'{path}: vox_offset is {offset:g}, within the header or far behind it: repair it')
+    return int(offset) or len(header.binaryblock)
 
 
 def _affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
@@ -230,6 +271,8 @@ def _affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
 
 def _scaling(path: Path, header: nib.Nifti1Header) -> tuple[float, float]:
     try:
+        if np.isinf(header['scl_slope']) or np.isinf(header['scl_inter']):
+            raise ValueError
         slope, inter = header.get_slope_inter()
     except Exception as error:
         raise InputError(f'{path}: scl_slope or scl_inter is not a number: repair the header') from error

@@ -6,6 +6,7 @@ of memory, and the run would wait for ever. A killed child is an ordinary failur
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from nipype.interfaces.base import CommandLine, CommandLineInputSpec, Str, traits
 from nipype.interfaces.base.traits_extension import BasePath
 
-from cpmae_bids import __version__
+from cpmae_bids import __version__, lifeline
 
 THREAD_VARIABLES = (
     'OMP_NUM_THREADS',
@@ -60,6 +61,11 @@ class Step(CommandLine):
         command = shlex.join([sys.executable, '-m', 'cpmae_bids.steps', self.step])
         super().__init__(command=command, **inputs)
 
+    @property
+    def cmdline(self):
+        # Without a shell in between that would outlive the worker and keep the step from noticing
+        return f'exec {super().cmdline}'
+
     def _format_arg(self, name, trait_spec, value):
         # The command goes through a shell; nipype quotes paths, but no other text.
         if isinstance(value, str) and not trait_spec.is_trait_type(BasePath):
@@ -68,7 +74,7 @@ class Step(CommandLine):
 
     def _get_environ(self):
         threads = dict.fromkeys(THREAD_VARIABLES, str(self.inputs.num_threads))
-        return {**threads, **self.inputs.environ}
+        return {**threads, lifeline.VARIABLE: str(os.getpid()), **self.inputs.environ}
 
     def _run_interface(self, runtime, correct_return_codes=(0,)):
         runtime = super()._run_interface(runtime, correct_return_codes)

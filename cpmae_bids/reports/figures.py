@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cpmae_bids.bids.atomic import remove_temporaries, temporary_beside
+
 
 def figure_path(output_dir: Path, name: str, figure: str) -> Path:
     """Path of a figure, ``face`` or ``slices``, of the scan with that name."""
@@ -33,7 +35,11 @@ def publish_figures(output_dir: Path, name: str, drawn: dict[str, Path]) -> list
     for figure, source in drawn.items():
         target = figure_path(output_dir, name, figure)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f'.{target.name}.tmp')
-        temporary.write_bytes(Path(source).read_bytes())
-        targets.append(temporary.replace(target))
+        remove_temporaries(target)
+        temporary = temporary_beside(target)
+        try:
+            temporary.write_bytes(Path(source).read_bytes())
+            targets.append(temporary.replace(target))
+        finally:
+            temporary.unlink(missing_ok=True)
     return targets

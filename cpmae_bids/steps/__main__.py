@@ -9,6 +9,7 @@ import sys
 
 import cpmae_bids.steps
 from cpmae_bids.exceptions import CpmaeError
+from cpmae_bids.lifeline import end_with_parent
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,8 +41,12 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         print(f'cpmae-bids: {name}: {error}', file=sys.stderr)
         return 1
+    except MemoryError as error:
+        print(f'cpmae-bids: {name}: out of memory ({error}): use fewer --nprocs', file=sys.stderr)
+        return 1
     return 0
 
 
 if __name__ == '__main__':
+    end_with_parent()
     sys.exit(main())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cpmae_bids.config import DEFAULT_STEPS
-from cpmae_bids.exceptions import CpmaeError, VerdictError
+from cpmae_bids.exceptions import CpmaeError, InputError, VerdictError
 
 
 def deidentify(
@@ -67,6 +67,8 @@ def deidentify(
     CpmaeError
         If a step fails.
     """
+    from cpmae_bids.bids.atomic import crc32_of
+    from cpmae_bids.deid import inspect
     from cpmae_bids.models.weights import resolve_weights
     from cpmae_bids.steps import blend, conform, decode, encode, register, remodel, skullstrip, verdict
     from cpmae_bids.templates import find_template
@@ -86,6 +88,8 @@ def deidentify(
     refaced, deface_mask = folder / f'refaced{"".join(out.suffixes[-1:])}', folder / 'deface_mask.nii.gz'
     result = verdict_file or folder / 'verdict.json'
     try:
+        inspect.load_t1w(t1w)  # refuses what cannot be read
+        before = crc32_of(t1w)
         progress('skullstrip')
         skullstrip.skullstrip(t1w, brain_mask, kept_mask, device=device)
         progress('register')
@@ -121,6 +125,8 @@ def deidentify(
         )
         if judged['status'] != 'pass':
             raise VerdictError(f'{t1w}: no image was written: {"; ".join(judged["reasons"])}')
+        if judged['source_crc32'] != before or crc32_of(t1w) != before:
+            raise InputError(f'{t1w}: was changed while it was worked on: run again')
         _publish(refaced, out)
     finally:
         if work_dir is None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from cpmae_bids import __version__
+from cpmae_bids.bids.atomic import write_text
+from cpmae_bids.bids.records import identify
 from cpmae_bids.deid import codes, geometry, inspect, nifti, noise, verdict
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
@@ -56,13 +58,15 @@ def judge(
     -------
     verdict : dict
         ``scan``, ``status`` ('pass' or 'fail'), ``reasons``, ``measures``, ``version``, ``model_hash``,
-        ``preset``, ``seed``, ``steps``, ``template``, ``noise``.
+        ``preset``, ``seed``, ``steps``, ``template``, ``noise``, ``source_crc32``, ``judged``.
 
     Raises
     ------
     InputError
         If a file cannot be read, so that nothing can be measured.
     """
+    # Before they are read: what changes from now on is not what was judged
+    files = identify(t1w, {'refaced': refaced, 'defacemask': deface_mask, 'brainmask': kept_mask})
     original = inspect.load_t1w(t1w)
     written = nifti.read(refaced)
     brain, kept = (nifti.read_mask(path, original) for path in (brain_mask, kept_mask))
@@ -96,8 +100,9 @@ def judge(
         'steps': steps,
         'template': template.name,
         'noise': _noise(original, kept, scale),
+        **files,
     }
-    verdict_file.write_text(json.dumps(result, indent=2, allow_nan=False) + '\n')
+    write_text(verdict_file, json.dumps(result, indent=2, allow_nan=False) + '\n')
     return result
 
 

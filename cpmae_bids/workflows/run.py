@@ -18,6 +18,9 @@ from cpmae_bids.workflows.progress import Progress, scan_and_stage
 if TYPE_CHECKING:
     from nipype.pipeline import engine as pe
 
+# What nipype adds to the crash file of a node that left no result, as where its worker was killed.
+_NO_RESULT = 'When creating this crashfile, the results file corresponding'
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -72,8 +75,13 @@ def run_workflow(workflow: pe.Workflow, config: RunConfig, progress: Progress | 
     crash_root.mkdir(parents=True, exist_ok=True)
     crash_dir = Path(tempfile.mkdtemp(prefix='run-', dir=crash_root))
     workflow.config['execution']['crashdump_dir'] = str(crash_dir)
+    plugin_args['status_callback'] = progress
+    if plugin == 'MultiProc':
+        from cpmae_bids.workflows.processes import SturdyMultiProc
+
+        plugin = SturdyMultiProc(plugin_args)
     try:
-        workflow.run(plugin=plugin, plugin_args={**plugin_args, 'status_callback': progress})
+        workflow.run(plugin=plugin, plugin_args=plugin_args)
     except Exception:
         failures = read_failures(crash_dir)
         if not failures:
@@ -152,6 +160,8 @@ def _read_crash_file(path: Path) -> Failure:
     lines = [line.strip() for line in path.read_text(encoding='utf-8', errors='replace').splitlines()]
     lines = [line for line in lines if line]
     fullname = lines[0].removeprefix('Node: ')
+    if _NO_RESULT in lines:
+        del lines[lines.index(_NO_RESULT) :]
     # The last line of a traceback: the class of the error, without or with its module, and the message.
     message = re.sub(r'^(\w+\.)*\w*(Error|Exception)\w*: ', '', lines[-1])
     return Failure(*scan_and_stage(fullname), message, path)

@@ -1,0 +1,37 @@
+"""Processes that end with the one that they work for, however that one ends."""
+
+import contextlib
+import os
+import signal
+import sys
+
+VARIABLE = 'CPMAE_BIDS_WORKS_FOR'
+"""Environment variable with the number of the process that started a step."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent(parent: int | None = None) -> None:
+    """Have the kernel kill this process when its parent is gone; on Linux only.
+
+    A killed run would otherwise leave behind workers and steps that hold original pixels, and go on writing.
+
+    Parameters
+    ----------
+    parent : int, optional
+        Number of the process without which there is nothing to do here; by default what `VARIABLE` says.
+    """
+    if sys.platform != 'linux':
+        return
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):  # a C library of another kind
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    parent = parent or int(os.environ.get(VARIABLE) or 0)
+    if parent:
+        try:
+            os.kill(parent, 0)
+        except ProcessLookupError:  # it ended before the kernel was asked
+            os._exit(1)
+        except OSError:
+            return

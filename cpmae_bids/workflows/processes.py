@@ -1,0 +1,77 @@
+"""Processes that end with the one that started them, and a pool that outlives the death of a worker."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from traceback import format_exception
+
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer
+
+from cpmae_bids.interfaces.base import StepError
+from cpmae_bids.lifeline import end_with_parent
+
+
+class SturdyMultiProc(MultiProcPlugin):
+    """Nipype's plugin for one machine, for runs in which processes are killed.
+
+    Where a worker is killed, nipype waits for ever; here its node fails, and the others go on with new
+    workers. Where the run itself is interrupted or killed, its workers end at once, and their steps too.
+    """
+
+    def __init__(self, plugin_args=None):
+        super().__init__(plugin_args=plugin_args)
+        self.pool.shutdown()  # no process has been started yet
+        self.pool = self._new_pool()
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            self.processors,
+            multiprocessing.get_context(self.plugin_args.get('mp_context')),
+            initializer=_begin,
+            initargs=(self._cwd,),
+        )
+
+    def run(self, graph, config, updatehash=False):
+        """Execute a graph; whatever ends this early, no worker goes on."""
+        try:
+            super().run(graph, config, updatehash=updatehash)
+        except BaseException:
+            # All nodes have ended where nodes failed; after an interrupt they have not
+            for child in multiprocessing.active_children():
+                child.kill()
+            self.pool.shutdown(cancel_futures=True)
+            raise
+
+    def _submit_job(self, node, updatehash=False):
+        try:
+            return super()._submit_job(node, updatehash)
+        except BrokenProcessPool:
+            self.pool = self._new_pool()
+            return super()._submit_job(node, updatehash)
+
+    def _async_callback(self, args):
+        if not args.cancelled() and args.exception() is None:
+            super()._async_callback(args)
+
+    def _get_result(self, taskid):
+        future = self._task_obj[taskid]
+        if future.done() and future.exception() is not None:
+            error = StepError('its worker was killed, most likely for want of memory: use fewer --nprocs')
+            return {'result': None, 'traceback': format_exception(error), 'taskid': taskid}
+        return super()._get_result(taskid)
+
+
+def _begin(folder: str) -> None:
+    """Set up a worker."""
+    end_with_parent(multiprocessing.parent_process().pid)
+    os.umask(0o077)  # what steps write shows the original, wherever it lies
+    # The handlers of the main process are for the main process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with contextlib.suppress(OSError):
+        process_initializer(folder)

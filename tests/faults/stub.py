@@ -1,0 +1,110 @@
+"""A step that takes a ready-made result, or goes wrong: ``python -SE stub.py STEP --option value ...``.
+
+FAULT_STEPS: ``STEP=WHAT``, where WHAT is ``sleep`` (for ever), ``kill`` (by itself), ``half`` (of its
+results, then killed), ``full``, ``memory``, ``garbage``, ``nothing``, ``remove:PATH`` or ``swap:PATH`` (a
+file that is written to).
+"""
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+import zlib
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from cpmae_bids import __version__
+from cpmae_bids.lifeline import end_with_parent
+
+RESULTS = {
+    'skullstrip': ('brain-mask', 'kept-mask'),
+    'register': ('affine',),
+    'conform': ('brain', 'head'),
+    'encode': ('codes',),
+    'remodel': ('head-codes',),
+    'decode': ('head',),
+    'blend': ('refaced', 'deface-mask'),
+    'report': ('slices', 'face'),
+}
+
+
+def content_of(name: str) -> bytes:
+    """Ready-made result."""
+    path = Path(os.environ['FAULT_RESULTS'], name)
+    return path.read_bytes() if path.exists() else f'{name}\n'.encode()
+
+
+def verdict(options: dict[str, str]) -> bytes:
+    """A verdict that passes, on the files that are there."""
+    kinds = {'refaced': 'refaced', 'defacemask': 'deface-mask', 'brainmask': 'kept-mask'}
+    judged = {
+        kind: hashlib.sha256(Path(options[name]).read_bytes()).hexdigest() for kind, name in kinds.items()
+    }
+    settings = {'preset': options['preset'], 'seed': int(options['seed']), 'steps': int(options['steps'])}
+    result = {
+        'scan': options['scan'],
+        'status': 'pass',
+        'reasons': [],
+        'measures': {},
+        'version': __version__,
+        'model_hash': options['model-hash'],
+        **settings,
+        'template': 'none',
+        'noise': {},
+        'source_crc32': f'{zlib.crc32(Path(options["t1w"]).read_bytes()):08x}',
+        'judged': judged,
+    }
+    return json.dumps(result).encode()
+
+
+def main() -> int:
+    """Write the results of a step."""
+    end_with_parent()
+    step, *rest = sys.argv[1:]
+    options = {name.removeprefix('--'): value for name, value in zip(rest[::2], rest[1::2], strict=True)}
+    if step == 'verdict':
+        files = {options['verdict']: verdict(options)}
+    else:
+        files = {options[name]: content_of(name) for name in RESULTS[step]}
+    where, _, what = os.environ['FAULT_STEPS'].partition('=')
+    flag = Path(os.environ['FAULT_FLAGS'], step)
+    if where in (step, 'any') and what:
+        part = flag.with_suffix('.part')
+        part.write_text(str(os.getpid()))
+        part.replace(flag)
+        if what == 'sleep':
+            time.sleep(10000)
+        elif what == 'kill':
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif what == 'half':
+            for path, content in files.items():
+                Path(path).write_bytes(content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif what == 'full':
+            print(f'cpmae-bids: {step}: [Errno 28] No space left on device', file=sys.stderr)
+            return 1
+        elif what == 'memory':
+            resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))
+            bytearray(2**31)
+        elif what == 'garbage':
+            files = dict.fromkeys(files, b'garbage')
+        elif what == 'nothing':
+            return 0
+        elif what.startswith('remove:'):
+            path = Path(what.removeprefix('remove:'))
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        elif what.startswith('swap:'):
+            path = Path(what.removeprefix('swap:'))
+            path.write_bytes(path.read_bytes() + b'\0')
+    for path, content in files.items():
+        Path(path).write_bytes(content)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
