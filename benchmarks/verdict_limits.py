@@ -151,8 +151,8 @@ each measure means.
 {table}
 
 `tests/test_verdict.py` breaks a phantom in the same ways and more;
-`pytest -m exhaustive tests/test_verdict_heads.py` repeats the sabotages on a real head, where `CPMAE_TEST_HEADS`
-names a dataset.
+`pytest -m exhaustive tests/test_verdict_heads.py` repeats the sabotages on a real head, where
+`CPMAE_TEST_HEADS` names a dataset.
 
 cpmae-bids {version}.
 """

@@ -68,7 +68,9 @@ class SturdyMultiProc(MultiProcPlugin):
 
 def _begin(folder: str) -> None:
     """Set up a worker."""
-    end_with_parent(multiprocessing.parent_process().pid)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        end_with_parent(parent.pid)
     os.umask(0o077)  # what steps write shows the original, wherever it lies
     # The handlers of the main process are for the main process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
