@@ -1,10 +1,12 @@
 """Files that are there whole or not at all, even when the disk fills or the power fails."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import secrets
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 _CHUNK = 1 << 20
@@ -48,6 +50,22 @@ def sync(path: Path) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other runs out of what is done in the context, by a lock that ends with the process.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the file of the lock; made if it is not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / '.lock').open('a') as file:
+        with contextlib.suppress(OSError):  # some network file systems know no locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

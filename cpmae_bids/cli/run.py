@@ -122,18 +122,21 @@ def _validate_input(bids_dir: Path) -> None:
 
 def _conclude(scans: list, failures: list, config: RunConfig) -> int:
     """Write tables and reports, and say how it went."""
+    from cpmae_bids.bids.atomic import locked
     from cpmae_bids.bids.audit import audit_output
     from cpmae_bids.bids.participants import write_participants
     from cpmae_bids.bids.records import write_table
     from cpmae_bids.cli.summary import summarise
     from cpmae_bids.reports.html import write_subject_report
 
-    records = audit_output(config.output_dir, thorough=False)
-    table = write_table(config.output_dir, records)
-    passed = {Path(record['scan']).parts[0] for record in records if record['status'] == 'pass'}
-    write_participants(config.bids_dir, config.output_dir, {name.removeprefix('sub-') for name in passed})
-    for subject in sorted({scan.subject for scan in scans}):
-        write_subject_report(config.output_dir, subject)
+    # Tables are about all scans of the output, those of runs beside this one included
+    with locked(config.output_dir / 'logs'):
+        records = audit_output(config.output_dir, thorough=False)
+        table = write_table(config.output_dir, records)
+        passed = {Path(record['scan']).parts[0] for record in records if record['status'] == 'pass'}
+        write_participants(config.bids_dir, config.output_dir, {name.removeprefix('sub-') for name in passed})
+        for subject in sorted({scan.subject for scan in scans}):
+            write_subject_report(config.output_dir, subject)
 
     ours = {scan.relative_path for scan in scans}
     records = [record for record in records if record['scan'] in ours]

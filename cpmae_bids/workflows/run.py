@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cpmae_bids.exceptions import UsageError
+from cpmae_bids.workflows import cluster
 from cpmae_bids.workflows.progress import Progress, scan_and_stage
 
 
@@ -67,8 +68,12 @@ def run_workflow(workflow, config, progress: Progress | None = None) -> list[Fai
     crash_root.mkdir(parents=True, exist_ok=True)
     crash_dir = Path(tempfile.mkdtemp(prefix='run-', dir=crash_root))
     workflow.config['execution']['crashdump_dir'] = str(crash_dir)
+    plugin_args['status_callback'] = progress
+    if cluster.is_batch(plugin):
+        workflow.config['execution'].update(cluster.EXECUTION)
+        plugin = cluster.make_runner(plugin, plugin_args)
     try:
-        workflow.run(plugin=plugin, plugin_args={**plugin_args, 'status_callback': progress})
+        workflow.run(plugin=plugin, plugin_args=plugin_args)
     except Exception:
         failures = read_failures(crash_dir)
         if not failures:
@@ -103,7 +108,7 @@ def plugin_settings(config) -> tuple[str, dict]:
     if config.nipype_plugin_file is not None:
         chosen = _read_plugin_file(Path(config.nipype_plugin_file))
         plugin = chosen.get('plugin', plugin)
-        plugin_args.update(chosen.get('plugin_args', {}))
+        plugin_args.update(chosen.get('plugin_args') or {})
     return plugin, plugin_args
 
 
