@@ -7,6 +7,8 @@
 # temporary folder and ends with the script; no file of the system is changed. BIDS_DIR has at least six T1w scans, one
 # for each subject; by default six phantoms of 2 mm are made. Environment:
 #   PYTHON     interpreter with the app (default .venv/bin/python)
+#   APP        command to run instead of the app, such as "python tests/stand_in.py" (with PYTHONPATH=tests:.), which
+#              does all but the models and takes two minutes
 #   APP_ARGS   further arguments of the app (default --preset 128)
 #   SLOTS      jobs at the same time, whatever the number of processors (default 6)
 #   SCRATCH    folder for the outputs and logs, kept (default: a temporary one, removed)
@@ -14,7 +16,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=$(realpath -s "${PYTHON:-.venv/bin/python}")
-app=$(dirname "$python")/cpmae-bids
+read -ra app <<<"${APP:-$(dirname "$python")/cpmae-bids}"
 slots=${SLOTS:-6}
 read -ra app_args <<<"${APP_ARGS:---preset 128}"
 app_args+=(participant --seed 1 --device cpu --nprocs 1 --omp-nthreads 1 --skip-bids-validation)
@@ -77,7 +79,7 @@ EOF
 export SLURM_CONF=$cluster/slurm.conf
 munge=(runuser -u munge -- munged --foreground --key-file "$cluster/munge/key" --socket "$cluster/munge/socket"
     --pid-file "$cluster/munge/pid" --log-file "$cluster/munge/log" --seed-file "$cluster/munge/seed")
-"${munge[@]}" &
+"${munge[@]}" >"$cluster/munged.log" 2>&1 &
 pids+=($!)
 for _ in $(seq 60); do [ -S "$cluster/munge/socket" ] && break; sleep 1; done
 slurmctld -D >"$cluster/slurmctld.log" 2>&1 &
@@ -109,9 +111,10 @@ plugin_args:
   sbatch_args: --time=02:00:00
   max_jobs: 40
 EOF
-"$app" "$data" "$scratch/plugin" "${app_args[@]}" -w "$scratch/work" --nipype-plugin-file "$scratch/slurm.yml"
+"${app[@]}" "$data" "$scratch/plugin" "${app_args[@]}" -w "$scratch/work" --nipype-plugin-file "$scratch/slurm.yml"
 steps=$(grep -c 'JobState=COMPLETED' "$cluster/jobs")
-[ "$steps" -eq $((10 * count)) ] || fail "$steps jobs completed instead of ten for each scan"
+echo "$steps jobs completed"
+[ "$steps" -ge "$count" ] && [ $((steps % count)) -eq 0 ] || fail 'jobs are missing'
 ! grep -v 'JobState=COMPLETED' "$cluster/jobs" || fail 'a job failed'
 
 say "as an array: $count jobs of one subject each, into the same output at the same time"
@@ -119,7 +122,7 @@ cat >"$scratch/array.sh" <<EOF
 #!/bin/bash
 #SBATCH --cpus-per-task=1 --mem=3G --array=1-$count --output=$scratch/array-%a.log
 subject=\$(sed -n "\${SLURM_ARRAY_TASK_ID}p" "$scratch/subjects.txt")
-exec "$app" "$data" "$scratch/array" ${app_args[*]} --participant-label "\$subject"
+exec ${app[*]} "$data" "$scratch/array" ${app_args[*]} --participant-label "\$subject"
 EOF
 echo "$subjects" >"$scratch/subjects.txt"
 sbatch --wait "$scratch/array.sh" || { tail -n 5 "$scratch"/array-*.log >&2; fail 'a job of the array failed'; }
@@ -131,7 +134,7 @@ echo "up to $overlap jobs at the same time"
 [ "$overlap" -ge 2 ] || fail 'the jobs of the array ran one after another: give more SLOTS'
 
 say 'serially'
-"$app" "$data" "$scratch/serial" "${app_args[@]}"
+"${app[@]}" "$data" "$scratch/serial" "${app_args[@]}"
 
 say 'the same result'
 images=$(cd "$scratch/serial" && find . -name '*.nii.gz' | wc -l)
@@ -152,13 +155,13 @@ ln -s "$data/$first" "$cluster/two/$first"
 mkdir -p "$cluster/two/sub-broken/anat"
 echo 'this is no image' >"$cluster/two/sub-broken/anat/sub-broken_T1w.nii.gz"
 code=0
-"$app" "$cluster/two" "$scratch/killed" "${app_args[@]}" -w "$scratch/work-killed" \
+"${app[@]}" "$cluster/two" "$scratch/killed" "${app_args[@]}" -w "$scratch/work-killed" \
     --nipype-plugin-file "$scratch/slurm.yml" &
 run=$!
-for _ in $(seq 300); do
+for _ in $(seq 2000); do
     job=$(squeue -h -t running -o '%i %j' | grep "skullstrip.*${first//[^[:alnum:]]/.}" | cut -d ' ' -f 1 || true)
     [ -z "$job" ] || break
-    sleep 1
+    sleep 0.3
 done
 [ -n "$job" ] || fail 'there is no job to kill'
 scancel "$job"

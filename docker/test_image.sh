@@ -74,6 +74,12 @@ esac
 
 say() { printf '\n== %s\n' "$*"; }
 
+say 'size'
+case $engine in
+    buildah) buildah images --format '{{.Size}}' "$image" | head -n 1 ;;
+    *) "$engine" image inspect --format '{{.Size}} bytes' "$image" ;;
+esac
+
 say 'version, as the user of the image and as one that the image does not know'
 [ "$(in_image 1000:1000 -- --version)" = "cpmae-bids $version" ]
 [ "$(in_image 12345:12345 -- --version)" = "cpmae-bids $version" ]

@@ -1,4 +1,4 @@
-"""Nipype's plugins for batch systems, made fit for runs that others rely on: each node is a job of its own."""
+"""Nipype's plugins for batch systems, made fit for runs that others rely on: each node is a job."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ GPU_ARGS = 'gpu_sbatch_args'
 EXECUTION = {'poll_sleep_duration': '5', 'job_finished_timeout': '30'}
 _SUBMITS_WITH = {'SLURM': 'sbatch', 'SGE': 'qsub', 'PBS': 'qsub', 'LSF': 'bsub', 'OAR': 'oarsub'}
 _LOST = (
-    'StepError: its job ended without a result, killed or out of time or memory; the batch folder in the work '
-    'folder has what it wrote\n'
+    'StepError: its job ended without a result, killed or out of time or memory; the batch folder in the '
+    'work folder has what it wrote\n'
 )
 # Nipype writes paths into scripts and command lines as they are.
 _PLAIN_PATH = re.compile(r'[\w./+@:,=-]+')
@@ -107,8 +107,8 @@ class _Jobs:
     """What nipype's plugins for batch systems lack. Mixed into one of them."""
 
     def _clean_queue(self, jobid, graph, result=None):
-        # Nipype hands over the traceback as text and then takes it for a list of lines: that would end the run
-        # with the first job that was killed.
+        # Nipype hands over the traceback as text and then takes it for a list of lines: that would end the
+        # run with the first job that was killed.
         if result is None:
             result = {'result': None, 'traceback': format_exception(*sys.exc_info())}
         elif isinstance(result['traceback'], str):  # the job left no result

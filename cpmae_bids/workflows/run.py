@@ -15,6 +15,10 @@ from cpmae_bids.workflows import cluster
 from cpmae_bids.workflows.progress import Progress, scan_and_stage
 
 
+# What nipype adds to a traceback if a batch system's job left no result, or it has put that aside itself
+_POSTSCRIPTS = ('When creating this crashfile,', 'During the creation of this crashfile')
+
+
 @dataclass(frozen=True)
 class Failure:
     """A node that ended with an error.
@@ -151,6 +155,10 @@ def read_failures(crash_dir: str | os.PathLike) -> list[Failure]:
 def _read_crash_file(path: Path) -> Failure:
     lines = [line.strip() for line in path.read_text(encoding='utf-8', errors='replace').splitlines()]
     lines = [line for line in lines if line]
+    for number, line in enumerate(lines):
+        if line.startswith(_POSTSCRIPTS):
+            lines = lines[:number]
+            break
     fullname = lines[0].removeprefix('Node: ')
     # The last line of a traceback: the class of the error, without or with its module, and the message.
     message = re.sub(r'^(\w+\.)*\w*(Error|Exception)\w*: ', '', lines[-1])
