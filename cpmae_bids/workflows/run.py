@@ -14,7 +14,6 @@ from cpmae_bids.exceptions import UsageError
 from cpmae_bids.workflows import cluster
 from cpmae_bids.workflows.progress import Progress, scan_and_stage
 
-
 # What nipype adds to a traceback if a batch system's job left no result, or it has put that aside itself
 _POSTSCRIPTS = ('When creating this crashfile,', 'During the creation of this crashfile')
 
