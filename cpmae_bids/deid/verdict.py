@@ -295,7 +295,9 @@ def _heads(before, after, brain, kept, scan: nifti.Scan, world_to_template, scal
     )
 
 
-def compare_heads(before, after, brain, kept, in_fov) -> dict[str, float]:
+def compare_heads(
+    before: np.ndarray, after: np.ndarray, brain: np.ndarray, kept: np.ndarray, in_fov: np.ndarray
+) -> dict[str, float]:
     """Measures of one head, and of how far it is from another, in the cube at 2 mm.
 
     Parameters

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from traceback import format_exception
+from typing import Any
 
 from cpmae_bids.exceptions import UsageError
 
@@ -76,7 +77,7 @@ def check_batch(plugin: str, work_dir: Path | None) -> None:
         )
 
 
-def make_runner(plugin: str, plugin_args: dict):
+def make_runner(plugin: str, plugin_args: dict) -> Any:
     """Return an instance of nipype's plugin that outlives lost jobs and leaves none behind.
 
     Parameters
@@ -118,6 +119,9 @@ class _Jobs:
 
 class _SlurmJobs(_Jobs):
     """Jobs that ask for what their node takes, and are cancelled with the run."""
+
+    plugin_args: dict  # of nipype's plugin
+    _sbatch_args: str
 
     def run(self, graph, config, updatehash=False):
         """Execute a graph; whatever ends this early, no job goes on."""
