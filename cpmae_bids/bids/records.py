@@ -28,6 +28,7 @@ _LEADING_COLUMNS = (
     'seed',
     'steps',
     'template',
+    'reference',
 )
 
 
@@ -39,6 +40,7 @@ def settings_of(scan: Scan, config: RunConfig) -> dict[str, Any]:
         'preset': config.preset,
         'seed': scan.seed,
         'steps': config.steps,
+        'reference': scan.reference_path,
     }
 
 
@@ -75,8 +77,16 @@ def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[
     record = {**verdict, **ours, 'status': status, 'reasons': reasons}
     if not scan.problem:
         # Tells a replaced input from the same one. Short on purpose: no fingerprint of the original.
-        record['source_crc32'] = crc32_of(scan.path)
+        record |= source_checksums(scan)
     return record
+
+
+def source_checksums(scan: Scan) -> dict[str, str]:
+    """Return the checksums of what the outputs of a scan are made from: the scan and its reference."""
+    checksums = {'source_crc32': crc32_of(scan.path)}
+    if scan.reference is not None:
+        checksums['reference_crc32'] = crc32_of(scan.reference.path)
+    return checksums
 
 
 def write_record(output_dir: Path, name: str, record: dict[str, Any]) -> None:

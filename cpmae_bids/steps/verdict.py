@@ -32,6 +32,7 @@ def judge(
     preset: str = '',
     seed: int | None = None,
     steps: int | None = None,
+    reference: str = '',
     model_hash: str = '',
     template: Template | None = None,
 ) -> dict:
@@ -47,8 +48,9 @@ def judge(
         JSON to write.
     generated_codes, original_codes : Path, optional
         Codes of the generated and of the original head, to be compared.
-    scan, preset, seed, steps, model_hash
-        For the record: path of the scan in its dataset, and what the head was generated with.
+    scan, preset, seed, steps, reference, model_hash
+        For the record: path of the scan in its dataset, and what the head was generated with; `reference` is
+        the path of the scan around whose brain it was.
     template : Template, optional
         What `find_template` finds by default.
 
@@ -56,7 +58,7 @@ def judge(
     -------
     verdict : dict
         ``scan``, ``status`` ('pass' or 'fail'), ``reasons``, ``measures``, ``version``, ``model_hash``,
-        ``preset``, ``seed``, ``steps``, ``template``, ``noise``.
+        ``preset``, ``seed``, ``steps``, ``template``, ``reference``, ``noise``.
 
     Raises
     ------
@@ -95,6 +97,7 @@ def judge(
         'seed': seed,
         'steps': steps,
         'template': template.name,
+        'reference': reference or scan,
         'noise': _noise(original, kept, scale),
     }
     verdict_file.write_text(json.dumps(result, indent=2, allow_nan=False) + '\n')
@@ -124,6 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--preset', choices=sorted(geometry.PRESETS), default='')
     parser.add_argument('--seed', type=int)
     parser.add_argument('--steps', type=int)
+    parser.add_argument('--reference', default='')
     parser.add_argument('--model-hash', default='')
 
 
