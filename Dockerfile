@@ -1,10 +1,12 @@
 # cpmae-bids as a container: the app, its weights and its fallback template inside, no network at run time.
 #
-#   docker build -t cpmae-bids .
+#   docker build -t cpmae-bids --build-arg TORCH=cpu .
+#   docker build -t cpmae-bids:cuda --build-arg TORCH=cuda .
 #   docker run --rm -v /data:/data:ro -v /out:/out cpmae-bids /data /out participant
 #
-# Build arguments: BASE (any image with Python 3.11 and its venv module) and TORCH (a pip requirement that picks the
-# build of PyTorch, such as torch==2.13.0 for CUDA; by default the CPU build where pip can find it).
+# Build arguments: BASE (any image with Python 3.11 and its venv module; name one by digest, IMAGE@sha256:..., to build
+# on the same one for ever) and TORCH (cpu, cuda, or a pip requirement for another build of PyTorch; by default the CPU
+# build where pip can find it). VERSION, REVISION and CREATED go into the labels.
 # PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS and PIP_CERT reach pip while building and no further.
 
 ARG BASE=python:3.11-slim-bookworm
@@ -17,7 +19,7 @@ ARG PIP_CERT
 ARG TORCH
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 RUN python3 -m venv /opt/cpmae-bids
-COPY docker/requirements.lock docker/install_torch.sh /build/docker/
+COPY docker/requirements.lock docker/torch-cpu.lock docker/torch-cuda.lock docker/install_torch.sh /build/docker/
 RUN /opt/cpmae-bids/bin/python -m pip install --no-deps --require-hashes -r /build/docker/requirements.lock \
     && /build/docker/install_torch.sh /opt/cpmae-bids/bin/python ${TORCH}
 
@@ -28,7 +30,7 @@ COPY cpmae_bids /build/cpmae_bids
 RUN /opt/cpmae-bids/bin/python -m pip install --no-deps --no-build-isolation --root /app /build
 
 # --- what is shipped: a large layer that seldom changes, and a small one with the app and its weights
-FROM ${BASE}
+FROM ${BASE} AS shipped
 RUN useradd --uid 1000 --create-home --home-dir /home/cpmae --shell /usr/sbin/nologin cpmae \
     && chmod -R a+rX /home/cpmae
 COPY --from=dependencies /opt/cpmae-bids /opt/cpmae-bids
@@ -52,7 +54,15 @@ ENV PATH=/opt/cpmae-bids/bin:$PATH \
 USER cpmae
 WORKDIR /tmp
 RUN cpmae-bids --version && python -m pip check && python /opt/cpmae-bids/check_install.py && rm -rf "$XDG_CACHE_HOME"
+ARG BASE
+ARG VERSION=
+ARG REVISION=
+ARG CREATED=
 LABEL org.opencontainers.image.title="cpmae-bids" \
       org.opencontainers.image.description="BIDS App that gives T1w MRI a different, generated head around a bit-identical brain" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="${BASE}"
 ENTRYPOINT ["/opt/cpmae-bids/bin/cpmae-bids"]

@@ -7,7 +7,7 @@
 
 PYTHON ?= python3.11
 VENV ?= .venv
-# A requirement such as torch==2.13.0 picks the build of PyTorch; by default docker/install_torch.sh chooses.
+# cpu, cuda or a pip requirement picks the build of PyTorch; by default docker/install_torch.sh chooses.
 TORCH ?=
 # Two test processes of one thread each: the models of the tests are too small to share among threads.
 PYTEST_ARGS ?= -n 2 --dist loadfile
@@ -18,14 +18,14 @@ BENCHMARK_ARGS ?= --nprocs 2
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: help venv demo example test test-fast faults benchmark lint format docs lock image clean
+.PHONY: help venv demo example test test-fast faults benchmark lint format docs lock image slurm clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
 venv: $(READY)
 
-$(READY): docker/requirements.lock docker/requirements-dev.lock docker/install_torch.sh setup.cfg pyproject.toml
+$(READY): docker/requirements.lock docker/requirements-dev.lock docker/torch-cpu.lock docker/torch-cuda.lock docker/install_torch.sh setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=...")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r docker/requirements.lock -r docker/requirements-dev.lock
@@ -77,6 +77,10 @@ lock:
 
 image: $(READY)
 	docker/test_image.sh
+
+# Both recipes of docs/hpc.md on a SLURM cluster of one node, which it sets up: root on Debian.
+slurm: $(READY)
+	docker/slurm_test.sh
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist site *.egg-info

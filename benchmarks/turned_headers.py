@@ -50,12 +50,12 @@ class Brain:
     def turned(self, degrees) -> list[tuple[float, float, str | None]]:
         """What each start of the registration gives after the header was turned."""
         affine = np.eye(4)
-        affine[:3, :3] = register._rotation(degrees)
+        affine[:3, :3] = register.rotation(degrees)
         affine = affine @ self.affine
-        brain, grid = register._brain_on_grid(self.values, self.mask, affine)
+        brain, grid = register.brain_on_grid(self.values, self.mask, affine)
         template = self.template.brain, self.template.affine
         return [
-            self.measure(affine, register.align(brain, grid, *template, register._rotation(start)))
+            self.measure(affine, register.align(brain, grid, *template, register.rotation(start)))
             for start in register.STARTS
         ]
 

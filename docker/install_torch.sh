@@ -1,21 +1,28 @@
 #!/bin/sh
 # Install PyTorch into the environment of the given Python.
 #
-#   install_torch.sh PYTHON [REQUIREMENT]
+#   install_torch.sh PYTHON [cpu | cuda | REQUIREMENT]
 #
-# PyTorch is not in requirements.lock because its builds differ by hardware. Without REQUIREMENT the CPU build is
-# taken where pip can find it (PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL may point to PyTorch's CPU wheels), else the
-# default build, which on Linux brings the CUDA libraries along: several GB more, the same results.
+# PyTorch is not in requirements.lock because its builds differ by hardware; torch-cpu.lock and torch-cuda.lock pin
+# them, by hash. Without a choice the CPU build is taken where pip can find it (PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL
+# may point to PyTorch's CPU wheels), else the CUDA build, the default on Linux: several GB more, the same results.
+# Any other pip requirement is installed as it is, without a lock.
 set -eu
-version=2.13.0
+here=$(dirname "$0")
 python=$1
-requirement=${2:-}
+choice=${2:-}
 
-if [ -n "$requirement" ]; then
-    exec "$python" -m pip install --quiet "$requirement"
-fi
-if "$python" -m pip install --quiet "torch==$version+cpu"; then
-    exit 0
-fi
-echo "install_torch.sh: pip sees no CPU build of PyTorch; taking the default build (README, 'PyTorch for the CPU')" >&2
-exec "$python" -m pip install --quiet "torch==$version"
+install_locked() {
+    "$python" -m pip install --quiet --no-deps --require-hashes -r "$here/torch-$1.lock"
+}
+
+case $choice in
+    cpu | cuda) install_locked "$choice" ;;
+    '')
+        if ! install_locked cpu; then
+            echo "install_torch.sh: pip sees no CPU build of PyTorch; taking the CUDA build (README, 'PyTorch for the CPU')" >&2
+            install_locked cuda
+        fi
+        ;;
+    *) "$python" -m pip install --quiet "$choice" ;;
+esac

@@ -26,8 +26,8 @@ revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 read -ra build_args <<<"${BUILD_ARGS:-}"
 read -ra run_args <<<"${RUN_ARGS:-}"
 read -ra app_args <<<"${APP_ARGS:-}"
-labels=(--label "org.opencontainers.image.version=$version" --label "org.opencontainers.image.revision=$revision"
-    --label "org.opencontainers.image.created=$(date -u +%Y-%m-%dT%H:%M:%SZ)")
+build_args+=(--build-arg "VERSION=$version" --build-arg "REVISION=$revision"
+    --build-arg "CREATED=$(date -u +%Y-%m-%dT%H:%M:%SZ)")
 
 scratch=$(mktemp -d)
 chmod a+rx "$scratch"
@@ -41,7 +41,7 @@ trap clean_up EXIT
 
 case $engine in
     docker | podman)
-        "$engine" build "${labels[@]}" "${build_args[@]}" -t "$image" .
+        "$engine" build "${build_args[@]}" -t "$image" .
         # in_image USER MOUNTS... -- ARGUMENTS...: run the entry point, or the script of the image named in $script
         in_image() {
             local user=$1 mounts=() entry=()
@@ -54,7 +54,7 @@ case $engine in
         }
         ;;
     buildah)
-        buildah bud --isolation chroot --layers "${labels[@]}" "${build_args[@]}" -t "$image" .
+        buildah bud --isolation chroot --layers "${build_args[@]}" -t "$image" .
         container=$(buildah from "$image")
         # buildah run knows no entry point, and chroot isolation no network of its own: both are given here.
         in_image() {
@@ -73,6 +73,12 @@ case $engine in
 esac
 
 say() { printf '\n== %s\n' "$*"; }
+
+say 'size'
+case $engine in
+    buildah) buildah images --format '{{.Size}}' "$image" | head -n 1 ;;
+    *) "$engine" image inspect --format '{{.Size}} bytes' "$image" ;;
+esac
 
 say 'version, as the user of the image and as one that the image does not know'
 [ "$(in_image 1000:1000 -- --version)" = "cpmae-bids $version" ]

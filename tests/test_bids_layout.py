@@ -70,6 +70,32 @@ def test_labels_select(make_bids):
     ]
 
 
+def test_the_first_scan_of_a_subject_is_the_reference_of_the_others(make_bids, tmp_path):
+    first = 'sub-01/ses-a/anat/sub-01_ses-a_acq-lo_T1w.nii.gz'
+    others = ['sub-01/ses-a/anat/sub-01_ses-a_run-1_T1w.nii.gz', 'sub-01/ses-b/anat/sub-01_ses-b_T1w.nii.gz']
+    root = make_bids([first, *others, 'sub-02/ses-b/anat/sub-02_ses-b_T1w.nii.gz'])
+
+    def references(**changes):
+        return {
+            scan.relative_path: scan.reference and scan.reference.relative_path
+            for scan in collect_scans(settings(root, **changes))
+        }
+
+    alone = {'sub-02/ses-b/anat/sub-02_ses-b_T1w.nii.gz': None}
+    assert references() == {first: None, **dict.fromkeys(others, first), **alone}
+    # Labels say which part of the work a run does, and change nothing of it ...
+    assert references(session_label=('b',)) == {others[1]: first, **alone}
+    # ... while a filter says which scans there are: the way out if the first one is of no use.
+    (tmp_path / 'filter.json').write_text('{"t1w": {"acquisition": null}}')
+    file = {'bids_filter_file': tmp_path / 'filter.json'}
+    assert references(**file) == {others[0]: None, others[1]: others[0], **alone}
+
+    (root / first).unlink()
+    (root / first).symlink_to('../../.git/annex/missing')
+    scan = next(scan for scan in collect_scans(settings(root, session_label=('b',))))
+    assert f'around the brain of {first}, which cannot be used (a link to content' in scan.problem
+
+
 def test_labels_that_do_not_exist_are_all_named(make_bids):
     root = make_bids(['sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz'])
     with pytest.raises(UsageError, match='sub-02, sub-03') as caught:

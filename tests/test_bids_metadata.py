@@ -99,6 +99,7 @@ def test_allowed_fields_carry_nothing_else(field, value):
 
 
 RECORD = {
+    'reference': SCAN,
     'status': 'pass',
     'preset': '128',
     'steps': 4,
@@ -116,6 +117,13 @@ def test_refaced_sidecar():
     assert sidecar['CPMAE']['Seed'] == 5
     assert sidecar['DeidentificationMethodCodeSequence'][0]['CodeValue'] == '113102'
     assert 'Jane' not in json.dumps(sidecar)
+
+
+def test_the_sidecar_says_whose_brain_gave_the_head():
+    reference = 'sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz'
+    sidecar = output_sidecar('refaced', SCAN, {}, {**RECORD, 'reference': reference})
+    assert sidecar['Sources'] == [f'bids:raw:{SCAN}', f'bids:raw:{reference}']
+    assert sidecar['CPMAE']['Reference'] == f'bids:raw:{reference}'
 
 
 def test_a_field_of_the_source_never_overrides_ours():

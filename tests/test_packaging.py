@@ -131,8 +131,8 @@ def test_locks_pin_what_setup_cfg_asks_for():
 
 
 def test_locks_have_exact_versions_and_hashes():
-    for lock in ('docker/requirements.lock', 'docker/requirements-dev.lock'):
-        entries = re.split(r'\n(?=\S)', read(lock).strip())
+    for lock in sorted(path.name for path in (ROOT / 'docker').glob('*.lock')):
+        entries = re.split(r'\n(?=\S)', read(f'docker/{lock}').strip())
         bad = [e for e in entries if not re.match(r'[a-z0-9._-]+==\S+ \\\n\s+--hash=sha256:[0-9a-f]{64}', e)]
         assert not bad, lock
 
@@ -277,29 +277,31 @@ def test_package_data_is_whole_in_a_clean_environment(clean_environment):
     assert Path(result.stdout.strip()).is_relative_to(clean_environment)
 
 
-def docker_environment() -> dict[str, str]:
-    """Return what the final stage of the Dockerfile sets."""
-    final = read('Dockerfile').rsplit('\nFROM ', 1)[1].replace('\\\n', ' ')
-    text = ' '.join(re.findall(r'^ENV (.+)$', final, re.MULTILINE))
-    return dict(pair.split('=', 1) for pair in text.split())
+@pytest.fixture
+def recipes(monkeypatch):
+    """Return the last stage of the Dockerfile and Singularity.def, as a library reads them."""
+    parsers = pytest.importorskip('spython.main.parse.parsers')
+    monkeypatch.chdir(ROOT)
+    stages = parsers.get_parser('docker')('Dockerfile').parse()
+    (singularity,) = parsers.get_parser('singularity')('Singularity.def').parse().values()
+    *_, docker = stages.values()
+    return docker, singularity
 
 
 def singularity_section(name: str) -> str:
     return re.search(rf'^%{name}\n(.*?)(?=^%|\Z)', read('Singularity.def'), re.MULTILINE | re.DOTALL)[1]
 
 
-def test_containers_have_the_same_entry_point():
-    entry_point = re.search(r'^ENTRYPOINT \["([^"]+)"\]$', read('Dockerfile'), re.MULTILINE)[1]
-    assert singularity_section('runscript').strip() == f'exec {entry_point} "$@"'
+def test_containers_have_the_same_entry_point(recipes):
+    docker, singularity = recipes
+    (entry_point,) = docker.entrypoint
+    assert singularity.cmd == f'exec {entry_point} "$@"'
     assert singularity_section('test').strip().endswith(f'{entry_point} --self-check')
     assert Path(entry_point).name in setup_cfg()['options.entry_points']['console_scripts']
 
 
-def test_containers_have_the_same_environment():
-    singularity = dict(
-        re.findall(r'^\s+export (\w+)=(.*)$', singularity_section('environment'), re.MULTILINE)
-    )
-    docker = docker_environment()
+def test_containers_have_the_same_environment(recipes):
+    docker, singularity = (dict(pair.split('=', 1) for pair in recipe.environ) for recipe in recipes)
     # apptainer keeps the user's own home and has --nv for the GPU
     assert set(docker) - set(singularity) == {'HOME', 'NVIDIA_VISIBLE_DEVICES', 'NVIDIA_DRIVER_CAPABILITIES'}
     assert set(singularity) <= set(docker)
@@ -308,6 +310,33 @@ def test_containers_have_the_same_environment():
     assert caches == {'XDG_CACHE_HOME', 'MPLCONFIGDIR', 'TEMPLATEFLOW_HOME'}
     for name in set(singularity) - caches:
         assert singularity[name] == docker[name]
+
+
+def test_apptainer_builds_from_the_image_of_the_readme(recipes):
+    _, singularity = recipes
+    image = singularity.fromHeader.removesuffix(':latest')
+    assert re.search(rf'^docker build .*-t {image} ', read('README.md'), re.MULTILINE)
+    assert re.search(r'^Bootstrap: docker-daemon$', read('Singularity.def'), re.MULTILINE)
+    for path in ('README.md', 'docs/hpc.md'):
+        assert 'apptainer run --nv --cleanenv --containall' in read(path)
+
+
+def test_the_image_says_what_it_is():
+    final = read('Dockerfile').rsplit('\nFROM ', 1)[1]
+    labels = set(re.findall(r'org\.opencontainers\.image\.([\w.]+)=', final))
+    assert {'title', 'description', 'licenses', 'version', 'revision', 'created', 'base.name'} <= labels
+    labels = dict(line.split(maxsplit=1) for line in singularity_section('labels').strip().splitlines())
+    for name, value in labels.items():
+        assert f'{name}="{value}"' in final
+
+
+def test_both_builds_of_pytorch_are_pinned_to_the_same_version():
+    locked = {name: read(f'docker/torch-{name}.lock') for name in ('cpu', 'cuda')}
+    versions = {name: re.search(r'^torch==(\S+)', text, re.MULTILINE)[1] for name, text in locked.items()}
+    assert versions['cpu'] == f'{versions["cuda"]}+cpu'
+    assert 'nvidia-cudnn' in locked['cuda']
+    runtime = requirements(read('docker/requirements.lock'))
+    assert not runtime & (requirements(locked['cpu']) | requirements(locked['cuda']))
 
 
 def test_container_ends_as_an_ordinary_user():

@@ -10,7 +10,7 @@ from cpmae_bids.workflows.progress import Progress, scan_and_stage
 SCAN_WF = 'cpmae_bids_wf.sub-01_wf.sub-01_ses-2_T1w_wf'
 
 
-def node(stage, part='deidentify_wf', run_without_submitting=False):
+def node(stage, part='reface_wf', run_without_submitting=False):
     return SimpleNamespace(
         fullname=f'{SCAN_WF}.{part}.{stage}', run_without_submitting=run_without_submitting
     )
@@ -34,7 +34,7 @@ def clock():
 
 
 def test_names():
-    assert scan_and_stage(f'{SCAN_WF}.deidentify_wf.blend') == ('sub-01_ses-2_T1w', 'blend')
+    assert scan_and_stage(f'{SCAN_WF}.reface_wf.blend') == ('sub-01_ses-2_T1w', 'blend')
     assert scan_and_stage('other_wf.summary') == ('', 'summary')
 
 

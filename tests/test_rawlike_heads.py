@@ -18,7 +18,7 @@ FACES = ('anat/sub-01_T2w', 'anat/sub-01_FLAIR', 'fmap/sub-01_magnitude1', 'func
 
 @pytest.fixture(scope='module')
 def shared(tmp_path_factory, test_heads):
-    """A dataset with a head under several names, and a block as an EPI; after the participant level."""
+    """A dataset with a head under several names, and a blob as an EPI; after the participant level."""
     root = tmp_path_factory.mktemp('shared')
     raw, out = root / 'raw', root / 'out'
     source = min(test_heads.glob('sub-*/anat/*_T1w.nii.gz'), key=lambda path: path.stat().st_size)
@@ -31,8 +31,11 @@ def shared(tmp_path_factory, test_heads):
         path = raw / 'sub-01' / 'func' / f'sub-01_task-{name}_bold.nii.gz'
         data = np.stack([np.asanyarray(head.dataobj)] * 2, -1)
         if name == 'rest':
-            data = np.zeros_like(data)
-            data[20:-20, 20:-20, 40:-20] = 100
+            index = np.indices(data.shape[:3])
+            centre = np.reshape([n / 2 for n in data.shape[:3]], (3, 1, 1, 1))
+            blob = 200 * np.exp(-((((index - centre) / 25) ** 2).sum(0) ** 2))
+            noise = np.random.default_rng(0).normal(0, 5, data.shape)
+            data = np.abs(blob[..., None] + noise).astype(data.dtype)
         image = nb.Nifti1Image(data, head.affine)
         image.header.set_xyzt_units('mm', 'sec')
         image.header['pixdim'][4] = 2

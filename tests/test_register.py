@@ -11,6 +11,7 @@ import pytest
 from cpmae_bids.deid import alignment, geometry, nifti, prior
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.__main__ import main
+from cpmae_bids.steps.coregister import coregister
 from cpmae_bids.steps.register import STARTS, align, register
 from cpmae_bids.templates import Template, find_template
 
@@ -150,6 +151,34 @@ def test_the_step_aligns_a_scan(tmp_path, phantom_template):
     assert np.linalg.norm(error, axis=1).max() < 1.5
 
 
+def test_the_step_aligns_a_scan_by_way_of_another(tmp_path):
+    """The rigid map alone is found: scaling and shear come from the reference."""
+    reference = tmp_path / 'reference'
+    reference.mkdir()
+    files = write_scan(tmp_path, turn=(6, -4, 9)), write_scan(reference)
+    of_reference = affine_map((3, 0, 0), (1.1, 0.95, 1.0), (5, 0, 0))
+    np.savetxt(files[1][2], of_reference)
+    coregister(*files[0][:2], *files[1], files[0][2])
+    truth = of_reference @ np.linalg.inv(affine_map((6, -4, 9), (1, 1, 1), 0))
+    points = np.array([[50, -18, 8], [-50, -18, 8], [0, 50, 8], [0, -80, 8], [0, -18, 60], [0, -18, -40.0]])
+    error = np.loadtxt(files[0][2]) - truth
+    assert np.linalg.norm(points @ error[:3, :3].T + error[:3, 3], axis=1).max() < 1
+
+
+def test_a_brain_that_is_not_that_of_the_reference_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr('cpmae_bids.steps.coregister.STARTS', STARTS[:1])
+    reference = tmp_path / 'reference'
+    reference.mkdir()
+    files = write_scan(tmp_path, turn=(0, 90, 0)), write_scan(reference)
+    np.savetxt(files[1][2], np.eye(4))
+    with pytest.raises(
+        InputError, match=r'does not align to that of T1w\.nii \((overlap|correlation) with it'
+    ) as caught:
+        coregister(*files[0][:2], *files[1], files[0][2])
+    assert str(files[0][0]) in str(caught.value)
+    assert not files[0][2].exists()
+
+
 @pytest.mark.parametrize('turn', [(90, 0, 0), (0, 90, 0), (0, 0, 90)])
 def test_a_header_turned_by_a_right_angle_is_refused(tmp_path, phantom_template, monkeypatch, turn):
     """Such a brain can be stretched into the shape of the template: the overlap alone would accept it."""
@@ -251,8 +280,19 @@ def test_a_whole_phantom_has_a_head_and_a_face(tmp_path):
     assert measures['head_share'] > 0.6
     assert measures['nose_share'] > 0.8
     assert measures['face_cut_cm2'] < 5
+    assert measures['bright_air_share'] == 0
     prior.check_brain(brain, scan)
     prior.check_head(scan, brain, np.eye(4))
+
+
+def test_noise_as_bright_as_tissue_in_the_air_is_refused(tmp_path):
+    shape, affine = phantom.grid((3, 3, 3))
+    values, brain = phantom.head(shape, affine)
+    noise = np.random.default_rng(0).uniform(0, 1.4 * phantom.SCALE, shape)
+    values = np.where(values > 0.1 * phantom.SCALE, values, noise)
+    scan = nifti.read(phantom.write(tmp_path / 'T1w.nii', values, affine))
+    with pytest.raises(InputError, match='MP2RAGE'):
+        prior.check_head(scan, brain, np.eye(4))
 
 
 def test_a_face_outside_the_field_of_view_is_not_missed(tmp_path):

@@ -4,7 +4,8 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from cpmae_bids.reports.render import _average_down, otsu_threshold, render_head, skin_field, skin_level
+from cpmae_bids.deid.intensity import otsu_threshold, skin_level
+from cpmae_bids.reports.render import _average_down, render_head, skin_field
 
 
 def head_with_nose(

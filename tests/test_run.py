@@ -20,6 +20,7 @@ from cpmae_bids.cli.interrupt import EXIT_INTERRUPTED
 from cpmae_bids.cli.process import batch_size
 from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig
+from cpmae_bids.interfaces.base import Step, StepError
 from cpmae_bids.interfaces.bids import Publish
 from cpmae_bids.workflows import base
 
@@ -231,7 +232,7 @@ def test_many_processes(behave, command, out):
     assert table(out)[SCANS[2]][0] == 'error'
 
 
-def test_scans_are_finished_one_after_another(behave, command, out, monkeypatch, tmp_path):
+def test_subjects_are_finished_one_after_another(behave, command, out, monkeypatch, tmp_path):
     """Not all of them at the end: a run that is killed half-way has finished half of them."""
     done = []
 
@@ -243,7 +244,7 @@ def test_scans_are_finished_one_after_another(behave, command, out, monkeypatch,
     monkeypatch.setattr('cpmae_bids.workflows.base.init_cpmae_bids_wf', watch)
     monkeypatch.setattr(preflight.tempfile, 'tempdir', str(tmp_path))
     assert command(work=False) == 0
-    assert done == [0, 1, 2]
+    assert done == [0, 2]  # scans of a subject share a workflow, since they share a head
 
 
 def test_batches_keep_the_processors_busy(tmp_path):
@@ -251,6 +252,30 @@ def test_batches_keep_the_processors_busy(tmp_path):
     assert batch_size(config.replace(nprocs=2, omp_nthreads=2)) == 1
     assert batch_size(config.replace(nprocs=16, omp_nthreads=8)) == 8
     assert batch_size(config.replace(nipype_plugin_file=tmp_path / 'slurm.yml')) is None
+
+
+def test_scans_fail_with_the_reference_of_their_subject(command, raw, out, capsys, monkeypatch):
+    """The head of the second session is generated around the brain of the first one."""
+    monkeypatch.setattr(preflight, 'find_model_hash', lambda config: 'abc')
+    monkeypatch.setattr(preflight, 'check_template', lambda config: None)
+    (raw / SCANS[2]).unlink()
+
+    def act(self, runtime, correct_return_codes=(0,)):
+        if self.inputs.get().get('t1w') == str(raw / SCANS[0]):
+            raise StepError(f'{self.inputs.t1w}: no brain found')
+        for path in self._list_outputs().values():
+            Path(path).touch()
+        return runtime
+
+    monkeypatch.setattr(Step, '_run_interface', act)
+    assert command('--session-label', 'b') == 1
+    ((scan, (status, reason)),) = table(out).items()
+    assert (scan, status) == (SCANS[1], 'error')
+    assert f'around the brain of {SCANS[0]}, which cannot be used (skullstrip: ' in reason
+    assert 'no brain found' in reason
+    assert '--bids-filter-file' in reason
+    assert images(out) == []
+    assert f'ERROR {SCANS[1]}: its head' in capsys.readouterr().err
 
 
 def test_second_call_skips_what_is_complete(behave, command, out, capsys):
@@ -269,6 +294,18 @@ def test_second_call_skips_what_is_complete(behave, command, out, capsys):
     assert behave['processed'] == []
     assert command('--overwrite') == 0
     assert len(behave['processed']) == 3
+
+
+def test_another_reference_redoes_the_scans_that_had_its_head(behave, command, make_nifti, phantom, raw):
+    assert command() == 0
+    behave['processed'].clear()
+    make_nifti(raw / SCANS[0], phantom(seed=5)[0])  # the same name, another content
+    assert command() == 0
+    assert behave['processed'] == ['sub-01_ses-a_T1w', 'sub-01_ses-b_T1w']
+    behave['processed'].clear()
+    (raw / SCANS[0]).unlink()
+    assert command() == 0
+    assert behave['processed'] == ['sub-01_ses-b_T1w']
 
 
 @pytest.mark.parametrize('flags', [('--seed', '99'), ('--preset', '128'), ('--steps', '3')])

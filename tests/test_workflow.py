@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -135,6 +136,42 @@ def test_the_original_head_cannot_reach_the_generated_one(config, scan):
     assert uses_of_the_head == {('encode_head', 'conformed')}
     for name in ('encode_brain', 'remodel', 'decode_head'):
         assert str(scan.path) not in str(nodes[name].inputs.get())
+
+
+@pytest.mark.parametrize('together', [True, False])
+def test_all_scans_of_a_subject_get_the_head_of_one_brain(config, make_bids, together):
+    """Whether or not the reference is worked on in the same run."""
+    names = ['sub-01_ses-a_T1w', 'sub-01_ses-b_T1w']
+    root = make_bids([f'{name}.nii.gz' for name in names])
+    first, second = (make_scan(root / f'{name}.nii.gz') for name in names)
+    second = replace(second, reference=first)
+    workflow = init_cpmae_bids_wf([first, second] if together else [second], config)
+    graph = generate_expanded_graph(deepcopy(workflow._create_flat_graph()))
+    nodes = {scan_and_stage(node.fullname): node for node in graph.nodes()}
+    stages = {name: {stage for scan, stage in nodes if scan == name} for name in names}
+    generators = {'encode_brain', 'remodel', 'decode_head'}
+    assert stages[names[0]] == (STAGES if together else generators | {'skullstrip', 'register', 'conform'})
+    assert stages[names[1]] == STAGES - generators - {'register'} | {'coregister'}
+
+    between = {
+        (scan_and_stage(source.fullname)[1], scan_and_stage(target.fullname)[1], *data['connect'])
+        for source, target, data in graph.edges(data=True)
+        if scan_and_stage(source.fullname)[0] != scan_and_stage(target.fullname)[0]
+    }
+    assert between == {
+        ('skullstrip', 'coregister', ('brain_mask', 'reference_mask')),
+        ('register', 'coregister', ('affine', 'reference_affine')),
+        ('decode_head', 'blend', ('head', 'head')),
+        ('remodel', 'verdict', ('head_codes', 'generated_codes')),
+    }
+    # No original head on the way to the generated one, be it that of the scan or of the reference
+    originals = [node for (_, stage), node in nodes.items() if stage == 'encode_head']
+    assert all(
+        set(graph.successors(node)) == {nodes[scan_and_stage(node.fullname)[0], 'verdict']}
+        for node in originals
+    )
+    assert nodes[names[1], 'verdict'].inputs.reference == first.relative_path
+    assert nodes[names[1], 'coregister'].inputs.reference == str(first.path)
 
 
 def test_the_seed_reaches_the_generator_and_the_noise(config, scan):
@@ -390,7 +427,7 @@ def test_a_second_run_resumes(config, report_wf, tmp_path, deadline):
 
 def test_failures_are_read_from_crash_files(tmp_path):
     (tmp_path / 'crash-20260101-000000-me-blend-0.txt').write_text(
-        'Node: cpmae_bids_wf.sub-01_wf.sub-01_T1w_wf.deidentify_wf.blend\nWorking directory: /w\n\n'
+        'Node: cpmae_bids_wf.sub-01_wf.sub-01_T1w_wf.reface_wf.blend\nWorking directory: /w\n\n'
         'Traceback:\n\tTraceback (most recent call last):\n'
         '\tcpmae_bids.interfaces.base.StepError: no space left: free some\n\n'
     )

@@ -178,7 +178,8 @@ def detect(values: np.ndarray, affine: np.ndarray, recognise: bool) -> str:
     ValueError
         If head and air cannot be told apart and no detector finds a face.
     """
-    from cpmae_bids.audit import recogniser, relief
+    from cpmae_bids.audit import recogniser
+    from cpmae_bids.deid import relief
 
     extents = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)) * values.shape
     if min(values.shape) < 2 or extents.min() < MIN_EXTENT_MM:
@@ -206,10 +207,10 @@ def face_in_copy(path: Path) -> str:
     import nibabel as nib
 
     try:
-        image = nib.load(path)
+        image: Any = nib.load(path)
         data = image.dataobj[(..., *(0,) * (len(image.shape) - 3))] if len(image.shape) > 3 else image.dataobj
         values = np.abs(np.nan_to_num(np.asarray(data), nan=0.0, posinf=0.0, neginf=0.0)).astype(np.float32)
-        affine = np.asarray(image.affine, float)
+        affine = np.asarray(image.affine, np.float64)
         if values.ndim != 3 or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
             raise ValueError('no volume, or an affine that is not invertible')
     except Exception as err:  # readers raise all kinds of errors on damaged files

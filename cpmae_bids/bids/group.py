@@ -26,6 +26,7 @@ _COLUMNS = {
     'seed': 'Seed of the scan',
     'steps': 'Refinement steps',
     'template': 'Template that the brain was aligned to',
+    'reference': 'Scan of the subject around whose brain the head was generated',
     'most_unusual': 'The measure in which the scan differs most from the others',
     'robust_z': 'How much: distance from the median in robust standard deviations',
 }

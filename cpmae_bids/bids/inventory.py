@@ -252,7 +252,7 @@ def classify(relative: str) -> DatasetFile:
 
 def write_list(path: Path, entries: Collection[DatasetFile]) -> None:
     """Write a table of files and why each was left out, as far as their names can be told."""
-    rows = {}
+    rows: dict[tuple[str, bool, str], int] = {}
     for entry in sorted(entries, key=lambda entry: (entry.told, entry.reason)):
         key = entry.told, entry.may_show_face, entry.reason
         rows[key] = rows.get(key, 0) + 1

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class Scan:
         Why the scan cannot be worked on, or nothing.
     crc32 : str
         CRC-32 of the image when work on it began; nothing before that.
+    reference : Scan or None
+        The scan of the subject around whose brain the head is generated; None if it is this one.
     """
 
     path: Path
@@ -61,6 +63,12 @@ class Scan:
     seed: int
     problem: str = ''
     crc32: str = ''
+    reference: 'Scan | None' = field(default=None, hash=False, repr=False)
+
+    @property
+    def reference_path(self) -> str:
+        """Path, relative to the dataset, of the scan around whose brain the head is generated."""
+        return (self.reference or self).relative_path
 
     @property
     def name(self) -> str:
@@ -186,6 +194,9 @@ def collect_scans(config: RunConfig) -> list[Scan]:
     except UnicodeEncodeError as err:  # neither pybids nor JSON has room for such a name
         raise InputError(f'{err.object!a}: a name that is no UTF-8 text; rename the file') from err
     scans = [scan for path in sorted(paths) if (scan := _as_scan(path, config, config.seed)) is not None]
+    scans = _with_references(scans)
+    if config.session_label:
+        scans = [scan for scan in scans if scan.session in config.session_label]
     if not scans:
         raise NothingToDoError(f'{config.bids_dir}: no T1w scan matches; check the labels and filters')
     for subject in sorted(set(subjects) - {scan.subject for scan in scans}):
@@ -195,7 +206,7 @@ def collect_scans(config: RunConfig) -> list[Scan]:
 
 
 def _query(config: RunConfig, subjects: list[str]) -> list[str]:
-    """Ask pybids for the paths of the T1w images of some subjects."""
+    """Ask pybids for the paths of the T1w images of some subjects, in all sessions."""
     from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
     wanted = '|'.join(re.escape(label) for label in subjects)
@@ -204,8 +215,6 @@ def _query(config: RunConfig, subjects: list[str]) -> list[str]:
     layout = BIDSLayout(config.bids_dir, validate=False, indexer=indexer)
     terms = read_filters(config.bids_filter_file)
     terms |= {'suffix': 'T1w', 'datatype': 'anat', 'extension': list(IMAGE_EXTENSIONS)}
-    if config.session_label:
-        terms['session'] = list(config.session_label)
     if 'subject' not in terms:
         terms['subject'] = subjects
     try:
@@ -235,6 +244,34 @@ def _as_scan(path: Path, config: RunConfig, seed: int) -> Scan | None:
         metadata=metadata,
         seed=scan_seed(seed, entities['sub']),
         problem=problem,
+    )
+
+
+def _with_references(scans: list[Scan]) -> list[Scan]:
+    """Name the reference of each scan: the first one of the subject, whichever are worked on now.
+
+    The labels of a run say what part of the work it does, and may not change what comes out of it. A filter
+    file does: it says which scans of the dataset there are to work on at all.
+    """
+    first: dict[str, Scan] = {}
+    result = []
+    for scan in scans:
+        reference = first.setdefault(scan.subject, scan)
+        if reference is scan:
+            result.append(scan)
+            continue
+        problem = scan.problem
+        if not problem and (reason := unreadable(reference.path)):
+            problem = without_reference(reference, reason)
+        result.append(replace(scan, reference=reference, problem=problem))
+    return result
+
+
+def without_reference(reference: Scan, reason: str) -> str:
+    """Say why a scan fails with the reference scan of its subject, and what can be done."""
+    return (
+        f'its head is generated around the brain of {reference.relative_path}, which cannot be used '
+        f'({reason}); mend that scan, or leave it out by a --bids-filter-file'
     )
 
 

@@ -181,9 +181,11 @@ def output_sidecar(
     if kind == 'defacemask':
         return common | {'Description': 'Voxels that were replaced by the generated head: 1 = replaced'}
     if kind == 'refaced':
+        reference = record['reference']
         return {
             **shareable_metadata(metadata),
             **common,
+            'Sources': [f'bids:raw:{path}' for path in dict.fromkeys((source, reference))],
             'Description': 'T1w scan with its original brain in a generated head',
             'GeneratedBy': [{'Name': 'cpmae-bids', 'Version': __version__}],
             'CPMAE': {
@@ -192,6 +194,7 @@ def output_sidecar(
                 'Seed': record['seed'],
                 'ModelHash': record['model_hash'],
                 'Template': record.get('template', ''),
+                'Reference': f'bids:raw:{reference}',
                 'Verdict': record['status'],
                 'Measures': record.get('measures', {}),
             },

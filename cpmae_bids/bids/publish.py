@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cpmae_bids.bids.atomic import (
-    crc32_of,
     locked,
     remove_temporaries,
     sha256_of,
@@ -25,7 +24,14 @@ from cpmae_bids.bids.layout import Scan
 from cpmae_bids.bids.metadata import output_sidecar
 from cpmae_bids.bids.patterns import output_path
 from cpmae_bids.bids.rawlike.manifest import raw_like_dir, withdraw_image
-from cpmae_bids.bids.records import make_record, read_record, record_path, settings_of, write_record
+from cpmae_bids.bids.records import (
+    make_record,
+    read_record,
+    record_path,
+    settings_of,
+    source_checksums,
+    write_record,
+)
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError, VerdictError
 
@@ -252,9 +258,9 @@ def private_page(scan: Scan, config: RunConfig) -> Path | None:
 def is_complete(scan: Scan, config: RunConfig) -> bool:
     """Whether a scan's outputs are all there, whole, and what this run would make again.
 
-    That is: the record says 'pass', names the same version, weights, preset, steps and seed, the input
-    is the one it was made from, every file has the recorded hash, and there is a private report if the run
-    is to write them.
+    That is: the record says 'pass', names the same version, weights, preset, steps, seed and reference, the
+    input and the reference are those it was made from, every file has the recorded hash, and there is a
+    private report if the run is to write them.
     """
     page = private_page(scan, config)
     if page is not None and not page.is_file():
@@ -268,7 +274,7 @@ def is_complete(scan: Scan, config: RunConfig) -> bool:
     names = {path.relative_to(config.output_dir).as_posix() for path in output_files(scan, config.output_dir)}
     if set(record.get('files', ())) != names or not stored_files_are_whole(record, config.output_dir):
         return False
-    return record.get('source_crc32') == crc32_of(scan.path)
+    return all(record.get(key) == checksum for key, checksum in source_checksums(scan).items())
 
 
 def complete_scans(scans: Iterable[Scan], config: RunConfig) -> list[Scan]:

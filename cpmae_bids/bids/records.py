@@ -27,6 +27,7 @@ _LEADING_COLUMNS = (
     'seed',
     'steps',
     'template',
+    'reference',
 )
 
 
@@ -38,6 +39,7 @@ def settings_of(scan: Scan, config: RunConfig) -> dict[str, Any]:
         'preset': config.preset,
         'seed': scan.seed,
         'steps': config.steps,
+        'reference': scan.reference_path,
     }
 
 
@@ -97,12 +99,27 @@ def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[
         raise VerdictError(f'{scan.relative_path}: no usable verdict ({status!r}, reasons {reasons!r})')
     record = {**verdict, **ours, 'status': status, 'reasons': reasons}
     if not scan.problem:
-        # Tells a replaced input from the same one
-        record['source_crc32'] = _crc32_of_source(scan)
+        record |= source_checksums(scan)
         seen = {record['source_crc32'], verdict.get('source_crc32'), scan.crc32} - {'', None}
         if len(seen) > 1:
             raise InputError(f'{scan.relative_path}: was changed while it was worked on; run again')
     return record
+
+
+def source_checksums(scan: Scan) -> dict[str, str]:
+    """Return the checksums of what the outputs of a scan are made from: the scan and its reference.
+
+    They tell a replaced input from the same one, and are short on purpose: no fingerprint of the original.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be read any more.
+    """
+    checksums = {'source_crc32': _crc32_of_source(scan)}
+    if scan.reference is not None:
+        checksums['reference_crc32'] = _crc32_of_source(scan.reference)
+    return checksums
 
 
 def _crc32_of_source(scan: Scan) -> str:

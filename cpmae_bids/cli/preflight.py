@@ -18,6 +18,7 @@ from cpmae_bids.bids.layout import select_subjects
 from cpmae_bids.bids.rawlike.manifest import is_raw_like, raw_like_dir
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
+from cpmae_bids.workflows.cluster import check_batch, is_batch
 from cpmae_bids.workflows.run import plugin_settings
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,9 @@ def preflight(config: RunConfig) -> RunConfig:
     """
     check_folders(config)
     select_subjects(config)
-    plugin_settings(config)
+    plugin, _ = plugin_settings(config)
+    if config.nipype_plugin_file is not None:
+        check_batch(plugin, config.work_dir)
     config = config.replace(model_hash=find_model_hash(config))
     check_template(config)
     check_writable(config.output_dir, 'output_dir')
@@ -51,7 +54,8 @@ def preflight(config: RunConfig) -> RunConfig:
         check_writable(raw_like_dir(config), '--raw-like-dir')
     if config.private_report_dir is not None:
         check_writable(config.private_report_dir, '--private-report-dir', mode=0o700)
-    config = config.replace(device=settle_device(config.device))
+    settle = settle_device_elsewhere if is_batch(plugin) else settle_device
+    config = config.replace(device=settle(config.device))
     config = settle_work_dir(config)
     try:
         check_space(config)
@@ -200,6 +204,14 @@ def settle_device(device: str) -> str:
         raise UsageError('--device cuda: PyTorch finds no CUDA device here; use --device auto or cpu')
     logger.warning('device: no CUDA device was found, the models run on the CPU')
     return 'cpu'
+
+
+def settle_device_elsewhere(device: str) -> str:
+    """Return 'cpu' or 'cuda' for jobs on other machines, about which this one can say nothing."""
+    if device == 'auto':
+        logger.warning('device: the models run on the CPU of the jobs; for a GPU give --device cuda')
+        return 'cpu'
+    return device
 
 
 def cuda_is_available() -> bool:

@@ -6,9 +6,10 @@ import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from cpmae_bids.bids.atomic import crc32_of
-from cpmae_bids.bids.layout import Scan
+from cpmae_bids.bids.layout import Scan, without_reference
 from cpmae_bids.bids.publish import record_failure, stored_files_are_whole
 from cpmae_bids.bids.records import read_record, record_path
 from cpmae_bids.config import RunConfig
@@ -54,12 +55,14 @@ def process_scans(
             _fail(scan, config, scan.problem)
     waiting = [scan for scan in scans if not scan.problem]
     n_workable = len(waiting)
-    size = batch_size(config) or max(1, n_workable)
+    batches = make_batches(waiting, config)
     failures: list[Failure] = []
     if waiting:
         _set_up_nipype(config)
-    while waiting and not (failures and config.stop_on_first_crash):
-        batch, waiting = waiting[:size], waiting[size:]
+    for batch in batches:
+        if failures and config.stop_on_first_crash:
+            break
+        waiting = waiting[len(batch) :]
         failures += _process_batch(batch, config, progress)
         logger.info('%d of %d scans done', n_workable - len(waiting), n_workable)
     for scan in waiting:
@@ -67,8 +70,22 @@ def process_scans(
     return failures
 
 
+def make_batches(scans: Sequence[Scan], config: RunConfig) -> list[list[Scan]]:
+    """Return the scans, in their order, in groups that share a workflow.
+
+    Scans of a subject stay together, so that the head that they share is generated once.
+    """
+    size = batch_size(config) or max(1, len(scans))
+    batches: list[list[Scan]] = []
+    for _, of_subject in groupby(scans, key=lambda scan: scan.subject):
+        if not batches or len(batches[-1]) >= size:
+            batches.append([])
+        batches[-1] += of_subject
+    return batches
+
+
 def batch_size(config: RunConfig) -> int | None:
-    """Return how many scans share a workflow; None means all.
+    """Return how many scans share a workflow, or a few more; None means all.
 
     Nipype takes the first stage of all scans before the second of any. With all scans in one workflow
     none would be finished before the end: nothing to resume from, and the intermediate files of all of
@@ -82,6 +99,7 @@ def batch_size(config: RunConfig) -> int | None:
 
 def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress | None) -> list[Failure]:
     """Run the workflow of some scans, and make sure that each has a record."""
+    from cpmae_bids.workflows.anatomical import HEAD_STAGES
     from cpmae_bids.workflows.base import init_cpmae_bids_wf
 
     config.work_folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # if it is gone since
@@ -101,12 +119,14 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
             _remove_intermediate_files(config)
 
     broken = {failure.scan: failure for failure in reversed(failures)}
+    headless = {failure.scan: failure for failure in reversed(failures) if failure.stage in HEAD_STAGES}
     for scan in batch:
         if _signature(scan, config) != before[scan]:
             continue
-        failure = broken.get(re.sub(r'[^\w-]', '-', scan.name))  # as nodes are named
-        if failure is not None:
+        if failure := broken.get(_name_in_graph(scan)):
             _fail(scan, config, f'{failure.stage}: {failure.message}')
+        elif scan.reference and (failure := headless.get(_name_in_graph(scan.reference))):
+            _fail(scan, config, without_reference(scan.reference, f'{failure.stage}: {failure.message}'))
         elif failures and config.stop_on_first_crash:
             _leave_unprocessed(scan, config)
         else:
@@ -123,6 +143,11 @@ def _begin(batch: Sequence[Scan], config: RunConfig) -> list[Scan]:
         except OSError as err:
             _fail(scan, config, f'cannot be read any more ({err.strerror}); check the input')
     return begun
+
+
+def _name_in_graph(scan: Scan) -> str:
+    """Name of a scan as nodes have it."""
+    return re.sub(r'[^\w-]', '-', scan.name)
 
 
 def _remove_intermediate_files(config: RunConfig) -> None:

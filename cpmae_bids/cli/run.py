@@ -80,7 +80,7 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
     from cpmae_bids.bids.publish import complete_scans
     from cpmae_bids.cli.interrupt import InterruptibleProgress
     from cpmae_bids.cli.preflight import check_space, preflight, remove_work_dir
-    from cpmae_bids.cli.process import batch_size, process_scans
+    from cpmae_bids.cli.process import make_batches, process_scans
 
     config = preflight(config)
     keep_work_dir = False
@@ -91,7 +91,8 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
         complete = set() if config.overwrite else set(complete_scans(scans, config))
         todo = [scan for scan in scans if scan not in complete]
         logger.info('%d T1w scans, %d of them complete already', len(scans), len(complete))
-        check_space(config, len(todo), at_a_time=batch_size(config) if config.temporary_work_dir else None)
+        largest = max(map(len, make_batches(todo, config)), default=0)
+        check_space(config, len(todo), at_a_time=largest if config.temporary_work_dir else None)
         write_dataset_files(config)
         failures = process_scans(todo, config, InterruptibleProgress(interruption))
         keep_work_dir = bool(failures)

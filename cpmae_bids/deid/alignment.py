@@ -144,7 +144,9 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 2 * int((a & b).sum()) / total if total else 0.0
 
 
-def implausible(world_to_template: np.ndarray, overlap: float, correlation: float) -> str | None:
+def implausible(
+    world_to_template: np.ndarray, overlap: float, correlation: float, target: str = 'the template'
+) -> str | None:
     """Why an affine cannot be that of a head, in a few words; None if it can.
 
     Parameters
@@ -154,12 +156,14 @@ def implausible(world_to_template: np.ndarray, overlap: float, correlation: floa
         Dice with the template's brain (`template_overlap`).
     correlation : float
         Of intensities with the template's brain (`intensity_correlation`); NaN is implausible.
+    target : str
+        What the brain was aligned to, for the message.
     """
     angle, stretches = rotation_and_scales(world_to_template)
     if overlap < MIN_DICE:
-        return f'overlap with the template {overlap:.2f} < {MIN_DICE}'
+        return f'overlap with {target} {overlap:.2f} < {MIN_DICE}'
     if not correlation >= MIN_CORRELATION:
-        return f'correlation with the template {correlation:.2f} < {MIN_CORRELATION}'
+        return f'correlation with {target} {correlation:.2f} < {MIN_CORRELATION}'
     if stretches.min() < SCALES[0] or stretches.max() > SCALES[1]:
         return f'stretch {stretches.min():.2f} to {stretches.max():.2f} not within {SCALES[0]} to {SCALES[1]}'
     if angle > MAX_ROTATION:

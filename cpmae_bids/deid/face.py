@@ -70,14 +70,31 @@ def distance_to_mean(head: np.ndarray, in_fov: np.ndarray) -> float | None:
     distance : float or None
         None if too little of the face is in view.
     """
-    mean = mean_depth()
-    window, front = _window(head.shape[0])
+    seen = _seen(in_fov)
+    if seen.sum() < MIN_SEEN * np.isfinite(mean_depth()).sum():
+        return None
+    return float(np.abs(depth(head) - mean_depth())[seen].mean())
+
+
+def in_view(in_fov: np.ndarray, margin_mm: float = 0.0) -> float:
+    """Share of the mean face that is in view, with so much room in front of it.
+
+    Parameters
+    ----------
+    in_fov : ndarray of bool, shape (128, 128, 128)
+        Field of view in the cube at 2 mm.
+    margin_mm : float
+    """
+    return float(_seen(in_fov, margin_mm).sum() / np.isfinite(mean_depth()).sum())
+
+
+def _seen(in_fov: np.ndarray, margin_mm: float = 0.0) -> np.ndarray:
+    """Points of the mean face whose skin, moved to the front by a margin, is in view; shape as `depth`."""
+    mean = mean_depth() + margin_mm
+    window, front = _window(in_fov.shape[0])
     compared = np.isfinite(mean)
     index = np.abs(front[:, None, None] - np.where(compared, mean, front[0])).argmin(axis=0)
-    seen = compared & np.take_along_axis(in_fov[window], index[:, None], axis=1)[:, 0]
-    if seen.sum() < MIN_SEEN * compared.sum():
-        return None
-    return float(np.abs(depth(head) - mean)[seen].mean())
+    return compared & np.take_along_axis(in_fov[window], index[:, None], axis=1)[:, 0]
 
 
 def _window(n: int) -> tuple[tuple[slice, ...], np.ndarray]:

@@ -1,6 +1,7 @@
-"""Intensities of the cube: one scale per scan, taken from the brain alone.
+"""Intensities: the scale of the cube, and the level of the skin.
 
-Nothing outside the brain may steer the scale, or the scale would tell the generator about the original head.
+The scale is taken from the brain alone: nothing outside of it may steer it, or it would tell the generator
+about the original head. The level of the skin is for looking at scans, before and after.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ CEILING = 2.5
 
 HOLE = 0.3
 """Intensity that fills the brain in volumes of the head without brain."""
+
+SKIN_HEIGHT = 0.45
+"""Of the skin between air and Otsu's threshold: lower draws noise, higher leaves holes."""
 
 
 def brain_scale(values_in_brain: np.ndarray) -> float:
@@ -49,3 +53,55 @@ def brain_scale(values_in_brain: np.ndarray) -> float:
 def normalize(data: np.ndarray, scale: float) -> np.ndarray:
     """Divide by the scale and clip to the range of the cube, ``[0, CEILING]``; float32."""
     return np.clip(np.asarray(data, dtype=np.float32) / np.float32(scale), 0, CEILING)
+
+
+def otsu_threshold(values: np.ndarray, bins: int = 256) -> float:
+    """Threshold that splits values into two classes of greatest separation (Otsu, 1979).
+
+    The brightest percent is clipped first, so that a few vessels or spikes do not stretch the histogram.
+
+    Parameters
+    ----------
+    values : ndarray, any shape
+        Intensities, any unit.
+    bins : int
+        Number of histogram bins.
+
+    Returns
+    -------
+    float
+        The threshold, in the unit of `values`.
+
+    Raises
+    ------
+    ValueError
+        If all values are the same or none is finite.
+    """
+    values = np.asarray(values, dtype=np.float32).ravel()
+    values = values[np.isfinite(values)]
+    if values.size == 0 or values.min() == values.max():
+        raise ValueError('cannot separate head from air: the volume is constant or not finite')
+    low = float(values.min())
+    high = float(np.percentile(values, 99)) or float(values.max())
+    if high <= low:  # less than one percent of the volume is not background
+        high = float(values.max())
+    counts, edges = np.histogram(np.clip(values, low, high), bins=bins)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)[:-1].astype(float)
+    above = counts.sum() - below
+    sum_below = np.cumsum(counts * centres)[:-1]
+    sum_above = (counts * centres).sum() - sum_below
+    with np.errstate(divide='ignore', invalid='ignore'):
+        between = below * above * (sum_below / below - sum_above / above) ** 2
+    return float(edges[1:-1][np.nanargmax(between)])
+
+
+def skin_level(values: np.ndarray) -> float:
+    """Intensity half way between air and skin.
+
+    Otsu's threshold lies half way between air and the mean tissue, but in a T1w scan the skin is darker than
+    that mean: its surface is at about half of the threshold's height above the air.
+    """
+    threshold = otsu_threshold(values)
+    air = float(np.median(values[values < threshold]))
+    return air + SKIN_HEIGHT * (threshold - air)

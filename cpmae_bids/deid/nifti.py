@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, cast
 
 import nibabel as nib
 import numpy as np
@@ -201,7 +201,7 @@ def read_mask(path: Path | str, like: Scan) -> np.ndarray:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def _open(path: Path) -> Iterator[tuple[IO[bytes], int]]:
     """Open a file, compressed or not; gives also the most bytes that it can hold."""
     if path.is_symlink() and not path.exists():
         raise InputError(f'{path}: link to a file that is not there: fetch it first (e.g. `datalad get`)')
@@ -216,7 +216,7 @@ def _open(path: Path) -> Iterator[tuple[BinaryIO, int]]:
                 yield file, size
                 return
             with gzip.GzipFile(fileobj=file) as stream:
-                yield stream, size * _DEFLATE_RATIO
+                yield cast(IO[bytes], stream), size * _DEFLATE_RATIO
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f'{path}: damaged or truncated gzip file ({error}): fetch it again') from error
     except OSError as error:

@@ -35,6 +35,15 @@ MAX_FACE_CUT_CM2 = 22.0
 """Largest area in the face where tissue borders on the constant background without a transition, see
 `measure_head`: up to 18 in whole heads, 26 and more after a plane or a mask was cut through the face."""
 
+AIR_BOX = ((-128, 128), (-140, 116), (15, 112))
+"""Range of x, y, z in the template's world (mm) above brows and ears."""
+
+AIR_MM = 40.0
+"""Distance from the brain beyond which there is nothing but air in `AIR_BOX`."""
+
+MAX_BRIGHT_AIR = 0.3
+"""Share of that air that may be as bright as tissue: 0 in magnitude images, all in ratios of images."""
+
 _COARSE = 64  # voxels along the cube: 4 mm show whether there is tissue, and cost next to nothing
 
 
@@ -86,9 +95,14 @@ def check_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndarra
     Raises
     ------
     InputError
-        If the scan was skull-stripped or defaced.
+        If the scan was skull-stripped or defaced, or if its air cannot be told from tissue.
     """
     measures = measure_head(scan, brain, world_to_template)
+    if measures['bright_air_share'] > MAX_BRIGHT_AIR:
+        raise InputError(
+            f'{scan.path}: noise as bright as tissue in place of air, as in the uniform image of MP2RAGE: '
+            'give a version with its background noise removed'
+        )
     if measures['head_share'] < MIN_HEAD_SHARE:
         raise InputError(f'{scan.path}: no head around the brain, skull-stripped before: give the original')
     if measures['nose_share'] < MIN_NOSE_SHARE or measures['face_cut_cm2'] > MAX_FACE_CUT_CM2:
@@ -103,6 +117,8 @@ def measure_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndar
     measures : dict
         ``head_share``: volume of tissue at 1 cm and more from the brain over that of the brain.
         ``nose_share``: share of tissue in `NOSE_BOX`, 1 where the box lies outside the field of view.
+        ``bright_air_share``: share of what must be air (`AIR_BOX`, `AIR_MM`) that is as bright as tissue, 0
+        where none is in view.
         ``face_cut_cm2``: area of the face that borders on the background without a transition, less half of
         the same on the scalp, which is large where software removed the whole background.
     """
@@ -115,9 +131,12 @@ def measure_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndar
     box = surface.box(NOSE_BOX, _COARSE)
     nose = box & in_fov
     visible = nose.sum() > 0.3 * box.sum()
+    far = ndimage.distance_transform_edt(~inside, sampling=geometry.CUBE_EDGE / _COARSE) > AIR_MM
+    air = surface.box(AIR_BOX, _COARSE) & in_fov & far
     return {
         'head_share': float((tissue & away).sum() / max(inside.sum(), 1)),
         'nose_share': float(tissue[nose].mean()) if visible else 1.0,
+        'bright_air_share': float(tissue[air].mean()) if air.any() else 0.0,
         'face_cut_cm2': _face_cut(values, scale, scan.affine, world_to_template),
     }
 

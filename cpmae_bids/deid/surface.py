@@ -49,12 +49,26 @@ def surface_moved(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray)
         Head masks (`head_mask`).
     in_fov : ndarray of bool, shape (n, n, n)
     """
-    n = original.shape[0]
+    return mean_distance(*_faces(original, refaced, in_fov), geometry.CUBE_EDGE / original.shape[0])
+
+
+def surface_same(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) -> float:
+    """Share of the original's outer surface that is where the refaced one is; see `surface_moved`.
+
+    A part of a face that was left where it was, noised or resampled, shows here before it shows in a mean
+    distance. NaN if the original has no surface.
+    """
+    before, after = _faces(original, refaced, in_fov)
+    return float((before & after).sum() / before.sum()) if before.any() else np.nan
+
+
+def _faces(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outer surfaces of two heads: of the face, or of all where the original has no face in view."""
     before, after = outer_surface(original, in_fov), outer_surface(refaced, in_fov)
-    face = box(FACE_BOX, n)
+    face = box(FACE_BOX, original.shape[0])
     if (before & face).sum() >= MIN_FACE_VOXELS:
         before, after = before & face, after & face
-    return mean_distance(before, after, geometry.CUBE_EDGE / n)
+    return before, after
 
 
 def roughness(head: np.ndarray, in_fov: np.ndarray) -> float:

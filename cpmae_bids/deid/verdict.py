@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from cpmae_bids.deid import alignment, face, geometry, masks, nifti, noise, prior, surface
+from cpmae_bids.deid import alignment, face, geometry, masks, nifti, noise, prior, relief, surface
 from cpmae_bids.exceptions import InputError
 
 VAULT_BOX = ((-128, 128), (-140, 116), (15, 104))
@@ -23,8 +23,21 @@ SKULL_MM = (4.0, 7.0)
 FAR_MM = 28.0
 """Distance from the brain beyond which there is air above every head."""
 
-MIN_VAULT_VOXELS = 500
-"""Voxels of 2 mm in view that it takes to say anything about the vault."""
+MIN_VOXELS = 500
+"""Voxels of 2 mm in view that it takes to say anything about a part of the head."""
+
+MIN_FACE_IN_VIEW = 0.8
+"""Share of the mean face that must be in view to ask whether a part of the face stayed: the forehead alone
+follows the brain."""
+
+REGION_MM = 16.0
+"""Edge of the blocks in which stored values are compared: an ear, or half a nose, fills several."""
+
+MIN_REGION_SHARE = 0.2
+"""Share of a block that must be tissue to say anything about it."""
+
+FACE_ROOM_MM = 8.0
+"""Room in front of the mean face that must be in view to look for the relief of a face."""
 
 _N = 128  # cube in which heads are compared: 2 mm
 
@@ -59,8 +72,10 @@ LIMITS = (
     Limit('stretch_max', *alignment.SCALES, 'implausible scaling to the template'),
     # The original head is gone
     Limit('unchanged_tissue_share', 0, 0.15, 'too much of the head is as it was'),
+    Limit('unchanged_region_share', 0, 0.3, 'a part of the head is as it was'),
     Limit('detail_correlation', -1, 0.6, 'details of the head are those of the original'),
     Limit('surface_moved_mm', 0.7, np.inf, 'surface of the face did not move'),
+    Limit('surface_same_share', 0, 0.4, 'a part of the face lies where it lay', optional=True),
     Limit('code_agreement', 0, 0.9, 'generated codes are those of the original', optional=True),
     # There is a plausible head in its place
     Limit('not_finite_voxels', *_NONE, 'NaN or infinite values'),
@@ -69,11 +84,14 @@ LIMITS = (
     Limit('head_volume_ratio', 0.4, 2.5, 'head of another size than the original'),
     Limit('nose_share', prior.MIN_NOSE_SHARE, 1, 'no face where a face belongs', optional=True),
     Limit('face_distance_mm', 0, face.MAX_DISTANCE_MM, 'face lies where no face lies', optional=True),
+    Limit('face_relief', relief.MIN_AGREEMENT, 1, 'no brows, eyes and nose on the face', optional=True),
+    Limit('head_brightness', 0.3, 0.9, 'tissue is darker or brighter than in any head'),
+    Limit('head_contrast', 0.1, 0.5, 'tissue has less or more contrast than in any head', optional=True),
     Limit('stray_tissue_share', 0, 0.03, 'loose tissue in the air'),
     Limit('far_tissue_share', 0, 0.02, 'tissue where there is air above every head', optional=True),
     Limit('vault_closed_share', 0.9, 1, 'no scalp around the brain', optional=True),
     Limit('surface_roughness', 0, 7.8, 'surface of the head is not smooth'),
-    Limit('seam_ratio', 0, 2.0, 'visible seam around the kept mask'),
+    Limit('seam_ratio', 0, 1.5, 'visible seam around the kept mask'),
     Limit('air_busy_ratio', 0.5, np.inf, 'air is more constant than in the input'),
     Limit('air_p95_change', -0.05, 0.1, 'noise of the air differs from the input'),
 )
@@ -218,15 +236,30 @@ def _voxels(original, refaced, before, after, kept, scale: float) -> dict[str, f
     distance = masks.distance_outside(kept, sizes, width + sizes.max())
     replaced = distance >= width
     tissue = replaced & ((before > surface.LEVEL * scale) | (after > surface.LEVEL * scale))
-    same = ~_bytes_differ(original.raw[tissue], refaced.raw[tissue])
     low, high = original.raw.min(), original.raw.max()
+    # What is brighter than the scan can store is the same everywhere
+    same = tissue & ~_bytes_differ(original.raw, refaced.raw) & (original.raw < high)
     return {
         'not_finite_voxels': (~np.isfinite(refaced.raw)).sum(),
         'voxels_out_of_range': ((refaced.raw < low) | (refaced.raw > high)).sum(),
         'replaced_share': replaced.mean(),
-        'unchanged_tissue_share': same.mean() if same.size else np.nan,
+        'unchanged_tissue_share': same.sum() / tissue.sum() if tissue.any() else np.nan,
+        'unchanged_region_share': _largest_share(same, tissue, sizes),
         'seam_ratio': _seam_ratio(before, after, np.isfinite(distance)),
     }
+
+
+def _largest_share(part: np.ndarray, whole: np.ndarray, sizes: np.ndarray) -> float:
+    """Largest share of one mask in another, over blocks with enough of the latter; NaN if there is none."""
+    edge = np.maximum(1, np.round(REGION_MM / sizes)).astype(int)
+    counts = []
+    for mask in (part, whole):
+        for axis, size in enumerate(edge):
+            starts = np.arange(0, mask.shape[axis], size)
+            mask = np.add.reduceat(mask, starts, axis=axis, dtype=np.int32)
+        counts.append(mask)
+    enough = counts[1] >= MIN_REGION_SHARE * np.prod(edge)
+    return float((counts[0][enough] / counts[1][enough]).max()) if enough.any() else np.nan
 
 
 def _seam_ratio(before: np.ndarray, after: np.ndarray, shell: np.ndarray) -> float:
@@ -253,19 +286,53 @@ def _heads(before, after, brain, kept, scan: nifti.Scan, world_to_template, scal
     def cube(volume):
         return geometry.to_cube(volume, scan.affine, world_to_template, _N)
 
-    before, after = cube(before) / scale, cube(after) / scale
-    in_fov = geometry.field_of_view(scan.shape, scan.affine, world_to_template, _N)
-    brain = cube(brain) >= 0.5
-    replaced = in_fov & ~ndimage.binary_dilation(cube(kept) > 0.01, iterations=2)
+    return compare_heads(
+        cube(before) / scale,
+        cube(after) / scale,
+        cube(brain) >= 0.5,
+        cube(kept) > 0.01,
+        geometry.field_of_view(scan.shape, scan.affine, world_to_template, _N),
+    )
+
+
+def compare_heads(
+    before: np.ndarray, after: np.ndarray, brain: np.ndarray, kept: np.ndarray, in_fov: np.ndarray
+) -> dict[str, float]:
+    """Measures of one head, and of how far it is from another, in the cube at 2 mm.
+
+    Parameters
+    ----------
+    before, after : ndarray of float32, shape (128, 128, 128)
+        Intensities (brain scale 1).
+    brain, kept : ndarray of bool, shape (128, 128, 128)
+        Brain, and what the two have in common.
+    in_fov : ndarray of bool, shape (128, 128, 128)
+        What both show.
+
+    Returns
+    -------
+    measures : dict
+        Those of `LIMITS` that are about heads.
+    """
+    replaced = in_fov & ~ndimage.binary_dilation(kept, iterations=2)
     tissue = [replaced & (volume > surface.LEVEL) for volume in (before, after)]
     heads = [surface.head_mask(volume) for volume in (before, after)]
+    # Away from skin, cut and borders, which differ from the air or the brain and not from other tissue
+    within = ndimage.binary_erosion(replaced & heads[1], iterations=3)
+    measures = {}
+    if within.sum() >= MIN_VOXELS:
+        measures['head_contrast'] = after[within].std()
+    if face.in_view(in_fov) > MIN_FACE_IN_VIEW:
+        measures['surface_same_share'] = surface.surface_same(heads[0], heads[1], in_fov)
     return {
+        **measures,
         'head_per_brain': tissue[1].sum() / max(brain.sum(), 1),
         'head_volume_ratio': tissue[1].sum() / max(tissue[0].sum(), 1),
         'stray_tissue_share': (tissue[1] & ~heads[1]).sum() / max(tissue[1].sum(), 1),
         'surface_roughness': surface.roughness(heads[1], in_fov),
         'surface_moved_mm': surface.surface_moved(heads[0], heads[1], in_fov),
         'detail_correlation': _detail_correlation(before, after, tissue[0] | tissue[1], replaced),
+        'head_brightness': np.median(after[tissue[1]]) if tissue[1].any() else np.nan,
         **_anatomy(after, tissue[1], heads[1], brain, in_fov),
     }
 
@@ -279,6 +346,8 @@ def _anatomy(after, tissue, head, brain, in_fov) -> dict[str, float]:
     measures = {}
     if (distance_to_mean := face.distance_to_mean(head, in_fov)) is not None:
         measures['face_distance_mm'] = distance_to_mean
+    if face.in_view(in_fov, FACE_ROOM_MM) > 0.95:
+        measures['face_relief'] = _face_relief(after, in_fov)
     if (nose & in_fov).sum() > 0.3 * nose.sum():
         measures['nose_share'] = (after[nose & in_fov] > prior.TISSUE).mean()
     for name, volume, low, high in (
@@ -286,9 +355,17 @@ def _anatomy(after, tissue, head, brain, in_fov) -> dict[str, float]:
         ('far_tissue_share', tissue, FAR_MM, np.inf),
     ):
         where = vault & (distance > low) & (distance <= high)
-        if where.sum() >= MIN_VAULT_VOXELS:
+        if where.sum() >= MIN_VOXELS:
             measures[name] = volume[where].mean()
     return measures
+
+
+def _face_relief(cube: np.ndarray, in_fov: np.ndarray) -> float:
+    """Correlation with the relief of an average face, seen from the front of the template's world."""
+    window = ndimage.find_objects(in_fov.astype(np.uint8))[0]
+    affine = geometry.cube_affine(_N)
+    affine[:3, 3] += affine[:3, :3] @ [axis.start for axis in window]
+    return relief.find_face(cube[window], affine, yaws=(0.0,)).agreement
 
 
 def _detail_correlation(before, after, where: np.ndarray, replaced: np.ndarray) -> float:

@@ -62,7 +62,7 @@ class Step(CommandLine):
         super().__init__(command=command, **inputs)
 
     @property
-    def cmdline(self):
+    def cmdline(self) -> str:
         # Without a shell in between that would outlive the worker and keep the step from noticing
         return f'exec {super().cmdline}'
 

@@ -42,16 +42,39 @@ class _RegisterOutputSpec(TraitedSpec):
     affine = File(exists=True, desc='world of the scan to world of the template, RAS mm, 4x4')
 
 
-class Register(Step):
+class _SingleThreadedAnts:
+    def _get_environ(self):
+        # With two threads ANTs sums in an order that changes from run to run, and so does its result.
+        return {**super()._get_environ(), 'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS': '1'}
+
+
+class Register(_SingleThreadedAnts, Step):
     """Align the brain to the template by an affine map."""
 
     step = 'register'
     input_spec = _RegisterInputSpec
     output_spec = _RegisterOutputSpec
 
-    def _get_environ(self):
-        # With two threads ANTs sums in an order that changes from run to run, and so does its result.
-        return {**super()._get_environ(), 'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS': '1'}
+
+class _CoregisterInputSpec(StepInputSpec):
+    t1w = File(exists=True, mandatory=True, argstr='--t1w %s', desc='the scan')
+    brain_mask = File(
+        exists=True, mandatory=True, argstr='--brain-mask %s', desc='the only part that is looked at'
+    )
+    reference = File(exists=True, mandatory=True, argstr='--reference %s', desc='another scan of the subject')
+    reference_mask = File(exists=True, mandatory=True, argstr='--reference-mask %s', desc='its brain')
+    reference_affine = File(
+        exists=True, mandatory=True, argstr='--reference-affine %s', desc='reference to template'
+    )
+    affine = File('affine.txt', usedefault=True, argstr='--affine %s', desc='file to write')
+
+
+class Coregister(_SingleThreadedAnts, Step):
+    """Align the brain to the template by a rigid map to another scan and the affine map of that."""
+
+    step = 'coregister'
+    input_spec = _CoregisterInputSpec
+    output_spec = _RegisterOutputSpec
 
 
 class _ConformInputSpec(StepInputSpec):

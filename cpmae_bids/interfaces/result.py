@@ -46,6 +46,9 @@ class _VerdictInputSpec(StepInputSpec):
         exists=True, mandatory=True, argstr='--original-codes %s', desc='of the original head'
     )
     scan = Str(mandatory=True, argstr='--scan %s', desc='path of the scan in its dataset')
+    reference = Str(
+        argstr='--reference %s', desc='path of the scan around whose brain the head was generated'
+    )
     preset = traits.Enum(
         '256', '128', mandatory=True, argstr='--preset %s', desc='voxels along an edge of the cube'
     )

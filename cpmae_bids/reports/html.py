@@ -31,6 +31,7 @@ SETTINGS = {
     'steps': 'Refinement steps',
     'seed': 'Seed',
     'template': 'Template',
+    'reference': 'Head generated around the brain of',
 }
 SUBJECT_NOTE = (
     'Everything outside the brain was generated from the brain alone; the voxels of the brain are those of '

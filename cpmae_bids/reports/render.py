@@ -12,13 +12,14 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
+from cpmae_bids.deid.intensity import skin_level
+
 VIEW_MM = 256.0  # width and height of the view, whatever the size in pixels
 VERTEX_TO_CENTRE_MM = (
     118.0  # the view is centred this far below the top of the head: chin and vertex both fit
 )
 FINEST_MM = 1.0  # finer scans are averaged down to about this: below it there is noise, not shape
 SMOOTHING_MM = 1.0  # standard deviation of the Gaussian that takes the noise out of the surface normals
-SKIN_HEIGHT = 0.45  # of the skin between air and Otsu's threshold: lower draws noise, higher leaves holes
 MARGIN = 3  # voxels of air added on every side
 DEPTH_STEP_MM = (
     2.0  # spacing of the samples along a ray; the crossing itself is interpolated between two of them
@@ -45,58 +46,6 @@ class SkinField:
     values: np.ndarray
     affine: np.ndarray
     box: np.ndarray
-
-
-def otsu_threshold(values: np.ndarray, bins: int = 256) -> float:
-    """Threshold that splits values into two classes of greatest separation (Otsu, 1979).
-
-    The brightest percent is clipped first, so that a few vessels or spikes do not stretch the histogram.
-
-    Parameters
-    ----------
-    values : ndarray, any shape
-        Intensities, any unit.
-    bins : int
-        Number of histogram bins.
-
-    Returns
-    -------
-    float
-        The threshold, in the unit of `values`.
-
-    Raises
-    ------
-    ValueError
-        If all values are the same or none is finite.
-    """
-    values = np.asarray(values, dtype=np.float32).ravel()
-    values = values[np.isfinite(values)]
-    if values.size == 0 or values.min() == values.max():
-        raise ValueError('cannot separate head from air: the volume is constant or not finite')
-    low = float(values.min())
-    high = float(np.percentile(values, 99)) or float(values.max())
-    if high <= low:  # less than one percent of the volume is not background
-        high = float(values.max())
-    counts, edges = np.histogram(np.clip(values, low, high), bins=bins)
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)[:-1].astype(float)
-    above = counts.sum() - below
-    sum_below = np.cumsum(counts * centres)[:-1]
-    sum_above = (counts * centres).sum() - sum_below
-    with np.errstate(divide='ignore', invalid='ignore'):
-        between = below * above * (sum_below / below - sum_above / above) ** 2
-    return float(edges[1:-1][np.nanargmax(between)])
-
-
-def skin_level(values: np.ndarray) -> float:
-    """Intensity half way between air and skin.
-
-    Otsu's threshold lies half way between air and the mean tissue, but in a T1w scan the skin is darker than
-    that mean: its surface is at about half of the threshold's height above the air.
-    """
-    threshold = otsu_threshold(values)
-    air = float(np.median(values[values < threshold]))
-    return air + SKIN_HEIGHT * (threshold - air)
 
 
 def skin_field(volume: np.ndarray, affine: np.ndarray, level: float | None = None) -> SkinField:

@@ -57,11 +57,11 @@ def register(t1w: Path, brain_mask: Path, affine: Path, template: Template | Non
         raise InputError(f'{t1w}: no brain in its mask: check the scan')
     template = template or find_template()
     values = scan.values()
-    brain, brain_affine = _brain_on_grid(values, mask, scan.affine)
+    brain, brain_affine = brain_on_grid(values, mask, scan.affine)
 
     reasons = []
     for angles in STARTS:
-        matrix = align(brain, brain_affine, template.brain, template.affine, _rotation(angles))
+        matrix = align(brain, brain_affine, template.brain, template.affine, rotation(angles))
         overlap = alignment.template_overlap(mask, scan.affine, matrix, template.mask, template.affine)
         correlation = alignment.intensity_correlation(
             values, mask, scan.affine, matrix, template.brain, template.mask, template.affine
@@ -84,6 +84,8 @@ def align(
     template_brain: np.ndarray,
     template_affine: np.ndarray,
     start: np.ndarray | None = None,
+    *,
+    rigid: bool = False,
 ) -> np.ndarray:
     """Affine map from one brain to another; equal input gives equal output.
 
@@ -95,6 +97,8 @@ def align(
         Voxel indices to world (RAS mm).
     start : ndarray, shape (3, 3), optional
         Rotation of the scan to begin with; the centres of mass are matched in any case.
+    rigid : bool
+        Allow rotation and translation only.
 
     Returns
     -------
@@ -119,7 +123,7 @@ def align(
         result = ants.registration(
             fixed=fixed,
             moving=moving,
-            type_of_transform='Affine',
+            type_of_transform='Rigid' if rigid else 'Affine',
             initial_transform=begin,
             outprefix=str(Path(folder) / 'affine'),
             **SETTINGS,
@@ -154,7 +158,7 @@ def _center(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return affine[:3, :3] @ index + affine[:3, 3]
 
 
-def _brain_on_grid(values, mask, affine) -> tuple[np.ndarray, np.ndarray]:
+def brain_on_grid(values, mask, affine) -> tuple[np.ndarray, np.ndarray]:
     """The brain alone on an isotropic grid along the axes of the world."""
     window, affine = geometry.crop(mask, affine, margin=2)
     mask, values = mask[window], np.where(mask[window], values[window], 0)
@@ -171,7 +175,7 @@ def _brain_on_grid(values, mask, affine) -> tuple[np.ndarray, np.ndarray]:
     return brain / max(float(brain.max()), 1e-6), grid
 
 
-def _rotation(degrees) -> np.ndarray:
+def rotation(degrees) -> np.ndarray:
     x, y, z = np.radians(degrees)
     about_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
     about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])

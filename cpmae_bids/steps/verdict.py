@@ -34,6 +34,7 @@ def judge(
     preset: str = '',
     seed: int | None = None,
     steps: int | None = None,
+    reference: str = '',
     model_hash: str = '',
     template: Template | None = None,
 ) -> dict:
@@ -49,8 +50,9 @@ def judge(
         JSON to write.
     generated_codes, original_codes : Path, optional
         Codes of the generated and of the original head, to be compared.
-    scan, preset, seed, steps, model_hash
-        For the record: path of the scan in its dataset, and what the head was generated with.
+    scan, preset, seed, steps, reference, model_hash
+        For the record: path of the scan in its dataset, and what the head was generated with; `reference` is
+        the path of the scan around whose brain it was.
     template : Template, optional
         What `find_template` finds by default.
 
@@ -58,7 +60,8 @@ def judge(
     -------
     verdict : dict
         ``scan``, ``status`` ('pass' or 'fail'), ``reasons``, ``measures``, ``version``, ``model_hash``,
-        ``preset``, ``seed``, ``steps``, ``template``, ``noise``, ``source_crc32``, ``judged``.
+        ``preset``, ``seed``, ``steps``, ``template``, ``reference``,
+        ``noise``, ``source_crc32``, ``judged``.
 
     Raises
     ------
@@ -99,6 +102,7 @@ def judge(
         'seed': seed,
         'steps': steps,
         'template': template.name,
+        'reference': reference or scan,
         'noise': _noise(original, kept, scale),
         **files,
     }
@@ -129,6 +133,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--preset', choices=sorted(geometry.PRESETS), default='')
     parser.add_argument('--seed', type=int)
     parser.add_argument('--steps', type=int)
+    parser.add_argument('--reference', default='')
     parser.add_argument('--model-hash', default='')
 
 

@@ -1,4 +1,8 @@
-"""From a scan to its refaced version and the verdict on it."""
+"""From a scan to its refaced version and the verdict on it.
+
+Three workflows: the brain of a scan, the head that is generated around a brain, and the scan with that head.
+All scans of a subject get the head of its reference scan.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from nipype.pipeline import engine as pe
 from cpmae_bids.bids.layout import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.interfaces.models import Decode, Encode, Remodel
-from cpmae_bids.interfaces.preprocess import Conform, Register, SkullStrip
+from cpmae_bids.interfaces.preprocess import Conform, Coregister, Register, SkullStrip
 from cpmae_bids.interfaces.result import Blend, Verdict
 
 # What the scheduler sets aside for the process of each step, in GB: about twice the peak that was measured on
@@ -16,6 +20,7 @@ from cpmae_bids.interfaces.result import Blend, Verdict
 MEM_GB = {
     'skullstrip': 2.5,
     'register': 1.0,
+    'coregister': 1.0,
     'conform': 1.2,
     'encode_brain': 1.0,
     'encode_head': 1.0,
@@ -25,25 +30,138 @@ MEM_GB = {
     'verdict': 1.5,
 }
 
+HEAD_STAGES = ('skullstrip', 'register', 'conform', 'encode_brain', 'remodel', 'decode_head')
+"""What it takes to generate a head: if one of them fails, no scan of the subject gets one."""
 
-def init_deidentify_wf(scan: Scan, config: RunConfig, *, name: str = 'deidentify_wf') -> pe.Workflow:
-    """Build the graph that gives a scan another head.
+BRAIN_FIELDS = ('brain_mask', 'kept_mask', 'affine', 'brain', 'head')
+HEAD_FIELDS = ('head_codes', 'head')
+RESULT_FIELDS = ('refaced', 'deface_mask', 'kept_mask', 'verdict')
 
-    The codes of the original head go to the verdict alone. What generates the new head sees the codes of the
-    brain and a seed: no path leads from the original head to it.
+
+def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> pe.Workflow:
+    """Build the graph that finds the brain of a scan and brings brain and head, apart, into the cube.
 
     Parameters
     ----------
     scan : Scan
-        ``path``, ``relative_path`` and ``seed`` are used.
+        ``path`` and ``reference`` are used.
     config : RunConfig
-        ``preset``, ``steps``, ``weights``, ``model_hash``, ``device``, ``omp_nthreads``, ``fetch_template``.
+        ``preset``, ``device``, ``omp_nthreads``, ``fetch_template``.
     name : str
         Name of the workflow.
 
     Returns
     -------
     workflow : nipype.Workflow
+
+    Inputs
+    ------
+    reference_mask, reference_affine
+        Brain and alignment of the reference scan; used by a scan that has one.
+
+    Outputs
+    -------
+    brain_mask, kept_mask
+        The brain on the grid of the scan, and the same with its guard rim.
+    affine
+        Scan to template.
+    brain, head
+        The original brain and the original head in the cube.
+    """
+    t1w = str(scan.path)
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(IdentityInterface(fields=['reference_mask', 'reference_affine']), name='inputnode')
+    outputnode = pe.Node(IdentityInterface(fields=list(BRAIN_FIELDS)), name='outputnode')
+    skullstrip = _node(SkullStrip(t1w=t1w), 'skullstrip', config)
+    conform = _node(Conform(t1w=t1w, preset=config.preset), 'conform', config)
+    if scan.reference is None:
+        register = _node(Register(t1w=t1w, fetch_template=config.fetch_template), 'register', config)
+    else:
+        register = _node(Coregister(t1w=t1w, reference=str(scan.reference.path)), 'coregister', config)
+        fields = ('reference_mask', 'reference_affine')
+        workflow.connect([(inputnode, register, [(field, field) for field in fields])])
+    workflow.connect([
+        (skullstrip, register, [('brain_mask', 'brain_mask')]),
+        (skullstrip, conform, [('brain_mask', 'brain_mask')]),
+        (register, conform, [('affine', 'affine')]),
+        (skullstrip, outputnode, [('brain_mask', 'brain_mask'), ('kept_mask', 'kept_mask')]),
+        (register, outputnode, [('affine', 'affine')]),
+        (conform, outputnode, [('brain', 'brain'), ('head', 'head')]),
+    ])  # fmt: skip
+    return workflow
+
+
+def init_head_wf(scan: Scan, config: RunConfig, *, name: str = 'head_wf') -> pe.Workflow:
+    """Build the graph that generates a head around a brain.
+
+    It sees the codes of the brain and a seed: no path leads from an original head to it.
+
+    Parameters
+    ----------
+    scan : Scan
+        ``seed`` is used.
+    config : RunConfig
+        ``preset``, ``steps``, ``weights``, ``model_hash``, ``device``, ``omp_nthreads``.
+    name : str
+        Name of the workflow.
+
+    Returns
+    -------
+    workflow : nipype.Workflow
+
+    Inputs
+    ------
+    brain
+        The brain in the cube.
+
+    Outputs
+    -------
+    head_codes
+        Codes of the generated head.
+    head
+        The generated head in the cube.
+    """
+    models = _models(config)
+    inputnode = pe.Node(IdentityInterface(fields=['brain']), name='inputnode')
+    outputnode = pe.Node(IdentityInterface(fields=list(HEAD_FIELDS)), name='outputnode')
+    encode = _node(Encode(which='brain', **models), 'encode_brain', config)
+    remodel = _node(Remodel(seed=scan.seed, steps=config.steps, **models), 'remodel', config)
+    decode = _node(Decode(seed=scan.seed, preset=config.preset, **models), 'decode_head', config)
+    workflow = pe.Workflow(name=name)
+    workflow.connect([
+        (inputnode, encode, [('brain', 'conformed')]),
+        (encode, remodel, [('codes', 'brain_codes')]),
+        (remodel, decode, [('head_codes', 'head_codes')]),
+        (remodel, outputnode, [('head_codes', 'head_codes')]),
+        (decode, outputnode, [('head', 'head')]),
+    ])  # fmt: skip
+    return workflow
+
+
+def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> pe.Workflow:
+    """Build the graph that puts a generated head around the brain of a scan, and judges it.
+
+    The codes of the original head go to the verdict alone.
+
+    Parameters
+    ----------
+    scan : Scan
+        ``path``, ``relative_path``, ``reference_path`` and ``seed`` are used.
+    config : RunConfig
+        ``preset``, ``steps``, ``weights``, ``model_hash``, ``device``, ``omp_nthreads``.
+    name : str
+        Name of the workflow.
+
+    Returns
+    -------
+    workflow : nipype.Workflow
+
+    Inputs
+    ------
+    brain_mask, kept_mask, affine, brain, head
+        Of the scan: see `init_brain_wf`.
+    generated_codes, generated
+        The generated head: see `init_head_wf`.
 
     Outputs
     -------
@@ -57,65 +175,59 @@ def init_deidentify_wf(scan: Scan, config: RunConfig, *, name: str = 'deidentify
         JSON file with status, reasons and measures.
     """
     t1w = str(scan.path)
-    preset = {'preset': config.preset}
-    drawn = {'seed': scan.seed}
-    refinement = {'steps': config.steps}
-    models = {'model_hash': config.model_hash}
-    if config.weights is not None:
-        models['weights'] = str(config.weights)
-
-    def node(interface, name):
-        on_gpu = 'use_gpu' in interface.inputs.traits() and config.device != 'cpu'
-        if on_gpu:
-            interface.inputs.trait_set(device=config.device, use_gpu=True)
-        # A node takes as many GPU slots as it has processes, so one on a GPU may have one only.
-        n_procs = 1 if on_gpu else config.omp_nthreads
-        return pe.Node(interface, name=name, n_procs=n_procs, mem_gb=MEM_GB[name])
-
-    skullstrip = node(SkullStrip(t1w=t1w), 'skullstrip')
-    register = node(Register(t1w=t1w, fetch_template=config.fetch_template), 'register')
-    conform = node(Conform(t1w=t1w, **preset), 'conform')
-    encode_brain = node(Encode(which='brain', **models), 'encode_brain')
-    encode_head = node(Encode(which='head', **models), 'encode_head')
-    remodel = node(Remodel(**models, **drawn, **refinement), 'remodel')
-    decode_head = node(Decode(**models, **preset, **drawn), 'decode_head')
-    blend = node(Blend(t1w=t1w, **drawn), 'blend')
-    verdict = node(
-        Verdict(
-            t1w=t1w,
-            scan=scan.relative_path,
-            model_hash=config.model_hash,
-            **preset,
-            **drawn,
-            **refinement,
-        ),
-        'verdict',
+    inputnode = pe.Node(
+        IdentityInterface(fields=[*BRAIN_FIELDS, 'generated_codes', 'generated']), name='inputnode'
     )
-    outputnode = pe.Node(
-        IdentityInterface(fields=['refaced', 'deface_mask', 'kept_mask', 'verdict']), name='outputnode'
+    outputnode = pe.Node(IdentityInterface(fields=list(RESULT_FIELDS)), name='outputnode')
+    encode = _node(Encode(which='head', **_models(config)), 'encode_head', config)
+    blend = _node(Blend(t1w=t1w, seed=scan.seed), 'blend', config)
+    verdict = Verdict(
+        t1w=t1w,
+        scan=scan.relative_path,
+        reference=scan.reference_path,
+        model_hash=config.model_hash,
+        preset=config.preset,
+        seed=scan.seed,
+        steps=config.steps,
     )
-
+    verdict = _node(verdict, 'verdict', config)
     workflow = pe.Workflow(name=name)
     workflow.connect([
-        (skullstrip, register, [('brain_mask', 'brain_mask')]),
-        (skullstrip, conform, [('brain_mask', 'brain_mask')]),
-        (register, conform, [('affine', 'affine')]),
-        (conform, encode_brain, [('brain', 'conformed')]),
-        (conform, encode_head, [('head', 'conformed')]),
-        (encode_brain, remodel, [('codes', 'brain_codes')]),
-        (remodel, decode_head, [('head_codes', 'head_codes')]),
-        (skullstrip, blend, [('kept_mask', 'kept_mask')]),
-        (register, blend, [('affine', 'affine')]),
-        (conform, blend, [('brain', 'conformed')]),
-        (decode_head, blend, [('head', 'head')]),
-        (skullstrip, verdict, [('brain_mask', 'brain_mask'), ('kept_mask', 'kept_mask')]),
-        (register, verdict, [('affine', 'affine')]),
-        (conform, verdict, [('brain', 'conformed')]),
-        (remodel, verdict, [('head_codes', 'generated_codes')]),
-        (encode_head, verdict, [('codes', 'original_codes')]),
+        (inputnode, encode, [('head', 'conformed')]),
+        (inputnode, blend, [
+            ('kept_mask', 'kept_mask'),
+            ('affine', 'affine'),
+            ('brain', 'conformed'),
+            ('generated', 'head'),
+        ]),
+        (inputnode, verdict, [
+            ('brain_mask', 'brain_mask'),
+            ('kept_mask', 'kept_mask'),
+            ('affine', 'affine'),
+            ('brain', 'conformed'),
+            ('generated_codes', 'generated_codes'),
+        ]),
+        (encode, verdict, [('codes', 'original_codes')]),
         (blend, verdict, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
-        (skullstrip, outputnode, [('kept_mask', 'kept_mask')]),
+        (inputnode, outputnode, [('kept_mask', 'kept_mask')]),
         (blend, outputnode, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
         (verdict, outputnode, [('verdict', 'verdict')]),
     ])  # fmt: skip
     return workflow
+
+
+def _models(config: RunConfig) -> dict[str, str]:
+    """Inputs of a step that loads weights."""
+    models = {'model_hash': config.model_hash}
+    if config.weights is not None:
+        models['weights'] = str(config.weights)
+    return models
+
+
+def _node(interface, name: str, config: RunConfig) -> pe.Node:
+    on_gpu = 'use_gpu' in interface.inputs.traits() and config.device != 'cpu'
+    if on_gpu:
+        interface.inputs.trait_set(device=config.device, use_gpu=True)
+    # A node takes as many GPU slots as it has processes, so one on a GPU may have one only.
+    n_procs = 1 if on_gpu else config.omp_nthreads
+    return pe.Node(interface, name=name, n_procs=n_procs, mem_gb=MEM_GB[name])

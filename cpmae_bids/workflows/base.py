@@ -10,11 +10,21 @@ from nipype.pipeline import engine as pe
 
 from cpmae_bids.bids.layout import Scan
 from cpmae_bids.config import RunConfig
-from cpmae_bids.workflows.anatomical import init_deidentify_wf
+from cpmae_bids.workflows.anatomical import (
+    BRAIN_FIELDS,
+    RESULT_FIELDS,
+    init_brain_wf,
+    init_head_wf,
+    init_reface_wf,
+)
 from cpmae_bids.workflows.outputs import init_outputs_wf
 
 # Polling for finished nodes each 2 s, nipype's default, would cost a scan half a minute.
 POLL_SECONDS = 0.2
+
+# What a scan takes from the workflow of its reference, and how it is called there.
+_OF_REFERENCE = {'brain_mask': 'reference_mask', 'affine': 'reference_affine'}
+_OF_HEAD = {'head_codes': 'generated_codes', 'head': 'generated'}
 
 
 def init_cpmae_bids_wf(
@@ -34,7 +44,8 @@ def init_cpmae_bids_wf(
     Returns
     -------
     workflow : nipype.Workflow
-        Holds ``sub-<label>_wf`` for each subject, which holds ``<scan>_wf`` for each scan.
+        Holds ``sub-<label>_wf`` for each subject, which holds ``<scan>_wf`` for each scan, and for the
+        reference scan of the subject.
     """
     work_dir = config.work_folder.absolute()
     workflow = pe.Workflow(name=name, base_dir=str(work_dir))
@@ -58,27 +69,63 @@ def init_cpmae_bids_wf(
 
 
 def init_single_subject_wf(subject: str, scans: Sequence[Scan], config: RunConfig) -> pe.Workflow:
-    """Build the workflow of one subject, ``sub-<label>_wf``, from the workflows of its scans."""
+    """Build the workflow of one subject, ``sub-<label>_wf``, from the workflows of its scans.
+
+    The head that was generated around the brain of the reference scan goes to all of them. If that scan is
+    not among them, because it is complete or was not asked for, its workflow ends with the head.
+    """
     workflow = pe.Workflow(name=f'sub-{_valid(subject)}_wf')
-    workflow.add_nodes([init_scan_wf(scan, config) for scan in scans])
+    references = {scan.reference or scan for scan in scans}
+    scan_wfs = {scan: init_scan_wf(scan, config, outputs=scan in scans) for scan in {*scans, *references}}
+    workflow.add_nodes([scan_wfs[scan] for scan in sorted(scan_wfs, key=lambda scan: scan.name)])
+    for scan in scans:
+        if scan.reference is not None:
+            fields = [
+                *_between('brain_wf.outputnode', 'brain_wf.inputnode', _OF_REFERENCE),
+                *_between('head_wf.outputnode', 'reface_wf.inputnode', _OF_HEAD),
+            ]
+            workflow.connect([(scan_wfs[scan.reference], scan_wfs[scan], fields)])
     return workflow
 
 
-def init_scan_wf(scan: Scan, config: RunConfig) -> pe.Workflow:
-    """Build the workflow of one scan, ``<scan>_wf``: de-identification, then the outputs.
+def init_scan_wf(scan: Scan, config: RunConfig, *, outputs: bool = True) -> pe.Workflow:
+    """Build the workflow of one scan, ``<scan>_wf``: its brain, the head around it, the refaced scan.
+
+    Parameters
+    ----------
+    scan : Scan
+        A scan with a reference has no head of its own; it is to be connected.
+    config : RunConfig
+    outputs : bool
+        False ends the workflow with the head.
 
     Workflow Graph
         skullstrip, register, conform, encode_brain and encode_head, remodel, decode_head, blend, verdict,
-        report, sink: see ``docs/graph.svg``, which is drawn from this graph.
+        report, sink: see ``docs/graph.svg``, which is drawn from this graph. A scan with a reference has
+        coregister in place of register, and none of encode_brain, remodel and decode_head.
     """
     workflow = pe.Workflow(name=f'{_valid(scan.name)}_wf')
-    deidentify_wf = init_deidentify_wf(scan, config)
+    brain_wf = init_brain_wf(scan, config)
+    workflow.add_nodes([brain_wf])
+    if scan.reference is None:
+        head_wf = init_head_wf(scan, config)
+        workflow.connect(brain_wf, 'outputnode.brain', head_wf, 'inputnode.brain')
+    if not outputs:
+        return workflow
+    reface_wf = init_reface_wf(scan, config)
     outputs_wf = init_outputs_wf(scan, config)
-    fields = ('refaced', 'deface_mask', 'kept_mask', 'verdict')
-    workflow.connect(
-        [(deidentify_wf, outputs_wf, [(f'outputnode.{field}', f'inputnode.{field}') for field in fields])]
-    )
+    workflow.connect([
+        (brain_wf, reface_wf, _between('outputnode', 'inputnode', {name: name for name in BRAIN_FIELDS})),
+        (reface_wf, outputs_wf, _between('outputnode', 'inputnode', {name: name for name in RESULT_FIELDS})),
+    ])  # fmt: skip
+    if scan.reference is None:
+        workflow.connect([(head_wf, reface_wf, _between('outputnode', 'inputnode', _OF_HEAD))])
     return workflow
+
+
+def _between(source: str, target: str, fields: dict[str, str]) -> list[tuple[str, str]]:
+    """Connections of two nodes: fields of the one by what they are called in the other."""
+    return [(f'{source}.{a}', f'{target}.{b}') for a, b in fields.items()]
 
 
 def _valid(name: str) -> str:

@@ -33,7 +33,7 @@ def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') 
     Inputs
     ------
     refaced, deface_mask, kept_mask, verdict
-        See `cpmae_bids.workflows.anatomical.init_deidentify_wf`.
+        See `cpmae_bids.workflows.anatomical.init_reface_wf`.
     """
     fields = ['refaced', 'deface_mask', 'kept_mask', 'verdict']
     inputnode = pe.Node(IdentityInterface(fields=fields), name='inputnode')

@@ -9,6 +9,7 @@ import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from traceback import format_exception
+from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer
 
@@ -36,7 +37,7 @@ class SturdyMultiProc(MultiProcPlugin):
             initargs=(self._cwd,),
         )
 
-    def run(self, graph, config, updatehash=False):
+    def run(self, graph: Any, config: dict, updatehash: bool = False) -> None:
         """Execute a graph; whatever ends this early, no worker goes on."""
         try:
             super().run(graph, config, updatehash=updatehash)
@@ -68,7 +69,9 @@ class SturdyMultiProc(MultiProcPlugin):
 
 def _begin(folder: str) -> None:
     """Set up a worker."""
-    end_with_parent(multiprocessing.parent_process().pid)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        end_with_parent(parent.pid)
     os.umask(0o077)  # what steps write shows the original, wherever it lies
     # The handlers of the main process are for the main process
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -16,7 +16,7 @@ def scan_and_stage(fullname: str) -> tuple[str, str]:
     ----------
     fullname : str
         Full name of a node in a workflow of `cpmae_bids.workflows.base`, such as
-        ``cpmae_bids_wf.sub-01_wf.sub-01_T1w_wf.deidentify_wf.blend``.
+        ``cpmae_bids_wf.sub-01_wf.sub-01_T1w_wf.reface_wf.blend``.
 
     Returns
     -------

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
+from cpmae_bids.workflows import cluster
 from cpmae_bids.workflows.progress import Progress, scan_and_stage
 
 if TYPE_CHECKING:
     from nipype.pipeline import engine as pe
 
-# What nipype adds to the crash file of a node that left no result, as where its worker was killed.
-_NO_RESULT = 'When creating this crashfile, the results file corresponding'
+# What nipype adds to a traceback if a batch system's job left no result, or it has put that aside itself
+_POSTSCRIPTS = ('When creating this crashfile,', 'During the creation of this crashfile')
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,10 @@ def run_workflow(workflow: pe.Workflow, config: RunConfig, progress: Progress | 
     crash_dir = Path(tempfile.mkdtemp(prefix='run-', dir=crash_root))
     workflow.config['execution']['crashdump_dir'] = str(crash_dir)
     plugin_args['status_callback'] = progress
-    if plugin == 'MultiProc':
+    if cluster.is_batch(plugin):
+        workflow.config['execution'].update(cluster.EXECUTION)
+        plugin = cluster.make_runner(plugin, plugin_args)
+    elif plugin == 'MultiProc':
         from cpmae_bids.workflows.processes import SturdyMultiProc
 
         plugin = SturdyMultiProc(plugin_args)
@@ -116,7 +120,7 @@ def plugin_settings(config: RunConfig) -> tuple[str, dict]:
     if config.nipype_plugin_file is not None:
         chosen = _read_plugin_file(Path(config.nipype_plugin_file))
         plugin = chosen.get('plugin', plugin)
-        plugin_args.update(chosen.get('plugin_args', {}))
+        plugin_args.update(chosen.get('plugin_args') or {})
     return plugin, plugin_args
 
 
@@ -159,9 +163,11 @@ def read_failures(crash_dir: str | os.PathLike) -> list[Failure]:
 def _read_crash_file(path: Path) -> Failure:
     lines = [line.strip() for line in path.read_text(encoding='utf-8', errors='replace').splitlines()]
     lines = [line for line in lines if line]
+    for number, line in enumerate(lines):
+        if line.startswith(_POSTSCRIPTS):
+            lines = lines[:number]
+            break
     fullname = lines[0].removeprefix('Node: ')
-    if _NO_RESULT in lines:
-        del lines[lines.index(_NO_RESULT) :]
     # The last line of a traceback: the class of the error, without or with its module, and the message.
     message = re.sub(r'^(\w+\.)*\w*(Error|Exception)\w*: ', '', lines[-1])
     return Failure(*scan_and_stage(fullname), message, path)

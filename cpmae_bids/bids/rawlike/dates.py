@@ -40,11 +40,11 @@ def shift_of(seed: int, subject: str, acq_times: Iterable[str]) -> timedelta | N
 
 def shifted(text: str, shift: timedelta | None) -> str:
     """Return a date and time with its date shifted; ``n/a`` for what is none, or would leave the calendar."""
-    day = _date(text)
-    if day is None or shift is None:
+    day, parts = _date(text), _ACQ_TIME.fullmatch(text.strip())
+    if day is None or shift is None or parts is None:
         return 'n/a'
     try:
-        return (day + shift).isoformat() + _ACQ_TIME.fullmatch(text.strip()).group(2)
+        return (day + shift).isoformat() + parts.group(2)
     except OverflowError:
         return 'n/a'
 

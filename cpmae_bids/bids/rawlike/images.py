@@ -6,7 +6,7 @@ import gzip
 import io
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 import nibabel as nb
 import numpy as np
@@ -56,10 +56,10 @@ def copy_image(source: Path, target: Path) -> None:
     try:
         with source.open('rb') as plain:
             compressed = source.name.endswith('.gz')
-            reader = gzip.GzipFile(fileobj=plain) if compressed else plain
+            reader: Any = gzip.GzipFile(fileobj=plain) if compressed else plain
             header, size = _read_header(source, reader)
             with target.open('xb') as file:
-                writer = gzip.GzipFile('', 'wb', _GZIP_LEVEL, file, mtime=0) if compressed else file
+                writer: Any = gzip.GzipFile('', 'wb', _GZIP_LEVEL, file, mtime=0) if compressed else file
                 writer.write(header)
                 _copy_exactly(source, reader, writer, size)
                 if compressed:
@@ -70,7 +70,7 @@ def copy_image(source: Path, target: Path) -> None:
         raise InputError(f'{source.name}: damaged or truncated gzip file ({err}); get it again') from err
 
 
-def _read_header(source: Path, reader: BinaryIO) -> tuple[bytes, int]:
+def _read_header(source: Path, reader: IO[bytes]) -> tuple[bytes, int]:
     """Return the scrubbed header with its four bytes of "no extensions", and the size of the voxels."""
     first = reader.read(4)
     sizes = {int.from_bytes(first, order) for order in ('little', 'big')}
@@ -97,7 +97,7 @@ def _read_header(source: Path, reader: BinaryIO) -> tuple[bytes, int]:
     return scrubbed.binaryblock + bytes(4), size
 
 
-def _skip(source: Path, reader: BinaryIO, size: int) -> None:
+def _skip(source: Path, reader: IO[bytes], size: int) -> None:
     while size:
         read = len(reader.read(min(size, _CHUNK)))
         if not read:
@@ -105,7 +105,7 @@ def _skip(source: Path, reader: BinaryIO, size: int) -> None:
         size -= read
 
 
-def _copy_exactly(source: Path, reader: BinaryIO, writer: BinaryIO, size: int) -> None:
+def _copy_exactly(source: Path, reader: IO[bytes], writer: IO[bytes], size: int) -> None:
     while size:
         chunk = reader.read(min(size, _CHUNK))
         if not chunk:

@@ -36,7 +36,7 @@ _FIELDS_OF_MEASURES = ('Description', 'TermURL')
 def describe(bids_dir: Path) -> dict[str, Any]:
     """Return the content of dataset_description.json: what the input tells the public, and what was done."""
     source = read_description(bids_dir)
-    description = {'Name': 'T1w scans', 'BIDSVersion': BIDS_VERSION}
+    description: dict[str, Any] = {'Name': 'T1w scans', 'BIDSVersion': BIDS_VERSION}
     description |= {key: source[key] for key in sharing_rules()['description_fields'] if key in source}
     description['DatasetType'] = 'raw'
     makers = source.get('GeneratedBy')

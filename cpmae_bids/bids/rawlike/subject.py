@@ -305,8 +305,8 @@ class Subject:
                 continue  # which is copied by itself
             entry = DatasetFile(target, 'table')
             columns = self._scrub_recording(entry, source, target, unit)
-            if content := described(columns, read_sidecars(self.config.bids_dir, target)):
-                unit.texts[_sidecar_of(target)] = to_json(content).encode()
+            if told := described(columns, read_sidecars(self.config.bids_dir, target)):
+                unit.texts[_sidecar_of(target)] = to_json(told).encode()
 
     # Tables of scans and sessions
 

@@ -16,14 +16,14 @@ import numpy as np
 from scipy import ndimage
 
 from cpmae_bids.deid import geometry, masks
-from cpmae_bids.reports.render import skin_level
+from cpmae_bids.deid.intensity import skin_level
 
 GRID_MM = 3.0
 """Voxels in which heads are looked at; the columns and rows of depth maps."""
 
 LEVELS = (0.25, 1.0, 2.0)
-"""Multiples of the skin's usual height above the air (`render.skin_level`) at which the surface is taken, one
-after the other: artefacts of teeth or motion hide a face at one of them and rarely at all."""
+"""Multiples of the skin's usual height above the air (`intensity.skin_level`) at which the surface is taken,
+one after the other: artefacts of teeth or motion hide a face at one of them and rarely at all."""
 
 YAWS = (0.0, -15.0, 15.0)
 """Directions (degrees) from which heads are looked at: in a scanner they turn to the side."""
@@ -78,7 +78,7 @@ class Relief:
         return self.agreement >= MIN_AGREEMENT
 
 
-def find_face(values: np.ndarray, affine: np.ndarray) -> Relief:
+def find_face(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...] = YAWS) -> Relief:
     """Look for a face in a scan.
 
     Parameters
@@ -87,6 +87,8 @@ def find_face(values: np.ndarray, affine: np.ndarray) -> Relief:
         Scaled intensities of any contrast with dark air, in any orientation.
     affine : ndarray, shape (4, 4)
         Voxel indices to world coordinates (RAS, mm).
+    yaws : tuple of float
+        Directions (degrees) from which to look; 0 is enough where the head is known to look ahead.
 
     Returns
     -------
@@ -96,12 +98,12 @@ def find_face(values: np.ndarray, affine: np.ndarray) -> Relief:
     if low == high:
         return Relief(-1.0)
     if np.all((values == low) | (values == high)):  # a mask: what it leaves out has a shape, too
-        both = [_search(one, affine) for one in (values, low + high - values)]
+        both = [_search(one, affine, yaws) for one in (values, low + high - values)]
         return max(both, key=lambda found: (found.agreement, not found.opaque))
-    return _search(values, affine)
+    return _search(values, affine, yaws)
 
 
-def _search(values: np.ndarray, affine: np.ndarray) -> Relief:
+def _search(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...]) -> Relief:
     values, affine, in_fov = _on_grid(values, affine)
     seen = values[in_fov]
     try:
@@ -112,7 +114,7 @@ def _search(values: np.ndarray, affine: np.ndarray) -> Relief:
     levels = [air + factor * (skin - air) for factor in LEVELS]
     opaque = _is_opaque(_head(values, in_fov, skin), in_fov)
     best = -1.0
-    for yaw in YAWS:
+    for yaw in yaws:
         turned, covered = _turn(values, in_fov, yaw)
         for level in levels:
             best = max(best, agreement(depth_map(turned, _head(turned, covered, level), level)))

@@ -1,0 +1,82 @@
+"""Align the brain of a scan to the template by way of another scan of the same person.
+
+A rigid map takes the brain to that of the reference scan, whose affine map does the rest: a head that was
+generated around one brain lies around the other just so.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from cpmae_bids.deid import alignment, inspect, nifti, prior
+from cpmae_bids.exceptions import InputError
+from cpmae_bids.steps.conform import read_affine
+from cpmae_bids.steps.register import STARTS, align, brain_on_grid, rotation
+
+
+def coregister(
+    t1w: Path,
+    brain_mask: Path,
+    reference: Path,
+    reference_mask: Path,
+    reference_affine: Path,
+    affine: Path,
+) -> None:
+    """Write the affine map from a scan to the template, composed of a rigid one and that of the reference.
+
+    Parameters
+    ----------
+    t1w, brain_mask : Path
+        The scan, and its brain on the same grid.
+    reference, reference_mask : Path
+        The reference scan, and its brain.
+    reference_affine : Path
+        Its affine map to the template, from the register step.
+    affine : Path
+        Text file to write: 4x4, world of the scan (RAS mm) to world of the template (RAS mm).
+
+    Raises
+    ------
+    InputError
+        If no plausible alignment is found, or the aligned scan turns out to have no head or face around the
+        brain.
+    """
+    scan, target = inspect.load_t1w(t1w), inspect.load_t1w(reference)
+    mask, target_mask = nifti.read_mask(brain_mask, scan), nifti.read_mask(reference_mask, target)
+    for path, found in ((t1w, mask), (reference, target_mask)):
+        if not found.any():
+            raise InputError(f'{path}: no brain in its mask: check the scan')
+    values, target_values = scan.values(), target.values()
+    brain = brain_on_grid(values, mask, scan.affine)
+    target_brain = brain_on_grid(target_values, target_mask, target.affine)
+
+    reasons = []
+    for angles in STARTS:
+        matrix = align(*brain, *target_brain, rotation(angles), rigid=True)
+        overlap = alignment.template_overlap(mask, scan.affine, matrix, target_mask, target.affine)
+        correlation = alignment.intensity_correlation(
+            values, mask, scan.affine, matrix, target_values, target_mask, target.affine
+        )
+        reason = alignment.implausible(matrix, overlap, correlation, 'it')
+        if reason is None:
+            matrix = read_affine(reference_affine) @ matrix
+            prior.check_head(scan, mask, matrix)
+            np.savetxt(affine, matrix, fmt='%.9g')
+            return
+        reasons.append(reason)
+    raise InputError(
+        f'{t1w}: the brain does not align to that of {reference.name} ({reasons[0]}): '
+        'check that both are scans of one person, and the orientation in the headers'
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    for name in ('t1w', 'brain-mask', 'reference', 'reference-mask', 'reference-affine', 'affine'):
+        parser.add_argument(f'--{name}', type=Path, required=True)
+
+
+def main(args: argparse.Namespace) -> None:
+    coregister(**vars(args))

@@ -1,0 +1,88 @@
+"""The command ``cpmae-bids`` with one small node in place of the models, to test what is around them.
+
+``python tests/stand_in.py DATASET OUTPUT participant ...`` takes seconds for a scan; the "refaced" image is
+the scan, inverted. Jobs of a batch system import this module, by way of PYTHONPATH.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.pipeline import engine as pe
+
+import cpmae_bids.workflows.base
+from cpmae_bids.cli import preflight
+from cpmae_bids.cli.run import main
+from cpmae_bids.interfaces.bids import Publish
+
+FIELDS = ('refaced', 'deface_mask', 'kept_mask', 'verdict')
+
+
+class _InvertInputSpec(BaseInterfaceInputSpec):
+    t1w = File(exists=True, mandatory=True)
+    seconds = traits.Float(0, usedefault=True)
+
+
+class _InvertOutputSpec(TraitedSpec):
+    refaced = File()
+    deface_mask = File()
+    kept_mask = File()
+    verdict = File()
+
+
+class Invert(SimpleInterface):
+    """Does in one node what all steps do."""
+
+    input_spec = _InvertInputSpec
+    output_spec = _InvertOutputSpec
+
+    def _run_interface(self, runtime):
+        time.sleep(self.inputs.seconds)
+        image = nib.load(self.inputs.t1w)
+        data = np.asanyarray(image.dataobj)
+        for name, values in (
+            ('refaced', data.max() - data),
+            ('deface_mask', np.ones(data.shape, np.uint8)),
+            ('kept_mask', np.zeros(data.shape, np.uint8)),
+        ):
+            path = Path(runtime.cwd, f'{name}.nii.gz')
+            nib.save(nib.Nifti1Image(values, image.affine), path)
+            self._results[name] = str(path)
+        measures = {'mean': float(data.mean())}
+        verdict = {'status': 'pass', 'reasons': [], 'measures': measures, 'template': 'none'}
+        path = Path(runtime.cwd, 'verdict.json')
+        path.write_text(json.dumps(verdict))
+        self._results['verdict'] = str(path)
+        return runtime
+
+
+def init_wf(scans, config, seconds: float = 2.0) -> pe.Workflow:
+    """Build the workflow of a run as the app does, with one node and the sink for each scan."""
+    workflow = pe.Workflow('cpmae_bids_wf', base_dir=str(config.work_dir))
+    workflow.config['execution'] = {
+        'crashdump_dir': str(config.work_dir / 'crash'),
+        'crashfile_format': 'txt',
+        'hash_method': 'content',
+    }
+    for scan in scans:
+        invert = pe.Node(Invert(t1w=str(scan.path), seconds=seconds), 'skullstrip')
+        sink = pe.Node(Publish(scan=scan, config=config), 'sink', run_without_submitting=True)
+        scan_wf = pe.Workflow(f'{scan.name}_wf')
+        scan_wf.connect([(invert, sink, [(name, name) for name in FIELDS])])
+        subject_wf = pe.Workflow(f'sub-{scan.subject}_{scan.node_name}_wf')
+        subject_wf.add_nodes([scan_wf])
+        workflow.add_nodes([subject_wf])
+    return workflow
+
+
+if __name__ == '__main__':
+    import stand_in  # pickled nodes name this module, and not __main__
+
+    cpmae_bids.workflows.base.init_cpmae_bids_wf = stand_in.init_wf
+    preflight.find_model_hash = lambda config: 'none'
+    preflight.check_template = lambda config: None
+    sys.exit(main())
