@@ -62,7 +62,7 @@ class Scan:
     metadata: dict[str, Any] = field(hash=False, repr=False)
     seed: int
     problem: str = ''
-    crc32: str = ''
+    crc32: str = field(default='', compare=False)  # a scan is the same before and after
     reference: 'Scan | None' = field(default=None, hash=False, repr=False)
 
     @property
