@@ -70,7 +70,7 @@ def test_given_work_dir_is_made_private_and_kept(config, ready, tmp_path):
 def test_folders_that_would_mix_faces_with_what_is_shared(config, tmp_path, changes, message):
     (tmp_path / 'link').symlink_to(config.bids_dir)
     (tmp_path / 'file').write_text('')
-    changes = {field: tmp_path / path for field, path in changes.items()}
+    changes = {f: value if f == 'layout' else tmp_path / value for f, value in changes.items()}
     with pytest.raises(UsageError, match=message):
         preflight.check_folders(config.replace(**changes))
     assert not (config.bids_dir / 'derivatives').exists()

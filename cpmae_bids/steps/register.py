@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -158,7 +159,7 @@ def _center(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return affine[:3, :3] @ index + affine[:3, 3]
 
 
-def brain_on_grid(values, mask, affine) -> tuple[np.ndarray, np.ndarray]:
+def brain_on_grid(values: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The brain alone on an isotropic grid along the axes of the world."""
     window, affine = geometry.crop(mask, affine, margin=2)
     mask, values = mask[window], np.where(mask[window], values[window], 0)
@@ -175,7 +176,8 @@ def brain_on_grid(values, mask, affine) -> tuple[np.ndarray, np.ndarray]:
     return brain / max(float(brain.max()), 1e-6), grid
 
 
-def rotation(degrees) -> np.ndarray:
+def rotation(degrees: Sequence[float]) -> np.ndarray:
+    """Rotation matrix of angles about x, y and z, (3, 3)."""
     x, y, z = np.radians(degrees)
     about_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
     about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
