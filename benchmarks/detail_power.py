@@ -50,8 +50,14 @@ def main(argv: list[str] | None = None) -> None:
         stored, brain, fov = conform_scan(path, args.work, N)[1:]
         real = np.where(brain, np.float32(HOLE), decode_intensity(stored))
         with torch.no_grad():  # finding the shape takes gradients of its own
-            decoded = head.decode(head.encode(torch.from_numpy(real)[None, None]))
-        detailed = detail.add(decoded, torch.Generator().manual_seed(SEED), millimetre=False)
+            codes = head.encode(torch.from_numpy(real)[None, None])
+            decoded = head.decode(codes)
+        detailed = detail.add(
+            decoded,
+            torch.Generator().manual_seed(SEED),
+            millimetre=False,
+            displacement_mm=head.displacement(codes),
+        )
         excluded = brain | ~fov
         power, *others = (
             np.array(spectrum(volume, excluded, np.full(3, VOXEL_MM)))
