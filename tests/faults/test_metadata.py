@@ -34,7 +34,14 @@ SIDECARS = {
     'a folder': None,
     'a link to itself': None,
 }
-RECORD = {'preset': '128', 'steps': 1, 'seed': 1, 'model_hash': 'abc', 'status': 'pass'}
+RECORD = {
+    'preset': '128',
+    'steps': 1,
+    'seed': 1,
+    'model_hash': 'abc',
+    'status': 'pass',
+    'reference': 'sub-01/anat/sub-01_T1w.nii.gz',
+}
 
 
 @pytest.fixture
