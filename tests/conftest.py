@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,10 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 import nibabel as nb  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def head_phantom(shape: tuple[int, int, int] = (20, 24, 22), seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

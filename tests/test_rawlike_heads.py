@@ -11,7 +11,7 @@ from cpmae_bids.bids.validation import validate_bids
 from cpmae_bids.cli.audit import main as audit
 from cpmae_bids.cli.run import main
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 T1W = 'sub-01/anat/sub-01_T1w.nii.gz'
 FACES = ('anat/sub-01_T2w', 'anat/sub-01_FLAIR', 'fmap/sub-01_magnitude1', 'func/sub-01_task-face_bold')
 
