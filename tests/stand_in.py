@@ -15,6 +15,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 from nipype.pipeline import engine as pe
 
 import cpmae_bids.workflows.base
+from cpmae_bids.bids.records import identify
 from cpmae_bids.cli import preflight
 from cpmae_bids.cli.run import main
 from cpmae_bids.interfaces.bids import Publish
@@ -53,7 +54,9 @@ class Invert(SimpleInterface):
             nib.save(nib.Nifti1Image(values, image.affine), path)
             self._results[name] = str(path)
         measures = {'mean': float(data.mean())}
-        verdict = {'status': 'pass', 'reasons': [], 'measures': measures, 'template': 'none'}
+        images = ('refaced', 'refaced'), ('defacemask', 'deface_mask'), ('brainmask', 'kept_mask')
+        files = identify(Path(self.inputs.t1w), {kind: Path(self._results[name]) for kind, name in images})
+        verdict = files | {'status': 'pass', 'reasons': [], 'measures': measures, 'template': 'none'}
         path = Path(runtime.cwd, 'verdict.json')
         path.write_text(json.dumps(verdict))
         self._results['verdict'] = str(path)
