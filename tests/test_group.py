@@ -185,7 +185,7 @@ def test_the_page_shows_what_is_unusual(config, another_head, group, make_nifti)
     assert text.index('sub-05/anat') < text.index('sub-06/anat')
     assert text.count('data:image/png') == 1
     assert '<h3>seam_ratio</h3>' in text
-    assert 'must be at least 0, at most 2' in text
+    assert 'must be at least 0, at most 1.5' in text
 
 
 def test_the_columns_are_described(config, another_head, group):
@@ -196,7 +196,7 @@ def test_the_columns_are_described(config, another_head, group):
     assert described['seam_ratio'] == {
         'Description': 'Out of range, it means: visible seam around the kept mask',
         'Minimum': 0.0,
-        'Maximum': 2.0,
+        'Maximum': 1.5,
     }
 
 
