@@ -75,7 +75,13 @@ LIMITS = (
     Limit('unchanged_region_share', 0, 0.3, 'a part of the head is as it was'),
     Limit('detail_correlation', -1, 0.6, 'details of the head are those of the original'),
     Limit('surface_moved_mm', 0.7, np.inf, 'surface of the face did not move'),
-    Limit('surface_same_share', 0, 0.4, 'a part of the face lies where it lay', optional=True),
+    Limit(
+        'surface_same_share',
+        0,
+        0.4,
+        'a part of the face lies where it lay, which another --seed may mend',
+        optional=True,
+    ),
     Limit('code_agreement', 0, 0.9, 'generated codes are those of the original', optional=True),
     # There is a plausible head in its place
     Limit('not_finite_voxels', *_NONE, 'NaN or infinite values'),
