@@ -161,14 +161,14 @@ def test_jobs_ask_for_what_their_node_takes(queue, config, make_nifti, tmp_path)
 
     runner = cluster.make_runner('SLURM', {'sbatch_args': '-p short', 'gpu_sbatch_args': '--gres=gpu:1'})
     node = pe.Node(Function(['x'], ['y'], _increment), 'job', n_procs=3, mem_gb=1.5)
-    node.base_dir = '/work'
+    node.base_dir = '/scratch'
     assert runner._sbatch_args_of(node).split() == [
         '--cpus-per-task=3',
         '--mem=1536M',
         '-o',
-        '/work/job/batch/slurm-%j.out',
+        '/scratch/job/batch/slurm-%j.out',
         '-e',
-        '/work/job/batch/slurm-%j.out',
+        '/scratch/job/batch/slurm-%j.out',
         '-p',
         'short',
     ]
