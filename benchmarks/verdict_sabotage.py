@@ -124,9 +124,7 @@ class Output:
                     'deface_mask': ~self.kept,
                     'world_to_template': self.world_to_template,
                     'scale': self.scale,
-                    'template_brain': template.brain,
-                    'template_mask': template.mask,
-                    'template_affine': template.affine,
+                    'target': (template.brain, template.mask, template.affine),
                     **self.codes,
                     **changes,
                 }

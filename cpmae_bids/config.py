@@ -11,6 +11,10 @@ from typing import Any, Literal, Self
 PRESET_NAMES = ('128', '256')
 DEFAULT_STEPS = 12
 
+T1W = 'T1w'
+ALSO_SUFFIXES = ('T2w', 'FLAIR', 'PDw', 'T2starw')
+"""Contrasts that may be de-identified beside the T1w of a session."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -47,6 +51,10 @@ class RunConfig:
         Refinement steps of the masked autoencoder.
     weights : Path, optional
         Folder of weights to use instead of the packaged ones.
+    also : tuple of str
+        Suffixes of further contrasts to de-identify, of `ALSO_SUFFIXES`.
+    also_fill : {'head', 'air'}
+        What lies around the brain in them: the generated head, or noise.
     layout : {'derivatives', 'bids'}
         Whether to write a raw-like dataset besides the derivatives.
     raw_like_dir : Path, optional
@@ -85,6 +93,8 @@ class RunConfig:
     seed: int | None = None
     steps: int = DEFAULT_STEPS
     weights: Path | None = None
+    also: tuple[str, ...] = ()
+    also_fill: Literal['head', 'air'] = 'head'
     layout: Literal['derivatives', 'bids'] = 'derivatives'
     raw_like_dir: Path | None = None
     scan_dates: Literal['drop', 'shift'] = 'drop'

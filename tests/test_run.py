@@ -287,7 +287,7 @@ def test_second_call_skips_what_is_complete(behave, command, out, capsys):
     assert command(work=False) == 0
     assert behave['processed'] == ['sub-02_T1w']
     assert snapshot(out / 'sub-01') == first
-    assert '3 T1w scans, 2 of them complete already' in capsys.readouterr().err
+    assert '3 scans, 2 of them complete already' in capsys.readouterr().err
 
     behave['processed'].clear()
     assert command() == 0

@@ -77,9 +77,7 @@ class Case:
         measures = verdict.measure(
             refaced=nifti.read(path),
             scale=phantom.SCALE,
-            template_brain=self.template.brain,
-            template_mask=self.template.mask,
-            template_affine=self.template.affine,
+            target=(self.template.brain, self.template.mask, self.template.affine),
             **parts,
         )
         status, reasons = verdict.judge(measures)

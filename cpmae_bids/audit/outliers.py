@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cpmae_bids.deid.verdict import LIMITS
+from cpmae_bids.bids.patterns import split_name
+from cpmae_bids.deid.verdict import Limit, limits_of
 
 MIN_SCANS = 5
 """Scans that it takes to say that one of them differs."""
@@ -48,9 +49,21 @@ def find_outliers(records: Iterable[dict[str, Any]]) -> list[Outlier]:
     list of Outlier
         At most one for each scan; empty with fewer than `MIN_SCANS`.
     """
-    measured = [record for record in records if record.get('measures')]
+    contrasts: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for record in records:
+        if record.get('measures'):
+            fill = record.get('fill') or ''
+            contrast = split_name(record['scan'])[1] if fill else '', fill
+            contrasts.setdefault(contrast, []).append(record)
     outliers: dict[str, Outlier] = {}
-    for limit in LIMITS:
+    for (_, fill), measured in contrasts.items():
+        _compare(measured, limits_of(fill), outliers)
+    return sorted(outliers.values(), key=lambda outlier: -abs(outlier.z))
+
+
+def _compare(measured: list[dict[str, Any]], limits: Iterable[Limit], outliers: dict[str, Outlier]) -> None:
+    """Note each scan's most unusual measure among scans of one contrast."""
+    for limit in limits:
         name = limit.measure
         having = [(r['scan'], float(v)) for r in measured if (v := r['measures'].get(name)) is not None]
         values = np.array([value for _, value in having])
@@ -61,7 +74,6 @@ def find_outliers(records: Iterable[dict[str, Any]]) -> list[Outlier]:
         for (scan, value), z in zip(having, robust_z(values, MATERIAL * to_limit), strict=True):
             if scan not in outliers or abs(z) > abs(outliers[scan].z):
                 outliers[scan] = Outlier(scan, name, value, float(np.median(values)), float(z))
-    return sorted(outliers.values(), key=lambda outlier: -abs(outlier.z))
 
 
 def robust_z(values: np.ndarray, least: float = 0) -> np.ndarray:

@@ -164,7 +164,7 @@ def describe_attacks(privacy: Privacy) -> list[str]:
 
 
 def find_pairs(output_dir: Path, bids_dir: Path, records: Iterable[dict[str, Any]]) -> list[Pair]:
-    """The outputs that passed and whose originals are there.
+    """The outputs that passed, show a head, and whose originals are there.
 
     Parameters
     ----------
@@ -174,7 +174,8 @@ def find_pairs(output_dir: Path, bids_dir: Path, records: Iterable[dict[str, Any
     """
     pairs = []
     for record in records:
-        if record['status'] == 'pass' and (bids_dir / record['scan']).is_file():
+        shows_head = record['status'] == 'pass' and record.get('fill') != 'air'
+        if shows_head and (bids_dir / record['scan']).is_file():
             refaced, kept = (output_dir / output_path(record['scan'], k) for k in ('refaced', 'brainmask'))
             pairs.append(Pair(record['scan'], refaced, kept, bids_dir / record['scan']))
     return pairs

@@ -8,7 +8,7 @@ from typing import Any
 from cpmae_bids.bids.atomic import sha256_of
 from cpmae_bids.bids.derivatives import GENERATOR, read_description
 from cpmae_bids.bids.jsontext import read_json
-from cpmae_bids.bids.patterns import output_kinds, output_pattern
+from cpmae_bids.bids.patterns import output_kinds, output_patterns
 from cpmae_bids.bids.publish import stored_files_are_whole
 from cpmae_bids.bids.rawlike.manifest import is_raw_like, vouched_images
 from cpmae_bids.bids.records import read_records
@@ -43,7 +43,8 @@ def audit_output(output_dir: Path, *, thorough: bool = True) -> list[dict[str, A
                 reason = 'outputs are missing or have changed since; run this scan again'
                 record = {**record, 'status': 'error', 'reasons': [reason]}
         records.append(record)
-    for image in output_dir.glob(output_pattern('refaced')):
+    images = (image for pattern in output_patterns('refaced') for image in output_dir.glob(pattern))
+    for image in sorted(images):
         path = image.relative_to(output_dir).as_posix()
         if path not in vouched:
             reason = 'an image without a passing verdict; remove it, it may show the original'
@@ -138,7 +139,7 @@ def is_output_dataset(folder: Path) -> bool:
 
 
 def _has_name(path: Path, kind: str) -> bool:
-    return fnmatch(path.name, output_pattern(kind).rpartition('/')[2])
+    return any(fnmatch(path.name, pattern.rpartition('/')[2]) for pattern in output_patterns(kind))
 
 
 def _says_how(image: Path) -> bool:

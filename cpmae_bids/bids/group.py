@@ -27,6 +27,8 @@ _COLUMNS = {
     'steps': 'Refinement steps',
     'template': 'Template that the brain was aligned to',
     'reference': 'Scan of the subject around whose brain the head was generated',
+    't1w': 'T1w scan by which the brain of another contrast was found',
+    'fill': 'What lies around the brain of another contrast',
     'most_unusual': 'The measure in which the scan differs most from the others',
     'robust_z': 'How much: distance from the median in robust standard deviations',
 }
@@ -72,13 +74,12 @@ def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers:
 
 
 def _describe(measures: list[str]) -> dict[str, dict[str, Any]]:
-    from cpmae_bids.deid.verdict import LIMITS
+    from cpmae_bids.deid.verdict import ALL_LIMITS
 
     columns: dict[str, dict[str, Any]] = {name: {'Description': text} for name, text in _COLUMNS.items()}
     columns['status']['Levels'] = _STATUS_LEVELS
-    limits = {limit.measure: limit for limit in LIMITS}
     for name in measures:
-        limit = limits.get(name)
+        limit = ALL_LIMITS.get(name)
         if limit is None:
             columns[name] = {'Description': 'Measured, and not judged'}
             continue

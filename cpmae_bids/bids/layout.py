@@ -11,7 +11,7 @@ from typing import Any
 from cpmae_bids.bids.jsontext import read_json
 from cpmae_bids.bids.metadata import read_sidecars, shareable_metadata
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, output_path, split_name
-from cpmae_bids.config import RunConfig
+from cpmae_bids.config import T1W, RunConfig
 from cpmae_bids.exceptions import InputError, NothingToDoError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ _PARTS_WITHOUT_CONTRAST = ('phase', 'real', 'imag')
 
 @dataclass(frozen=True)
 class Scan:
-    """One T1w image of the input dataset.
+    """One image of the input dataset that is to be de-identified: a T1w scan, or another contrast.
 
     Parameters
     ----------
@@ -51,7 +51,9 @@ class Scan:
     crc32 : str
         CRC-32 of the image when work on it began; nothing before that.
     reference : Scan or None
-        The scan of the subject around whose brain the head is generated; None if it is this one.
+        The T1w scan of the subject around whose brain the head is generated; None if it is this one.
+    t1w : Scan or None
+        The T1w scan by which the brain of another contrast is found; None for T1w scans.
     """
 
     path: Path
@@ -64,6 +66,12 @@ class Scan:
     problem: str = ''
     crc32: str = field(default='', compare=False)  # a scan is the same before and after
     reference: 'Scan | None' = field(default=None, hash=False, repr=False)
+    t1w: 'Scan | None' = field(default=None, hash=False, repr=False)
+
+    @property
+    def suffix(self) -> str:
+        """The contrast, by the last part of the name: ``T1w``."""
+        return self.name.rpartition('_')[2]
 
     @property
     def reference_path(self) -> str:
@@ -133,14 +141,15 @@ def _refuse_missing(what: str, prefix: str, asked: Iterable[str], present: Itera
         raise UsageError(f'no such {what} in the dataset: {", ".join(missing)}; check --{what}-label')
 
 
-def read_filters(path: Path | None) -> dict[str, Any]:
-    """Read the query terms for T1w scans from a BIDS filter file, as fMRIPrep does.
+def read_filters(path: Path | None, suffix: str = T1W) -> dict[str, Any]:
+    """Read the query terms for scans of a contrast from a BIDS filter file, as fMRIPrep does.
 
     Parameters
     ----------
     path : Path, optional
         JSON file ``{"t1w": {"acquisition": "mprage", "run": null}}``. null means that the entity must
-        be absent, "*" that it must be there. Other keys than ``t1w`` are ignored.
+        be absent, "*" that it must be there. Other keys than the suffix in lower case are ignored.
+    suffix : str
 
     Raises
     ------
@@ -150,14 +159,14 @@ def read_filters(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        filters = read_json(path).get('t1w', {})
+        filters = read_json(path).get(suffix.lower(), {})
         items = list(filters.items())
     except (OSError, ValueError, AttributeError) as err:
         raise UsageError(f'{path}: not a BIDS filter file ({err}); it must read {{"t1w": {{...}}}}') from err
 
     from bids.layout import Query
 
-    for name, value in (('suffix', 'T1w'), ('datatype', 'anat')):
+    for name, value in (('suffix', suffix), ('datatype', 'anat')):
         if filters.get(name, value) not in (value, [value]):
             raise UsageError(f'{path}: only {name} {value} can be de-identified, not {filters[name]!r}')
     special = {None: Query.NONE, '*': Query.ANY}
@@ -165,7 +174,7 @@ def read_filters(path: Path | None) -> dict[str, Any]:
 
 
 def collect_scans(config: RunConfig) -> list[Scan]:
-    """Find every T1w scan of every session and run that a run asks for.
+    """Find every T1w scan, and every one of further contrasts, of every session and run that a run asks for.
 
     Parameters
     ----------
@@ -190,41 +199,46 @@ def collect_scans(config: RunConfig) -> list[Scan]:
         raise ValueError('the seed must be settled before scans are collected')
     subjects = select_subjects(config)
     try:
-        paths = [Path(path) for path in _query(config, subjects)]
+        found = _query(config, subjects)
     except UnicodeEncodeError as err:  # neither pybids nor JSON has room for such a name
         raise InputError(f'{err.object!a}: a name that is no UTF-8 text; rename the file') from err
-    scans = [scan for path in sorted(paths) if (scan := _as_scan(path, config, config.seed)) is not None]
-    scans = _with_references(scans)
+    scans = [scan for path in sorted(found) if (scan := _as_scan(path, config, config.seed)) is not None]
+    t1ws = _with_references([scan for scan in scans if scan.suffix == T1W])
+    scans = [*t1ws, *(_with_t1w(scan, t1ws) for scan in scans if scan.suffix != T1W)]
+    scans.sort(key=lambda scan: scan.path)
     if config.session_label:
         scans = [scan for scan in scans if scan.session in config.session_label]
     if not scans:
         raise NothingToDoError(f'{config.bids_dir}: no T1w scan matches; check the labels and filters')
-    for subject in sorted(set(subjects) - {scan.subject for scan in scans}):
+    for subject in sorted(set(subjects) - {scan.subject for scan in scans if scan.suffix == T1W}):
         logger.warning('sub-%s: no T1w scan', subject)
     _refuse_collisions(scans)
     return scans
 
 
-def _query(config: RunConfig, subjects: list[str]) -> list[str]:
-    """Ask pybids for the paths of the T1w images of some subjects, in all sessions."""
+def _query(config: RunConfig, subjects: list[str]) -> list[Path]:
+    """Ask pybids for the paths of the images of some subjects, in all sessions."""
     from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
     wanted = '|'.join(re.escape(label) for label in subjects)
     other_subjects = re.compile(rf'^/sub-(?!({wanted})(/|$))')
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=[*_IGNORED, other_subjects])
     layout = BIDSLayout(config.bids_dir, validate=False, indexer=indexer)
-    terms = read_filters(config.bids_filter_file)
-    terms |= {'suffix': 'T1w', 'datatype': 'anat', 'extension': list(IMAGE_EXTENSIONS)}
-    if 'subject' not in terms:
-        terms['subject'] = subjects
-    try:
-        return layout.get(return_type='filename', **terms)
-    except ValueError as err:
-        raise UsageError(f'{config.bids_filter_file}: pybids refuses the query ({err})') from err
+    found: list[str] = []
+    for suffix in (T1W, *config.also):
+        terms = read_filters(config.bids_filter_file, suffix)
+        terms |= {'suffix': suffix, 'datatype': 'anat', 'extension': list(IMAGE_EXTENSIONS)}
+        if 'subject' not in terms:
+            terms['subject'] = subjects
+        try:
+            found += layout.get(return_type='filename', **terms)
+        except ValueError as err:
+            raise UsageError(f'{config.bids_filter_file}: pybids refuses the query ({err})') from err
+    return [Path(path) for path in found]
 
 
 def _as_scan(path: Path, config: RunConfig, seed: int) -> Scan | None:
-    """Describe one image, or return None if it is not a T1w scan of its own."""
+    """Describe one image, or return None if it is not a scan of its own."""
     relative = path.relative_to(config.bids_dir).as_posix()
     entities, _, _ = split_name(relative)
     if 'desc' in entities or 'space' in entities or entities.get('part') in _PARTS_WITHOUT_CONTRAST:
@@ -265,6 +279,30 @@ def _with_references(scans: list[Scan]) -> list[Scan]:
             problem = without_reference(reference, reason)
         result.append(replace(scan, reference=reference, problem=problem))
     return result
+
+
+def _with_t1w(scan: Scan, t1ws: list[Scan]) -> Scan:
+    """Name the T1w scan by which the brain of another contrast is found: of its session, or the reference."""
+    of_subject = [t1w for t1w in t1ws if t1w.subject == scan.subject]
+    if not of_subject:
+        problem = 'there is no T1w scan of the subject to find the brain by; leave it out of --also'
+        return replace(scan, problem=scan.problem or problem)
+    reference = of_subject[0].reference or of_subject[0]
+    of_session = [t1w for t1w in of_subject if t1w.session == scan.session]
+    t1w = next((t1w for t1w in of_session if not t1w.problem), reference)
+    problem = scan.problem
+    for needed in (t1w, reference):
+        if not problem and (reason := needed.problem or unreadable(needed.path)):
+            problem = without_t1w(needed, reason)
+    return replace(scan, reference=reference, t1w=t1w, problem=problem)
+
+
+def without_t1w(t1w: Scan, reason: str) -> str:
+    """Say why another contrast fails with the T1w scan of its brain or head, and what can be done."""
+    return (
+        f'its brain and head are those of {t1w.relative_path}, which cannot be used ({reason}); mend that '
+        'scan, or leave it out by a --bids-filter-file'
+    )
 
 
 def without_reference(reference: Scan, reason: str) -> str:

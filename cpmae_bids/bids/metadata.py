@@ -181,12 +181,15 @@ def output_sidecar(
     if kind == 'defacemask':
         return common | {'Description': 'Voxels that were replaced by the generated head: 1 = replaced'}
     if kind == 'refaced':
-        reference = record['reference']
+        reference, t1w = record['reference'], record.get('t1w')
+        suffix = split_name(source)[1]
+        around = 'noise' if record.get('fill') == 'air' else 'a generated head'
+        sources = [path for path in dict.fromkeys((source, reference, t1w)) if path]
         return {
             **shareable_metadata(metadata),
             **common,
-            'Sources': [f'bids:raw:{path}' for path in dict.fromkeys((source, reference))],
-            'Description': 'T1w scan with its original brain in a generated head',
+            'Sources': [f'bids:raw:{path}' for path in sources],
+            'Description': f'{suffix} scan with its original brain in {around}',
             'GeneratedBy': [{'Name': 'cpmae-bids', 'Version': __version__}],
             'CPMAE': {
                 'Preset': record['preset'],

@@ -10,6 +10,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import PurePosixPath
 
+from cpmae_bids.config import ALSO_SUFFIXES, T1W
 from cpmae_bids.exceptions import InputError
 
 IMAGE_EXTENSIONS = ('.nii.gz', '.nii')
@@ -25,11 +26,24 @@ def output_kinds() -> tuple[str, ...]:
     return tuple(_patterns()['outputs'])
 
 
-def output_pattern(kind: str) -> str:
-    """Return a glob pattern for all images of a kind, relative to the output dataset."""
-    pattern = _patterns()['outputs'][kind]
-    entities = ''.join(f'*_{key}-{label}' for key, label in pattern['entities'].items())
-    return f'sub-*/**/sub-{entities}_{pattern["suffix"]}{pattern["extension"]}'
+def output_patterns(kind: str) -> list[str]:
+    """Return glob patterns for all images of a kind, relative to the output dataset."""
+    globs = []
+    for suffix in (T1W, *ALSO_SUFFIXES):
+        pattern = _filled(_patterns()['outputs'][kind], suffix)
+        entities = ''.join(f'*_{key}-{label}' for key, label in pattern['entities'].items())
+        globs.append(f'sub-*/**/sub-{entities}_{pattern["suffix"]}{pattern["extension"]}')
+    return list(dict.fromkeys(globs))
+
+
+def _filled(pattern: dict, suffix: str) -> dict:
+    """A pattern for a source of that suffix: outputs of a scan have names of their own beside the T1w."""
+    names = {'suffix': suffix, 'other': '' if suffix == T1W else suffix}
+    return {
+        'entities': {key: label.format(**names) for key, label in pattern['entities'].items()},
+        'suffix': pattern['suffix'].format(**names),
+        'extension': pattern['extension'],
+    }
 
 
 def split_name(name: str) -> tuple[dict[str, str], str, str]:
@@ -71,7 +85,7 @@ def output_path(source: str, kind: str, extension: str | None = None) -> PurePos
     Parameters
     ----------
     source : str
-        Path of the T1w scan, relative to its dataset.
+        Path of the scan, relative to its dataset.
     kind : str
         One of `output_kinds`.
     extension : str, optional
@@ -83,10 +97,11 @@ def output_path(source: str, kind: str, extension: str | None = None) -> PurePos
         If the name of `source` is not a BIDS name.
     """
     pattern = _patterns()['outputs'][kind]
-    entities, _, _ = split_name(source)
+    entities, suffix, _ = split_name(source)
     # BIDS has no defacemask of a single echo or part; the mask of one has the suffix of any mask.
     if not entities.keys().isdisjoint(pattern.get('not_with', ())):
         pattern = pattern['otherwise']
+    pattern = _filled(pattern, suffix)
     entities |= pattern['entities']
     order = _patterns()['entity_order']
     # Unknown entities sort just before those of derivatives, and keep their own order.

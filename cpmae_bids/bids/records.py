@@ -28,12 +28,14 @@ _LEADING_COLUMNS = (
     'steps',
     'template',
     'reference',
+    't1w',
+    'fill',
 )
 
 
 def settings_of(scan: Scan, config: RunConfig) -> dict[str, Any]:
     """Return what decides the outputs of a scan, apart from the scan itself."""
-    return {
+    settings = {
         'version': __version__,
         'model_hash': config.model_hash,
         'preset': config.preset,
@@ -41,6 +43,9 @@ def settings_of(scan: Scan, config: RunConfig) -> dict[str, Any]:
         'steps': config.steps,
         'reference': scan.reference_path,
     }
+    if scan.t1w is not None:
+        settings |= {'t1w': scan.t1w.relative_path, 'fill': config.also_fill}
+    return settings
 
 
 def record_path(output_dir: Path, name: str) -> Path:
@@ -107,9 +112,10 @@ def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[
 
 
 def source_checksums(scan: Scan) -> dict[str, str]:
-    """Return the checksums of what the outputs of a scan are made from: the scan and its reference.
+    """Return the checksums of what the outputs of a scan are made from.
 
-    They tell a replaced input from the same one, and are short on purpose: no fingerprint of the original.
+    That is the scan itself, and those that it takes head and brain from. They tell a replaced input from the
+    same one, and are short on purpose: no fingerprint of the original.
 
     Raises
     ------
@@ -119,6 +125,8 @@ def source_checksums(scan: Scan) -> dict[str, str]:
     checksums = {'source_crc32': _crc32_of_source(scan)}
     if scan.reference is not None:
         checksums['reference_crc32'] = _crc32_of_source(scan.reference)
+    if scan.t1w is not None:
+        checksums['t1w_crc32'] = _crc32_of_source(scan.t1w)
     return checksums
 
 

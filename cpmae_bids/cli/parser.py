@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cpmae_bids._version import __version__
-from cpmae_bids.config import DEFAULT_STEPS, PRESET_NAMES, RunConfig
+from cpmae_bids.config import ALSO_SUFFIXES, DEFAULT_STEPS, PRESET_NAMES, RunConfig
 from cpmae_bids.exceptions import EXIT_USAGE
 
 _DESCRIPTION = """\
@@ -151,6 +151,23 @@ def build_parser() -> argparse.ArgumentParser:
         type=_file,
         metavar='FILE',
         help='JSON file with more query terms, such as {"t1w": {"acquisition": "mprage"}}',
+    )
+    group.add_argument(
+        '--also',
+        nargs='+',
+        action='extend',
+        default=[],
+        choices=ALSO_SUFFIXES,
+        metavar='SUFFIX',
+        help='further 3D contrasts that show the face, which get the head of the T1w scans of the subject: '
+        f'{", ".join(ALSO_SUFFIXES)}',
+    )
+    group.add_argument(
+        *_flag('--also-fill'),
+        choices=('head', 'air'),
+        default='head',
+        help='what lies around the brain in them: the generated head in their contrast, or noise '
+        '(default: %(default)s)',
     )
     group.add_argument(
         *_flag('--skip-bids-validation', '--skip-bids-validator'),
@@ -300,7 +317,7 @@ def parse_config(argv: Sequence[str] | None = None) -> RunConfig:
     options = vars(parser.parse_args(argv))
     if options['raw_like_dir'] and options['layout'] != 'bids':
         parser.error('--raw-like-dir needs --layout bids')
-    for name in ('participant_label', 'session_label'):
+    for name in ('participant_label', 'session_label', 'also'):
         options[name] = tuple(dict.fromkeys(options[name]))
     options['nprocs'] = options['nprocs'] or available_cpus()
     options['omp_nthreads'] = options['omp_nthreads'] or min(options['nprocs'], _MAX_DEFAULT_THREADS)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from cpmae_bids.bids.atomic import crc32_of
-from cpmae_bids.bids.layout import Scan, without_reference
+from cpmae_bids.bids.layout import Scan, without_reference, without_t1w
 from cpmae_bids.bids.publish import record_failure, stored_files_are_whole
 from cpmae_bids.bids.records import read_record, record_path
 from cpmae_bids.config import RunConfig
@@ -99,6 +99,7 @@ def batch_size(config: RunConfig) -> int | None:
 
 def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress | None) -> list[Failure]:
     """Run the workflow of some scans, and make sure that each has a record."""
+    from cpmae_bids.workflows.also import BRAIN_STAGES
     from cpmae_bids.workflows.anatomical import HEAD_STAGES
     from cpmae_bids.workflows.base import init_cpmae_bids_wf
 
@@ -120,11 +121,14 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
 
     broken = {failure.scan: failure for failure in reversed(failures)}
     headless = {failure.scan: failure for failure in reversed(failures) if failure.stage in HEAD_STAGES}
+    brainless = {failure.scan: failure for failure in reversed(failures) if failure.stage in BRAIN_STAGES}
     for scan in batch:
         if _signature(scan, config) != before[scan]:
             continue
         if failure := broken.get(_name_in_graph(scan)):
             _fail(scan, config, f'{failure.stage}: {failure.message}')
+        elif scan.t1w and (failure := brainless.get(_name_in_graph(scan.t1w))):
+            _fail(scan, config, without_t1w(scan.t1w, f'{failure.stage}: {failure.message}'))
         elif scan.reference and (failure := headless.get(_name_in_graph(scan.reference))):
             _fail(scan, config, without_reference(scan.reference, f'{failure.stage}: {failure.message}'))
         elif failures and config.stop_on_first_crash:

@@ -90,7 +90,7 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
         scans = collect_scans(config)
         complete = set() if config.overwrite else set(complete_scans(scans, config))
         todo = [scan for scan in scans if scan not in complete]
-        logger.info('%d T1w scans, %d of them complete already', len(scans), len(complete))
+        logger.info('%d scans, %d of them complete already', len(scans), len(complete))
         largest = max(map(len, make_batches(todo, config)), default=0)
         check_space(config, len(todo), at_a_time=largest if config.temporary_work_dir else None)
         write_dataset_files(config)

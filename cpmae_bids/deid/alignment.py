@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from cpmae_bids.deid import geometry
 
@@ -23,6 +24,15 @@ SCALES = (0.7, 1.5)
 
 MAX_ROTATION = 60.0
 """Largest rotation in degrees between a scan and the template; a head in a coil does not turn further."""
+
+SHIFT_MM, PEAK_MM = 4.0, 2.0
+"""Shifts (mm) along each axis, after which two volumes of one head must share less than before."""
+
+MIN_SHARPNESS = 1.2
+"""Least ratio of the information that two contrasts of a brain share where they are aligned, to the greatest
+at `SHIFT_MM`."""
+
+_BINS = 32
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -121,6 +131,70 @@ def intensity_correlation(
     if not inside.any() or min(np.ptp(detail) for detail in details) < 1e-3:
         return float('nan')
     return float(np.corrcoef(*details)[0, 1])
+
+
+def shared_information(
+    values: np.ndarray,
+    affine: np.ndarray,
+    to_other: np.ndarray,
+    other: np.ndarray,
+    other_mask: np.ndarray,
+    other_affine: np.ndarray,
+) -> tuple[float, float]:
+    """How sharply two contrasts of one brain share most information where they are aligned.
+
+    Mutual information (histograms of 32 bins) within the brain, over the greatest of those after a shift
+    along one axis. Brains of two persons have no such peak, nor has one brain beside its place.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (X, Y, Z)
+    affine, to_other : ndarray, shape (4, 4)
+        Its voxels to world, and its world to that of the other volume (RAS mm).
+    other, other_mask : ndarray, shape (A, B, C)
+        Intensities and brain of the other volume.
+    other_affine : ndarray, shape (4, 4)
+
+    Returns
+    -------
+    sharpness, peak : float
+        Ratios to the greatest at `SHIFT_MM` and at `PEAK_MM`. NaN if the first volume shows less than half
+        of the brain.
+    """
+    steps = np.maximum(1, 2.0 / geometry.voxel_sizes(other_affine) + 1e-3).astype(int)
+    part = tuple(slice(None, None, step) for step in steps)
+    inside = np.argwhere(other_mask[part]) * steps
+    reference = other[part][other_mask[part]]
+    world = inside @ other_affine[:3, :3].T + other_affine[:3, 3]
+    smoothed = geometry.smooth(values, 1.0 / geometry.voxel_sizes(affine))
+    to_voxels = np.linalg.inv(affine) @ np.linalg.inv(to_other)
+
+    def information(shift) -> float:
+        voxels = (world + shift) @ to_voxels[:3, :3].T + to_voxels[:3, 3]
+        seen = ((voxels > -0.5) & (voxels < np.array(values.shape) - 0.5)).all(axis=1)
+        if seen.mean() < 0.5:
+            return float('nan')
+        sampled = ndimage.map_coordinates(smoothed, voxels[seen].T, order=1, mode='nearest')
+        return _mutual_information(sampled, reference[seen])
+
+    ratios = []
+    for distance in (SHIFT_MM, PEAK_MM):
+        shifts = distance * np.concatenate([np.eye(3), -np.eye(3)])
+        greatest = max(information(shift) for shift in shifts)
+        ratios.append(information(np.zeros(3)) / greatest if greatest > 0 else float('nan'))
+    return ratios[0], ratios[1]
+
+
+def _mutual_information(a: np.ndarray, b: np.ndarray) -> float:
+    """In nats, of the joint histogram between the first and the 99th percentile of each."""
+    ranges = [np.percentile(x, (1, 99)) for x in (a, b)]
+    if any(low >= high for low, high in ranges):
+        return 0.0
+    a, b = (np.clip(x, low, high) for x, (low, high) in zip((a, b), ranges, strict=True))
+    joint = np.histogram2d(a, b, bins=_BINS)[0] / a.size
+    independent = joint.sum(axis=1)[:, None] * joint.sum(axis=0)
+    some = joint > 0
+    return float((joint[some] * np.log(joint[some] / independent[some])).sum())
 
 
 def _band(volume: np.ndarray, inside: np.ndarray, affine: np.ndarray) -> np.ndarray:

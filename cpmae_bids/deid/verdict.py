@@ -102,6 +102,36 @@ LIMITS = (
     Limit('air_p95_change', -0.05, 0.1, 'noise of the air differs from the input'),
 )
 
+_OF_T1W = ('template_overlap', 'template_correlation', 'code_agreement', 'head_brightness', 'head_contrast')
+_OF_HEADS = (
+    *('surface_moved_mm', 'surface_same_share', 'detail_correlation', 'head_per_brain', 'head_volume_ratio'),
+    *('nose_share', 'face_distance_mm', 'face_relief', 'stray_tissue_share', 'far_tissue_share'),
+    *('vault_closed_share', 'surface_roughness', 'seam_ratio', 'head_contrast_change'),
+)
+
+OTHER_LIMITS = (
+    *(limit for limit in LIMITS if limit.measure not in _OF_T1W),
+    Limit('t1w_sharpness', alignment.MIN_SHARPNESS, np.inf, 'brain does not lie where that of the T1w lies'),
+    Limit('t1w_peak', 1, np.inf, 'brain lies beside that of the T1w'),
+    Limit('head_contrast_change', 0, 0.35, 'tissue is not as bright as in the original'),
+)
+"""Of other contrasts with a generated head: what is known of T1w intensities does not hold for them."""
+
+AIR_LIMITS = (
+    *(limit for limit in OTHER_LIMITS if limit.measure not in _OF_HEADS),
+    Limit('head_per_brain', 0, 0.02, 'tissue is left around the brain'),
+)
+"""Of other contrasts in noise."""
+
+
+ALL_LIMITS = {limit.measure: limit for limit in (*AIR_LIMITS, *OTHER_LIMITS, *LIMITS)}
+"""A limit for each measure that is judged in any scan; that of T1w scans where they differ."""
+
+
+def limits_of(fill: str) -> tuple[Limit, ...]:
+    """The checks for a T1w ('', as nothing was filled in), or a contrast filled with 'head' or 'air'."""
+    return {'': LIMITS, 'head': OTHER_LIMITS, 'air': AIR_LIMITS}[fill]
+
 
 def measure(
     original: nifti.Scan,
@@ -111,9 +141,8 @@ def measure(
     deface_mask: np.ndarray,
     world_to_template: np.ndarray,
     scale: float,
-    template_brain: np.ndarray,
-    template_mask: np.ndarray,
-    template_affine: np.ndarray,
+    target: tuple[np.ndarray, np.ndarray, np.ndarray],
+    to_t1w: np.ndarray | None = None,
     original_codes: list[np.ndarray] | None = None,
     generated_codes: list[np.ndarray] | None = None,
 ) -> dict[str, float]:
@@ -128,10 +157,11 @@ def measure(
     world_to_template : ndarray, shape (4, 4)
     scale : float
         Intensity of the scan that is 1 in the cube.
-    template_brain : ndarray of float32, shape (A, B, C)
-    template_mask : ndarray of bool, shape (A, B, C)
-    template_affine : ndarray, shape (4, 4)
-        Intensities and mask of the template's brain, and its voxel indices to world (RAS mm).
+    target : tuple of ndarray of float32 and bool, shape (A, B, C), and ndarray, shape (4, 4)
+        Intensities and mask of the brain that this one was aligned to, and its voxel indices to world (RAS
+        mm): that of the template, or of a T1w scan.
+    to_t1w : ndarray, shape (4, 4), optional
+        World of a scan of another contrast to that of the T1w scan.
     original_codes, generated_codes : list of ndarray of int, optional
         Codes of the original and of the generated head, a volume per level.
 
@@ -147,8 +177,10 @@ def measure(
     measures['header_fields_leaked'] = float(header_fields_leaked(refaced))
     measures.update(_kept(original, refaced, brain, kept, deface_mask))
     before, after = original.values(), np.nan_to_num(refaced.values(), posinf=0, neginf=0)
-    template = template_brain, template_mask, template_affine
-    measures.update(_alignment(before, brain, original.affine, world_to_template, template))
+    if to_t1w is None:
+        measures.update(_alignment(before, brain, original.affine, world_to_template, target))
+    else:
+        measures.update(_alignment_to_t1w(before, original.affine, world_to_template, to_t1w, target))
     measures.update(_voxels(original, refaced, before, after, kept, scale))
     measures.update(_heads(before, after, brain, kept, original, world_to_template, scale))
     measures.update(_air(before, after, kept, original.voxel_sizes, scale))
@@ -157,8 +189,14 @@ def measure(
     return {name: float(value) for name, value in measures.items()}
 
 
-def judge(measures: dict[str, float]) -> tuple[str, list[str]]:
+def judge(measures: dict[str, float], limits: tuple[Limit, ...] = LIMITS) -> tuple[str, list[str]]:
     """Decide by the limits.
+
+    Parameters
+    ----------
+    measures : dict
+    limits : tuple of Limit
+        See `limits_of`.
 
     Returns
     -------
@@ -167,7 +205,7 @@ def judge(measures: dict[str, float]) -> tuple[str, list[str]]:
         One line for each check that failed, with value and limit.
     """
     reasons = []
-    for limit in LIMITS:
+    for limit in limits:
         value = measures.get(limit.measure)
         if value is None and limit.optional:
             continue
@@ -229,6 +267,18 @@ def _alignment(values, brain, affine, world_to_template, template) -> dict[str, 
         'template_correlation': alignment.intensity_correlation(
             values, brain, affine, world_to_template, *template
         ),
+        'rotation_deg': angle,
+        'stretch_min': stretches.min(),
+        'stretch_max': stretches.max(),
+    }
+
+
+def _alignment_to_t1w(values, affine, world_to_template, to_t1w, target) -> dict[str, float]:
+    angle, stretches = alignment.rotation_and_scales(world_to_template)
+    sharpness, peak = alignment.shared_information(values, affine, to_t1w, *target)
+    return {
+        't1w_sharpness': sharpness,
+        't1w_peak': peak,
         'rotation_deg': angle,
         'stretch_min': stretches.min(),
         'stretch_max': stretches.max(),
@@ -339,6 +389,7 @@ def compare_heads(
         'surface_moved_mm': surface.surface_moved(heads[0], heads[1], in_fov),
         'detail_correlation': _detail_correlation(before, after, tissue[0] | tissue[1], replaced),
         'head_brightness': np.median(after[tissue[1]]) if tissue[1].any() else np.nan,
+        'head_contrast_change': _median_change(before, after, *tissue),
         **_anatomy(after, tissue[1], heads[1], brain, in_fov),
     }
 
@@ -372,6 +423,12 @@ def _face_relief(cube: np.ndarray, in_fov: np.ndarray) -> float:
     affine = geometry.cube_affine(_N)
     affine[:3, 3] += affine[:3, :3] @ [axis.start for axis in window]
     return relief.find_face(cube[window], affine, yaws=(0.0,)).agreement
+
+
+def _median_change(before, after, tissue_before, tissue_after) -> float:
+    if not tissue_before.any() or not tissue_after.any():
+        return np.nan
+    return abs(np.median(after[tissue_after]) - np.median(before[tissue_before]))
 
 
 def _detail_correlation(before, after, where: np.ndarray, replaced: np.ndarray) -> float:

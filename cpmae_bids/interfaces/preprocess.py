@@ -77,6 +77,29 @@ class Coregister(_SingleThreadedAnts, Step):
     output_spec = _RegisterOutputSpec
 
 
+class _LocateInputSpec(StepInputSpec):
+    image = File(exists=True, mandatory=True, argstr='--image %s', desc='a scan of another contrast')
+    t1w = File(exists=True, mandatory=True, argstr='--t1w %s', desc='a T1w scan of the same person')
+    t1w_brain = File(exists=True, mandatory=True, argstr='--t1w-brain %s', desc='its brain')
+    t1w_kept = File(exists=True, mandatory=True, argstr='--t1w-kept %s', desc='its brain and guard rim')
+    t1w_affine = File(exists=True, mandatory=True, argstr='--t1w-affine %s', desc='T1w to template')
+    brain_mask = File('brain_mask.nii.gz', usedefault=True, argstr='--brain-mask %s', desc='file to write')
+    kept_mask = File('kept_mask.nii.gz', usedefault=True, argstr='--kept-mask %s', desc='file to write')
+    affine = File('affine.txt', usedefault=True, argstr='--affine %s', desc='file to write')
+
+
+class _LocateOutputSpec(_SkullStripOutputSpec):
+    affine = File(exists=True, desc='world of the scan to world of the template, RAS mm, 4x4')
+
+
+class Locate(_SingleThreadedAnts, Step):
+    """Find the brain of a scan of another contrast by way of a T1w scan."""
+
+    step = 'locate'
+    input_spec = _LocateInputSpec
+    output_spec = _LocateOutputSpec
+
+
 class _ConformInputSpec(StepInputSpec):
     t1w = File(exists=True, mandatory=True, argstr='--t1w %s', desc='the scan')
     brain_mask = File(exists=True, mandatory=True, argstr='--brain-mask %s', desc='brain of the scan')

@@ -11,7 +11,7 @@ class _BlendInputSpec(StepInputSpec):
     t1w = File(exists=True, mandatory=True, argstr='--t1w %s', desc='the scan')
     kept_mask = File(exists=True, mandatory=True, argstr='--kept-mask %s', desc='what stays as it is')
     affine = File(exists=True, mandatory=True, argstr='--affine %s', desc='scan to template')
-    head = File(exists=True, mandatory=True, argstr='--head %s', desc='generated head in the cube')
+    head = File(exists=True, argstr='--head %s', desc='generated head in the cube; without it, noise')
     conformed = File(
         exists=True, mandatory=True, argstr='--conformed %s', desc='the brain: gives the intensity scale'
     )
@@ -41,10 +41,13 @@ class _VerdictInputSpec(StepInputSpec):
     kept_mask = File(exists=True, mandatory=True, argstr='--kept-mask %s', desc='what had to stay as it is')
     affine = File(exists=True, mandatory=True, argstr='--affine %s', desc='scan to template')
     conformed = File(exists=True, mandatory=True, argstr='--conformed %s', desc='brain in the cube')
-    generated_codes = File(exists=True, mandatory=True, argstr='--generated-codes %s', desc='of the new head')
-    original_codes = File(
-        exists=True, mandatory=True, argstr='--original-codes %s', desc='of the original head'
-    )
+    generated_codes = File(exists=True, argstr='--generated-codes %s', desc='of the new head')
+    original_codes = File(exists=True, argstr='--original-codes %s', desc='of the original head')
+    by = File(exists=True, argstr='--by %s', desc='T1w scan by which the brain was found')
+    by_brain = File(exists=True, argstr='--by-brain %s', requires=['by'], desc='its brain')
+    by_affine = File(exists=True, argstr='--by-affine %s', requires=['by'], desc='its map to the template')
+    by_scan = Str(argstr='--by-scan %s', desc='path of that scan in its dataset')
+    fill = traits.Enum('head', 'air', argstr='--fill %s', desc='around the brain of another contrast')
     scan = Str(mandatory=True, argstr='--scan %s', desc='path of the scan in its dataset')
     reference = Str(
         argstr='--reference %s', desc='path of the scan around whose brain the head was generated'

@@ -16,7 +16,7 @@ from pathlib import Path
 from cpmae_bids import __version__
 from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.records import read_records
-from cpmae_bids.deid.verdict import LIMITS, Limit
+from cpmae_bids.deid.verdict import Limit, limits_of
 from cpmae_bids.reports.figures import figure_path
 
 CAPTIONS = {
@@ -32,6 +32,8 @@ SETTINGS = {
     'seed': 'Seed',
     'template': 'Template',
     'reference': 'Head generated around the brain of',
+    't1w': 'Brain found by',
+    'fill': 'Around the brain',
 }
 SUBJECT_NOTE = (
     'Everything outside the brain was generated from the brain alone; the voxels of the brain are those of '
@@ -133,7 +135,8 @@ def _scan_section(name: str, record: dict, pictures: dict[str, bytes]) -> str:
         ]
     if measures := record.get('measures'):
         # The limits of another version may have been others
-        limits = {limit.measure: limit for limit in LIMITS if record.get('version') == __version__}
+        same = record.get('version') == __version__
+        limits = {limit.measure: limit for limit in limits_of(record.get('fill') or '') if same}
         rows = [(name, value, _range(limits.get(name))) for name, value in measures.items()]
         parts.append(_table('Measures', ('Measure', 'Value', 'Must be'), rows))
     settings = [(label, record[key]) for key, label in SETTINGS.items() if record.get(key) not in (None, '')]

@@ -1,4 +1,4 @@
-"""Put the generated head around the kept part of a scan, on its own grid."""
+"""Put the generated head, or noise, around the kept part of a scan, on its own grid."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from cpmae_bids.deid import blending, inspect, nifti, noise
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
 
+_COARSE = 64  # voxels along a cube of nothing
+
 
 def blend(
     t1w: Path,
     kept_mask: Path,
     affine: Path,
-    head: Path,
+    head: Path | None,
     conformed: Path,
     seed: int,
     refaced: Path,
@@ -28,8 +30,8 @@ def blend(
     ----------
     t1w, kept_mask, affine : Path
         The scan, what of it stays, and its affine map to the template.
-    head : Path
-        ``.npy``, (n, n, n): generated head in the cube.
+    head : Path or None
+        ``.npy``, (n, n, n): generated head in the cube; None for noise alone.
     conformed : Path
         ``.npz`` of the brain: gives ``scale``, the intensity of the scan that is 1 in the cube.
     seed : int
@@ -50,16 +52,16 @@ def blend(
         air = noise.measure(scan.values(), kept, scan.voxel_sizes, scale)
     except InputError as error:
         raise InputError(f'{t1w}: {error}') from error
-    generated = blending.synthesize(
-        np.load(head), scale, scan.affine, read_affine(affine), scan.shape, air, seed
-    )
+    cube = np.zeros((_COARSE,) * 3, np.float32) if head is None else np.load(head)
+    generated = blending.synthesize(cube, scale, scan.affine, read_affine(affine), scan.shape, air, seed)
     nifti.write(refaced, blending.blend(scan, kept, generated), scan)
     nifti.write_mask(deface_mask, ~kept, scan)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name in ('--t1w', '--kept-mask', '--affine', '--head', '--conformed', '--refaced', '--deface-mask'):
+    for name in ('--t1w', '--kept-mask', '--affine', '--conformed', '--refaced', '--deface-mask'):
         parser.add_argument(name, type=Path, required=True)
+    parser.add_argument('--head', type=Path)
     parser.add_argument('--seed', type=int, required=True)
 
 

@@ -106,27 +106,61 @@ def align(
     matrix : ndarray, shape (4, 4)
         World of the brain to world of the template.
     """
-    ants = _import_ants()
-    fixed = _to_ants(ants, template_brain, template_affine)
-    moving = _to_ants(ants, brain, affine)
     source, target = _center(brain, affine), _center(template_brain, template_affine)
-    initial = np.eye(4)  # world of the template to world of the brain, the direction of ITK
-    initial[:3, :3] = np.eye(3) if start is None else np.linalg.inv(start)
-    initial[:3, 3] = source - initial[:3, :3] @ target
+    initial = np.eye(4)
+    initial[:3, :3] = np.eye(3) if start is None else start
+    initial[:3, 3] = target - initial[:3, :3] @ source
+    return optimise(brain, affine, template_brain, template_affine, initial, rigid=rigid)
 
+
+def optimise(
+    moving: np.ndarray,
+    moving_affine: np.ndarray,
+    fixed: np.ndarray,
+    fixed_affine: np.ndarray,
+    initial: np.ndarray,
+    *,
+    rigid: bool = False,
+    mask: np.ndarray | None = None,
+) -> np.ndarray:
+    """Improve an alignment until the mutual information of two volumes is greatest.
+
+    Parameters
+    ----------
+    moving, fixed : ndarray of float32, shape (X, Y, Z)
+    moving_affine, fixed_affine : ndarray, shape (4, 4)
+        Voxel indices to world (RAS mm).
+    initial : ndarray, shape (4, 4)
+        World of the moving volume to world of the fixed one, to begin with.
+    rigid : bool
+        Allow rotation and translation only.
+    mask : ndarray of bool, shape of `fixed`, optional
+        Where to look.
+
+    Returns
+    -------
+    matrix : ndarray, shape (4, 4)
+        World of the moving volume to world of the fixed one.
+    """
+    ants = _import_ants()
+    masks = {}
+    if mask is not None:
+        masks = {'mask': _to_ants(ants, mask, fixed_affine), 'mask_all_stages': True}
     with tempfile.TemporaryDirectory(prefix='cpmae-register-') as folder:
         begin = str(Path(folder) / 'start.mat')
-        lps = alignment.to_lps(np.eye(4)) @ initial @ alignment.to_lps(np.eye(4))
+        # World of the fixed volume to world of the moving one: the direction of ITK
+        lps = alignment.to_lps(np.eye(4)) @ np.linalg.inv(initial) @ alignment.to_lps(np.eye(4))
         transform = ants.create_ants_transform(
             transform_type='AffineTransform', dimension=3, matrix=lps[:3, :3], translation=lps[:3, 3]
         )
         ants.write_transform(transform, begin)
         result = ants.registration(
-            fixed=fixed,
-            moving=moving,
+            fixed=_to_ants(ants, fixed, fixed_affine),
+            moving=_to_ants(ants, moving, moving_affine),
             type_of_transform='Rigid' if rigid else 'Affine',
             initial_transform=begin,
             outprefix=str(Path(folder) / 'affine'),
+            **masks,
             **SETTINGS,
         )
         transform = ants.read_transform(result['fwdtransforms'][-1])

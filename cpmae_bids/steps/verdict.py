@@ -37,6 +37,11 @@ def judge(
     reference: str = '',
     model_hash: str = '',
     template: Template | None = None,
+    by: Path | None = None,
+    by_brain: Path | None = None,
+    by_affine: Path | None = None,
+    by_scan: str = '',
+    fill: str = '',
 ) -> dict:
     """Write the verdict on a refaced scan. A fail is a verdict too.
 
@@ -55,13 +60,20 @@ def judge(
         the path of the scan around whose brain it was.
     template : Template, optional
         What `find_template` finds by default.
+    by, by_brain, by_affine : Path, optional
+        For a scan of another contrast: the T1w scan by which its brain was found, with its brain and its
+        affine map.
+    by_scan : str
+        Path of that T1w scan in its dataset, for the record.
+    fill : {'', 'head', 'air'}
+        What lies around the brain of a scan of another contrast.
 
     Returns
     -------
     verdict : dict
         ``scan``, ``status`` ('pass' or 'fail'), ``reasons``, ``measures``, ``version``, ``model_hash``,
         ``preset``, ``seed``, ``steps``, ``template``, ``reference``,
-        ``noise``, ``source_crc32``, ``judged``.
+        ``noise``, ``source_crc32``, ``judged``; of another contrast also ``t1w`` and ``fill``.
 
     Raises
     ------
@@ -74,6 +86,11 @@ def judge(
     written = nifti.read(refaced)
     brain, kept = (nifti.read_mask(path, original) for path in (brain_mask, kept_mask))
     template = template or find_template()
+    target, to_t1w = (template.brain, template.mask, template.affine), None
+    if by is not None and by_brain is not None and by_affine is not None:
+        t1w_scan = inspect.load_t1w(by)
+        target = t1w_scan.values(), nifti.read_mask(by_brain, t1w_scan), t1w_scan.affine
+        to_t1w = np.linalg.inv(read_affine(by_affine)) @ read_affine(affine)
     with np.load(conformed) as arrays:
         scale = float(arrays['scale'])
     measures = verdict.measure(
@@ -84,13 +101,12 @@ def judge(
         nifti.read_mask(deface_mask, original),
         read_affine(affine),
         scale,
-        template.brain,
-        template.mask,
-        template.affine,
+        target,
+        to_t1w,
         codes.read(original_codes) if original_codes else None,
         codes.read(generated_codes) if generated_codes else None,
     )
-    status, reasons = verdict.judge(measures)
+    status, reasons = verdict.judge(measures, verdict.limits_of(fill))
     result = {
         'scan': scan,
         'status': status,
@@ -104,6 +120,7 @@ def judge(
         'template': template.name,
         'reference': reference or scan,
         'noise': _noise(original, kept, scale),
+        **({'t1w': by_scan, 'fill': fill} if fill else {}),
         **files,
     }
     write_text(verdict_file, json.dumps(result, indent=2, allow_nan=False) + '\n')
@@ -135,6 +152,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--steps', type=int)
     parser.add_argument('--reference', default='')
     parser.add_argument('--model-hash', default='')
+    for name in ('--by', '--by-brain', '--by-affine'):
+        parser.add_argument(name, type=Path)
+    parser.add_argument('--by-scan', default='')
+    parser.add_argument('--fill', choices=('', 'head', 'air'), default='')
 
 
 def main(args: argparse.Namespace) -> None:

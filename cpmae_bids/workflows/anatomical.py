@@ -28,6 +28,9 @@ MEM_GB = {
     'decode_head': 1.2,
     'blend': 1.0,
     'verdict': 1.5,
+    'locate': 1.5,
+    'contrast': 1.0,
+    'recolour': 1.0,
 }
 
 HEAD_STAGES = ('skullstrip', 'register', 'conform', 'encode_brain', 'remodel', 'decode_head')
@@ -72,12 +75,12 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=['reference_mask', 'reference_affine']), name='inputnode')
     outputnode = pe.Node(IdentityInterface(fields=list(BRAIN_FIELDS)), name='outputnode')
-    skullstrip = _node(SkullStrip(t1w=t1w), 'skullstrip', config)
-    conform = _node(Conform(t1w=t1w, preset=config.preset), 'conform', config)
+    skullstrip = make_node(SkullStrip(t1w=t1w), 'skullstrip', config)
+    conform = make_node(Conform(t1w=t1w, preset=config.preset), 'conform', config)
     if scan.reference is None:
-        register = _node(Register(t1w=t1w, fetch_template=config.fetch_template), 'register', config)
+        register = make_node(Register(t1w=t1w, fetch_template=config.fetch_template), 'register', config)
     else:
-        register = _node(Coregister(t1w=t1w, reference=str(scan.reference.path)), 'coregister', config)
+        register = make_node(Coregister(t1w=t1w, reference=str(scan.reference.path)), 'coregister', config)
         fields = ('reference_mask', 'reference_affine')
         workflow.connect([(inputnode, register, [(field, field) for field in fields])])
     workflow.connect([
@@ -124,9 +127,9 @@ def init_head_wf(scan: Scan, config: RunConfig, *, name: str = 'head_wf') -> pe.
     models = _models(config)
     inputnode = pe.Node(IdentityInterface(fields=['brain']), name='inputnode')
     outputnode = pe.Node(IdentityInterface(fields=list(HEAD_FIELDS)), name='outputnode')
-    encode = _node(Encode(which='brain', **models), 'encode_brain', config)
-    remodel = _node(Remodel(seed=scan.seed, steps=config.steps, **models), 'remodel', config)
-    decode = _node(Decode(seed=scan.seed, preset=config.preset, **models), 'decode_head', config)
+    encode = make_node(Encode(which='brain', **models), 'encode_brain', config)
+    remodel = make_node(Remodel(seed=scan.seed, steps=config.steps, **models), 'remodel', config)
+    decode = make_node(Decode(seed=scan.seed, preset=config.preset, **models), 'decode_head', config)
     workflow = pe.Workflow(name=name)
     workflow.connect([
         (inputnode, encode, [('brain', 'conformed')]),
@@ -179,8 +182,8 @@ def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') ->
         IdentityInterface(fields=[*BRAIN_FIELDS, 'generated_codes', 'generated']), name='inputnode'
     )
     outputnode = pe.Node(IdentityInterface(fields=list(RESULT_FIELDS)), name='outputnode')
-    encode = _node(Encode(which='head', **_models(config)), 'encode_head', config)
-    blend = _node(Blend(t1w=t1w, seed=scan.seed), 'blend', config)
+    encode = make_node(Encode(which='head', **_models(config)), 'encode_head', config)
+    blend = make_node(Blend(t1w=t1w, seed=scan.seed), 'blend', config)
     verdict = Verdict(
         t1w=t1w,
         scan=scan.relative_path,
@@ -190,7 +193,7 @@ def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') ->
         seed=scan.seed,
         steps=config.steps,
     )
-    verdict = _node(verdict, 'verdict', config)
+    verdict = make_node(verdict, 'verdict', config)
     workflow = pe.Workflow(name=name)
     workflow.connect([
         (inputnode, encode, [('head', 'conformed')]),
@@ -224,7 +227,8 @@ def _models(config: RunConfig) -> dict[str, str]:
     return models
 
 
-def _node(interface, name: str, config: RunConfig) -> pe.Node:
+def make_node(interface, name: str, config: RunConfig) -> pe.Node:
+    """Node of a step, with what the scheduler sets aside for it."""
     on_gpu = 'use_gpu' in interface.inputs.traits() and config.device != 'cpu'
     if on_gpu:
         interface.inputs.trait_set(device=config.device, use_gpu=True)

@@ -10,6 +10,7 @@ from nipype.pipeline import engine as pe
 
 from cpmae_bids.bids.layout import Scan
 from cpmae_bids.config import RunConfig
+from cpmae_bids.workflows.also import init_also_wf
 from cpmae_bids.workflows.anatomical import (
     BRAIN_FIELDS,
     RESULT_FIELDS,
@@ -24,6 +25,13 @@ POLL_SECONDS = 0.2
 
 # What a scan takes from the workflow of its reference, and how it is called there.
 _OF_REFERENCE = {'brain_mask': 'reference_mask', 'affine': 'reference_affine'}
+_OF_T1W = {
+    'brain_mask': 't1w_brain_mask',
+    'kept_mask': 't1w_kept_mask',
+    'affine': 't1w_affine',
+    'brain': 't1w_brain',
+    'head': 't1w_head',
+}
 _OF_HEAD = {'head_codes': 'generated_codes', 'head': 'generated'}
 
 
@@ -72,19 +80,25 @@ def init_single_subject_wf(subject: str, scans: Sequence[Scan], config: RunConfi
     """Build the workflow of one subject, ``sub-<label>_wf``, from the workflows of its scans.
 
     The head that was generated around the brain of the reference scan goes to all of them. If that scan is
-    not among them, because it is complete or was not asked for, its workflow ends with the head.
+    not among them, because it is complete or was not asked for, its workflow ends with the head; that of a
+    T1w scan by which the brain of another contrast is found ends with the brain.
     """
     workflow = pe.Workflow(name=f'sub-{_valid(subject)}_wf')
-    references = {scan.reference or scan for scan in scans}
-    scan_wfs = {scan: init_scan_wf(scan, config, outputs=scan in scans) for scan in {*scans, *references}}
+    needed = {*scans, *(scan.t1w for scan in scans if scan.t1w is not None)}
+    needed |= {scan.reference or scan for scan in needed}
+    scan_wfs = {scan: init_scan_wf(scan, config, outputs=scan in scans) for scan in needed}
     workflow.add_nodes([scan_wfs[scan] for scan in sorted(scan_wfs, key=lambda scan: scan.name)])
-    for scan in scans:
-        if scan.reference is not None:
-            fields = [
-                *_between('brain_wf.outputnode', 'brain_wf.inputnode', _OF_REFERENCE),
-                *_between('head_wf.outputnode', 'reface_wf.inputnode', _OF_HEAD),
-            ]
-            workflow.connect([(scan_wfs[scan.reference], scan_wfs[scan], fields)])
+    for scan, scan_wf in scan_wfs.items():
+        if scan.t1w is not None:
+            fields = _between('brain_wf.outputnode', 'reface_wf.inputnode', _OF_T1W)
+            workflow.connect([(scan_wfs[scan.t1w], scan_wf, fields)])
+        elif scan.reference is not None:
+            fields = _between('brain_wf.outputnode', 'brain_wf.inputnode', _OF_REFERENCE)
+            workflow.connect([(scan_wfs[scan.reference], scan_wf, fields)])
+        if scan.reference is not None and scan in scans:
+            taken = _OF_HEAD if scan.t1w is None else {'head': 'generated'}
+            fields = _between('head_wf.outputnode', 'reface_wf.inputnode', taken)
+            workflow.connect([(scan_wfs[scan.reference], scan_wf, fields)])
     return workflow
 
 
@@ -97,14 +111,20 @@ def init_scan_wf(scan: Scan, config: RunConfig, *, outputs: bool = True) -> pe.W
         A scan with a reference has no head of its own; it is to be connected.
     config : RunConfig
     outputs : bool
-        False ends the workflow with the head.
+        False ends the workflow with the head, or with the brain where the head comes from elsewhere.
 
     Workflow Graph
         skullstrip, register, conform, encode_brain and encode_head, remodel, decode_head, blend, verdict,
         report, sink: see ``docs/graph.svg``, which is drawn from this graph. A scan with a reference has
-        coregister in place of register, and none of encode_brain, remodel and decode_head.
+        coregister in place of register, and none of encode_brain, remodel and decode_head. One of another
+        contrast has locate, conform, contrast, recolour, blend, verdict, report and sink.
     """
     workflow = pe.Workflow(name=f'{_valid(scan.name)}_wf')
+    if scan.t1w is not None:
+        also_wf, outputs_wf = init_also_wf(scan, config), init_outputs_wf(scan, config)
+        fields = _between('outputnode', 'inputnode', {name: name for name in RESULT_FIELDS})
+        workflow.connect([(also_wf, outputs_wf, fields)])
+        return workflow
     brain_wf = init_brain_wf(scan, config)
     workflow.add_nodes([brain_wf])
     if scan.reference is None:

@@ -1,0 +1,103 @@
+"""Scans of other contrasts: the brain by way of a T1w scan, and the head of that scan around it."""
+
+from __future__ import annotations
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline import engine as pe
+
+from cpmae_bids.bids.layout import Scan
+from cpmae_bids.config import RunConfig
+from cpmae_bids.interfaces.contrast import LearnContrast, Recolour
+from cpmae_bids.interfaces.preprocess import Conform, Locate
+from cpmae_bids.interfaces.result import Blend, Verdict
+from cpmae_bids.workflows.anatomical import RESULT_FIELDS, make_node
+
+T1W_FIELDS = ('t1w_brain_mask', 't1w_kept_mask', 't1w_affine', 't1w_brain', 't1w_head')
+"""What a scan of another contrast takes from the T1w scan by which its brain is found."""
+
+BRAIN_STAGES = ('skullstrip', 'register', 'coregister', 'conform')
+"""Stages of a T1w scan without which no other contrast of it has a brain."""
+
+
+def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> pe.Workflow:
+    """Build the graph that puts the generated head, or noise, around a brain in another contrast.
+
+    Parameters
+    ----------
+    scan : Scan
+        ``path``, ``relative_path``, ``t1w``, ``reference_path`` and ``seed`` are used.
+    config : RunConfig
+        ``preset``, ``steps``, ``model_hash``, ``omp_nthreads``, ``also_fill``.
+    name : str
+        Name of the workflow.
+
+    Returns
+    -------
+    workflow : nipype.Workflow
+
+    Inputs
+    ------
+    t1w_brain_mask, t1w_kept_mask, t1w_affine, t1w_brain, t1w_head
+        Of the T1w scan: see `cpmae_bids.workflows.anatomical.init_brain_wf`.
+    generated
+        The generated head of the reference scan; not used where noise is filled in.
+
+    Outputs
+    -------
+    refaced, deface_mask, kept_mask, verdict
+        See `cpmae_bids.workflows.anatomical.init_reface_wf`.
+    """
+    if scan.t1w is None:
+        raise ValueError(f'{scan.name} has no T1w scan to find its brain by')
+    path, t1w = str(scan.path), str(scan.t1w.path)
+    inputnode = pe.Node(IdentityInterface(fields=[*T1W_FIELDS, 'generated']), name='inputnode')
+    outputnode = pe.Node(IdentityInterface(fields=list(RESULT_FIELDS)), name='outputnode')
+    locate = make_node(Locate(image=path, t1w=t1w), 'locate', config)
+    conform = make_node(Conform(t1w=path, preset=config.preset), 'conform', config)
+    blend = make_node(Blend(t1w=path, seed=scan.seed), 'blend', config)
+    verdict = Verdict(
+        t1w=path,
+        scan=scan.relative_path,
+        reference=scan.reference_path,
+        model_hash=config.model_hash,
+        preset=config.preset,
+        seed=scan.seed,
+        steps=config.steps,
+        by=t1w,
+        by_scan=scan.t1w.relative_path,
+        fill=config.also_fill,
+    )
+    verdict = make_node(verdict, 'verdict', config)
+    workflow = pe.Workflow(name=name)
+    workflow.connect([
+        (inputnode, locate, [
+            ('t1w_brain_mask', 't1w_brain'),
+            ('t1w_kept_mask', 't1w_kept'),
+            ('t1w_affine', 't1w_affine'),
+        ]),
+        (inputnode, verdict, [('t1w_brain_mask', 'by_brain'), ('t1w_affine', 'by_affine')]),
+        (locate, conform, [('brain_mask', 'brain_mask'), ('affine', 'affine')]),
+        (locate, blend, [('kept_mask', 'kept_mask'), ('affine', 'affine')]),
+        (locate, verdict, [
+            ('brain_mask', 'brain_mask'),
+            ('kept_mask', 'kept_mask'),
+            ('affine', 'affine'),
+        ]),
+        (locate, outputnode, [('kept_mask', 'kept_mask')]),
+        (conform, blend, [('brain', 'conformed')]),
+        (conform, verdict, [('brain', 'conformed')]),
+        (blend, verdict, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
+        (blend, outputnode, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
+        (verdict, outputnode, [('verdict', 'verdict')]),
+    ])  # fmt: skip
+    if config.also_fill == 'head':
+        learn = make_node(LearnContrast(image=path), 'contrast', config)
+        recolour = make_node(Recolour(seed=scan.seed), 'recolour', config)
+        workflow.connect([
+            (inputnode, learn, [('t1w_brain', 't1w_brain'), ('t1w_head', 't1w_head')]),
+            (conform, learn, [('brain', 'brain'), ('head', 'head')]),
+            (learn, recolour, [('table', 'table')]),
+            (inputnode, recolour, [('generated', 'generated')]),
+            (recolour, blend, [('head', 'head')]),
+        ])  # fmt: skip
+    return workflow

@@ -1,0 +1,340 @@
+"""Other contrasts beside the T1w: which, whose head they get, what their outputs are called."""
+
+from copy import deepcopy
+from dataclasses import replace
+
+import networkx as nx
+import numpy as np
+import phantom
+import pytest
+from nipype.pipeline.engine.utils import generate_expanded_graph
+from test_verdict import AFFINE, SHAPE, Case
+
+from cpmae_bids.bids.audit import Promises, audit_output
+from cpmae_bids.bids.layout import collect_scans
+from cpmae_bids.bids.metadata import output_sidecar
+from cpmae_bids.bids.patterns import output_path
+from cpmae_bids.bids.publish import is_complete, publish_scan
+from cpmae_bids.bids.records import identify, settings_of
+from cpmae_bids.cli.parser import parse_config
+from cpmae_bids.cli.process import process_scans
+from cpmae_bids.config import RunConfig
+from cpmae_bids.deid import blending, contrast, nifti, noise, verdict
+from cpmae_bids.workflows.base import init_cpmae_bids_wf
+from cpmae_bids.workflows.progress import scan_and_stage
+
+DATASET = [
+    'sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz',
+    'sub-01/ses-a/anat/sub-01_ses-a_T2w.nii.gz',
+    'sub-01/ses-b/anat/sub-01_ses-b_T1w.nii.gz',
+    'sub-01/ses-b/anat/sub-01_ses-b_FLAIR.nii.gz',
+    'sub-01/ses-c/anat/sub-01_ses-c_T2w.nii.gz',
+    'sub-02/anat/sub-02_T2w.nii.gz',
+]
+
+
+@pytest.fixture
+def config(make_bids, tmp_path):
+    return RunConfig(
+        make_bids(DATASET),
+        tmp_path / 'out',
+        seed=1,
+        work_dir=tmp_path / 'work',
+        device='cpu',
+        model_hash='abc',
+        also=('T2w', 'FLAIR'),
+    )
+
+
+def by_name(config):
+    return {scan.name: scan for scan in collect_scans(config)}
+
+
+# Which scans
+
+
+def test_without_also_there_are_t1w_scans_alone(config):
+    assert {scan.suffix for scan in collect_scans(config.replace(also=()))} == {'T1w'}
+
+
+def test_each_contrast_has_the_brain_of_its_session_and_the_head_of_its_subject(config):
+    scans = by_name(config)
+    assert list(scans) == [path.rpartition('/')[2].removesuffix('.nii.gz') for path in sorted(DATASET)]
+    first = scans['sub-01_ses-a_T1w']
+    for name, t1w in (
+        ('sub-01_ses-a_T2w', 'sub-01_ses-a_T1w'),
+        ('sub-01_ses-b_FLAIR', 'sub-01_ses-b_T1w'),
+        ('sub-01_ses-c_T2w', 'sub-01_ses-a_T1w'),  # which has none of its own
+    ):
+        assert scans[name].t1w == scans[t1w]
+        assert scans[name].reference == first
+        assert scans[name].seed == first.seed
+        assert not scans[name].problem
+    assert all(scan.t1w is None for scan in scans.values() if scan.suffix == 'T1w')
+
+
+def test_a_subject_without_t1w_is_told(config):
+    assert 'no T1w scan of the subject' in by_name(config)['sub-02_T2w'].problem
+
+
+def test_a_t1w_that_cannot_be_read_fails_what_needs_it(config):
+    (config.bids_dir / DATASET[2]).write_bytes(b'')
+    scans = by_name(config)
+    assert 'sub-01_ses-b_T1w.nii.gz, which cannot be used' not in scans['sub-01_ses-a_T2w'].problem
+    assert not scans['sub-01_ses-b_FLAIR'].problem  # there is the reference still
+    (config.bids_dir / DATASET[0]).write_bytes(b'')
+    scans = by_name(config)
+    for name in ('sub-01_ses-a_T2w', 'sub-01_ses-b_FLAIR', 'sub-01_ses-c_T2w'):
+        assert 'cannot be used (the file is empty' in scans[name].problem
+
+
+def test_filters_are_by_contrast(config, tmp_path):
+    (tmp_path / 'filter.json').write_text('{"t2w": {"session": "a"}, "flair": {"session": "z"}}')
+    scans = by_name(config.replace(bids_filter_file=tmp_path / 'filter.json'))
+    assert [name for name in scans if not name.endswith('T1w')] == ['sub-01_ses-a_T2w']
+
+
+def test_the_command_line_takes_known_contrasts(tmp_path, capsys):
+    args = [str(tmp_path), str(tmp_path / 'out'), 'participant']
+    config = parse_config([*args, '--also', 'T2w', 'FLAIR', 'T2w', '--also-fill', 'air'])
+    assert (config.also, config.also_fill) == (('T2w', 'FLAIR'), 'air')
+    with pytest.raises(SystemExit):
+        parse_config([*args, '--also', 'UNIT1'])
+    assert 'UNIT1' in capsys.readouterr().err
+
+
+# The graph
+
+
+def edges_between(workflow):
+    graph = generate_expanded_graph(deepcopy(workflow._create_flat_graph()))
+    return graph, {
+        (scan_and_stage(source.fullname), scan_and_stage(target.fullname), pair)
+        for source, target, data in graph.edges(data=True)
+        for pair in data['connect']
+    }
+
+
+@pytest.mark.parametrize('together', [True, False])
+def test_brain_and_head_come_from_the_t1w_whether_or_not_it_is_in_the_run(config, together):
+    scans = by_name(config)
+    wanted = [scans['sub-01_ses-b_FLAIR']]
+    if together:
+        wanted += [scans['sub-01_ses-a_T1w'], scans['sub-01_ses-b_T1w']]
+    workflow = init_cpmae_bids_wf([replace(scan, crc32='0') for scan in wanted], config)
+    graph, edges = edges_between(workflow)
+    flair, first, own = 'sub-01_ses-b_FLAIR', 'sub-01_ses-a_T1w', 'sub-01_ses-b_T1w'
+    into = {(source, target[1], pair) for source, target, pair in edges if target[0] == flair != source[0]}
+    assert into == {
+        ((own, 'skullstrip'), 'locate', ('brain_mask', 't1w_brain')),
+        ((own, 'skullstrip'), 'locate', ('kept_mask', 't1w_kept')),
+        ((own, 'coregister'), 'locate', ('affine', 't1w_affine')),
+        ((own, 'skullstrip'), 'verdict', ('brain_mask', 'by_brain')),
+        ((own, 'coregister'), 'verdict', ('affine', 'by_affine')),
+        ((own, 'conform'), 'contrast', ('brain', 't1w_brain')),
+        ((own, 'conform'), 'contrast', ('head', 't1w_head')),
+        ((first, 'decode_head'), 'recolour', ('head', 'generated')),
+    }
+    stages = {stage for scan, stage in (scan_and_stage(node.fullname) for node in graph) if scan == own}
+    assert ('blend' in stages) == together
+
+    # No original head reaches the generated one but through the table of intensities
+    nodes = {scan_and_stage(node.fullname): node for node in graph}
+    for scan in (own, first):
+        heads = {
+            target[1] for source, target, pair in edges if source == (scan, 'conform') and pair[0] == 'head'
+        }
+        assert heads <= {'encode_head', 'contrast'}
+    without = graph.copy()
+    without.remove_node(nodes[flair, 'contrast'])
+    sources = nx.ancestors(without, nodes[flair, 'recolour'])
+    assert {scan_and_stage(node.fullname)[1] for node in sources} == {
+        *('skullstrip', 'register', 'conform', 'encode_brain', 'remodel', 'decode_head'),
+    }
+    assert {source[1] for source, target, _ in edges if target == (flair, 'recolour')} == {
+        *('contrast', 'decode_head'),
+    }
+
+
+def test_noise_needs_no_head(config):
+    scan = by_name(config)['sub-01_ses-a_T2w']
+    graph, _ = edges_between(init_cpmae_bids_wf([scan], config.replace(also_fill='air')))
+    nodes = {scan_and_stage(node.fullname): node for node in graph}
+    stages = {stage for name, stage in nodes if name == scan.name}
+    assert stages == {'locate', 'conform', 'blend', 'verdict', 'report', 'sink'}
+    assert nodes[scan.name, 'verdict'].inputs.fill == 'air'
+
+
+def test_a_t1w_without_brain_fails_its_contrasts_with_a_reason(config):
+    """The inputs are phantoms of 8 mm, which show no brain."""
+    scans = [scan for scan in collect_scans(config) if scan.name.startswith('sub-01_ses-a')]
+    process_scans(scans, config)
+    records = {record['scan']: record for record in audit_output(config.output_dir)}
+    assert {record['status'] for record in records.values()} == {'error'}
+    (reason,) = records[DATASET[1]]['reasons']
+    assert f'its brain and head are those of {DATASET[0]}' in reason
+    assert 'skullstrip' in reason
+    assert not list(config.output_dir.glob('**/*.nii.gz'))
+
+
+# Outputs
+
+
+def test_outputs_of_contrasts_have_names_of_their_own():
+    t1w, t2w = (f'sub-01/anat/sub-01_{suffix}.nii.gz' for suffix in ('T1w', 'T2w'))
+    kinds = ('refaced', 'defacemask', 'brainmask')
+    names = [output_path(t2w, kind).name for kind in kinds]
+    assert names == [
+        'sub-01_desc-refaced_T2w.nii.gz',
+        'sub-01_mod-T2w_desc-refaced_defacemask.nii.gz',
+        'sub-01_desc-brainT2w_mask.nii.gz',
+    ]
+    assert not set(names) & {output_path(t1w, kind).name for kind in kinds}
+    assert (
+        output_path('sub-01_echo-1_PDw.nii.gz', 'defacemask').name
+        == 'sub-01_echo-1_desc-refacedPDw_mask.nii.gz'
+    )
+
+
+def publish(config, scan, finished):
+    files = finished(scan)
+    judged = {'status': 'pass', 'reasons': [], 'measures': {}, **settings_of(scan, config)}
+    return publish_scan(scan, config, files, judged | identify(scan.path, files))
+
+
+def test_a_contrast_is_published_vouched_for_and_complete(config, finished):
+    scan = by_name(config)['sub-01_ses-a_T2w']
+    *_, image = publish(config, scan, finished)
+    assert image.name == 'sub-01_ses-a_desc-refaced_T2w.nii.gz'
+    assert is_complete(scan, config)
+    assert not is_complete(scan, config.replace(also_fill='air'))
+    (config.output_dir / 'dataset_description.json').write_text('{"GeneratedBy": [{"Name": "cpmae-bids"}]}')
+    assert Promises().about(image).is_refaced
+    assert [record['status'] for record in audit_output(config.output_dir)] == ['pass']
+    image.with_name('sub-01_ses-b_desc-refaced_T2w.nii.gz').write_bytes(b'someone')
+    assert sorted(record['status'] for record in audit_output(config.output_dir)) == ['error', 'pass']
+
+
+def test_a_changed_t1w_makes_a_contrast_incomplete(config, finished):
+    scan = by_name(config)['sub-01_ses-b_FLAIR']
+    publish(config, scan, finished)
+    assert is_complete(scan, config)
+    with scan.t1w.path.open('ab') as file:
+        file.write(b'\0')
+    assert not is_complete(scan, config)
+
+
+def test_the_sidecar_says_what_it_is(config):
+    scan = by_name(config)['sub-01_ses-b_FLAIR']
+    record = {**settings_of(scan, config), 'status': 'pass'}
+    content = output_sidecar('refaced', scan.relative_path, {}, record)
+    assert content['Description'] == 'FLAIR scan with its original brain in a generated head'
+    assert content['Sources'] == [f'bids:raw:{DATASET[n]}' for n in (3, 0, 2)]
+    content = output_sidecar('refaced', scan.relative_path, {}, record | {'fill': 'air'})
+    assert content['Description'] == 'FLAIR scan with its original brain in noise'
+
+
+# The verdict
+
+
+class T2Case(Case):
+    """The phantom in another contrast, refaced; and the T1w by which its brain was found."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.t1w = self.original
+        values = self.t1w.values() / phantom.SCALE
+        seen = np.where(self.brain, 1.5 - 0.8 * values, 0.6 * values) + 0.02
+        values = np.clip(seen * phantom.SCALE, 0, None).astype(np.float32)
+        self.original = nifti.read(phantom.write(folder / 'T2w.nii', values, AFFINE))
+        self.air = noise.measure(values, self.kept, self.original.voxel_sizes, phantom.SCALE)
+        self.head = (0.6 * self.head).astype(np.float16)
+
+    def judge_as(self, fill, raw=None, to_t1w=None, **changes):
+        refaced = nifti.read(changes.pop('path', None) or self.write(raw))
+        parts = {'brain': self.brain, 'kept': self.kept, 'deface_mask': ~self.kept, **changes}
+        measures = verdict.measure(
+            self.original,
+            refaced,
+            world_to_template=np.eye(4),
+            scale=phantom.SCALE,
+            target=(self.t1w.values(), self.brain, self.t1w.affine),
+            to_t1w=np.eye(4) if to_t1w is None else to_t1w,
+            **parts,
+        )
+        limits = verdict.limits_of(fill)
+        _, reasons = verdict.judge(measures, limits)
+        return {limit.measure for limit in limits if f'({limit.measure} ' in ' '.join(reasons)}
+
+    def in_noise(self, kept=None):
+        nothing = np.zeros((64,) * 3, np.float32)
+        generated = blending.synthesize(nothing, phantom.SCALE, AFFINE, np.eye(4), SHAPE, self.air, 1)
+        return blending.blend(self.original, self.kept if kept is None else kept, generated)
+
+
+@pytest.fixture(scope='module')
+def case(tmp_path_factory):
+    return T2Case(tmp_path_factory.mktemp('t2w'))
+
+
+def test_an_honest_result_passes(case):
+    assert case.judge_as('head') == set()
+
+
+def test_noise_passes_as_noise_and_not_as_a_head(case):
+    assert case.judge_as('air', case.in_noise()) == set()
+    assert {'head_per_brain', 'nose_share'} <= case.judge_as('head', case.in_noise())
+
+
+@pytest.mark.parametrize('fill', ['head', 'air'])
+def test_an_original_passes_as_nothing(case, fill):
+    assert {'unchanged_tissue_share', 'unchanged_region_share'} <= case.judge_as(fill, case.original.raw)
+
+
+def test_a_part_of_the_original_in_noise_is_noticed(case):
+    front = np.zeros(SHAPE, bool)
+    y = (AFFINE[1, :3] @ np.indices(SHAPE).reshape(3, -1) + AFFINE[1, 3]).reshape(SHAPE)
+    front[y > 62] = True  # nose and forehead
+    assert {'unchanged_region_share', 'head_per_brain'} <= case.judge_as(
+        'air', case.in_noise(case.kept | front)
+    )
+
+
+@pytest.mark.parametrize('shift', [(0, 3, 0), (0, 0, -4), (30, 0, 0)])
+def test_a_brain_found_beside_its_place_is_noticed(case, shift):
+    matrix = np.eye(4)
+    matrix[:3, 3] = shift
+    for fill in ('head', 'air'):
+        assert case.judge_as(fill, to_t1w=matrix) & {'t1w_sharpness', 't1w_peak'}
+
+
+def test_a_head_in_another_contrast_is_noticed(case):
+    assert 'head_contrast_change' in case.judge_as('head', case.raw(head=case.head * 3))
+
+
+def test_changed_voxels_of_the_brain_are_noticed(case):
+    raw = case.raw()
+    raw[tuple(np.argwhere(case.brain)[0])] += 1
+    assert case.judge_as('head', raw) == {'kept_voxels_changed'}
+
+
+def test_a_contrast_cannot_be_judged_as_a_t1w(case):
+    """A verdict without its T1w misses what must be there."""
+    refaced = nifti.read(case.write())
+    measures = verdict.measure(
+        case.original,
+        refaced,
+        case.brain,
+        case.kept,
+        ~case.kept,
+        np.eye(4),
+        phantom.SCALE,
+        (case.t1w.values(), case.brain, case.t1w.affine),
+    )
+    for fill in ('head', 'air'):
+        assert verdict.judge(measures, verdict.limits_of(fill))[0] == 'fail'
+
+
+def test_the_table_is_small():
+    """What a head in another contrast takes from the original."""
+    assert contrast.BINS * len(contrast.PROBABILITIES) < 500
