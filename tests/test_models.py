@@ -183,6 +183,29 @@ def test_every_number_of_rounds_ends_with_all_codes_known(mae, steps):
     assert int(codes.max()) < 16
 
 
+class _Undecided:
+    """A level of 1000 codes, each of them 1 with a probability of 0.3, whatever else is known."""
+
+    live, members, unknown = range(1000), 1, 2
+
+    def __call__(self, codes, context, brain, share):
+        return torch.tensor([0.7, 0.3]).log().expand(*codes.shape, 2)
+
+    def scatter(self, codes):
+        return codes
+
+
+def test_in_any_order_draws_are_as_spread_as_the_model_says():
+    """Keeping the surest draws first, the rarer code would be drawn anew again and again."""
+    shares = {}
+    for any_order in (True, False):
+        how = {'steps': 12, 'temperature': 1.0, 'any_order': any_order}
+        drawn = refine(_Undecided(), None, torch.zeros(4), generator=torch.Generator().manual_seed(0), **how)
+        shares[any_order] = drawn.float().mean().item()
+    assert shares[True] == pytest.approx(0.3, abs=0.03)
+    assert shares[False] < 0.24
+
+
 def test_a_random_number_generator_elsewhere_changes_nothing(mae, vqvae):
     brain = [torch.zeros(1, g, g, g, dtype=torch.int64) for g in (8, 16)]
     torch.manual_seed(1)
