@@ -62,7 +62,7 @@ class AirNoise:
     quantiles : ndarray of float32, shape (101,)
         Ascending quantiles of the air at a distance from the head, evenly spaced in probability.
     shells : ndarray of float32, shape (8, 101)
-        The same at each distance of `SHELLS_MM`.
+        The same at each distance of `SHELLS_MM`; or (1, 101), for all of them.
     sigma : float
         Standard deviation of the noise in tissue.
     busy_share : float
@@ -86,7 +86,14 @@ class AirNoise:
         }
 
 
-def measure(values: np.ndarray, brain_mask: np.ndarray, voxel_sizes: ArrayLike, scale: float) -> AirNoise:
+def measure(
+    values: np.ndarray,
+    brain_mask: np.ndarray,
+    voxel_sizes: ArrayLike,
+    scale: float,
+    *,
+    shells: bool = True,
+) -> AirNoise:
     """Measure the noise of a scan in the air around the head.
 
     Parameters
@@ -98,6 +105,8 @@ def measure(values: np.ndarray, brain_mask: np.ndarray, voxel_sizes: ArrayLike, 
         mm.
     scale : float
         Brain scale (`intensity.brain_scale`).
+    shells : bool
+        False where nothing will be drawn: the tables by distance, which take most of the time, are left out.
 
     Returns
     -------
@@ -121,7 +130,8 @@ def measure(values: np.ndarray, brain_mask: np.ndarray, voxel_sizes: ArrayLike, 
     quantiles = _table(samples)
     sigma = min(_sigma(_table(_without_padding(blocks[quiet]))), MAX_SIGMA * scale)
     busy = float((samples > quantiles[0]).mean())
-    return AirNoise(quantiles, _shells(values, brain_mask, voxel_sizes, scale, quantiles), sigma, busy)
+    near = _shells(values, brain_mask, voxel_sizes, scale, quantiles) if shells else quantiles[None]
+    return AirNoise(quantiles, near, sigma, busy)
 
 
 def _shells(values, brain_mask, voxel_sizes, scale: float, far: np.ndarray) -> np.ndarray:

@@ -134,7 +134,8 @@ def _json_number(value: float) -> float | None:
 
 def _noise(original: nifti.Scan, kept: np.ndarray, scale: float) -> dict:
     try:
-        return noise.measure(original.values(), kept, original.voxel_sizes, scale).summary()
+        air = noise.measure(original.values(), kept, original.voxel_sizes, scale, shells=False)
+        return air.summary()
     except InputError:
         return {}
 
