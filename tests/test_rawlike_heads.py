@@ -13,7 +13,8 @@ from cpmae_bids.cli.run import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 T1W = 'sub-01/anat/sub-01_T1w.nii.gz'
-FACES = ('anat/sub-01_T2w', 'anat/sub-01_FLAIR', 'fmap/sub-01_magnitude1', 'func/sub-01_task-face_bold')
+T2W = 'sub-01/anat/sub-01_T2w.nii.gz'
+FACES = ('anat/sub-01_FLAIR', 'fmap/sub-01_magnitude1', 'func/sub-01_task-face_bold')
 
 
 @pytest.fixture(scope='module')
@@ -22,7 +23,7 @@ def shared(tmp_path_factory, test_heads):
     root = tmp_path_factory.mktemp('shared')
     raw, out = root / 'raw', root / 'out'
     source = min(test_heads.glob('sub-*/anat/*_T1w.nii.gz'), key=lambda path: path.stat().st_size)
-    for name in ('anat/sub-01_T1w', *FACES):
+    for name in ('anat/sub-01_T1w', 'anat/sub-01_T2w', *FACES):
         target = raw / 'sub-01' / f'{name}.nii.gz'
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
@@ -51,7 +52,9 @@ def shared(tmp_path_factory, test_heads):
         '--device',
         'cpu',
         '--seed',
-        '1',
+        '2',
+        '--also',
+        'T2w',
         '--skip-bids-validation',
         '--layout',
         'bids',
@@ -70,27 +73,32 @@ def test_the_head_passed_and_both_datasets_are_valid(shared):
 def test_images_that_may_show_a_face_are_left_out_and_listed(shared):
     _, out, _ = shared
     images = {path.relative_to(out / 'bids').as_posix() for path in (out / 'bids').rglob('*.nii.gz')}
-    assert images == {T1W, 'sub-01/func/sub-01_task-rest_bold.nii.gz'}
+    assert images == {T1W, T2W, 'sub-01/func/sub-01_task-rest_bold.nii.gz'}
     listed = (out / 'bids/code/cpmae-bids/left_out.tsv').read_text()
     for name in FACES:
         assert f'sub-01/{name}.nii.gz\t1\tyes\t' in listed
     unprocessed = (out / 'logs/not_processed.tsv').read_text()
-    assert 'sub-01_T2w.nii.gz\t1\tyes' in unprocessed
+    assert 'sub-01_FLAIR.nii.gz\t1\tyes' in unprocessed
     assert 'sub-01_T1w.nii.gz' not in unprocessed
+    assert 'sub-01_T2w.nii.gz' not in unprocessed
 
 
 def test_the_audit_finds_no_face_in_it(shared, capsys):
     _, out, _ = shared
     assert audit([str(out / 'bids'), '--nprocs', '1', '-v']) == 0
-    assert capsys.readouterr().out.splitlines() == [f'PASSED {T1W}: the file that passed its verdict']
+    assert capsys.readouterr().out.splitlines() == [
+        f'PASSED {path}: the file that passed its verdict' for path in (T1W, T2W)
+    ]
 
 
 def test_the_audit_names_an_original_that_was_slipped_in(shared, tmp_path, capsys):
     raw, out, _ = shared
     dataset = shutil.copytree(out / 'bids', tmp_path / 'bids')
     shutil.copyfile(raw / T1W, dataset / T1W)
-    shutil.copyfile(raw / T1W, dataset / T1W.replace('T1w', 'T2w'))
+    for name in ('T2w', 'FLAIR'):
+        shutil.copyfile(raw / T1W, dataset / T1W.replace('T1w', name))
     assert audit([str(dataset), '--nprocs', '1']) == 1
-    changed, face = capsys.readouterr().out.splitlines()
-    assert changed.startswith(f'CHANGED {T1W}: it is not the file that passed its verdict')
-    assert face.startswith(f'FACE {T1W.replace("T1w", "T2w")}: ')
+    face, *changed = capsys.readouterr().out.splitlines()
+    for path, line in zip((T1W, T2W), changed, strict=True):
+        assert line.startswith(f'CHANGED {path}: it is not the file that passed its verdict')
+    assert face.startswith(f'FACE {T1W.replace("T1w", "FLAIR")}: ')
