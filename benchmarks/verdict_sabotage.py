@@ -124,7 +124,7 @@ class Output:
                     'deface_mask': ~self.kept,
                     'world_to_template': self.world_to_template,
                     'scale': self.scale,
-                    'target': (template.brain, template.mask, template.affine),
+                    'template': (template.brain, template.mask, template.affine),
                     **self.codes,
                     **changes,
                 }

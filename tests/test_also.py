@@ -10,16 +10,18 @@ import pytest
 from nipype.pipeline.engine.utils import generate_expanded_graph
 from test_verdict import AFFINE, SHAPE, Case
 
+from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.audit import Promises, audit_output
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.metadata import output_sidecar
 from cpmae_bids.bids.patterns import output_path
 from cpmae_bids.bids.publish import is_complete, publish_scan
-from cpmae_bids.bids.records import identify, settings_of
+from cpmae_bids.bids.records import identify, make_record, settings_of
 from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.process import process_scans
 from cpmae_bids.config import RunConfig
 from cpmae_bids.deid import blending, contrast, nifti, noise, verdict
+from cpmae_bids.exceptions import InputError
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import scan_and_stage
 
@@ -74,7 +76,7 @@ def test_each_contrast_has_the_brain_of_its_session_and_the_head_of_its_subject(
 
 
 def test_a_subject_without_t1w_is_told(config):
-    assert 'no T1w scan of the subject' in by_name(config)['sub-02_T2w'].problem
+    assert 'no T1w scan to find its brain by' in by_name(config)['sub-02_T2w'].problem
 
 
 def test_a_t1w_that_cannot_be_read_fails_what_needs_it(config):
@@ -130,10 +132,12 @@ def test_brain_and_head_come_from_the_t1w_whether_or_not_it_is_in_the_run(config
         ((own, 'skullstrip'), 'locate', ('kept_mask', 't1w_kept')),
         ((own, 'coregister'), 'locate', ('affine', 't1w_affine')),
         ((own, 'skullstrip'), 'verdict', ('brain_mask', 'by_brain')),
+        ((own, 'skullstrip'), 'verdict', ('kept_mask', 'by_kept')),
         ((own, 'coregister'), 'verdict', ('affine', 'by_affine')),
         ((own, 'conform'), 'contrast', ('brain', 't1w_brain')),
         ((own, 'conform'), 'contrast', ('head', 't1w_head')),
         ((first, 'decode_head'), 'recolour', ('head', 'generated')),
+        *([((own, 'sink'), 'sink', ('published', 'after'))] if together else []),
     }
     stages = {stage for scan, stage in (scan_and_stage(node.fullname) for node in graph) if scan == own}
     assert ('blend' in stages) == together
@@ -157,12 +161,14 @@ def test_brain_and_head_come_from_the_t1w_whether_or_not_it_is_in_the_run(config
 
 
 def test_noise_needs_no_head(config):
+    config = config.replace(also_fill='air')
     scan = by_name(config)['sub-01_ses-a_T2w']
-    graph, _ = edges_between(init_cpmae_bids_wf([scan], config.replace(also_fill='air')))
+    graph, _ = edges_between(init_cpmae_bids_wf([scan], config))
     nodes = {scan_and_stage(node.fullname): node for node in graph}
     stages = {stage for name, stage in nodes if name == scan.name}
     assert stages == {'locate', 'conform', 'blend', 'verdict', 'report', 'sink'}
     assert nodes[scan.name, 'verdict'].inputs.fill == 'air'
+    assert not any(stage in ('encode_brain', 'remodel', 'decode_head') for _, stage in nodes)
 
 
 def test_a_t1w_without_brain_fails_its_contrasts_with_a_reason(config):
@@ -196,32 +202,74 @@ def test_outputs_of_contrasts_have_names_of_their_own():
     )
 
 
-def publish(config, scan, finished):
+def publish(config, scan, finished, status='pass'):
     files = finished(scan)
-    judged = {'status': 'pass', 'reasons': [], 'measures': {}, **settings_of(scan, config)}
+    reasons = [] if status == 'pass' else ['too near to the original']
+    judged = {'status': status, 'reasons': reasons, 'measures': {}, **settings_of(scan, config)}
     return publish_scan(scan, config, files, judged | identify(scan.path, files))
 
 
-def test_a_contrast_is_published_vouched_for_and_complete(config, finished):
-    scan = by_name(config)['sub-01_ses-a_T2w']
-    *_, image = publish(config, scan, finished)
-    assert image.name == 'sub-01_ses-a_desc-refaced_T2w.nii.gz'
+@pytest.fixture
+def published(config, finished):
+    """A FLAIR and the two T1w scans that it needs, all passed."""
+    scans = by_name(config)
+    for name in ('sub-01_ses-a_T1w', 'sub-01_ses-b_T1w'):
+        publish(config, scans[name], finished)
+    *_, image = publish(config, scans['sub-01_ses-b_FLAIR'], finished)
+    return scans['sub-01_ses-b_FLAIR'], image
+
+
+def statuses(config):
+    return {record['scan']: record['status'] for record in audit_output(config.output_dir)}
+
+
+def test_a_contrast_is_published_vouched_for_and_complete(config, published):
+    scan, image = published
+    assert image.name == 'sub-01_ses-b_desc-refaced_FLAIR.nii.gz'
     assert is_complete(scan, config)
-    assert not is_complete(scan, config.replace(also_fill='air'))
     (config.output_dir / 'dataset_description.json').write_text('{"GeneratedBy": [{"Name": "cpmae-bids"}]}')
     assert Promises().about(image).is_refaced
-    assert [record['status'] for record in audit_output(config.output_dir)] == ['pass']
-    image.with_name('sub-01_ses-b_desc-refaced_T2w.nii.gz').write_bytes(b'someone')
-    assert sorted(record['status'] for record in audit_output(config.output_dir)) == ['error', 'pass']
+    assert set(statuses(config).values()) == {'pass'}
+    image.with_name('sub-01_ses-a_desc-refaced_T2w.nii.gz').write_bytes(b'someone')
+    assert sorted(set(statuses(config).values())) == ['error', 'pass']
 
 
-def test_a_changed_t1w_makes_a_contrast_incomplete(config, finished):
+def test_another_fill_is_another_image(config, published):
+    noise = config.replace(also_fill='air')
+    assert not is_complete(by_name(noise)[published[0].name], noise)
+
+
+@pytest.mark.parametrize('t1w', [None, 'fail'])
+def test_no_contrast_is_published_beside_a_t1w_that_has_not_passed(config, finished, t1w):
+    """Not judged at all, as in a run over another session, or failed: its masks may hold a face."""
     scan = by_name(config)['sub-01_ses-b_FLAIR']
-    publish(config, scan, finished)
+    if t1w:
+        publish(config, scan.t1w, finished, t1w)
+    assert publish(config, scan, finished) == []
+    assert statuses(config)[scan.relative_path] == 'fail'
+    assert not list(config.output_dir.glob('**/*.nii.gz'))
+
+
+def test_a_t1w_that_fails_later_takes_its_contrasts_along(config, published, finished):
+    scan, image = published
+    publish(config, scan.t1w, finished, 'fail')
+    assert not image.exists()
+    assert statuses(config) == {DATASET[0]: 'pass', DATASET[2]: 'fail', scan.relative_path: 'error'}
+    assert not is_complete(scan, config)
+
+
+@pytest.mark.parametrize('needed', ['t1w', 'reference'])
+def test_what_a_contrast_was_made_from_may_not_change(config, published, finished, needed):
+    scan, _ = published
     assert is_complete(scan, config)
-    with scan.t1w.path.open('ab') as file:
+    begun = replace(
+        scan, **{needed: replace(getattr(scan, needed), crc32=crc32_of(getattr(scan, needed).path))}
+    )
+    with getattr(scan, needed).path.open('ab') as file:
         file.write(b'\0')
     assert not is_complete(scan, config)
+    with pytest.raises(InputError, match='was changed while it was worked on'):
+        make_record(begun, config, {'status': 'pass'})
 
 
 def test_the_sidecar_says_what_it_is(config):
@@ -232,6 +280,8 @@ def test_the_sidecar_says_what_it_is(config):
     assert content['Sources'] == [f'bids:raw:{DATASET[n]}' for n in (3, 0, 2)]
     content = output_sidecar('refaced', scan.relative_path, {}, record | {'fill': 'air'})
     assert content['Description'] == 'FLAIR scan with its original brain in noise'
+    assert content['SkullStripped'] is True
+    assert 'head' not in content['DeidentificationMethod'][0].partition('replaced by')[2]
 
 
 # The verdict
@@ -250,16 +300,18 @@ class T2Case(Case):
         self.air = noise.measure(values, self.kept, self.original.voxel_sizes, phantom.SCALE)
         self.head = (0.6 * self.head).astype(np.float16)
 
-    def judge_as(self, fill, raw=None, to_t1w=None, **changes):
+    def judge_as(self, fill, raw=None, from_scan=None, **changes):
         refaced = nifti.read(changes.pop('path', None) or self.write(raw))
-        parts = {'brain': self.brain, 'kept': self.kept, 'deface_mask': ~self.kept, **changes}
+        kept = changes.get('kept', self.kept)
+        parts = {'brain': self.brain, 'kept': kept, 'deface_mask': ~kept, **changes}
+        from_scan = np.eye(4) if from_scan is None else from_scan
         measures = verdict.measure(
             self.original,
             refaced,
             world_to_template=np.eye(4),
             scale=phantom.SCALE,
-            target=(self.t1w.values(), self.brain, self.t1w.affine),
-            to_t1w=np.eye(4) if to_t1w is None else to_t1w,
+            template=(self.template.brain, self.template.mask, self.template.affine),
+            t1w=verdict.T1w(self.t1w.values(), self.brain, self.kept, self.t1w.affine, from_scan),
             **parts,
         )
         limits = verdict.limits_of(fill)
@@ -291,13 +343,31 @@ def test_an_original_passes_as_nothing(case, fill):
     assert {'unchanged_tissue_share', 'unchanged_region_share'} <= case.judge_as(fill, case.original.raw)
 
 
+def front(y):
+    """All of the head in front of a plane."""
+    return (AFFINE[1, :3] @ np.indices(SHAPE).reshape(3, -1) + AFFINE[1, 3]).reshape(SHAPE) > y
+
+
 def test_a_part_of_the_original_in_noise_is_noticed(case):
-    front = np.zeros(SHAPE, bool)
-    y = (AFFINE[1, :3] @ np.indices(SHAPE).reshape(3, -1) + AFFINE[1, 3]).reshape(SHAPE)
-    front[y > 62] = True  # nose and forehead
-    assert {'unchanged_region_share', 'head_per_brain'} <= case.judge_as(
-        'air', case.in_noise(case.kept | front)
-    )
+    noticed = case.judge_as('air', case.in_noise(case.kept | front(62)))
+    assert {'unchanged_region_share', 'head_per_brain'} <= noticed
+
+
+def test_masks_that_reach_into_the_face_are_noticed(case):
+    wrong = case.kept | front(62)
+    assert 'masks_not_carried' in case.judge_as('air', case.in_noise(wrong), kept=wrong)
+    moved = {name: np.roll(getattr(case, name), (0, -15, -12), (0, 1, 2)) for name in ('brain', 'kept')}
+    noticed = case.judge_as('air', case.in_noise(moved['kept']), **moved)
+    assert {'masks_not_carried', 'template_overlap'} <= noticed
+
+
+@pytest.mark.parametrize('share', [0.05, 0.1])
+def test_a_ghost_of_the_original_in_noise_is_noticed(case, share):
+    raw = case.in_noise().astype(np.float32)
+    ghost = share * case.original.raw.astype(np.float32)
+    raw[~case.kept] += ghost[~case.kept]
+    raw = np.clip(raw, case.original.raw.min(), case.original.raw.max()).astype(case.original.raw.dtype)
+    assert 'detail_correlation' in case.judge_as('air', raw)
 
 
 @pytest.mark.parametrize('shift', [(0, 3, 0), (0, 0, -4), (30, 0, 0)])
@@ -305,7 +375,7 @@ def test_a_brain_found_beside_its_place_is_noticed(case, shift):
     matrix = np.eye(4)
     matrix[:3, 3] = shift
     for fill in ('head', 'air'):
-        assert case.judge_as(fill, to_t1w=matrix) & {'t1w_sharpness', 't1w_peak'}
+        assert case.judge_as(fill, from_scan=matrix) & {'t1w_sharpness', 't1w_peak'}
 
 
 def test_a_head_in_another_contrast_is_noticed(case):
@@ -329,7 +399,7 @@ def test_a_contrast_cannot_be_judged_as_a_t1w(case):
         ~case.kept,
         np.eye(4),
         phantom.SCALE,
-        (case.t1w.values(), case.brain, case.t1w.affine),
+        (case.template.brain, case.template.mask, case.template.affine),
     )
     for fill in ('head', 'air'):
         assert verdict.judge(measures, verdict.limits_of(fill))[0] == 'fail'

@@ -91,6 +91,7 @@ def test_a_generated_head_passes_and_the_original_does_not(t1w, tmp_path):
                 out / 'verdict.json',
                 by=t1w[0] / 'T1w.nii.gz',
                 by_brain=t1w[0] / 'brain.nii.gz',
+                by_kept=t1w[0] / 'kept.nii.gz',
                 by_affine=t1w[0] / 'affine.txt',
                 fill=fill,
             )

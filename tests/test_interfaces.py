@@ -8,16 +8,16 @@ import signal
 import pytest
 from nipype.interfaces.base import isdefined, traits
 
-from cpmae_bids.interfaces import models, preprocess, reports, result
+from cpmae_bids.interfaces import contrast, models, preprocess, reports, result
 from cpmae_bids.interfaces.base import Step, StepError, StepInputSpec, failure_message
 
 STEPS = [
     cls
-    for module in (models, preprocess, reports, result)
+    for module in (contrast, models, preprocess, reports, result)
     for cls in vars(module).values()
     if isinstance(cls, type) and issubclass(cls, Step) and cls is not Step
 ]
-WORDS = {'which': 'brain', 'preset': '128', 'scan': 'sub-01/anat/it is; $(a).nii', 'title': "it's"}
+WORDS = {'which': 'brain', 'preset': '128', 'scan': 'sub-01/anat/it is; $(a).nii', 'title': "it's", 'fill': 'air'}
 
 
 def filled(cls, folder):
@@ -35,7 +35,7 @@ def filled(cls, folder):
     return interface
 
 
-@pytest.mark.parametrize('cls', STEPS, ids=lambda cls: cls.step)
+@pytest.mark.parametrize('cls', STEPS, ids=lambda cls: cls.__name__)
 def test_the_step_understands_its_command_line(cls, tmp_path):
     interface = filled(cls, tmp_path)
     command = shlex.split(interface.cmdline.removeprefix('exec '))
@@ -49,7 +49,7 @@ def test_the_step_understands_its_command_line(cls, tmp_path):
             assert str(given[name]) in {str(value) for value in vars(args).values()}
 
 
-@pytest.mark.parametrize('cls', STEPS, ids=lambda cls: cls.step)
+@pytest.mark.parametrize('cls', STEPS, ids=lambda cls: cls.__name__)
 def test_resources_do_not_change_the_hash(cls, tmp_path):
     plain, other = filled(cls, tmp_path), filled(cls, tmp_path)
     other.inputs.num_threads = 8

@@ -100,10 +100,18 @@ def test_the_list_names_nobody_and_counts(make_bids, tmp_path):
 
 def test_what_has_a_verdict_is_not_unprocessed(make_bids):
     root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'sub-01/anat/sub-01_T2w.nii.gz'])
-    records = [{'scan': 'sub-01/anat/sub-01_T1w.nii.gz', 'status': 'fail'}]
-    assert [entry.path for entry in unprocessed(list_files(root), records)] == [
-        'sub-01/anat/sub-01_T2w.nii.gz'
-    ]
+    t1w, t2w = 'sub-01/anat/sub-01_T1w.nii.gz', 'sub-01/anat/sub-01_T2w.nii.gz'
+
+    def listed(suffixes, **statuses):
+        records = [
+            {'scan': f'sub-01/anat/sub-01_{suffix}.nii.gz', 'status': s} for suffix, s in statuses.items()
+        ]
+        return [entry.path for entry in unprocessed(list_files(root), records, suffixes)]
+
+    assert listed(['T1w'], T1w='fail') == [t2w]  # the summary of the run tells the other
+    assert listed(['T1w'], T1w='pass', T2w='fail') == [t2w]
+    assert listed(['T1w', 'T2w'], T1w='pass', T2w='fail') == []
+    assert listed([], T2w='pass') == [t1w]
 
 
 def test_subjects_select_and_links_are_followed_once(make_bids):

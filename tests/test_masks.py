@@ -67,7 +67,7 @@ def test_there_is_always_a_voxel_to_blend(sizes):
     mask = np.zeros((30, 30, 30), bool)
     mask[10:20, 10:20, 10:20] = True
     weights = masks.feather_weights(mask, sizes, masks.feather_width(sizes))
-    line = weights[15, 15, 19:]
+    line = weights[19:, 15, 15]
     assert line[0] == 1
     assert 0 < line[1] < 1
     assert line[-1] == 0

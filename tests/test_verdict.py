@@ -77,7 +77,7 @@ class Case:
         measures = verdict.measure(
             refaced=nifti.read(path),
             scale=phantom.SCALE,
-            target=(self.template.brain, self.template.mask, self.template.affine),
+            template=(self.template.brain, self.template.mask, self.template.affine),
             **parts,
         )
         status, reasons = verdict.judge(measures)

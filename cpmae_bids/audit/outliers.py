@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cpmae_bids.bids.patterns import split_name
-from cpmae_bids.deid.verdict import Limit, limits_of
+from cpmae_bids.deid.verdict import Limit, limits_shared
 
 MIN_SCANS = 5
 """Scans that it takes to say that one of them differs."""
@@ -57,7 +57,7 @@ def find_outliers(records: Iterable[dict[str, Any]]) -> list[Outlier]:
             contrasts.setdefault(contrast, []).append(record)
     outliers: dict[str, Outlier] = {}
     for (_, fill), measured in contrasts.items():
-        _compare(measured, limits_of(fill), outliers)
+        _compare(measured, limits_shared([fill]).values(), outliers)
     return sorted(outliers.values(), key=lambda outlier: -abs(outlier.z))
 
 

@@ -164,7 +164,9 @@ def describe_attacks(privacy: Privacy) -> list[str]:
 
 
 def find_pairs(output_dir: Path, bids_dir: Path, records: Iterable[dict[str, Any]]) -> list[Pair]:
-    """The outputs that passed, show a head, and whose originals are there.
+    """The T1w outputs that passed and whose originals are there.
+
+    Other contrasts have the heads of these; among T1w scans, their contrast would give them away.
 
     Parameters
     ----------
@@ -174,8 +176,7 @@ def find_pairs(output_dir: Path, bids_dir: Path, records: Iterable[dict[str, Any
     """
     pairs = []
     for record in records:
-        shows_head = record['status'] == 'pass' and record.get('fill') != 'air'
-        if shows_head and (bids_dir / record['scan']).is_file():
+        if record['status'] == 'pass' and not record.get('t1w') and (bids_dir / record['scan']).is_file():
             refaced, kept = (output_dir / output_path(record['scan'], k) for k in ('refaced', 'brainmask'))
             pairs.append(Pair(record['scan'], refaced, kept, bids_dir / record['scan']))
     return pairs

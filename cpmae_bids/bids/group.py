@@ -10,7 +10,7 @@ from typing import Any
 
 from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.jsontext import to_json
-from cpmae_bids.bids.records import _LEADING_COLUMNS, _cell, _measures
+from cpmae_bids.bids.records import _cell, _measures, leading_columns
 
 TABLE = 'group_verdicts.tsv'
 IGNORED = 'group_verdicts.*'
@@ -58,30 +58,35 @@ def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers:
     unusual = {outlier.scan: outlier for outlier in outliers}
     text = io.StringIO()
     writer = csv.writer(text, delimiter='\t', lineterminator='\n')
-    writer.writerow([*_LEADING_COLUMNS, 'most_unusual', 'robust_z', *measures])
+    leading = leading_columns(records)
+    writer.writerow([*leading, 'most_unusual', 'robust_z', *measures])
     for record in sorted(records, key=lambda record: str(record.get('scan'))):
         row = {**record, 'reasons': '; '.join(record.get('reasons', []))}
         outlier = unusual.get(record.get('scan'))
-        cells = [row.get(key) for key in _LEADING_COLUMNS]
+        cells = [row.get(key) for key in leading]
         cells += [outlier.measure, outlier.z] if outlier else [None, None]
         cells += [_measures(record).get(name) for name in measures]
         writer.writerow(_cell(value) for value in cells)
     path = output_dir / TABLE
-    write_text(path.with_suffix('.json'), to_json(_describe(measures)))
+    write_text(path.with_suffix('.json'), to_json(_describe(leading, measures, records)))
     write_text(path, text.getvalue())
     _ignore(output_dir)
     return path
 
 
-def _describe(measures: list[str]) -> dict[str, dict[str, Any]]:
-    from cpmae_bids.deid.verdict import ALL_LIMITS
+def _describe(
+    leading: tuple[str, ...], measures: list[str], records: list[dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    from cpmae_bids.deid.verdict import limits_shared
 
-    columns: dict[str, dict[str, Any]] = {name: {'Description': text} for name, text in _COLUMNS.items()}
+    names = (*leading, 'most_unusual', 'robust_z')
+    columns: dict[str, dict[str, Any]] = {name: {'Description': _COLUMNS[name]} for name in names}
     columns['status']['Levels'] = _STATUS_LEVELS
     for name in measures:
-        limit = ALL_LIMITS.get(name)
+        having = [record.get('fill') or '' for record in records if _measures(record).get(name) is not None]
+        limit = limits_shared(having).get(name)
         if limit is None:
-            columns[name] = {'Description': 'Measured, and not judged'}
+            columns[name] = {'Description': 'Measured, and not judged, or not in all scans alike'}
             continue
         columns[name] = {'Description': f'Out of range, it means: {limit.meaning}'}
         bounds = (('Minimum', limit.low), ('Maximum', limit.high))

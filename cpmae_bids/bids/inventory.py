@@ -275,14 +275,22 @@ def summary_lines(entries: Collection[DatasetFile]) -> list[str]:
     return lines
 
 
-def unprocessed(entries: Collection[DatasetFile], records: Collection[dict[str, Any]]) -> list[DatasetFile]:
-    """Return what may show a face and has no verdict of this tool, passing or not.
+def unprocessed(
+    entries: Collection[DatasetFile], records: Collection[dict[str, Any]], suffixes: Collection[str]
+) -> list[DatasetFile]:
+    """Return what may show a face, has not passed, and is not among what a run is about.
 
     Parameters
     ----------
     entries : collection of DatasetFile
     records : collection of dict
         Verdict records; each names its scan.
+    suffixes : collection of str
+        Of the scans that are worked on: those of them that failed are told elsewhere.
     """
-    judged = {record.get('scan') for record in records}
+    judged = {
+        record['scan']
+        for record in records
+        if record['status'] == 'pass' or split_name(record['scan'])[1] in suffixes
+    }
     return [entry for entry in entries if entry.may_show_face and entry.path not in judged]

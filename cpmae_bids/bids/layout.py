@@ -51,7 +51,8 @@ class Scan:
     crc32 : str
         CRC-32 of the image when work on it began; nothing before that.
     reference : Scan or None
-        The T1w scan of the subject around whose brain the head is generated; None if it is this one.
+        The T1w scan of the subject around whose brain the head is generated; None if it is this one, or
+        there is to be no head.
     t1w : Scan or None
         The T1w scan by which the brain of another contrast is found; None for T1w scans.
     """
@@ -148,7 +149,7 @@ def read_filters(path: Path | None, suffix: str = T1W) -> dict[str, Any]:
     ----------
     path : Path, optional
         JSON file ``{"t1w": {"acquisition": "mprage", "run": null}}``. null means that the entity must
-        be absent, "*" that it must be there. Other keys than the suffix in lower case are ignored.
+        be absent, "*" that it must be there. Other keys than the suffix are ignored.
     suffix : str
 
     Raises
@@ -159,7 +160,8 @@ def read_filters(path: Path | None, suffix: str = T1W) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        filters = read_json(path).get(suffix.lower(), {})
+        everything = {key.lower(): value for key, value in read_json(path).items()}
+        filters = everything.get(suffix.lower(), {})
         items = list(filters.items())
     except (OSError, ValueError, AttributeError) as err:
         raise UsageError(f'{path}: not a BIDS filter file ({err}); it must read {{"t1w": {{...}}}}') from err
@@ -204,13 +206,13 @@ def collect_scans(config: RunConfig) -> list[Scan]:
         raise InputError(f'{err.object!a}: a name that is no UTF-8 text; rename the file') from err
     scans = [scan for path in sorted(found) if (scan := _as_scan(path, config, config.seed)) is not None]
     t1ws = _with_references([scan for scan in scans if scan.suffix == T1W])
-    scans = [*t1ws, *(_with_t1w(scan, t1ws) for scan in scans if scan.suffix != T1W)]
+    scans = [*t1ws, *(_with_t1w(scan, t1ws, config) for scan in scans if scan.suffix != T1W)]
     scans.sort(key=lambda scan: scan.path)
     if config.session_label:
         scans = [scan for scan in scans if scan.session in config.session_label]
     if not scans:
         raise NothingToDoError(f'{config.bids_dir}: no T1w scan matches; check the labels and filters')
-    for subject in sorted(set(subjects) - {scan.subject for scan in scans if scan.suffix == T1W}):
+    for subject in sorted(set(subjects) - {scan.subject for scan in t1ws}):
         logger.warning('sub-%s: no T1w scan', subject)
     _refuse_collisions(scans)
     return scans
@@ -281,20 +283,24 @@ def _with_references(scans: list[Scan]) -> list[Scan]:
     return result
 
 
-def _with_t1w(scan: Scan, t1ws: list[Scan]) -> Scan:
-    """Name the T1w scan by which the brain of another contrast is found: of its session, or the reference."""
+def _with_t1w(scan: Scan, t1ws: list[Scan], config: RunConfig) -> Scan:
+    """Name the T1w scan by which the brain of another contrast is found: of its session, or the reference.
+
+    The latter gives the head as well, if there is to be one.
+    """
     of_subject = [t1w for t1w in t1ws if t1w.subject == scan.subject]
     if not of_subject:
-        problem = 'there is no T1w scan of the subject to find the brain by; leave it out of --also'
+        problem = 'the subject has no T1w scan to find its brain by; leave it out by a --bids-filter-file'
         return replace(scan, problem=scan.problem or problem)
     reference = of_subject[0].reference or of_subject[0]
     of_session = [t1w for t1w in of_subject if t1w.session == scan.session]
     t1w = next((t1w for t1w in of_session if not t1w.problem), reference)
     problem = scan.problem
-    for needed in (t1w, reference):
+    head = reference if config.also_fill == 'head' else None
+    for needed in filter(None, (t1w, head)):
         if not problem and (reason := needed.problem or unreadable(needed.path)):
             problem = without_t1w(needed, reason)
-    return replace(scan, reference=reference, t1w=t1w, problem=problem)
+    return replace(scan, reference=head, t1w=t1w, problem=problem)
 
 
 def without_t1w(t1w: Scan, reason: str) -> str:

@@ -30,6 +30,7 @@ METHOD = (
     f'cpmae-bids {__version__}: everything outside the brain (face, ears, scalp, skull, neck) replaced by '
     'a generated head; voxels of the brain unchanged'
 )
+METHOD_AIR = METHOD.replace('a generated head', 'noise')
 # From DICOM PS3.16 CID 7050. The only code that this method has a claim to: 113100 (the basic profile)
 # is about attributes, and the pixels of this file hold no burned-in text to clean (113101).
 METHOD_CODES = (
@@ -167,6 +168,8 @@ def output_sidecar(
     record : dict
         The verdict record of the scan (see `cpmae_bids.bids.records`).
     """
+    in_air = record.get('fill') == 'air'
+    around = 'noise' if in_air else 'a generated head'
     common: dict[str, Any] = {'Sources': [f'bids:raw:{source}']}
     if kind == 'brainmask':
         return common | {
@@ -174,16 +177,15 @@ def output_sidecar(
             'Type': 'Brain',
         }
     common |= {
-        'SkullStripped': False,
-        'DeidentificationMethod': [METHOD],
+        'SkullStripped': in_air,
+        'DeidentificationMethod': [METHOD_AIR if in_air else METHOD],
         'DeidentificationMethodCodeSequence': [dict(code) for code in METHOD_CODES],
     }
     if kind == 'defacemask':
-        return common | {'Description': 'Voxels that were replaced by the generated head: 1 = replaced'}
+        return common | {'Description': f'Voxels that were replaced by {around}: 1 = replaced'}
     if kind == 'refaced':
         reference, t1w = record['reference'], record.get('t1w')
         suffix = split_name(source)[1]
-        around = 'noise' if record.get('fill') == 'air' else 'a generated head'
         sources = [path for path in dict.fromkeys((source, reference, t1w)) if path]
         return {
             **shareable_metadata(metadata),
@@ -198,6 +200,7 @@ def output_sidecar(
                 'ModelHash': record['model_hash'],
                 'Template': record.get('template', ''),
                 'Reference': f'bids:raw:{reference}',
+                **({'T1w': f'bids:raw:{t1w}', 'Fill': record['fill']} if t1w else {}),
                 'Verdict': record['status'],
                 'Measures': record.get('measures', {}),
             },

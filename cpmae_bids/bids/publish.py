@@ -8,6 +8,7 @@ import contextlib
 import glob
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,6 +28,7 @@ from cpmae_bids.bids.rawlike.manifest import raw_like_dir, withdraw_image
 from cpmae_bids.bids.records import (
     make_record,
     read_record,
+    read_records,
     record_path,
     settings_of,
     source_checksums,
@@ -37,6 +39,7 @@ from cpmae_bids.exceptions import InputError, VerdictError
 
 # The order in which files get their names: the image last.
 _ORDER = ('defacemask', 'brainmask', 'refaced')
+_WITHOUT_T1W = '{}, by which its brain is found, has not passed; mend that scan, and run both again'
 
 
 def output_files(scan: Scan, output_dir: Path) -> list[Path]:
@@ -83,11 +86,15 @@ def publish_scan(
     _refuse_links_into_input(scan, config)
     try:
         with locked(config.output_dir / 'logs'):
+            if scan.t1w is not None and not stands(scan.t1w, config):
+                reason = _WITHOUT_T1W.format(scan.t1w.relative_path)
+                verdict = {**verdict, 'status': 'fail', 'reasons': [reason, *verdict.get('reasons', [])]}
             record = make_record(scan, config, verdict)
             judged = record.pop('judged', None) or {}
             if record['status'] != 'pass':
                 withdraw_scan(scan, config.output_dir)
                 withdraw_image(raw_like_dir(config), scan.relative_path)
+                _withdraw_contrasts(scan, config)
                 write_record(config.output_dir, scan.name, record)
                 return []
             return _publish_passed(scan, config, files, record, judged)
@@ -95,6 +102,7 @@ def publish_scan(
         with contextlib.suppress(OSError):
             withdraw_scan(scan, config.output_dir)
             withdraw_image(raw_like_dir(config), scan.relative_path)
+            _withdraw_contrasts(scan, config)
         if isinstance(err, OSError):
             raise InputError(
                 f'{scan.relative_path}: its outputs cannot be written ({err.strerror or err}); '
@@ -196,6 +204,19 @@ def withdraw_scan(scan: Scan, output_dir: Path) -> None:
         _remove_empty(output_dir / folder)
 
 
+def _withdraw_contrasts(t1w: Scan, config: RunConfig) -> None:
+    """Remove the images of other contrasts whose brain was found by a T1w scan that has not passed."""
+    for record in read_records(config.output_dir).values():
+        if record.get('t1w') == t1w.relative_path and record['status'] == 'pass':
+            path = str(record['scan'])
+            scan = replace(t1w, path=config.bids_dir / path, relative_path=path)
+            withdraw_scan(scan, config.output_dir)
+            withdraw_image(raw_like_dir(config), path)
+            kept = {key: value for key, value in record.items() if key not in ('files', 'measures')}
+            reason = _WITHOUT_T1W.format(t1w.relative_path)
+            write_record(config.output_dir, scan.name, {**kept, 'status': 'error', 'reasons': [reason]})
+
+
 def _remove_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rmdir()
@@ -218,6 +239,7 @@ def record_failure(scan: Scan, config: RunConfig, reason: str) -> dict[str, Any]
     with locked(config.output_dir / 'logs'):
         withdraw_scan(scan, config.output_dir)
         withdraw_image(raw_like_dir(config), scan.relative_path)
+        _withdraw_contrasts(scan, config)
         write_record(config.output_dir, scan.name, record)
     return record
 
@@ -258,13 +280,21 @@ def private_page(scan: Scan, config: RunConfig) -> Path | None:
 def is_complete(scan: Scan, config: RunConfig) -> bool:
     """Whether a scan's outputs are all there, whole, and what this run would make again.
 
-    That is: the record says 'pass', names the same version, weights, preset, steps, seed and reference, the
-    input and the reference are those it was made from, every file has the recorded hash, and there is a
-    private report if the run is to write them.
+    That is, `stands`, and there is a private report if the run is to write them. A scan of another contrast
+    is complete only if the T1w scan that its brain was found by stands as well.
     """
     page = private_page(scan, config)
     if page is not None and not page.is_file():
         return False
+    return stands(scan, config) and (scan.t1w is None or stands(scan.t1w, config))
+
+
+def stands(scan: Scan, config: RunConfig) -> bool:
+    """Whether a scan has passed, and its images are what this run would make again.
+
+    That is: the record says 'pass', names the same version, weights, preset, steps, seed and reference, the
+    input and the reference are those it was made from, and every file has the recorded hash.
+    """
     record = read_record(config.output_dir, scan.name)
     if record is None or scan.problem:
         return False

@@ -28,9 +28,8 @@ _LEADING_COLUMNS = (
     'steps',
     'template',
     'reference',
-    't1w',
-    'fill',
 )
+_COLUMNS_OF_CONTRASTS = ('t1w', 'fill')
 
 
 def settings_of(scan: Scan, config: RunConfig) -> dict[str, Any]:
@@ -90,7 +89,7 @@ def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[
         If the verdict is of another scan or other settings, has no valid status, or is a failure
         without a reason.
     InputError
-        If the scan is not what it was when it was judged, or when work on it began.
+        If the scan, or one that it is made from, is not what it was when work on it began.
     """
     ours = {'scan': scan.relative_path, **settings_of(scan, config)}
     for key, value in ours.items():
@@ -105,10 +104,16 @@ def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[
     record = {**verdict, **ours, 'status': status, 'reasons': reasons}
     if not scan.problem:
         record |= source_checksums(scan)
-        seen = {record['source_crc32'], verdict.get('source_crc32'), scan.crc32} - {'', None}
-        if len(seen) > 1:
-            raise InputError(f'{scan.relative_path}: was changed while it was worked on; run again')
+        _refuse_changed(scan, record['source_crc32'], verdict.get('source_crc32'))
+        for name in ('reference', 't1w'):
+            if (source := getattr(scan, name)) is not None:
+                _refuse_changed(source, record[f'{name}_crc32'])
     return record
+
+
+def _refuse_changed(scan: Scan, *checksums: str | None) -> None:
+    if len({scan.crc32, *checksums} - {'', None}) > 1:
+        raise InputError(f'{scan.relative_path}: was changed while it was worked on; run again')
 
 
 def source_checksums(scan: Scan) -> dict[str, str]:
@@ -159,6 +164,12 @@ def read_records(output_dir: Path) -> dict[str, dict[str, Any]]:
     return {name: record for name in names if (record := read_record(output_dir, name)) is not None}
 
 
+def leading_columns(records: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Return the columns before the measures; those of other contrasts only if there are any."""
+    has_contrasts = any(record.get('t1w') for record in records)
+    return _LEADING_COLUMNS + (_COLUMNS_OF_CONTRASTS if has_contrasts else ())
+
+
 def write_table(output_dir: Path, records: list[dict[str, Any]]) -> Path:
     """Write ``logs/verdicts.tsv``: a row for each record, a column for each measure.
 
@@ -170,10 +181,11 @@ def write_table(output_dir: Path, records: list[dict[str, Any]]) -> Path:
     measures = sorted({name for record in records for name in _measures(record)})
     text = io.StringIO()
     writer = csv.writer(text, delimiter='\t', lineterminator='\n')
-    writer.writerow([*_LEADING_COLUMNS, *measures])
+    leading = leading_columns(records)
+    writer.writerow([*leading, *measures])
     for record in sorted(records, key=lambda record: str(record.get('scan'))):
         row = {**record, 'reasons': '; '.join(record.get('reasons', []))}
-        cells = [row.get(key) for key in _LEADING_COLUMNS] + [_measures(record).get(key) for key in measures]
+        cells = [row.get(key) for key in leading] + [_measures(record).get(key) for key in measures]
         writer.writerow(_cell(value) for value in cells)
     path = output_dir / 'logs' / 'verdicts.tsv'
     write_text(path, text.getvalue())

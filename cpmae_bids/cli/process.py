@@ -99,7 +99,6 @@ def batch_size(config: RunConfig) -> int | None:
 
 def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress | None) -> list[Failure]:
     """Run the workflow of some scans, and make sure that each has a record."""
-    from cpmae_bids.workflows.also import BRAIN_STAGES
     from cpmae_bids.workflows.anatomical import HEAD_STAGES
     from cpmae_bids.workflows.base import init_cpmae_bids_wf
 
@@ -121,13 +120,12 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
 
     broken = {failure.scan: failure for failure in reversed(failures)}
     headless = {failure.scan: failure for failure in reversed(failures) if failure.stage in HEAD_STAGES}
-    brainless = {failure.scan: failure for failure in reversed(failures) if failure.stage in BRAIN_STAGES}
     for scan in batch:
         if _signature(scan, config) != before[scan]:
             continue
         if failure := broken.get(_name_in_graph(scan)):
             _fail(scan, config, f'{failure.stage}: {failure.message}')
-        elif scan.t1w and (failure := brainless.get(_name_in_graph(scan.t1w))):
+        elif scan.t1w and (failure := broken.get(_name_in_graph(scan.t1w))):
             _fail(scan, config, without_t1w(scan.t1w, f'{failure.stage}: {failure.message}'))
         elif scan.reference and (failure := headless.get(_name_in_graph(scan.reference))):
             _fail(scan, config, without_reference(scan.reference, f'{failure.stage}: {failure.message}'))
@@ -139,14 +137,24 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
 
 
 def _begin(batch: Sequence[Scan], config: RunConfig) -> list[Scan]:
-    """Note what the scans are now; those that are gone since they were listed fail."""
+    """Note what the scans, and what they are made from, are now; those that are gone fail."""
     begun = []
     for scan in batch:
         try:
-            begun.append(replace(scan, crc32=crc32_of(scan.path)))
+            begun.append(
+                replace(
+                    _noted(scan),
+                    reference=scan.reference and _noted(scan.reference),
+                    t1w=scan.t1w and _noted(scan.t1w),
+                )
+            )
         except OSError as err:
             _fail(scan, config, f'cannot be read any more ({err.strerror}); check the input')
     return begun
+
+
+def _noted(scan: Scan) -> Scan:
+    return replace(scan, crc32=crc32_of(scan.path))
 
 
 def _name_in_graph(scan: Scan) -> str:

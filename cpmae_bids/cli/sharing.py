@@ -6,7 +6,7 @@ from typing import Any
 
 from cpmae_bids.bids.inventory import list_files, summary_lines, unprocessed, write_list
 from cpmae_bids.bids.rawlike.manifest import FOLDER, is_raw_like, raw_like_dir
-from cpmae_bids.config import RunConfig
+from cpmae_bids.config import T1W, RunConfig
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def report_unprocessed(config: RunConfig, records: list[dict[str, Any]]) -> None
     records : list of dict
         All verdict records of the output.
     """
-    found = unprocessed(list_files(config.bids_dir), records)
+    found = unprocessed(list_files(config.bids_dir), records, (T1W, *config.also))
     path = config.output_dir / 'logs' / 'not_processed.tsv'
     write_list(path, found)
     if wanted := config.participant_label:

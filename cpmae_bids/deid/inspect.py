@@ -61,11 +61,11 @@ def _check_extent(scan: nifti.Scan) -> None:
     sizes = scan.voxel_sizes
     if sizes.min() < VOXEL_MM[0] or sizes.max() > VOXEL_MM[1]:
         shown = ' x '.join(f'{s:.3g}' for s in sizes)
-        raise InputError(f'{scan.path}: voxels of {shown} mm are not those of a 3D T1w: check the affine')
+        raise InputError(f'{scan.path}: voxels of {shown} mm are not those of a 3D scan: check the affine')
     extent = sizes * scan.shape
     if extent.min() < EXTENT_MM[0] or extent.max() > EXTENT_MM[1]:
         shown = ' x '.join(f'{e:.0f}' for e in extent)
-        raise InputError(f'{scan.path}: a field of view of {shown} mm does not hold a head: is this a T1w?')
+        raise InputError(f'{scan.path}: a field of view of {shown} mm holds no head: is this a scan of one?')
 
 
 def _check_values(scan: nifti.Scan) -> None:

@@ -65,8 +65,11 @@ def dilate(mask: np.ndarray, mm: float, voxel_sizes: ArrayLike) -> np.ndarray:
 
 
 def feather_width(voxel_sizes: ArrayLike, mm: float = 2.0) -> float:
-    """Width of the feather in mm: at least one and a half voxels, or there would be no voxel to blend."""
-    return max(mm, 1.5 * float(np.max(voxel_sizes)))
+    """Width of the feather in mm: at least one and a half voxels, or there would be no voxel to blend.
+
+    Of thick slices the edges in plane count: across them, tissue is blurred already.
+    """
+    return max(mm, 1.5 * float(np.median(np.asarray(voxel_sizes, float))))
 
 
 def feather_weights(kept: np.ndarray, voxel_sizes: ArrayLike, width: float) -> np.ndarray:

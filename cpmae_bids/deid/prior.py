@@ -62,13 +62,13 @@ def check_brain(brain: np.ndarray, scan: nifti.Scan) -> None:
         If the mask is empty, of the wrong size, or cut by the field of view.
     """
     if not brain.any():
-        raise InputError(f'{scan.path}: no brain found: is this a T1w of a head?')
+        raise InputError(f'{scan.path}: no brain found: is this a scan of a head?')
     sizes = scan.voxel_sizes
     volume = float(brain.sum() * np.prod(sizes) / 1000)
     if not BRAIN_ML[0] <= volume <= BRAIN_ML[1]:
         raise InputError(
             f'{scan.path}: a brain of {volume:.0f} mL was found, not {BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f}: '
-            'is this a T1w of a whole human head?'
+            'is this a scan of a whole human head?'
         )
     for axis in range(3):
         area = np.prod(sizes) / sizes[axis] / 100

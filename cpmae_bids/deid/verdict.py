@@ -6,6 +6,7 @@ not a number fails its check, except where the row says that it does not apply t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,9 @@ MIN_REGION_SHARE = 0.2
 
 FACE_ROOM_MM = 8.0
 """Room in front of the mean face that must be in view to look for the relief of a face."""
+
+MAX_ROUNDED = 0.001
+"""Share of the kept voxels that may change with the rounding of an affine map in a text file."""
 
 _N = 128  # cube in which heads are compared: 2 mm
 
@@ -102,9 +106,9 @@ LIMITS = (
     Limit('air_p95_change', -0.05, 0.1, 'noise of the air differs from the input'),
 )
 
-_OF_T1W = ('template_overlap', 'template_correlation', 'code_agreement', 'head_brightness', 'head_contrast')
+_OF_T1W = ('template_correlation', 'code_agreement', 'head_brightness', 'head_contrast')
 _OF_HEADS = (
-    *('surface_moved_mm', 'surface_same_share', 'detail_correlation', 'head_per_brain', 'head_volume_ratio'),
+    *('surface_moved_mm', 'surface_same_share', 'head_per_brain', 'head_volume_ratio'),
     *('nose_share', 'face_distance_mm', 'face_relief', 'stray_tissue_share', 'far_tissue_share'),
     *('vault_closed_share', 'surface_roughness', 'seam_ratio', 'head_contrast_change'),
 )
@@ -113,6 +117,7 @@ OTHER_LIMITS = (
     *(limit for limit in LIMITS if limit.measure not in _OF_T1W),
     Limit('t1w_sharpness', alignment.MIN_SHARPNESS, np.inf, 'brain does not lie where that of the T1w lies'),
     Limit('t1w_peak', 1, np.inf, 'brain lies beside that of the T1w'),
+    Limit('masks_not_carried', 0, MAX_ROUNDED, 'masks are not those of the T1w'),
     Limit('head_contrast_change', 0, 0.35, 'tissue is not as bright as in the original'),
 )
 """Of other contrasts with a generated head: what is known of T1w intensities does not hold for them."""
@@ -124,13 +129,45 @@ AIR_LIMITS = (
 """Of other contrasts in noise."""
 
 
-ALL_LIMITS = {limit.measure: limit for limit in (*AIR_LIMITS, *OTHER_LIMITS, *LIMITS)}
-"""A limit for each measure that is judged in any scan; that of T1w scans where they differ."""
+_LIMITS_OF = {'': LIMITS, 'head': OTHER_LIMITS, 'air': AIR_LIMITS}
 
 
 def limits_of(fill: str) -> tuple[Limit, ...]:
     """The checks for a T1w ('', as nothing was filled in), or a contrast filled with 'head' or 'air'."""
-    return {'': LIMITS, 'head': OTHER_LIMITS, 'air': AIR_LIMITS}[fill]
+    return _LIMITS_OF[fill]
+
+
+def limits_shared(fills: Iterable[str]) -> dict[str, Limit]:
+    """By measure, the limits that hold for scans of all these kinds alike; none where one is unknown."""
+    kinds = [{limit.measure: limit for limit in _LIMITS_OF.get(fill, ())} for fill in {*fills}]
+    first = kinds[0] if kinds else {}
+    return {name: limit for name, limit in first.items() if all(kind.get(name) == limit for kind in kinds)}
+
+
+@dataclass(frozen=True)
+class T1w:
+    """The T1w scan by which the brain of another contrast was found.
+
+    Attributes
+    ----------
+    values : ndarray of float32, shape (A, B, C)
+    brain, kept : ndarray of bool, shape (A, B, C)
+    affine : ndarray, shape (4, 4)
+        Its voxels to world (RAS mm).
+    from_scan : ndarray, shape (4, 4)
+        World of the other scan to its world.
+    """
+
+    values: np.ndarray
+    brain: np.ndarray
+    kept: np.ndarray
+    affine: np.ndarray
+    from_scan: np.ndarray
+
+    def carried(self, mask: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+        """A mask of the T1w on the grid of the other scan, by the nearest voxel; bool, shape `shape`."""
+        to_voxels = np.linalg.inv(self.affine) @ self.from_scan @ affine
+        return geometry.resample(mask, to_voxels, shape, order=0) > 0.5
 
 
 def measure(
@@ -141,8 +178,8 @@ def measure(
     deface_mask: np.ndarray,
     world_to_template: np.ndarray,
     scale: float,
-    target: tuple[np.ndarray, np.ndarray, np.ndarray],
-    to_t1w: np.ndarray | None = None,
+    template: tuple[np.ndarray, np.ndarray, np.ndarray],
+    t1w: T1w | None = None,
     original_codes: list[np.ndarray] | None = None,
     generated_codes: list[np.ndarray] | None = None,
 ) -> dict[str, float]:
@@ -157,11 +194,10 @@ def measure(
     world_to_template : ndarray, shape (4, 4)
     scale : float
         Intensity of the scan that is 1 in the cube.
-    target : tuple of ndarray of float32 and bool, shape (A, B, C), and ndarray, shape (4, 4)
-        Intensities and mask of the brain that this one was aligned to, and its voxel indices to world (RAS
-        mm): that of the template, or of a T1w scan.
-    to_t1w : ndarray, shape (4, 4), optional
-        World of a scan of another contrast to that of the T1w scan.
+    template : tuple of ndarray of float32 and bool, shape (A, B, C), and ndarray, shape (4, 4)
+        Intensities and mask of the template's brain, and its voxel indices to world (RAS mm).
+    t1w : T1w, optional
+        For a scan of another contrast.
     original_codes, generated_codes : list of ndarray of int, optional
         Codes of the original and of the generated head, a volume per level.
 
@@ -177,10 +213,9 @@ def measure(
     measures['header_fields_leaked'] = float(header_fields_leaked(refaced))
     measures.update(_kept(original, refaced, brain, kept, deface_mask))
     before, after = original.values(), np.nan_to_num(refaced.values(), posinf=0, neginf=0)
-    if to_t1w is None:
-        measures.update(_alignment(before, brain, original.affine, world_to_template, target))
-    else:
-        measures.update(_alignment_to_t1w(before, original.affine, world_to_template, to_t1w, target))
+    measures.update(_alignment(before, brain, original.affine, world_to_template, template))
+    if t1w is not None:
+        measures.update(_by_t1w(original, before, brain, kept, t1w))
     measures.update(_voxels(original, refaced, before, after, kept, scale))
     measures.update(_heads(before, after, brain, kept, original, world_to_template, scale))
     measures.update(_air(before, after, kept, original.voxel_sizes, scale))
@@ -273,15 +308,16 @@ def _alignment(values, brain, affine, world_to_template, template) -> dict[str, 
     }
 
 
-def _alignment_to_t1w(values, affine, world_to_template, to_t1w, target) -> dict[str, float]:
-    angle, stretches = alignment.rotation_and_scales(world_to_template)
-    sharpness, peak = alignment.shared_information(values, affine, to_t1w, *target)
+def _by_t1w(original: nifti.Scan, values, brain, kept, t1w: T1w) -> dict[str, float]:
+    sharpness, peak = alignment.shared_information(
+        values, original.affine, t1w.from_scan, t1w.values, t1w.brain, t1w.affine
+    )
+    carried = (t1w.carried(mask, original.affine, original.shape) for mask in (t1w.brain, t1w.kept))
+    different = sum((mask != expected).sum() for mask, expected in zip((brain, kept), carried, strict=True))
     return {
         't1w_sharpness': sharpness,
         't1w_peak': peak,
-        'rotation_deg': angle,
-        'stretch_min': stretches.min(),
-        'stretch_max': stretches.max(),
+        'masks_not_carried': different / max(kept.sum(), 1),
     }
 
 

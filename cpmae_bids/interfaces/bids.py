@@ -24,6 +24,7 @@ class _PublishInputSpec(BaseInterfaceInputSpec):
     slices = File(desc='slices of the refaced scan; none for a failed one')
     face = File(desc='renderings of the refaced scan; none for a failed one')
     verdict = File(exists=True, mandatory=True, desc='decides whether there is an image at all')
+    after = traits.Any(nohash=True, desc='what had to be published before')
 
 
 class _PublishOutputSpec(TraitedSpec):

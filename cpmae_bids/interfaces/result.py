@@ -33,7 +33,7 @@ class Blend(Step):
     output_spec = _BlendOutputSpec
 
 
-class _VerdictInputSpec(StepInputSpec):
+class _JudgeInputSpec(StepInputSpec):
     t1w = File(exists=True, mandatory=True, argstr='--t1w %s', desc='the scan')
     refaced = File(exists=True, mandatory=True, argstr='--refaced %s', desc='the result, as written')
     deface_mask = File(exists=True, mandatory=True, argstr='--deface-mask %s', desc='what was replaced')
@@ -41,13 +41,6 @@ class _VerdictInputSpec(StepInputSpec):
     kept_mask = File(exists=True, mandatory=True, argstr='--kept-mask %s', desc='what had to stay as it is')
     affine = File(exists=True, mandatory=True, argstr='--affine %s', desc='scan to template')
     conformed = File(exists=True, mandatory=True, argstr='--conformed %s', desc='brain in the cube')
-    generated_codes = File(exists=True, argstr='--generated-codes %s', desc='of the new head')
-    original_codes = File(exists=True, argstr='--original-codes %s', desc='of the original head')
-    by = File(exists=True, argstr='--by %s', desc='T1w scan by which the brain was found')
-    by_brain = File(exists=True, argstr='--by-brain %s', requires=['by'], desc='its brain')
-    by_affine = File(exists=True, argstr='--by-affine %s', requires=['by'], desc='its map to the template')
-    by_scan = Str(argstr='--by-scan %s', desc='path of that scan in its dataset')
-    fill = traits.Enum('head', 'air', argstr='--fill %s', desc='around the brain of another contrast')
     scan = Str(mandatory=True, argstr='--scan %s', desc='path of the scan in its dataset')
     reference = Str(
         argstr='--reference %s', desc='path of the scan around whose brain the head was generated'
@@ -61,6 +54,22 @@ class _VerdictInputSpec(StepInputSpec):
     verdict = File('verdict.json', usedefault=True, argstr='--verdict %s', desc='file to write')
 
 
+class _VerdictInputSpec(_JudgeInputSpec):
+    generated_codes = File(exists=True, mandatory=True, argstr='--generated-codes %s', desc='of the new head')
+    original_codes = File(
+        exists=True, mandatory=True, argstr='--original-codes %s', desc='of the original head'
+    )
+
+
+class _ContrastVerdictInputSpec(_JudgeInputSpec):
+    by = File(exists=True, mandatory=True, argstr='--by %s', desc='T1w scan by which the brain was found')
+    by_brain = File(exists=True, mandatory=True, argstr='--by-brain %s', desc='its brain')
+    by_kept = File(exists=True, mandatory=True, argstr='--by-kept %s', desc='what of it is kept')
+    by_affine = File(exists=True, mandatory=True, argstr='--by-affine %s', desc='T1w to template')
+    by_scan = Str(mandatory=True, argstr='--by-scan %s', desc='path of the T1w scan in its dataset')
+    fill = traits.Enum('head', 'air', mandatory=True, argstr='--fill %s', desc='around the brain')
+
+
 class _VerdictOutputSpec(TraitedSpec):
     verdict = File(exists=True, desc='status, reasons and measures')
 
@@ -70,4 +79,12 @@ class Verdict(Step):
 
     step = 'verdict'
     input_spec = _VerdictInputSpec
+    output_spec = _VerdictOutputSpec
+
+
+class ContrastVerdict(Step):
+    """Judge a refaced scan of another contrast, with the T1w scan by which its brain was found."""
+
+    step = 'verdict'
+    input_spec = _ContrastVerdictInputSpec
     output_spec = _VerdictOutputSpec

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpmae_bids import __version__
 from cpmae_bids.bids.atomic import write_text
-from cpmae_bids.deid.verdict import ALL_LIMITS
+from cpmae_bids.deid.verdict import limits_shared
 from cpmae_bids.reports.figures import figure_path
 from cpmae_bids.reports.html import CAPTIONS, _page, _range, _table
 from cpmae_bids.reports.plots import histogram
@@ -145,7 +145,7 @@ def _faces(output_dir: Path, scans: Iterable[str]) -> Iterable[str]:
 
 
 def _measure_section(records: list[dict[str, Any]]) -> str:
-    limits = ALL_LIMITS
+    limits = limits_shared(record.get('fill') or '' for record in records if record.get('measures'))
     named = {name for record in records for name in record.get('measures') or {}}
     parts = []
     # Judged measures first, in the order of the verdict

@@ -16,11 +16,11 @@ from pathlib import Path
 from cpmae_bids import __version__
 from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.records import read_records
-from cpmae_bids.deid.verdict import Limit, limits_of
+from cpmae_bids.deid.verdict import Limit, limits_shared
 from cpmae_bids.reports.figures import figure_path
 
 CAPTIONS = {
-    'face': 'The skin of the generated head, from three sides.',
+    'face': 'The skin of what lies around the brain, from three sides.',
     'slices': 'The de-identified scan: sagittal, coronal and axial slices through the brain (above) and '
     'through the face (below). The right of the subject is on the left; in sagittal slices, the front.',
 }
@@ -36,7 +36,7 @@ SETTINGS = {
     'fill': 'Around the brain',
 }
 SUBJECT_NOTE = (
-    'Everything outside the brain was generated from the brain alone; the voxels of the brain are those of '
+    'The shape of the head was generated from the brain alone; the voxels of the brain are those of '
     'the original. No picture on this page shows the original head.'
 )
 PRIVATE_NOTE = 'This page shows the original face. It is not for sharing.'
@@ -136,7 +136,7 @@ def _scan_section(name: str, record: dict, pictures: dict[str, bytes]) -> str:
     if measures := record.get('measures'):
         # The limits of another version may have been others
         same = record.get('version') == __version__
-        limits = {limit.measure: limit for limit in limits_of(record.get('fill') or '') if same}
+        limits = limits_shared([record.get('fill') or '']) if same else {}
         rows = [(name, value, _range(limits.get(name))) for name, value in measures.items()]
         parts.append(_table('Measures', ('Measure', 'Value', 'Must be'), rows))
     settings = [(label, record[key]) for key, label in SETTINGS.items() if record.get(key) not in (None, '')]

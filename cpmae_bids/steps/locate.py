@@ -62,10 +62,7 @@ def locate(
             'orientation in the headers'
         )
     to_voxels = np.linalg.inv(target.affine) @ to_t1w @ scan.affine
-    found, stays = (
-        geometry.resample(mask.astype(np.float32), to_voxels, scan.shape, order=0) > 0.5
-        for mask in (brain, kept)
-    )
+    found, stays = (geometry.resample(mask, to_voxels, scan.shape, order=0) > 0.5 for mask in (brain, kept))
     prior.check_brain(found, scan)
     matrix = read_affine(t1w_affine) @ to_t1w
     prior.check_head(scan, found, matrix)

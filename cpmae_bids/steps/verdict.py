@@ -39,6 +39,7 @@ def judge(
     template: Template | None = None,
     by: Path | None = None,
     by_brain: Path | None = None,
+    by_kept: Path | None = None,
     by_affine: Path | None = None,
     by_scan: str = '',
     fill: str = '',
@@ -60,9 +61,9 @@ def judge(
         the path of the scan around whose brain it was.
     template : Template, optional
         What `find_template` finds by default.
-    by, by_brain, by_affine : Path, optional
-        For a scan of another contrast: the T1w scan by which its brain was found, with its brain and its
-        affine map.
+    by, by_brain, by_kept, by_affine : Path, optional
+        For a scan of another contrast: the T1w scan by which its brain was found, with its brain, its kept
+        mask and its affine map.
     by_scan : str
         Path of that T1w scan in its dataset, for the record.
     fill : {'', 'head', 'air'}
@@ -86,11 +87,16 @@ def judge(
     written = nifti.read(refaced)
     brain, kept = (nifti.read_mask(path, original) for path in (brain_mask, kept_mask))
     template = template or find_template()
-    target, to_t1w = (template.brain, template.mask, template.affine), None
-    if by is not None and by_brain is not None and by_affine is not None:
-        t1w_scan = inspect.load_t1w(by)
-        target = t1w_scan.values(), nifti.read_mask(by_brain, t1w_scan), t1w_scan.affine
-        to_t1w = np.linalg.inv(read_affine(by_affine)) @ read_affine(affine)
+    t1w_scan = None
+    if by is not None and by_brain is not None and by_kept is not None and by_affine is not None:
+        image = inspect.load_t1w(by)
+        t1w_scan = verdict.T1w(
+            image.values(),
+            nifti.read_mask(by_brain, image),
+            nifti.read_mask(by_kept, image),
+            image.affine,
+            from_scan=np.linalg.inv(read_affine(by_affine)) @ read_affine(affine),
+        )
     with np.load(conformed) as arrays:
         scale = float(arrays['scale'])
     measures = verdict.measure(
@@ -101,8 +107,8 @@ def judge(
         nifti.read_mask(deface_mask, original),
         read_affine(affine),
         scale,
-        target,
-        to_t1w,
+        (template.brain, template.mask, template.affine),
+        t1w_scan,
         codes.read(original_codes) if original_codes else None,
         codes.read(generated_codes) if generated_codes else None,
     )
@@ -153,7 +159,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--steps', type=int)
     parser.add_argument('--reference', default='')
     parser.add_argument('--model-hash', default='')
-    for name in ('--by', '--by-brain', '--by-affine'):
+    for name in ('--by', '--by-brain', '--by-kept', '--by-affine'):
         parser.add_argument(name, type=Path)
     parser.add_argument('--by-scan', default='')
     parser.add_argument('--fill', choices=('', 'head', 'air'), default='')

@@ -9,14 +9,11 @@ from cpmae_bids.bids.layout import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.interfaces.contrast import LearnContrast, Recolour
 from cpmae_bids.interfaces.preprocess import Conform, Locate
-from cpmae_bids.interfaces.result import Blend, Verdict
+from cpmae_bids.interfaces.result import Blend, ContrastVerdict
 from cpmae_bids.workflows.anatomical import RESULT_FIELDS, make_node
 
 T1W_FIELDS = ('t1w_brain_mask', 't1w_kept_mask', 't1w_affine', 't1w_brain', 't1w_head')
 """What a scan of another contrast takes from the T1w scan by which its brain is found."""
-
-BRAIN_STAGES = ('skullstrip', 'register', 'coregister', 'conform')
-"""Stages of a T1w scan without which no other contrast of it has a brain."""
 
 
 def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> pe.Workflow:
@@ -55,7 +52,7 @@ def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> p
     locate = make_node(Locate(image=path, t1w=t1w), 'locate', config)
     conform = make_node(Conform(t1w=path, preset=config.preset), 'conform', config)
     blend = make_node(Blend(t1w=path, seed=scan.seed), 'blend', config)
-    verdict = Verdict(
+    verdict = ContrastVerdict(
         t1w=path,
         scan=scan.relative_path,
         reference=scan.reference_path,
@@ -75,7 +72,11 @@ def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> p
             ('t1w_kept_mask', 't1w_kept'),
             ('t1w_affine', 't1w_affine'),
         ]),
-        (inputnode, verdict, [('t1w_brain_mask', 'by_brain'), ('t1w_affine', 'by_affine')]),
+        (inputnode, verdict, [
+            ('t1w_brain_mask', 'by_brain'),
+            ('t1w_kept_mask', 'by_kept'),
+            ('t1w_affine', 'by_affine'),
+        ]),
         (locate, conform, [('brain_mask', 'brain_mask'), ('affine', 'affine')]),
         (locate, blend, [('kept_mask', 'kept_mask'), ('affine', 'affine')]),
         (locate, verdict, [

@@ -81,16 +81,22 @@ def init_single_subject_wf(subject: str, scans: Sequence[Scan], config: RunConfi
 
     The head that was generated around the brain of the reference scan goes to all of them. If that scan is
     not among them, because it is complete or was not asked for, its workflow ends with the head; that of a
-    T1w scan by which the brain of another contrast is found ends with the brain.
+    T1w scan by which the brain of another contrast is found ends with the brain. A contrast is published
+    after its T1w scan, by whose verdict it stands or falls.
     """
     workflow = pe.Workflow(name=f'sub-{_valid(subject)}_wf')
     needed = {*scans, *(scan.t1w for scan in scans if scan.t1w is not None)}
     needed |= {scan.reference or scan for scan in needed}
-    scan_wfs = {scan: init_scan_wf(scan, config, outputs=scan in scans) for scan in needed}
+    heads = {scan.reference or scan for scan in scans if scan.t1w is None or scan.reference is not None}
+    scan_wfs = {
+        scan: init_scan_wf(scan, config, head=scan in heads, outputs=scan in scans) for scan in needed
+    }
     workflow.add_nodes([scan_wfs[scan] for scan in sorted(scan_wfs, key=lambda scan: scan.name)])
     for scan, scan_wf in scan_wfs.items():
         if scan.t1w is not None:
             fields = _between('brain_wf.outputnode', 'reface_wf.inputnode', _OF_T1W)
+            if scan.t1w in scans:
+                fields.append(('outputs_wf.sink.published', 'outputs_wf.sink.after'))
             workflow.connect([(scan_wfs[scan.t1w], scan_wf, fields)])
         elif scan.reference is not None:
             fields = _between('brain_wf.outputnode', 'brain_wf.inputnode', _OF_REFERENCE)
@@ -102,7 +108,7 @@ def init_single_subject_wf(subject: str, scans: Sequence[Scan], config: RunConfi
     return workflow
 
 
-def init_scan_wf(scan: Scan, config: RunConfig, *, outputs: bool = True) -> pe.Workflow:
+def init_scan_wf(scan: Scan, config: RunConfig, *, head: bool = True, outputs: bool = True) -> pe.Workflow:
     """Build the workflow of one scan, ``<scan>_wf``: its brain, the head around it, the refaced scan.
 
     Parameters
@@ -110,8 +116,10 @@ def init_scan_wf(scan: Scan, config: RunConfig, *, outputs: bool = True) -> pe.W
     scan : Scan
         A scan with a reference has no head of its own; it is to be connected.
     config : RunConfig
+    head : bool
+        False leaves out the head, of which no scan has need.
     outputs : bool
-        False ends the workflow with the head, or with the brain where the head comes from elsewhere.
+        False ends the workflow before the refaced scan.
 
     Workflow Graph
         skullstrip, register, conform, encode_brain and encode_head, remodel, decode_head, blend, verdict,
@@ -127,7 +135,7 @@ def init_scan_wf(scan: Scan, config: RunConfig, *, outputs: bool = True) -> pe.W
         return workflow
     brain_wf = init_brain_wf(scan, config)
     workflow.add_nodes([brain_wf])
-    if scan.reference is None:
+    if scan.reference is None and head:
         head_wf = init_head_wf(scan, config)
         workflow.connect(brain_wf, 'outputnode.brain', head_wf, 'inputnode.brain')
     if not outputs:

@@ -32,7 +32,8 @@ _ASSOCIATED = {'bold': 'events', 'asl': 'aslcontext'}
 _ENTITIES_OF_EVENTS = ('sub', 'ses', 'task', 'acq', 'ce', 'rec', 'dir', 'run')
 # What the sidecar of a derivative says and that of a raw image does not.
 _FIELDS_OF_DERIVATIVES = ('Sources', 'SkullStripped', 'Description', 'GeneratedBy')
-_FIELDS_OF_RECORDS = ('files', 'source_crc32')
+_SOURCES_OF_RECORDS = {'source_crc32': 'scan', 't1w_crc32': 't1w', 'reference_crc32': 'reference'}
+_FIELDS_OF_RECORDS = ('files', *_SOURCES_OF_RECORDS)
 
 
 @dataclass
@@ -181,6 +182,9 @@ class Subject:
         source = refaced_output(record)
         if source is None:
             raise InputError('its record names no de-identified image; run this scan again')
+        for key, name in _SOURCES_OF_RECORDS.items():
+            if key in record and crc32_of(self.config.bids_dir / record[name]) != record[key]:
+                raise InputError(f'{record[name]} has changed since; run this scan again')
         sidecar = source.removesuffix(IMAGE_EXTENSIONS[0]) + '.json'
         derivative = self.config.output_dir / source
         gone = InputError('its output is missing or has changed since; run this scan again')
