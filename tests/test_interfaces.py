@@ -17,7 +17,13 @@ STEPS = [
     for cls in vars(module).values()
     if isinstance(cls, type) and issubclass(cls, Step) and cls is not Step
 ]
-WORDS = {'which': 'brain', 'preset': '128', 'scan': 'sub-01/anat/it is; $(a).nii', 'title': "it's", 'fill': 'air'}
+WORDS = {
+    'which': 'brain',
+    'preset': '128',
+    'scan': 'sub-01/anat/it is; $(a).nii',
+    'title': "it's",
+    'fill': 'air',
+}
 
 
 def filled(cls, folder):
