@@ -3,6 +3,7 @@
 import numpy as np
 import phantom
 import pytest
+from scipy import ndimage
 
 from cpmae_bids.deid import noise
 from cpmae_bids.exceptions import InputError
@@ -128,3 +129,47 @@ def test_shell_coordinates_cover_the_grid(scan):
     assert found.max() <= len(noise.SHELLS_MM) - 1
     empty = noise.shell_coordinates(np.zeros_like(head), SIZES, 100)
     assert (empty == len(noise.SHELLS_MM) - 1).all()
+
+
+# Loud scans
+
+
+def loud(snr):
+    """The phantom with so much noise, and its brain."""
+    shape, affine = phantom.grid((2, 2, 2))
+    clean, brain = phantom.head(shape, affine, noise=False)
+    rng = np.random.default_rng(1)
+    noisy = phantom.SCALE / snr * rng.standard_normal((2, *shape), np.float32)
+    return np.hypot(clean + noisy[0], noisy[1]), clean, brain, affine
+
+
+@pytest.mark.parametrize(('snr', 'counts'), [(50, False), (12, True), (8, True)])
+def test_the_floor_is_the_level_of_loud_air(snr, counts):
+    values, _, _, _ = loud(snr)
+    floor = noise.floor(values, (2, 2, 2), phantom.SCALE)
+    assert floor == (pytest.approx(1.2533 * phantom.SCALE / snr, rel=0.25) if counts else 0)
+
+
+@pytest.mark.parametrize('snr', [12, 8])
+def test_loud_air_is_measured(snr):
+    values, _, brain, _ = loud(snr)
+    found = noise.measure(values, brain, (2, 2, 2), phantom.SCALE)
+    sigma = phantom.SCALE / snr
+    assert found.sigma == pytest.approx(sigma, rel=0.05)
+    assert found.quantiles[50] == pytest.approx(1.1774 * sigma, rel=0.03)
+    assert found.quantiles[-1] > 3 * sigma
+    assert np.abs(found.shells[:, 50] - found.quantiles[50]).max() < 0.2 * sigma
+
+
+def test_above_the_floor_there_is_the_head_alone():
+    values, clean, _, _ = loud(8)
+    above = noise.above_floor(values, noise.floor(values, (2, 2, 2), phantom.SCALE))
+    air = ~ndimage.binary_dilation(clean > 0, iterations=3)
+    tissue = ndimage.binary_erosion(clean > 0.5 * phantom.SCALE, iterations=2)
+    assert (above[air] > 0.12 * phantom.SCALE).mean() < 1e-3
+    assert (above[tissue] > 0.15 * phantom.SCALE).mean() > 0.99
+
+
+def test_a_quiet_volume_is_left_alone():
+    values, _, _, _ = loud(50)
+    assert noise.above_floor(values, 0.0) is values

@@ -49,7 +49,17 @@ MAX_SAMPLES = 200_000
 TAIL = 0.999
 """Upper end of a table, as a quantile: single bright voxels (zippers, vendor marks) are not noise."""
 
-MAX_SIGMA = 0.1
+FLOOR_RANGE = (0.08, 0.25)
+"""Levels of the air, as shares of the brain scale, that count: below, a tenth of all blocks may as well be
+bone, and above, as in ratios of images, they are no air. 0.13 at a signal-to-noise ratio of 8."""
+
+FLOOR_SHARE = 0.1
+"""Share of all blocks, by ascending mean, that are air in any scan of a head."""
+
+ABOVE_FLOOR = 1.5
+"""Multiple of the floor that averages over few voxels of air do not exceed."""
+
+MAX_SIGMA = 0.15
 """Largest sigma of tissue noise, as a share of the brain scale."""
 
 
@@ -86,6 +96,41 @@ class AirNoise:
         }
 
 
+def floor(values: np.ndarray, voxel_sizes: ArrayLike, scale: float) -> float:
+    """Level of the air of a noisy scan, at its lower end, in its intensities; 0 where it does not matter.
+
+    The magnitude of noise alone is not 0 but 1.25 sigma. Where that comes near to the levels that tell tissue
+    from air, those have to be lifted.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (X, Y, Z)
+    voxel_sizes : sequence of 3 float
+        mm.
+    scale : float
+        Brain scale.
+    """
+    means = _blocks(values, _block_size(voxel_sizes, BLOCK_MM)).mean(axis=-1)
+    level = float(np.quantile(means, FLOOR_SHARE)) if means.size else 0.0
+    low, high = FLOOR_RANGE
+    return level if low * scale < level < high * scale else 0.0
+
+
+def above_floor(values: np.ndarray, level: float) -> np.ndarray:
+    """A noisy volume of about 2 mm or coarser, smoothed, without the share of the noise in its power.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (n, n, n)
+    level : float
+        See `floor`; with 0 the volume is returned as it is.
+    """
+    if not level:
+        return values
+    smooth = ndimage.gaussian_filter(values, 1)
+    return np.sqrt(np.maximum(smooth * smooth - np.float32(ABOVE_FLOOR * level) ** 2, 0))
+
+
 def measure(
     values: np.ndarray,
     brain_mask: np.ndarray,
@@ -120,7 +165,10 @@ def measure(
     size = _block_size(voxel_sizes, BLOCK_MM)
     blocks = _blocks(values, size)
     means = blocks.mean(axis=-1)
-    head = (means > HEAD_LEVEL * scale) | _blocks(brain_mask, size).any(axis=-1)
+    loud = floor(values, voxel_sizes, scale)
+    level = np.hypot(HEAD_LEVEL * scale, ABOVE_FLOOR * loud)
+    above = means > level
+    head = (ndimage.binary_opening(above) if loud else above) | _blocks(brain_mask, size).any(axis=-1)
     block_mm = size * voxel_sizes
     air = _distance(head, block_mm) > CLEARANCE_MM + block_mm.max()
     if air.sum() * np.prod(block_mm) < MIN_AIR_ML * 1000:
@@ -130,13 +178,19 @@ def measure(
     quantiles = _table(samples)
     sigma = min(_sigma(_table(_without_padding(blocks[quiet]))), MAX_SIGMA * scale)
     busy = float((samples > quantiles[0]).mean())
-    near = _shells(values, brain_mask, voxel_sizes, scale, quantiles) if shells else quantiles[None]
+    # what is brighter is flesh that was missed: it may not be sown into the air
+    brightest = float(quantiles[-1]) if loud else level
+    near = quantiles[None]
+    if shells:
+        near = _shells(values, brain_mask, voxel_sizes, level, brightest, quantiles)
     return AirNoise(quantiles, near, sigma, busy)
 
 
-def _shells(values, brain_mask, voxel_sizes, scale: float, far: np.ndarray) -> np.ndarray:
+def _shells(
+    values, brain_mask, voxel_sizes, head_level: float, brightest: float, far: np.ndarray
+) -> np.ndarray:
     """Tables of the air at each of `SHELLS_MM` (8, 101); `far` where there is no air so near."""
-    level = scale * np.clip(2 * far.mean() / scale, FAINT_LEVEL, HEAD_LEVEL)
+    level = np.clip(2 * far.mean(), head_level * FAINT_LEVEL / HEAD_LEVEL, head_level)
     size = _block_size(voxel_sizes, SITE_MM)
     head = _head(values, size, level) | _blocks(brain_mask, size).any(axis=-1)
     distance = _distance(head, size * voxel_sizes)
@@ -151,8 +205,7 @@ def _shells(values, brain_mask, voxel_sizes, scale: float, far: np.ndarray) -> n
         if len(where) >= enough:
             where = where[:: 1 + len(where) * blocks.shape[-1] // MAX_SAMPLES]
             samples = blocks.reshape(-1, blocks.shape[-1])[where]
-            # what is brighter is flesh that was missed: it may not be sown into the air
-            tables.append(_table(np.minimum(samples, HEAD_LEVEL * scale)))
+            tables.append(_table(np.minimum(samples, brightest)))
         else:  # beyond the field of view, or all of it head: as nearer to the head
             tables.append(tables[-1] if tables else far)
     return np.stack(tables)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from cpmae_bids.deid import geometry, intensity, nifti, surface
+from cpmae_bids.deid import geometry, intensity, nifti, noise, surface
 from cpmae_bids.exceptions import InputError
 
 BRAIN_ML = (500.0, 2300.0)
@@ -124,7 +124,9 @@ def measure_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndar
     """
     values = scan.values()
     scale = intensity.brain_scale(values[brain])
-    tissue = geometry.to_cube(values, scan.affine, world_to_template, _COARSE) > TISSUE * scale
+    level = noise.floor(values, scan.voxel_sizes, scale)
+    cube = geometry.to_cube(values, scan.affine, world_to_template, _COARSE)
+    tissue = noise.above_floor(cube, level) > TISSUE * scale
     inside = geometry.to_cube(brain, scan.affine, world_to_template, _COARSE) >= 0.5
     in_fov = geometry.field_of_view(scan.shape, scan.affine, world_to_template, _COARSE)
     away = ~ndimage.binary_dilation(inside, iterations=2)

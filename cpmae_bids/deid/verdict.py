@@ -378,9 +378,12 @@ def _heads(before, after, brain, kept, scan: nifti.Scan, world_to_template, scal
     def cube(volume):
         return geometry.to_cube(volume, scan.affine, world_to_template, _N)
 
+    def head(volume):
+        return noise.above_floor(cube(volume), noise.floor(volume, scan.voxel_sizes, scale)) / scale
+
     return compare_heads(
-        cube(before) / scale,
-        cube(after) / scale,
+        head(before),
+        head(after),
         cube(brain) >= 0.5,
         cube(kept) > 0.01,
         geometry.field_of_view(scan.shape, scan.affine, world_to_template, _N),
