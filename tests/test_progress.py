@@ -38,6 +38,17 @@ def test_names():
     assert scan_and_stage('other_wf.summary') == ('', 'summary')
 
 
+@pytest.mark.parametrize(
+    ('published', 'says'), [(['an.nii.gz'], 'done'), ([], 'NOT PUBLISHED, did not pass')]
+)
+def test_a_scan_that_did_not_pass_is_told_at_once(clock, published, says):
+    log = io.StringIO()
+    sink = node('sink', 'outputs_wf', run_without_submitting=True)
+    sink.result = SimpleNamespace(outputs=SimpleNamespace(published=published))
+    Progress(log, clock)(sink, 'end')
+    assert log.getvalue() == f'[sub-01_ses-2_T1w] sink ... {says}\n'
+
+
 def test_a_log_gets_one_plain_line_for_each_stage(clock):
     log = io.StringIO()
     progress = Progress(log, clock)

@@ -39,7 +39,7 @@ from cpmae_bids.exceptions import InputError, VerdictError
 
 # The order in which files get their names: the image last.
 _ORDER = ('defacemask', 'brainmask', 'refaced')
-_WITHOUT_T1W = '{}, by which its brain is found, has not passed; mend that scan, and run both again'
+_WITHOUT_T1W = '{}, by which its brain is found, has not passed; see its reasons, and run both again'
 
 
 def output_files(scan: Scan, output_dir: Path) -> list[Path]:

@@ -29,6 +29,8 @@ def report_unprocessed(config: RunConfig, records: list[dict[str, Any]]) -> None
     if wanted := config.participant_label:
         folders = tuple(f'sub-{label}/' for label in wanted)
         found = [entry for entry in found if entry.path.startswith(folders)]
+    if sessions := config.session_label:
+        found = [entry for entry in found if _session_of(entry.path) in (None, *sessions)]
     if found:
         logger.warning('%d files or folders may show a face and were not processed: %s', len(found), path)
         for line in summary_lines(found):
@@ -36,6 +38,11 @@ def report_unprocessed(config: RunConfig, records: list[dict[str, Any]]) -> None
     folder = raw_like_dir(config)
     if config.layout != 'bids' and is_raw_like(folder):
         logger.warning('%s: is of an earlier run and was not updated; --layout bids does it', folder)
+
+
+def _session_of(path: str) -> str | None:
+    folder = next((part for part in path.split('/')[:-1] if part.startswith('ses-')), None)
+    return folder and folder.removeprefix('ses-')
 
 
 def conclude_raw_like(config: RunConfig) -> bool:

@@ -29,6 +29,14 @@ def scan_and_stage(fullname: str) -> tuple[str, str]:
     return (around[2].removesuffix('_wf') if len(around) > 2 else ''), stage
 
 
+def _outcome(node) -> str:
+    """What a node that took no time did: the sink of a scan that did not pass has published nothing."""
+    if not node.run_without_submitting:
+        return 'found in the work folder'
+    outputs = getattr(getattr(node, 'result', None), 'outputs', None)
+    return 'done' if getattr(outputs, 'published', True) else 'NOT PUBLISHED, did not pass'
+
+
 class Progress:
     """Status callback for nipype's plugins, called in the main process for each start and end of a node.
 
@@ -64,8 +72,7 @@ class Progress:
         elif took:
             self._show(f'[{scan}] {stage} ...{took}')
         elif scan not in self.failed:  # after a failure, the linear plugin also reports what it skips
-            what = 'done' if node.run_without_submitting else 'found in the work folder'
-            self._show(f'[{scan}] {stage} ... {what}')
+            self._show(f'[{scan}] {stage} ... {_outcome(node)}')
 
     def close(self) -> None:
         """Remove the line of what is running."""
