@@ -147,7 +147,7 @@ each measure means.
 * *real heads*: the same of {real} real training heads as they are (6 bits, no noise in the air). Where a
   measure compares two heads, each is compared with another person's, in the frame of the brains.
 * *catches*: what was done to an output of a test head that this check noticed
-  (`python -m benchmarks.verdict_sabotage T1W WORK`, with earlier weights); the honest output passes.
+  (`python -m benchmarks.verdict_sabotage T1W WORK`); the honest output passes.
 
 {table}
 

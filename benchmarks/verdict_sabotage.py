@@ -190,7 +190,7 @@ def shifted_by_a_voxel(out):
 
 
 def kept_mask_off(out):
-    kept = np.roll(out.kept, 2, axis=1)
+    kept = np.roll(out.kept, round(5 / out.scan.voxel_sizes[1]), axis=1)
     return {'kept': kept, 'deface_mask': ~kept}
 
 
@@ -279,11 +279,9 @@ def combed(out):
 
 
 def scattered(out):
-    """Lumps in the air below the chin."""
+    """Lumps in the air beside the forehead."""
     x, y, z = _coordinates(out.head.shape[0])
-    lump = ((np.abs(x) - 60) ** 2 + (y + 105) ** 2 + (z + 105) ** 2 < 30**2) | (
-        (np.abs(x) - 95) ** 2 + (y - 60) ** 2 + (z + 60) ** 2 < 28**2
-    )
+    lump = (np.abs(x) - 66) ** 2 + (y - 90) ** 2 + (z - 50) ** 2 < 22**2
     return {'raw': out.with_head(np.where(lump, 0.8, out.head))}
 
 
@@ -349,7 +347,7 @@ SABOTAGES = {
     'a brain voxel changed': (brain_voxel_changed, {'kept_voxels_changed'}),
     'left and right mirrored': (mirrored, {'kept_voxels_changed'}),
     'shifted by a voxel': (shifted_by_a_voxel, {'kept_voxels_changed'}),
-    'kept mask off by two voxels': (kept_mask_off, {'brain_voxels_not_kept'}),
+    'kept mask off by 5 mm': (kept_mask_off, {'brain_voxels_not_kept'}),
     'header moved by 1 mm': (header_changed, {'header_fields_changed'}),
     'a voxel is NaN': (not_a_number, {'not_finite_voxels'}),
     'a voxel brighter than the input': (too_bright, {'voxels_out_of_range'}),
@@ -383,7 +381,7 @@ SABOTAGES = {
     'head of 0.4 of its brightness': (intensities(0.4), {'head_brightness'}),
     'head of 2.2 of its brightness': (intensities(2.2), {'head_brightness'}),
     'head filled with one grey': (filled_with_grey, {'head_contrast'}),
-    'seam': (seam(0.75), {'seam_ratio'}),
+    'seam': (seam(2.0), {'seam_ratio'}),
     'air of zeros': (air_zeroed, {'air_busy_ratio'}),
     'air of one value': (air_constant, {'air_busy_ratio'}),
     'air three times as loud': (air_loud, {'air_p95_change'}),
