@@ -6,6 +6,7 @@ All scans of a subject get the head of its reference scan.
 
 from __future__ import annotations
 
+from nipype.interfaces.base import BaseInterface
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 
@@ -227,7 +228,7 @@ def _models(config: RunConfig) -> dict[str, str]:
     return models
 
 
-def make_node(interface, name: str, config: RunConfig) -> pe.Node:
+def make_node(interface: BaseInterface, name: str, config: RunConfig) -> pe.Node:
     """Node of a step, with what the scheduler sets aside for it."""
     on_gpu = 'use_gpu' in interface.inputs.traits() and config.device != 'cpu'
     if on_gpu:
