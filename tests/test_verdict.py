@@ -295,7 +295,7 @@ def test_not_a_number_fails(case, honest, tmp_path):
     [
         (np.diag([1.2, 1.2, 1.2, 1]), 'brain_ml'),
         (np.diag([1 / 0.68, 1, 1, 1]), 'stretch_min'),
-        (np.diag([1, 1 / 1.55, 1, 1]), 'stretch_max'),
+        (np.diag([1, 1 / 1.65, 1, 1]), 'stretch_max'),
         (turned(70, 0, 0), 'rotation_deg'),
     ],
 )

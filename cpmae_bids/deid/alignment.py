@@ -19,7 +19,7 @@ BAND_MM = (4.0, 12.0)
 """Gaussians (sigma, mm) between which a scan is compared with the template, an average over many brains.
 Finer is the anatomy of one person; coarser is the coil, and the dark rim and bright middle of any brain."""
 
-SCALES = (0.7, 1.5)
+SCALES = (0.7, 1.6)
 """Range of the stretch along the principal axes, scan to template (small children to large adults)."""
 
 MAX_ROTATION = 60.0

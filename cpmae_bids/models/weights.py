@@ -83,7 +83,7 @@ def read_registry(
         entries = {name: (folder / registry[name]['file'], registry[name]['sha256']) for name in models}
     except OSError as error:
         raise WeightsError(f'{folder / REGISTRY}: cannot be read ({error.strerror}): {remedy}') from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f'{folder / REGISTRY}: not a list of weights ({error!r}): {remedy}') from error
     for name, (path, expected) in entries.items():
         try:

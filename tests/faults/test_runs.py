@@ -269,11 +269,13 @@ def test_two_runs_in_one_work_folder(command, fault):
 
 
 @exhaustive
-@pytest.mark.parametrize('seconds', ['86400', '3000000000'])
-def test_a_clock_that_jumps(command, fault, seconds):
+@pytest.mark.parametrize(('seconds', 'codes'), [(86400, (0,)), (2 * 10**9, (0,)), (3 * 10**9, (0, 1))])
+def test_a_clock_that_jumps(command, fault, seconds, codes):
+    """From 2106 on gzip has no number for a date, and nipype no intermediate files: nothing is published."""
     code = command.run(main=f'clock={seconds}')
-    complaints = command.problems(code, (0,), validate=True)
-    fault('clock', f'jumps by {seconds} s, back and forth', 'finished', complaints)
+    complaints = command.problems(code, codes, validate=True)
+    result = 'finished' if codes == (0,) else 'finished or failed'
+    fault('clock', f'jumps by {seconds} s, back and forth', result, complaints)
 
 
 @exhaustive
