@@ -1,9 +1,10 @@
 """Wall time and peak memory of every stage of one scan.
 
-    python -m benchmarks.stage_timing T1W [--preset 256] [--threads 2] [--device cpu] [--weights DIR]
+    python -m benchmarks.stage_timing T1W [--preset 256] [--threads 2] [--device cpu] [--synthstrip]
 
 Each stage runs as in the workflow, as a process of its own, but one after another. Its peak is the largest
-resident set of that process, or of a child of it, as the kernel counts it.
+resident set of that process, or of a child of it, as the kernel counts it. ``--synthstrip`` measures
+SynthStrip's brain mask in the same run, for comparison (of radveil, extra ``cpmae-bids[benchmarks]``).
 """
 
 from __future__ import annotations
@@ -31,6 +32,15 @@ seconds = time.perf_counter() - start
 with open(sys.argv[1], 'w') as file:
     print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=file)
 sys.exit(code != 0)
+"""
+
+SYNTHSTRIP = """
+import sys
+import nibabel as nib
+import radveil
+image = nib.load(sys.argv[1])
+values = image.get_fdata(dtype='float32')
+radveil.Volume.from_array(values, image.affine).deskull(method='synthstrip', strip=False)
 """
 
 STAGES = {
@@ -142,6 +152,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--weights', type=Path)
     parser.add_argument('--steps', type=int, default=DEFAULT_STEPS)
+    parser.add_argument('--synthstrip', action='store_true', help='measure it beside')
     args = parser.parse_args(argv)
 
     settings = {
@@ -160,6 +171,11 @@ def main(argv: list[str] | None = None) -> None:
             seconds, peak = measure(stage_command(stage, settings), Path(folder), args.threads)
             stages[stage] = {'seconds': round(seconds, 2), 'peak_gib': round(peak, 2)}
             print(f'{stage:13} {seconds:7.1f} s {peak:6.2f} GiB', flush=True)
+        beside = {}
+        if args.synthstrip:
+            command = [sys.executable, '-c', SYNTHSTRIP, settings['t1w']]
+            seconds, peak = measure(command, Path(folder), args.threads)
+            beside = {'synthstrip': {'seconds': round(seconds, 2), 'peak_gib': round(peak, 2)}}
     zooms = nib.load(args.t1w).header.get_zooms()[:3]
     numbers = {
         'preset': args.preset,
@@ -171,6 +187,7 @@ def main(argv: list[str] | None = None) -> None:
         'seconds': round(sum(stage['seconds'] for stage in stages.values()), 1),
         'peak_gib': max(stage['peak_gib'] for stage in stages.values()),
         'stages': stages,
+        **beside,
     }
     print(write_result(f'stage_timing_{args.preset}', numbers))
 
