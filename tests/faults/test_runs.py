@@ -147,7 +147,7 @@ def test_a_quota_on_the_size_of_files(command, fault, main):
 @pytest.mark.parametrize(
     'word',
     [
-        'dataset_description', 'config.toml', 'logs/verdicts.tsv', 'logs/verdicts/', '.lock', 'figures/',
+        'dataset_description', 'config.toml', 'verdicts.tsv', 'logs/verdicts/', '.lock', 'figures/',
         'participants.tsv', '.html', 'out/', 'work/',
     ],
 )  # fmt: skip
