@@ -20,7 +20,7 @@ from cpmae_bids.bids.records import identify, make_record, settings_of
 from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.process import process_scans
 from cpmae_bids.config import RunConfig
-from cpmae_bids.deid import blending, contrast, nifti, noise, verdict
+from cpmae_bids.deid import blending, nifti, noise, verdict
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import scan_and_stage
@@ -403,8 +403,3 @@ def test_a_contrast_cannot_be_judged_as_a_t1w(case):
     )
     for fill in ('head', 'air'):
         assert verdict.judge(measures, verdict.limits_of(fill))[0] == 'fail'
-
-
-def test_the_table_is_small():
-    """What a head in another contrast takes from the original."""
-    assert contrast.BINS * len(contrast.PROBABILITIES) < 500

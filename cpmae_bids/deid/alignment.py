@@ -159,7 +159,7 @@ def shared_information(
     -------
     sharpness, peak : float
         Ratios to the greatest at `SHIFT_MM` and at `PEAK_MM`. NaN if the first volume shows less than half
-        of the brain.
+        of the brain, there or after a shift.
     """
     steps = np.maximum(1, 2.0 / geometry.voxel_sizes(other_affine) + 1e-3).astype(int)
     part = tuple(slice(None, None, step) for step in steps)
@@ -177,12 +177,11 @@ def shared_information(
         sampled = ndimage.map_coordinates(smoothed, voxels[seen].T, order=1, mode='nearest')
         return _mutual_information(sampled, reference[seen])
 
-    ratios = []
-    for distance in (SHIFT_MM, PEAK_MM):
-        shifts = distance * np.concatenate([np.eye(3), -np.eye(3)])
-        greatest = max(information(shift) for shift in shifts)
-        ratios.append(information(np.zeros(3)) / greatest if greatest > 0 else float('nan'))
-    return ratios[0], ratios[1]
+    here, directions = information(np.zeros(3)), np.concatenate([np.eye(3), -np.eye(3)])
+    # NaN if any of them is: what is seen of the brain must not decide which shifts count
+    greatest = [np.max([information(mm * way) for way in directions]) for mm in (SHIFT_MM, PEAK_MM)]
+    sharpness, peak = (here / value if value > 0 else float('nan') for value in greatest)
+    return sharpness, peak
 
 
 def _mutual_information(a: np.ndarray, b: np.ndarray) -> float:
