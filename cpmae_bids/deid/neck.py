@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from cpmae_bids.deid import geometry
 
@@ -13,9 +14,21 @@ NAPE_MM, CHIN_MM = -40.0, 20.0
 """Positions (y in the template's world): behind the first a neck goes straight down; in front of the second
 it recedes as fast as it descends, as the floor of the mouth does beneath a chin."""
 
+TEXTURE_MM = 40.0
+"""Height above the lowest slice from which the texture of the neck is taken, there and back."""
+
+SMOOTH_MM = 5.0
+"""Standard deviation of the Gaussian that takes texture away."""
+
+DEEP_MM = (4.0, 8.0)
+"""Depths beneath the skin between which texture sets in."""
+
+FLESH = 0.15
+"""Intensity (white matter 1) above which there is flesh."""
+
 
 def lengthen(head: np.ndarray) -> tuple[np.ndarray, int]:
-    """Let a head go on below the cube, by its lowest slice.
+    """Let a head go on below the cube: by the form of its lowest slice, and the texture of those above it.
 
     Parameters
     ----------
@@ -34,11 +47,43 @@ def lengthen(head: np.ndarray) -> tuple[np.ndarray, int]:
     affine = geometry.cube_affine(n)
     y = affine[1, 1] * np.arange(n) + affine[1, 3]
     receding = np.clip((y - NAPE_MM) / (CHIN_MM - NAPE_MM), 0, 1)
-    lowest = np.asarray(head[:, :, 0], np.float32)
+    height = min(round(TEXTURE_MM / voxel), n)
+    form, texture = _parts(np.asarray(head[:, :, : height + 1], np.float32), voxel)
     slices = []
     for depth in range(added, 0, -1):
         source = np.minimum(np.arange(n) + depth * receding, n - 1)
         before = np.minimum(source.astype(int), n - 2)
         share = (source - before).astype(np.float32)
-        slices.append(lowest[:, before] * (1 - share) + lowest[:, before + 1] * share)
-    return np.concatenate([np.stack(slices, -1).astype(head.dtype), head], axis=2), added
+        mirrored = height - abs(depth % (2 * height) - height)  # up, and down again
+        level = form + texture[:, :, mirrored]
+        slices.append(level[:, before] * (1 - share) + level[:, before + 1] * share)
+    below = np.maximum(np.stack(slices, -1), 0).astype(head.dtype)
+    return np.concatenate([below, head], axis=2), added
+
+
+def _parts(slices: np.ndarray, voxel: float) -> tuple[np.ndarray, np.ndarray]:
+    """Form of the lowest slice, and texture of all slices that fits into it.
+
+    Parameters
+    ----------
+    slices : ndarray of float32, shape (n, n, slices)
+    voxel : float
+        mm.
+
+    Returns
+    -------
+    form : ndarray of float32, shape (n, n)
+    texture : ndarray of float32, shape (n, n, slices)
+    """
+    smooth = ndimage.gaussian_filter(slices, (SMOOTH_MM / voxel, SMOOTH_MM / voxel, 0))
+    deep = np.stack([_deep(part, voxel) for part in np.moveaxis(slices, -1, 0)], -1)
+    lowest, share = slices[:, :, 0], deep[:, :, 0]
+    form = lowest + share * (smooth[:, :, 0] - lowest)
+    return form, share[:, :, None] * deep * (slices - smooth)
+
+
+def _deep(level: np.ndarray, voxel: float) -> np.ndarray:
+    """0 near the skin and outside, 1 deep inside; float32, shape (n, n)."""
+    body = ndimage.binary_fill_holes(level > FLESH)
+    depth = ndimage.distance_transform_edt(body) * voxel
+    return np.clip((depth - DEEP_MM[0]) / (DEEP_MM[1] - DEEP_MM[0]), 0, 1).astype(np.float32)
