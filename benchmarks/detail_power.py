@@ -57,6 +57,7 @@ def main(argv: list[str] | None = None) -> None:
             torch.Generator().manual_seed(SEED),
             millimetre=False,
             displacement_mm=head.displacement(codes),
+            brain=torch.from_numpy(brain)[None, None].float(),
         )
         excluded = brain | ~fov
         power, *others = (

@@ -32,5 +32,5 @@ def head_codes(brain: Path, seed: int, folder: Path) -> list[np.ndarray]:
 def head(seed: int, folder: Path) -> np.ndarray:
     """The head of `head_codes`, decoded; ndarray of float32, shape (128, 128, 128)."""
     result = folder / f'head_{seed}.npy'
-    decode.decode(folder / f'head_codes_{seed}.npz', result, PRESET, seed=seed)
+    decode.decode(folder / f'head_codes_{seed}.npz', folder / 'brain.npz', result, PRESET, seed=seed)
     return np.load(result).astype(np.float32)

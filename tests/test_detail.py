@@ -1,4 +1,6 @@
-"""Detail: drawn from noise and the decoded head alone, the same in a crop as in the whole."""
+"""Detail: drawn from noise, the decoded head and the place of the brain; the same in a crop and the whole."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,9 +9,23 @@ torch = pytest.importorskip('torch')
 
 from test_training import ball_head  # noqa: E402
 
-from cpmae_bids.models.detail import Detail, DetailConfig, Refiner, double, places  # noqa: E402
+from cpmae_bids.exceptions import UsageError  # noqa: E402
+from cpmae_bids.models.detail import (  # noqa: E402
+    LAYERS,
+    Detail,
+    DetailConfig,
+    Refiner,
+    double,
+    places,
+    remoteness,
+)
 from cpmae_bids.training import train_detail  # noqa: E402
-from cpmae_bids.training.train_detail import DetailTraining, Sharpening, train_refiner  # noqa: E402
+from cpmae_bids.training.train_detail import (  # noqa: E402
+    DetailTraining,
+    Sharpening,
+    train_refiner,
+    widened,
+)
 
 
 def trained_looking(model):
@@ -55,8 +71,33 @@ def test_a_crop_gets_the_detail_of_the_whole(voxel):
     sites = (..., *(slice(4, 13),) * 3)
     inner = (..., *(slice(factor * 4, factor * 4 + 1),) * 3)  # four convolutions reach four sites
     whole = refiner(volume, noise)
-    part = refiner(volume[crop], noise[sites])
+    part = refiner(volume[crop], [noise[0][sites]])
     torch.testing.assert_close(part[inner], whole[crop][inner])
+
+
+def test_with_context_a_crop_gets_it_where_all_that_counts_is_in_view():
+    refiner = trained_looking(Refiner(2, 8, 1, 4, context=8))
+    volume = torch.rand(1, 1, *(96,) * 3)
+    noise = refiner.draw(volume)
+    assert [part.shape[-1] for part in noise] == [48, 24, 12]
+    start = 8 * refiner.stride  # in sites, with 64 mm beyond the place that is looked at
+    crop = (..., *(slice(2 * s, 2 * s + 64) for s in (0, start // 2, start // 2)))
+    sites = [
+        (..., *(slice(s // k, s // k + 32 // k) for s in (0, start // 2, start // 2))) for k in (1, 2, 4)
+    ]
+    whole = refiner(volume, noise)
+    part = refiner(volume[crop], [one[where] for one, where in zip(noise, sites, strict=True)])
+    inner = (0, 0, slice(0, 2), slice(32, 34), slice(32, 34))
+    torch.testing.assert_close(part[inner], whole[crop][inner])
+
+
+@pytest.mark.parametrize('noisy', [0, 1, 2])
+def test_noise_of_every_size_counts(noisy):
+    refiner = trained_looking(Refiner(2, 8, 1, 4, context=8))
+    volume = torch.rand(1, 1, *(32,) * 3)
+    noise = refiner.draw(volume)
+    other = [torch.randn_like(part) if k == noisy else part for k, part in enumerate(noise)]
+    assert not torch.allclose(refiner(volume, noise), refiner(volume, other), atol=1e-3)
 
 
 def test_places_follow_the_deformation():
@@ -77,12 +118,65 @@ def test_what_is_known_of_a_place_changes_its_detail():
     assert not torch.allclose(refiner(volume, noise, here), refiner(volume, noise, there))
 
 
+def test_layers_around_the_brain_follow_the_distance():
+    brain = torch.zeros(1, 1, 32, 32, 32)
+    brain[..., 14:18, 14:18, 14:18] = 1
+    found = LAYERS * remoteness(brain)[0, 0]
+    corner, face = [int(found[16 + k, 16 + k, 16 + k]) for k in range(16)], found[16:, 15, 15].int().tolist()
+    assert face == [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8, 8, 8, 8, 8]
+    assert corner[:6] == [0, 0, 2, 4, 5, 6]  # 1.7, 3.5, 5.2 and 6.9 voxels away
+    assert found[0].eq(LAYERS).all()
+    assert remoteness(torch.zeros(1, 1, 8, 8, 8)).eq(1).all()
+
+
+def test_the_brain_shapes_what_is_near_to_it_alone():
+    detail = trained_looking(Detail(DetailConfig(widths=(4, 4), blocks=(1, 1), brain=True)))
+    volume = torch.rand(1, 1, 64, 64, 64, generator=generator(1))
+    brain = torch.zeros(1, 1, 64, 64, 64)
+    brain[..., 4:10, 4:10, 4:10] = 1
+    grown = brain.clone()
+    grown[..., 10, 4:10, 4:10] = 1
+    one, other = (detail.add(volume, generator(2), millimetre=False, brain=b) for b in (brain, grown))
+    assert not torch.allclose(one[..., 12, 7, 7], other[..., 12, 7, 7])
+    assert torch.equal(one[..., 32:, :, :], other[..., 32:, :, :])
+
+
+def test_a_network_that_learns_of_the_brain_starts_where_it_was():
+    config = DetailConfig(widths=(8, 8), blocks=(1, 1), place=2)
+    known = trained_looking(Detail(config))
+    more = widened(known, replace(config, brain=True, context=4))
+    volume = torch.rand(1, 1, 16, 16, 16)
+    more_known = {'displacement_mm': torch.zeros(1, 3, 32, 32, 32), 'brain': (volume > 0.5).float()}
+    where = places(more_known['displacement_mm'])[..., :8, :8, :8]
+    noise = more.coarse.draw(volume, generator(3))
+    expected = known.coarse(volume, noise[:1], where)
+    torch.testing.assert_close(more.coarse(volume, noise, where, remoteness(more_known['brain'])), expected)
+    assert widened(known, config) is known
+    for fewer in (
+        replace(config, noise=8),
+        replace(more.config, context=0),
+        replace(more.config, brain=False),
+    ):
+        with pytest.raises(UsageError, match='differ in shape'):
+            widened(known if fewer.noise == 8 else more, fewer)
+
+
+def test_doubling_keeps_parabolas():
+    x = torch.arange(16) + 0.5
+    volume = (x**2 / 50)[:, None, None].expand(16, 16, 16)[None, None]
+    for axis in (2, 3, 4):
+        doubled = double(volume.transpose(2, axis)).transpose(2, axis)
+        assert doubled.shape == (1, 1, 32, 32, 32)
+        expected = ((torch.arange(32) + 0.5) / 2) ** 2 / 50
+        torch.testing.assert_close(doubled[0, 0, 4:-4, 9, 9], expected[4:-4])
+
+
 def test_training_brings_detail_back(tmp_path):
     rng = np.random.default_rng(0)
     blurred = np.full((32, 32, 32), 0.6, np.float16)
     texture = rng.normal(0, 0.2, blurred.shape)
     example = Sharpening((blurred + texture).astype(np.float16), blurred, np.ones(blurred.shape, bool))
-    settings = DetailTraining(steps=200, batch=2, crop=6, learning_rate=2e-3, average=0.5)
+    settings = DetailTraining(batch=2, crop=4, critic=16, learning_rate=2e-3, average=0.5)
     refiner = train_refiner(Refiner(2, 8, 1, 4), [example], tmp_path, settings, 200, device='cpu')
     volume = torch.full((1, 1, 16, 16, 16), 0.6)
     with torch.no_grad():

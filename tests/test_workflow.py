@@ -123,7 +123,8 @@ def test_the_original_head_cannot_reach_the_generated_one(config, scan):
         assert not nx.has_path(graph, 'encode_head', target)
 
     # What generates the head has one source each, and these begin at the brain in the cube.
-    assert set(graph.predecessors('decode_head')) == {'remodel'}
+    assert set(graph.predecessors('decode_head')) == {'remodel', 'conform'}
+    assert fields(graph, 'conform', 'decode_head') == {('brain', 'conformed')}
     assert set(graph.predecessors('remodel')) == {'encode_brain'}
     assert set(graph.predecessors('encode_brain')) == {'conform'}
     assert fields(graph, 'conform', 'encode_brain') == {('brain', 'conformed')}

@@ -21,6 +21,9 @@ def get_parser() -> argparse.ArgumentParser:
     prepare.add_argument('--preset', choices=('128', '256'), default='128', help='2 mm or 1 mm voxels')
     prepare.add_argument('--validation', type=float, default=0.08, help='share of heads left out (0.08)')
     prepare.add_argument('--max-voxel-mm', type=float, help='leave out scans with coarser voxels')
+    prepare.add_argument(
+        '--cubic', action='store_true', help='cubic interpolation: sharp heads, for `detail`'
+    )
     prepare.add_argument('--nprocs', type=int, default=1, help='processes')
 
     vqvae = commands.add_parser('vqvae', help='train the VQ-VAE of brains or of heads')
@@ -72,6 +75,7 @@ def _prepare(args: argparse.Namespace) -> None:
         validation=args.validation,
         warps=args.preset == '128',
         max_voxel_mm=args.max_voxel_mm,
+        order=3 if args.cubic else 1,
         processes=args.nprocs,
     )
     size = args.prepared.stat().st_size / 2**20

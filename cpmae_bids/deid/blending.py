@@ -48,7 +48,8 @@ def synthesize(
         Scaled intensities; air where the cube does not reach, but for the neck below it.
     """
     longer, below = neck.lengthen(head)
-    clean = geometry.from_cube(longer, affine, world_to_template, shape, below=below)
+    # linear interpolation would take two thirds of the finest texture away
+    clean = geometry.from_cube(longer, affine, world_to_template, shape, below=below, order=3)
     clean[clean < AIR_LEVEL] = 0
     clean *= np.float32(scale)
     around = shell_coordinates(clean, geometry.voxel_sizes(affine), scale)

@@ -68,7 +68,7 @@ def resample(
     target_shape : tuple of int
         Shape of the result.
     order : int
-        0 for the nearest voxel, 1 for linear interpolation.
+        0 for the nearest voxel, 1 for linear, 3 for cubic spline interpolation, which overshoots at edges.
     mode : str
         What lies outside of the source, as in `scipy.ndimage.affine_transform`.
     cval : float
@@ -78,9 +78,11 @@ def resample(
     -------
     resampled : ndarray of float32, shape `target_shape`
     """
-    if order > 1:  # higher orders overshoot at edges and copy the volume in double precision
-        raise ValueError(f'order must be 0 or 1, not {order}')
+    if order not in (0, 1, 3):
+        raise ValueError(f'order must be 0, 1 or 3, not {order}')
     source = np.ascontiguousarray(data, dtype=np.float32)
+    if order == 3:  # SciPy's own filter would copy the volume in double precision
+        source = ndimage.spline_filter(source, 3, output=np.float32)
     return ndimage.affine_transform(
         source,
         target_to_source[:3, :3],
@@ -170,8 +172,9 @@ def to_cube(
     *,
     mode: str = 'grid-constant',
     antialias: bool = True,
+    order: int = 1,
 ) -> np.ndarray:
-    """Resample a scan into the cube, linear, after smoothing where the cube is coarser than the scan.
+    """Resample a scan into the cube, after smoothing where the cube is coarser than the scan.
 
     Parameters
     ----------
@@ -185,6 +188,8 @@ def to_cube(
         Over the outer half voxel of the scan: fade to zero, or repeat the outermost voxel.
     antialias : bool
         Smooth before sampling.
+    order : int
+        Interpolation order, 0, 1 or 3.
 
     Returns
     -------
@@ -199,7 +204,7 @@ def to_cube(
     start[:3, 3] = [s.start for s in window]
     matrix = cube_to_native_voxels(n, affine, world_to_template) @ start
     if cube[window].size:  # else the scan lies outside the cube altogether
-        cube[window] = resample(data, matrix, cube[window].shape, mode=mode)
+        cube[window] = resample(data, matrix, cube[window].shape, order=order, mode=mode)
     return cube
 
 
@@ -234,7 +239,7 @@ def from_cube(
     below : int
         Slices by which the volume reaches below the cube.
     order : int
-        Interpolation order, 0 or 1.
+        Interpolation order, 0, 1 or 3.
     cval : float
         Value of native voxels that lie outside the volume.
 

@@ -55,6 +55,7 @@ class _DecodeInputSpec(ModelInputSpec):
     head_codes = File(
         exists=True, mandatory=True, argstr='--head-codes %s', desc='codes of the generated head'
     )
+    conformed = File(exists=True, mandatory=True, argstr='--conformed %s', desc='the brain in the cube')
     preset = traits.Enum(
         '256', '128', mandatory=True, argstr='--preset %s', desc='voxels along an edge of the cube'
     )

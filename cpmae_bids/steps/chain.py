@@ -102,7 +102,7 @@ def deidentify(
         progress('remodel')
         remodel.remodel(brain_codes, head_codes, seed=seed, steps=steps, **models)
         progress('decode')
-        decode.decode(head_codes, generated, preset, seed=seed, **models)
+        decode.decode(head_codes, brain, generated, preset, seed=seed, **models)
         progress('blend')
         blend.blend(t1w, kept_mask, affine, generated, brain, seed, refaced, deface_mask)
         progress('verdict')

@@ -47,6 +47,21 @@ def conform(t1w: Path, brain_mask: Path, affine: Path, brain: Path, head: Path, 
     np.savez(head, head=result.head.astype(np.float16), in_fov=result.in_fov)
 
 
+def read_conformed(path: Path, which: str) -> np.ndarray:
+    """Read the brain or the head that `conform` wrote; float32, shape (n, n, n).
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    try:
+        with np.load(path) as arrays:
+            return arrays[which].astype(np.float32)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f'{path}: cannot be read ({error}): run the conform step again') from error
+
+
 def read_affine(path: Path) -> np.ndarray:
     """Read the 4x4 matrix that `register` wrote.
 

@@ -9,10 +9,12 @@ import numpy as np
 
 from cpmae_bids.deid import codes as code_files
 from cpmae_bids.deid import geometry, intensity, skin
+from cpmae_bids.steps.conform import read_conformed
 
 
 def decode(
     head_codes: Path,
+    conformed: Path,
     head: Path,
     preset: str,
     *,
@@ -25,6 +27,8 @@ def decode(
     Parameters
     ----------
     head_codes : Path
+    conformed : Path
+        ``.npz`` of the brain in the cube, as the conform step writes it: the skull follows the brain.
     head : Path
         To write, ``.npy``: float16 (n, n, n), axes x to the right, y to the front, z up; white matter is
         about 1.
@@ -38,15 +42,18 @@ def decode(
     Raises
     ------
     InputError
-        If the codes cannot be read.
+        If the codes or the brain cannot be read.
     WeightsError
         If the weights cannot be used.
     """
     import torch
+    from torch.nn.functional import adaptive_avg_pool3d
 
     from cpmae_bids.models.weights import load_model, resolve_weights
 
     levels = [torch.from_numpy(level).long()[None].to(device) for level in code_files.read(head_codes)]
+    brain = torch.from_numpy(read_conformed(conformed, 'brain') > 0)[None, None].to(device).float()
+    brain = (adaptive_avg_pool3d(brain, geometry.PRESETS['128']) >= 0.5).float()
     found = resolve_weights(weights)
     model = load_model(found, 'head', device)
     decoded = model.decode(levels)
@@ -56,14 +63,15 @@ def decode(
         torch.Generator().manual_seed(seed),
         millimetre=geometry.PRESETS[preset] == 256,
         displacement_mm=model.displacement(levels),
+        brain=brain,
     )
     covered = skin.cover(volume[0, 0].clamp_(0, intensity.CEILING).cpu().numpy(), surface)
     np.save(head, covered.astype(np.float16))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--head-codes', type=Path, required=True)
-    parser.add_argument('--head', type=Path, required=True)
+    for name in ('--head-codes', '--conformed', '--head'):
+        parser.add_argument(name, type=Path, required=True)
     parser.add_argument('--seed', type=int, required=True)
     parser.add_argument('--preset', choices=sorted(geometry.PRESETS), required=True)
     parser.add_argument('--weights', type=Path)
@@ -73,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     decode(
         args.head_codes,
+        args.conformed,
         args.head,
         args.preset,
         seed=args.seed,

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 from cpmae_bids.deid import codes as code_files
-from cpmae_bids.exceptions import InputError
+from cpmae_bids.steps.conform import read_conformed
 
 
 def encode(
@@ -38,11 +36,7 @@ def encode(
 
     from cpmae_bids.models.weights import load_model, resolve_weights
 
-    try:
-        with np.load(conformed) as arrays:
-            volume = arrays[which].astype(np.float32)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f'{conformed}: cannot be read ({error}): run the conform step again') from error
+    volume = read_conformed(conformed, which)
     model = load_model(resolve_weights(weights), which, device)
     levels = model.encode(torch.from_numpy(volume)[None, None].to(device))
     code_files.write(codes, [level[0].cpu().numpy() for level in levels])

@@ -45,7 +45,9 @@ def is_validation(name: str, share: float) -> bool:
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32 < share
 
 
-def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+def conform_scan(
+    path: Path, work_dir: Path, n: int, *, order: int = 1
+) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
     """Skull-strip, register and conform one scan; results are kept in `work_dir` and used again.
 
     Parameters
@@ -56,6 +58,8 @@ def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, n
         Where brain mask and affine of each scan are kept.
     n : int
         Voxels along an edge of the cube.
+    order : int
+        Interpolation order: 1, as the models see scans, or 3, which keeps their sharpness.
 
     Returns
     -------
@@ -66,7 +70,7 @@ def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, n
     """
     import nibabel as nib
 
-    from cpmae_bids.deid import conforming, intensity
+    from cpmae_bids.deid import conforming, geometry, intensity
 
     name = path.name.split('.')[0]
     mask_path, affine_path = work_dir / f'{name}_brain.nii.gz', work_dir / f'{name}_affine.txt'
@@ -79,12 +83,13 @@ def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, n
 
         register(path, mask_path, affine_path)
     image = nib.load(path)
+    values, affine = image.get_fdata(dtype=np.float32), np.loadtxt(affine_path)
     mask = np.asarray(nib.load(mask_path).dataobj) > 0
-    scan = conforming.conform(
-        image.get_fdata(dtype=np.float32), mask, image.affine, np.loadtxt(affine_path), n
-    )
-    inside = scan.brain > 0
-    volume = np.where(inside, scan.brain, scan.head)
+    scan = conforming.conform(values, mask, image.affine, affine, n)
+    volume = np.where(scan.brain > 0, scan.brain, scan.head)
+    if order > 1:
+        sharp = geometry.to_cube(values, image.affine, affine, n, mode='nearest', order=order)
+        volume = np.where(scan.in_fov, intensity.normalize(sharp, scan.scale), 0)
     volume[volume < AIR] = 0
     brain = scan.head == np.float32(intensity.HOLE)  # `conform` writes the hole exactly there
     return name, encode_intensity(volume), brain, scan.in_fov
@@ -105,6 +110,7 @@ def prepare(
     validation: float = 0.08,
     warps: bool = True,
     max_voxel_mm: float | None = None,
+    order: int = 1,
     processes: int = 1,
 ) -> list[Head]:
     """Write the prepared file of a BIDS dataset.
@@ -125,6 +131,8 @@ def prepare(
         Find the deformation of every head to the mean head.
     max_voxel_mm : float, optional
         Leave out scans with coarser voxels.
+    order : int
+        Interpolation order, see `conform_scan`.
     processes : int
         Worker processes.
 
@@ -140,7 +148,7 @@ def prepare(
     if max_voxel_mm:
         paths = [p for p in paths if max(nib.load(p).header.get_zooms()[:3]) <= max_voxel_mm]
     with ProcessPoolExecutor(processes) as pool:
-        jobs = [pool.submit(conform_scan, path, work_dir, n) for path in paths]
+        jobs = [pool.submit(conform_scan, path, work_dir, n, order=order) for path in paths]
         heads = []
         for job in tqdm(jobs, desc='conform', unit='scan'):
             name, image, brain, fov = job.result()
@@ -148,7 +156,7 @@ def prepare(
             heads.append(Head(name, split, image, brain, fov, None))
         if warps:
             heads = _with_warps(heads, work_dir, pool)
-    write_prepared(out, heads, {'dataset': bids_dir.name, 'n': n, 'validation': validation})
+    write_prepared(out, heads, {'dataset': bids_dir.name, 'n': n, 'validation': validation, 'order': order})
     return heads
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from cpmae_bids.models.detail import Detail, DetailConfig, Discriminator, Refiner, double, places
+from cpmae_bids.exceptions import UsageError
+from cpmae_bids.models.detail import Detail, DetailConfig, Discriminator, Refiner, double, places, remoteness
 from cpmae_bids.models.mae import MAE
 from cpmae_bids.models.sampling import complete
 from cpmae_bids.models.vqvae import VQVAE
@@ -37,7 +39,7 @@ class DetailTraining:
     batch : int
         Crops of a step.
     crop : int
-        Edge of a crop in sites of 4 mm.
+        Edge of a crop in sites of 4 mm; with context, a multiple of four.
     learning_rate : float
         Peak of the schedule (Adam).
     lead : float
@@ -55,6 +57,8 @@ class DetailTraining:
         masked autoencoder, as they are in generated heads.
     place : int
         Channels of what the discriminator learns about places.
+    critic : int
+        Channels of the discriminator.
     seed : int
     """
 
@@ -62,7 +66,7 @@ class DetailTraining:
     steps: int = 3500
     fine_steps: int = 1500
     batch: int = 4
-    crop: int = 14
+    crop: int = 16
     learning_rate: float = 2e-4
     lead: float = 4.0
     anchor: float = 20.0
@@ -71,6 +75,7 @@ class DetailTraining:
     average: float = 0.998
     known: int = 3
     place: int = 8
+    critic: int = 64
     seed: int = 1
 
 
@@ -85,21 +90,30 @@ class Sharpening:
         Within the field of view and outside of the brain.
     where : ndarray of float16, shape (3, 64, 64, 64), or None
         Places of the sites, see `cpmae_bids.models.detail.places`.
+    remote : ndarray of float16, shape (n, n, n), or None
+        Distance from the brain, see `cpmae_bids.models.detail.remoteness`.
     """
 
     real: np.ndarray
     blurred: np.ndarray
     valid: np.ndarray
     where: np.ndarray | None = None
+    remote: np.ndarray | None = None
 
 
 class Contest(nn.Module):
     """Both networks, and the moving average of the one that is kept: what a checkpoint holds."""
 
-    def __init__(self, refiner: Refiner, place: int):
+    def __init__(self, refiner: Refiner, config: DetailTraining):
         super().__init__()
         self.generator = refiner
-        self.discriminator = Discriminator(refiner.factor, place=place if refiner.places else 0)
+        self.discriminator = Discriminator(
+            refiner.factor,
+            config.critic,
+            config.place if refiner.places else 0,
+            brain=refiner.brain,
+            scales=3 if refiner.context else 2,
+        )
         self.average = copy.deepcopy(refiner).requires_grad_(False)
 
 
@@ -139,7 +153,7 @@ def train_detail(
     model : Detail
     """
     torch.manual_seed(config.seed)
-    model = start or Detail(config.model)
+    model = widened(start, config.model) if start else Detail(config.model)
     budget = {'device': device, 'time_budget': time_budget}
     if config.steps:
         models = (model.to(pick_device(device)) for model in (mae, head, brain))
@@ -149,6 +163,32 @@ def train_detail(
         examples = halved(_training(fine))
         model.fine = train_refiner(model.fine, examples, folder / '1mm', config, config.fine_steps, **budget)
     return model.cpu()
+
+
+def widened(start: Detail, config: DetailConfig) -> Detail:
+    """A model that goes on from another one; what that one lacks adds nothing at first.
+
+    Parameters
+    ----------
+    start : Detail
+    config : DetailConfig
+        May ask for the brain and for context where `start` has none.
+
+    Raises
+    ------
+    UsageError
+        If they differ in more than that.
+    """
+    if start.config == config:
+        return start
+    kept = replace(config, brain=start.config.brain, context=start.config.context)
+    if kept != start.config or start.config.brain > config.brain or start.config.context:
+        raise UsageError('--from-weights: these differ in shape from [detail.model] of the settings')
+    model, known = Detail(config), start.state_dict()
+    weight = torch.zeros_like(model.coarse.enter.weight)
+    weight[:, : start.coarse.enter.in_channels] = known['coarse.enter.weight']
+    model.load_state_dict({**model.state_dict(), **known, 'coarse.enter.weight': weight})
+    return model
 
 
 def _training(prepared: Path) -> list[Head]:
@@ -178,12 +218,14 @@ def decoded(
         codes = complete(mae, model, condition, model.encode(around)[: config.known], generator=generator)
         blurred = model.decode(codes)[0, 0].cpu().numpy()
         where = None if model.shape is None else places(model.displacement(codes))[0].cpu().numpy()
+        remote = remoteness(torch.from_numpy(head.brain.astype(np.float32))[None, None])[0, 0].numpy()
         examples.append(
             Sharpening(
                 image.astype(np.float16),
                 blurred.astype(np.float16),
                 valid,
                 None if where is None else where.astype(np.float16),
+                remote.astype(np.float16),
             )
         )
     return examples
@@ -211,7 +253,7 @@ def train_refiner(
 ) -> Refiner:
     """Train one network against a discriminator; returns the moving average over the steps."""
     device = pick_device(device)
-    models = Contest(refiner.requires_grad_(True), config.place).to(device)
+    models = Contest(refiner.requires_grad_(True), config).to(device)
     groups = [
         {'params': list(models.generator.parameters()), 'pace': 1},
         {'params': list(models.discriminator.parameters()), 'pace': config.lead},
@@ -225,7 +267,7 @@ def train_refiner(
         for step in bar:
             for group in optimizer.param_groups:
                 group['lr'] = group['pace'] * cosine(step, steps, peak=config.learning_rate)
-            batch = _batch(examples, centres, run.rng(), config, refiner.factor)
+            batch = _batch(examples, centres, run.rng(), config, refiner)
             losses = _step(
                 models, optimizer, *(part if part is None else part.to(device) for part in batch), config
             )
@@ -247,20 +289,25 @@ def _step(
     blurred: Tensor,
     valid: Tensor,
     where: Tensor | None,
+    remote: Tensor | None,
     config: DetailTraining,
 ) -> dict[str, float]:
     """One step of both networks, by gradients at the same weights."""
     generator, discriminator = models.generator, models.discriminator
     # where the scan says nothing all volumes are the blurred one, and nothing can be told there
-    fake = torch.where(valid, generator(blurred, generator.draw(blurred), where), blurred)
+    fake = torch.where(valid, generator(blurred, generator.draw(blurred), where, remote), blurred)
     optimizer.zero_grad()
-    real_logits, real_features = discriminator(real, blurred, where)
-    told = F.relu(1 - real_logits).mean() + F.relu(1 + discriminator(fake.detach(), blurred, where)[0]).mean()
+    told_of_fake = discriminator(fake.detach(), blurred, where, remote)[0]
+    real_logits, real_features = discriminator(real, blurred, where, remote)
+    told = mean(
+        F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        for real, fake in zip(real_logits, told_of_fake, strict=True)
+    )
     told.backward()
 
     discriminator.requires_grad_(False)
-    fake_logits, fake_features = discriminator(fake, blurred, where)
-    fooled = -fake_logits.mean()
+    fake_logits, fake_features = discriminator(fake, blurred, where, remote)
+    fooled = -mean(logits.mean() for logits in fake_logits)
     pairs = [(a, b.detach()) for a, b in zip(fake_features, real_features, strict=True)]
     features = sum(
         (moment(a, (2, 3, 4)) - moment(b, (2, 3, 4))).abs().mean()
@@ -284,6 +331,11 @@ def _step(
     }
 
 
+def mean(terms: Iterable[Tensor]) -> Tensor:
+    """Mean of losses."""
+    return torch.stack(list(terms)).mean()
+
+
 def _blur(volume: Tensor, factor: int) -> Tensor:
     """Mean over 4 mm, twice."""
     once = F.avg_pool3d(volume, factor, stride=1)
@@ -302,32 +354,37 @@ def _batch(
     centres: list[np.ndarray],
     rng: np.random.Generator,
     config: DetailTraining,
-    factor: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Crops (B, 1, e, e, e) of scans, of the same decoded, of where to compare, and places of their sites.
+    refiner: Refiner,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Crops (B, 1, e, e, e) of scans, of the same decoded, of where to compare, places of their sites, and
+    the distance from the brain.
 
     Half are mirrored.
     """
+    factor, stride = refiner.factor, refiner.stride
     edge = config.crop * factor
-    crops, wheres = [], []
+    crops, wheres, remotes = [], [], []
     for _ in range(config.batch):
         which = int(rng.integers(len(examples)))
         example = examples[which]
         centre = centres[which][int(rng.integers(len(centres[which])))]
         last = (np.array(example.real.shape) - edge) // factor
-        start = np.clip((centre - edge // 2) // factor, 0, last)
+        start = np.clip((centre - edge // 2) // factor, 0, last) // stride * stride
         box = tuple(slice(s * factor, s * factor + edge) for s in start)
         real, blurred, valid = (a[box] for a in (example.real, example.blurred, example.valid))
         brighter = rng.uniform(0.9, 1.1)
         crop = np.stack([brighter * np.where(valid, real, blurred), brighter * blurred, valid])
         flip = rng.random() < 0.5
         crops.append(crop[:, ::-1] if flip else crop)
+        if example.remote is not None:
+            remotes.append(example.remote[box][::-1] if flip else example.remote[box])
         if example.where is not None:
             sites = example.where[(slice(None), *(slice(s, s + config.crop) for s in start))]
             wheres.append(sites[:, ::-1] * _MIRROR if flip else sites)
     batch = torch.from_numpy(np.stack(crops).astype(np.float32))[:, :, None]
     where = torch.from_numpy(np.stack(wheres).astype(np.float32)) if wheres else None
-    return batch[:, 0], batch[:, 1], batch[:, 2] > 0.5, where
+    remote = torch.from_numpy(np.stack(remotes).astype(np.float32))[:, None] if remotes else None
+    return batch[:, 0], batch[:, 1], batch[:, 2] > 0.5, where, remote
 
 
 _MIRROR = np.array([-1, 1, 1], np.float16).reshape(3, 1, 1, 1)

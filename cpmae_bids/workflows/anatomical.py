@@ -98,7 +98,7 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
 def init_head_wf(scan: Scan, config: RunConfig, *, name: str = 'head_wf') -> pe.Workflow:
     """Build the graph that generates a head around a brain.
 
-    It sees the codes of the brain and a seed: no path leads from an original head to it.
+    It sees the brain and a seed: no path leads from an original head to it.
 
     Parameters
     ----------
@@ -134,6 +134,7 @@ def init_head_wf(scan: Scan, config: RunConfig, *, name: str = 'head_wf') -> pe.
     workflow = pe.Workflow(name=name)
     workflow.connect([
         (inputnode, encode, [('brain', 'conformed')]),
+        (inputnode, decode, [('brain', 'conformed')]),
         (encode, remodel, [('codes', 'brain_codes')]),
         (remodel, decode, [('head_codes', 'head_codes')]),
         (remodel, outputnode, [('head_codes', 'head_codes')]),
