@@ -36,7 +36,7 @@ $(READY): docker/requirements.lock docker/requirements-dev.lock docker/torch-cpu
 
 demo: $(READY)
 	$(BIN)/python demo/make_dataset.py $(DEMO)/dataset
-	$(BIN)/cpmae-bids $(DEMO)/dataset $(DEMO)/derivatives participant --seed 1 $(DEMO_ARGS)
+	$(BIN)/cpmae-bids $(DEMO)/dataset $(DEMO)/derivatives participant --seed 3 $(DEMO_ARGS)
 	@echo "The report: file://$(abspath $(DEMO))/derivatives/sub-average.html"
 
 example: demo
@@ -80,7 +80,7 @@ image: $(READY)
 
 # Both recipes of docs/hpc.md on a SLURM cluster of one node, which it sets up: root on Debian.
 slurm: $(READY)
-	docker/slurm_test.sh
+	docker/slurm_test.sh $(HEADS)
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist site *.egg-info

@@ -17,7 +17,13 @@ install_locked() {
 }
 
 case $choice in
-    cpu | cuda) install_locked "$choice" ;;
+    cuda) install_locked cuda ;;
+    cpu)
+        install_locked cpu || {
+            echo "install_torch.sh: pip sees no CPU build of PyTorch; set PIP_EXTRA_INDEX_URL (README, 'PyTorch for the CPU')" >&2
+            exit 1
+        }
+        ;;
     '')
         if ! install_locked cpu; then
             echo "install_torch.sh: pip sees no CPU build of PyTorch; taking the CUDA build (README, 'PyTorch for the CPU')" >&2

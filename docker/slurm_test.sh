@@ -8,7 +8,7 @@
 # for each subject; by default six phantoms of 2 mm are made. Environment:
 #   PYTHON     interpreter with the app (default .venv/bin/python)
 #   APP        command to run instead of the app, such as "python tests/stand_in.py" (with PYTHONPATH=tests:.), which
-#              does all but the models and takes two minutes
+#              does all but the models and takes some minutes
 #   APP_ARGS   further arguments of the app (default --preset 128)
 #   SLOTS      jobs at the same time, whatever the number of processors (default 6)
 #   SCRATCH    folder for the outputs and logs, kept (default: a temporary one, removed)

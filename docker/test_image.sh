@@ -18,6 +18,8 @@ image=${IMAGE:-cpmae-bids}
 engine=${ENGINE:-}
 if [ -z "$engine" ]; then
     for engine in docker podman buildah none; do
+        # a client of docker without a daemon is of no use
+        [ "$engine" = docker ] && ! docker info >/dev/null 2>&1 && continue
         command -v "$engine" >/dev/null && break
     done
 fi
@@ -101,7 +103,7 @@ if [ -z "$data" ]; then
 fi
 mkdir -m 0777 "$scratch/out"
 in_image 12345:12345 "$(realpath "$data"):/data:ro" "$scratch/out:/out" -- \
-    /data /out/derivatives participant --seed 1 "${app_args[@]}"
+    /data /out/derivatives participant --seed 3 "${app_args[@]}"
 find "$scratch/out/derivatives" -name '*_desc-refaced_T1w.nii.gz' -size +0 -uid 12345 | grep -q .
 
 say 'the output is valid BIDS'

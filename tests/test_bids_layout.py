@@ -128,6 +128,28 @@ def test_same_scan_twice_is_refused(make_bids):
         collect_scans(settings(root))
 
 
+def test_one_name_in_two_folders_is_refused(make_bids):
+    """Workflows, records and reports go by the name: one would take the other's."""
+    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'sub-01/again/anat/sub-01_T1w.nii.gz'])
+    with pytest.raises(InputError, match='same scan'):
+        collect_scans(settings(root))
+
+
+def test_scans_outside_of_the_folder_of_their_subject_are_left_out(make_bids, caplog):
+    """A backup in a folder of its own, a raw-like dataset in an output, a file that was moved by mistake."""
+    away = [
+        'old/sub-01/anat/sub-01_T1w.nii.gz',
+        'bids/sub-02/anat/sub-02_T1w.nii.gz',
+        'sub-02/anat/sub-01_run-3_T1w.nii.gz',
+    ]
+    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/anat/sub-02_T1w.nii.gz', *away])
+    assert paths(collect_scans(settings(root))) == [
+        'sub-01/anat/sub-01_T1w.nii.gz',
+        'sub-02/anat/sub-02_T1w.nii.gz',
+    ]
+    assert all(f'{path}: not in the folder of its subject' in caplog.text for path in away)
+
+
 @pytest.mark.parametrize('folder', ['with blanks', 'h#sh', 'per%20cent', 'brack[et]s (1)'])
 def test_odd_folder_names(make_bids, tmp_path, folder):
     root = make_bids(

@@ -243,6 +243,9 @@ def _as_scan(path: Path, config: RunConfig, seed: int) -> Scan | None:
     """Describe one image, or return None if it is not a scan of its own."""
     relative = path.relative_to(config.bids_dir).as_posix()
     entities, _, _ = split_name(relative)
+    if not relative.startswith(f'sub-{entities["sub"]}/'):  # a copy in another folder, or a dataset within
+        logger.warning('%s: not in the folder of its subject, left out', relative)
+        return None
     if 'desc' in entities or 'space' in entities or entities.get('part') in _PARTS_WITHOUT_CONTRAST:
         logger.warning('%s: not a raw magnitude image, left out', relative)
         return None
@@ -335,9 +338,10 @@ def unreadable(path: Path) -> str:
 def _refuse_collisions(scans: list[Scan]) -> None:
     sources: dict[str, str] = {}
     for scan in scans:
-        output = str(output_path(scan.relative_path, 'refaced'))
-        if output in sources:
-            raise InputError(
-                f'{sources[output]} and {scan.relative_path} are the same scan by their names; remove one'
-            )
-        sources[output] = scan.relative_path
+        # workflows, records and reports go by the name alone
+        for key in {scan.name, str(output_path(scan.relative_path, 'refaced'))}:
+            if key in sources:
+                raise InputError(
+                    f'{sources[key]} and {scan.relative_path} are the same scan by their names; remove one'
+                )
+            sources[key] = scan.relative_path

@@ -10,6 +10,9 @@ from pathlib import Path
 from cpmae_bids.exceptions import CpmaeError
 
 _COMMAND = 'bids-validator-deno'
+MESSAGE_LENGTH = 120
+"""Characters of what the validator says that are shown."""
+
 _EXIT_VALID, _EXIT_ERRORS = 0, 16
 
 
@@ -30,15 +33,19 @@ class Issue:
         File, relative to the dataset, with a leading slash.
     detail : str
         Field or rule that it is about.
+    message : str
+        What the validator says of it, such as the value of a cell; may be empty.
     """
 
     severity: str
     code: str
     location: str
     detail: str
+    message: str = ''
 
     def __str__(self) -> str:
-        return ' '.join(part for part in (self.code, self.detail, self.location) if part)
+        text = ' '.join(part for part in (self.code, self.detail, self.location) if part)
+        return f'{text} ({self.message})' if self.message else text
 
 
 def validate_bids(dataset: Path, *, warnings: bool = False) -> list[Issue]:
@@ -83,6 +90,7 @@ def validate_bids(dataset: Path, *, warnings: bool = False) -> list[Issue]:
             code=issue.get('code', ''),
             location=issue.get('location', ''),
             detail=issue.get('subCode') or issue.get('rule') or '',
+            message=' '.join((issue.get('issueMessage') or '').split())[:MESSAGE_LENGTH],
         )
         for issue in found
         if warnings or issue.get('severity') == 'error'

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid import blending, inspect, nifti, noise
+from cpmae_bids.deid import blending, inspect, nifti, noise, sharpness
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
 
@@ -33,7 +33,8 @@ def blend(
     head : Path or None
         ``.npy``, (n, n, n): generated head in the cube; None for noise alone.
     conformed : Path
-        ``.npz`` of the brain: gives ``scale``, the intensity of the scan that is 1 in the cube.
+        ``.npz`` of the brain: gives ``scale``, the intensity of the scan that is 1 in the cube, and how sharp
+        the scan is.
     seed : int
         Of the noise.
     refaced, deface_mask : Path
@@ -47,12 +48,13 @@ def blend(
     scan = inspect.load_t1w(t1w)
     kept = nifti.read_mask(kept_mask, scan)
     with np.load(conformed) as arrays:
-        scale = float(arrays['scale'])
+        scale, blur_mm = float(arrays['scale']), sharpness.blur_mm(arrays['brain'])
     try:
         air = noise.measure(scan.values(), kept, scan.voxel_sizes, scale)
     except InputError as error:
         raise InputError(f'{t1w}: {error}') from error
     cube = np.zeros((_COARSE,) * 3, np.float32) if head is None else np.load(head)
+    cube = sharpness.soften(cube, blur_mm)
     generated = blending.synthesize(cube, scale, scan.affine, read_affine(affine), scan.shape, air, seed)
     nifti.write(refaced, blending.blend(scan, kept, generated), scan)
     nifti.write_mask(deface_mask, ~kept, scan)
