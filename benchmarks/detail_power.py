@@ -2,9 +2,9 @@
 
     python -m benchmarks.detail_power HEADS WORK [--split test] [--limit 6]
 
-Scans are encoded and decoded by the head VQ-VAE in the cube at 2 mm, and given detail. The power of the
-tissue outside of the brain (`benchmarks.measures.classifier.spectrum`) is divided by that of the scan.
-WORK keeps brain masks and affines. Writes ``results/detail_power.json``: means over the scans.
+Scans are brought into the cube at 2 mm by cubic splines, encoded and decoded by the head VQ-VAE, and given
+detail. The power of the tissue outside of the brain (`benchmarks.measures.classifier.spectrum`) is divided by
+that of the scan. WORK keeps brain masks and affines. Writes ``results/detail_power.json``: means over the scans.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     kinds: dict[str, list] = {'decoded': [], 'with detail': []}
     paths = find_t1w(args.heads, read_split(args.heads / 'participants.tsv', args.split))
     for path in spread(paths, args.limit or len(paths)):
-        stored, brain, fov = conform_scan(path, args.work, N)[1:]
+        stored, brain, fov = conform_scan(path, args.work, N, order=3)[1:]
         real = np.where(brain, np.float32(HOLE), decode_intensity(stored))
         with torch.no_grad():  # finding the shape takes gradients of its own
             codes = head.encode(torch.from_numpy(real)[None, None])
