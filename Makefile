@@ -36,7 +36,7 @@ $(READY): docker/requirements.lock docker/requirements-dev.lock docker/torch-cpu
 
 demo: $(READY)
 	$(BIN)/python demo/make_dataset.py $(DEMO)/dataset
-	$(BIN)/cpmae-bids $(DEMO)/dataset $(DEMO)/derivatives participant --seed 3 $(DEMO_ARGS)
+	$(BIN)/cpmae-bids $(DEMO)/dataset $(DEMO)/derivatives participant --seed 2 $(DEMO_ARGS)
 	@echo "The report: file://$(abspath $(DEMO))/derivatives/sub-average.html"
 
 example: demo

@@ -103,7 +103,7 @@ if [ -z "$data" ]; then
 fi
 mkdir -m 0777 "$scratch/out"
 in_image 12345:12345 "$(realpath "$data"):/data:ro" "$scratch/out:/out" -- \
-    /data /out/derivatives participant --seed 3 "${app_args[@]}"
+    /data /out/derivatives participant --seed 2 "${app_args[@]}"
 find "$scratch/out/derivatives" -name '*_desc-refaced_T1w.nii.gz' -size +0 -uid 12345 | grep -q .
 
 say 'the output is valid BIDS'
