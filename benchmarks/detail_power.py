@@ -4,7 +4,7 @@
 
 Scans are brought into the cube at 2 mm by cubic splines, encoded and decoded by the head VQ-VAE, and given
 detail. The power of the tissue outside of the brain (`benchmarks.measures.classifier.spectrum`) is divided by
-that of the scan. WORK keeps brain masks and affines. Writes ``results/detail_power.json``: means over the scans.
+that of the scan. WORK keeps brain masks and affines. Writes ``results/detail_power.json``: means over scans.
 """
 
 from __future__ import annotations
