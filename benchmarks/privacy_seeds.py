@@ -3,16 +3,16 @@
     python -m benchmarks.privacy_seeds HEADS OUT WORK [--seeds 2 3 4 5] [--nprocs 2]
 
 OUT is the folder of a run of `benchmarks.run`, whose originals and gallery the attackers know; WORK keeps
-what is made here. Heads are generated at 2 mm around the brains of the test split, brought to the grid of the
-scan, and attacked as the outputs of the benchmark are: by the recogniser and by the depth of the skin. Writes
-``results/privacy_seeds.json``: success of the attacks by seed, and of all seeds together.
+what is made here: take a fresh one for other weights. Heads are generated at 2 mm around the brains of the
+test split, brought to the grid of the scan, and attacked as the outputs of the benchmark are: by the recogniser
+and by the depth of the skin. Writes ``results/privacy_seeds.json``: success of the attacks by seed, and of all
+seeds together.
 """
 
 from __future__ import annotations
 
 import argparse
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -108,9 +108,7 @@ def main(argv: list[str] | None = None) -> None:
     paths = find_t1w(args.heads, read_split(args.heads / 'participants.tsv', 'test'))
     with ProcessPoolExecutor(args.nprocs) as pool:
         jobs = [
-            pool.submit(partial(attacked, path, args.out, args.work, seed))
-            for seed in args.seeds
-            for path in paths
+            pool.submit(attacked, path, args.out, args.work, seed) for seed in args.seeds for path in paths
         ]
         try:
             for job in tqdm(as_completed(jobs), 'heads', len(jobs), mininterval=5):

@@ -1,4 +1,4 @@
-"""Sharpness: a generated head is no sharper than the scan around it.
+"""Sharpness: around a smooth scan a generated head is smooth as well.
 
 Told from the brain alone, which is kept anyway: how much of its contrast is finer than some 4 mm. Scans that
 were smoothed, averaged or interpolated have less of it, and get a head that is blurred like them.

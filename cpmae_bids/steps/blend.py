@@ -48,13 +48,15 @@ def blend(
     scan = inspect.load_t1w(t1w)
     kept = nifti.read_mask(kept_mask, scan)
     with np.load(conformed) as arrays:
-        scale, blur_mm = float(arrays['scale']), sharpness.blur_mm(arrays['brain'])
+        scale = float(arrays['scale'])
+        if head is None:
+            cube = np.zeros((_COARSE,) * 3, np.float32)
+        else:
+            cube = sharpness.soften(np.load(head), sharpness.blur_mm(arrays['brain']))
     try:
         air = noise.measure(scan.values(), kept, scan.voxel_sizes, scale)
     except InputError as error:
         raise InputError(f'{t1w}: {error}') from error
-    cube = np.zeros((_COARSE,) * 3, np.float32) if head is None else np.load(head)
-    cube = sharpness.soften(cube, blur_mm)
     generated = blending.synthesize(cube, scale, scan.affine, read_affine(affine), scan.shape, air, seed)
     nifti.write(refaced, blending.blend(scan, kept, generated), scan)
     nifti.write_mask(deface_mask, ~kept, scan)
