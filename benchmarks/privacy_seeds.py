@@ -4,8 +4,8 @@
 
 OUT is the folder of a run of `benchmarks.run`, whose originals and gallery the attackers know; WORK keeps
 what is made here: take a fresh one for other weights. Heads are generated at 2 mm around the brains of the
-test split, brought to the grid of the scan, and attacked as the outputs of the benchmark are: by the recogniser
-and by the depth of the skin. Writes ``results/privacy_seeds.json``: success of the attacks by seed, and of all
+test split, brought to the grid of the scan, and attacked as the outputs of the benchmark are: by the
+recogniser and by the depth of the skin. Writes ``results/privacy_seeds.json``: success by seed, and of all
 seeds together.
 """
 
