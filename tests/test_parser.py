@@ -88,7 +88,23 @@ def test_wrong_use_is_64(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         parse_config(arguments)
     assert ended.value.code == 64
-    assert capsys.readouterr().err.splitlines()[-1].startswith('cpmae-bids: ')
+    said = capsys.readouterr().err
+    assert said.startswith('cpmae-bids: ')
+    assert said.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    ('argument', 'advice'),
+    [
+        ('--participants-label=01', 'did you mean --participant-label?'),
+        ('--work_dirs', 'did you mean --work_dir?'),
+        ('--frobnicate', 'see cpmae-bids --help'),
+    ],
+)
+def test_an_unknown_option_is_answered_by_what_it_may_mean(argument, advice, capsys):
+    with pytest.raises(SystemExit):
+        parse_config([*BASE, argument])
+    assert capsys.readouterr().err.endswith(f'unrecognized arguments: {argument}; {advice}\n')
 
 
 def seconds_of_children():

@@ -94,6 +94,16 @@ def test_our_own_output_is_fine(config):
     preflight.check_folders(config)
 
 
+def test_our_own_output_as_input_is_noticed(config, caplog):
+    from cpmae_bids.bids.derivatives import write_dataset_files
+
+    preflight.note_own_output(config.bids_dir)
+    assert not caplog.records
+    write_dataset_files(config.replace(seed=1))
+    preflight.note_own_output(config.output_dir)
+    assert 'give the raw dataset' in caplog.text
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason='permissions do not bind root')
 def test_output_that_cannot_be_written(config, ready, tmp_path):
     tmp_path.chmod(0o500)

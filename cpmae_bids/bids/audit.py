@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cpmae_bids.bids.atomic import sha256_of
-from cpmae_bids.bids.derivatives import GENERATOR, read_description
+from cpmae_bids.bids.derivatives import GENERATOR, is_output_dataset
 from cpmae_bids.bids.jsontext import read_json
 from cpmae_bids.bids.patterns import output_kinds, output_patterns
 from cpmae_bids.bids.publish import stored_files_are_whole
@@ -128,14 +128,6 @@ def _vouched_files(dataset: Path) -> dict[str, str]:
         if record['status'] == 'pass'
         for name, digest in (record.get('files') or {}).items()
     }
-
-
-def is_output_dataset(folder: Path) -> bool:
-    """Whether a dataset says that this tool made it."""
-    makers = read_description(folder).get('GeneratedBy')
-    return isinstance(makers, list) and any(
-        isinstance(maker, dict) and maker.get('Name') == GENERATOR for maker in makers
-    )
 
 
 def _has_name(path: Path, kind: str) -> bool:

@@ -64,6 +64,14 @@ def read_description(dataset: Path) -> dict[str, Any]:
     return description if isinstance(description, dict) else {}
 
 
+def is_output_dataset(folder: Path) -> bool:
+    """Whether the description of a dataset says that this tool made it."""
+    makers = read_description(folder).get('GeneratedBy')
+    return isinstance(makers, list) and any(
+        isinstance(maker, dict) and maker.get('Name') == GENERATOR for maker in makers
+    )
+
+
 def describe_dataset(config: RunConfig) -> dict[str, Any]:
     """Return the content of dataset_description.json of the output."""
     source = read_description(config.bids_dir)

@@ -119,7 +119,8 @@ def _look(folder: Path, listing: Listing, recognise: bool, each, verbose: bool) 
 def _match(args: argparse.Namespace, recognise: bool, each) -> Privacy:
     """Attack the outputs in a folder with their originals."""
     from cpmae_bids.audit.privacy import audit, find_pairs
-    from cpmae_bids.bids.audit import audit_output, is_output_dataset
+    from cpmae_bids.bids.audit import audit_output
+    from cpmae_bids.bids.derivatives import is_output_dataset
 
     if not is_output_dataset(args.folder):
         raise UsageError(f'{args.folder}: is no output of cpmae-bids, as --originals needs it')

@@ -3,8 +3,8 @@
 import argparse
 import os
 import re
-import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,8 +25,17 @@ class _Parser(argparse.ArgumentParser):
     """A parser that ends with the exit code of wrong use, and knows both spellings of a flag."""
 
     def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(EXIT_USAGE, f'{self.prog}: {message}\n')
+        # the usage would fill the screen, and hide what is wrong
+        self.exit(EXIT_USAGE, f'{self.prog}: {message}; {self._advice(message)}\n')
+
+    def _advice(self, message: str) -> str:
+        """Options that an unknown one may have meant, or where all of them are listed."""
+        for word in message.split():
+            known = [option for option in self._option_string_actions if option.startswith('--')]
+            near = get_close_matches(word.partition('=')[0], known, 1) if word.startswith('--') else []
+            if message.startswith('unrecognized') and near:
+                return f'did you mean {near[0]}?'
+        return f'see {self.prog} --help'
 
 
 class _SelfCheck(argparse.Action):

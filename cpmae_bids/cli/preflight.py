@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from cpmae_bids.bids.atomic import temporary_beside
-from cpmae_bids.bids.derivatives import GENERATOR, read_description, settle_seed
+from cpmae_bids.bids.derivatives import GENERATOR, is_output_dataset, settle_seed
 from cpmae_bids.bids.layout import select_subjects
 from cpmae_bids.bids.rawlike.manifest import is_raw_like, raw_like_dir
 from cpmae_bids.config import RunConfig
@@ -43,6 +43,7 @@ def preflight(config: RunConfig) -> RunConfig:
         If something is missing; nothing has been written then but folders.
     """
     check_folders(config)
+    note_own_output(config.bids_dir)
     select_subjects(config)
     plugin, _ = plugin_settings(config)
     if config.nipype_plugin_file is not None:
@@ -132,14 +133,21 @@ def _refuse_foreign_output(output_dir: Path) -> None:
         raise UsageError(f'{output_dir}: is no folder; choose another output')
     if not (output_dir / 'dataset_description.json').exists():
         return
-    makers = read_description(output_dir).get('GeneratedBy')
-    names = (
-        [maker.get('Name') for maker in makers if isinstance(maker, dict)] if isinstance(makers, list) else []
-    )
     if is_raw_like(output_dir):
         raise UsageError(f'{output_dir}: is a raw-like dataset, no derivatives; choose another output')
-    if GENERATOR not in names:
+    if not is_output_dataset(output_dir):
         raise UsageError(f'{output_dir}: is a dataset that {GENERATOR} did not make; choose another output')
+
+
+def note_own_output(bids_dir: Path) -> None:
+    """Say so if the input was de-identified before: mostly it was the raw dataset that was meant."""
+    if is_output_dataset(bids_dir):
+        logger.warning(
+            '%s: was made by %s: heads that are generated are replaced once more; '
+            'if that is not what you want, give the raw dataset',
+            bids_dir,
+            GENERATOR,
+        )
 
 
 def check_writable(folder: Path, name: str, mode: int = 0o777) -> None:

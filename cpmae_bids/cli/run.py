@@ -81,6 +81,7 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
     from cpmae_bids.cli.interrupt import InterruptibleProgress
     from cpmae_bids.cli.preflight import check_space, preflight, remove_work_dir
     from cpmae_bids.cli.process import make_batches, process_scans
+    from cpmae_bids.cli.summary import count
 
     config = preflight(config)
     keep_work_dir = False
@@ -90,7 +91,7 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
         scans = collect_scans(config)
         complete = set() if config.overwrite else set(complete_scans(scans, config))
         todo = [scan for scan in scans if scan not in complete]
-        logger.info('%d scans, %d of them complete already', len(scans), len(complete))
+        logger.info('%s, %d of them complete already', count(len(scans), 'scan'), len(complete))
         largest = max(map(len, make_batches(todo, config)), default=0)
         check_space(config, len(todo), at_a_time=largest if config.temporary_work_dir else None)
         write_dataset_files(config)
@@ -119,7 +120,8 @@ def _validate_input(bids_dir: Path) -> None:
         logger.error('%s', issue)
     if issues:
         raise UsageError(
-            f'{bids_dir}: {len(issues)} BIDS errors; mend them, or go on with --skip-bids-validation'
+            f'{bids_dir}: no valid BIDS, {len(issues)} errors in all; mend them, or go on with '
+            '--skip-bids-validation'
         )
 
 

@@ -87,5 +87,5 @@ def _is_valid(dataset: Path) -> bool:
     for issue in issues[:_SHOWN_ISSUES]:
         logger.error('%s', issue)
     if issues:
-        logger.error('%s: %d BIDS errors', dataset, len(issues))
+        logger.error('%s: no valid BIDS, %d errors in all', dataset, len(issues))
     return not issues

@@ -9,6 +9,11 @@ if TYPE_CHECKING:
 _WORDS = {'pass': 'passed', 'fail': 'failed the verdict', 'error': 'ended with an error'}
 
 
+def count(number: int, noun: str) -> str:
+    """A number with its noun, as in ``1 scan``, ``2 scans``."""
+    return f'{number} {noun}{"s" * (number != 1)}'
+
+
 def summarise(records: Iterable[dict[str, Any]], failures: 'Iterable[Failure]' = ()) -> list[str]:
     """Return the lines of a summary: counts, scans that did not pass, missing private reports, crash files.
 
@@ -21,11 +26,11 @@ def summarise(records: Iterable[dict[str, Any]], failures: 'Iterable[Failure]' =
     """
     records, failures = list(records), list(failures)
     counts = {status: sum(record['status'] == status for record in records) for status in _WORDS}
-    said = [f'{count} {_WORDS[status]}' for status, count in counts.items() if count]
+    said = [f'{n} {_WORDS[status]}' for status, n in counts.items() if n]
     unwritten = [failure for failure in failures if failure.stage == 'private_report']
     if unwritten:
         said.append(f'{len(unwritten)} without the private report')
-    lines = [f'{len(records)} scan{"s" * (len(records) != 1)}: {", ".join(said) or "nothing to report"}']
+    lines = [f'{count(len(records), "scan")}: {", ".join(said) or "nothing to report"}']
     for record in records:
         if record['status'] != 'pass':
             reasons = '; '.join(record.get('reasons') or ['no reason is recorded'])

@@ -29,8 +29,8 @@ SHELL_MM = 4.0
 SHARE, LEAST = 0.8, 0.4
 """The shell has at least this share of the brightness of the tissue around it, and this intensity."""
 
-SHARPNESS = {128: 1.5, 256: 2.5}
-"""Slope of the edge, by the edge of the cube in voxels: an edge is about as wide as a voxel and a half."""
+SHARPNESS = 2.5
+"""Slope of the edge: an edge is about as wide as a voxel of 1 mm and a half."""
 
 _SIZE = 2.0  # mm: surfaces are found in the cube of 128 voxels
 
@@ -79,17 +79,15 @@ def cover(volume: np.ndarray, skin: Skin) -> np.ndarray:
 
     Parameters
     ----------
-    volume : ndarray of float32, shape (n, n, n)
-        128 or 256 voxels along an edge.
+    volume : ndarray of float32, shape (256, 256, 256)
     skin : Skin
 
     Returns
     -------
-    covered : ndarray of float32, shape (n, n, n)
+    covered : ndarray of float32, shape (256, 256, 256)
     """
-    n = len(volume)
-    inside, least = (field if n == len(field) else double(field) for field in (skin.inside, skin.least))
-    weight = np.clip(0.5 + SHARPNESS[n] * (inside - 0.5), 0, 1)
+    inside, least = double(skin.inside), double(skin.least)
+    weight = np.clip(0.5 + SHARPNESS * (inside - 0.5), 0, 1)
     return np.maximum(volume, least) * weight
 
 

@@ -12,28 +12,20 @@ import torch
 from torch import Tensor
 
 from cpmae_bids.models.mae import MAE, Stage
-from cpmae_bids.models.shape_stage import ShapeStage
 from cpmae_bids.models.vqvae import VQVAE
-
-TEMPERATURES = (1.0, 0.8, 0.6, 0.3, 0.1)
-"""Sampling temperature of the shape, which is drawn as it is spread, and of each level of detail."""
 
 
 @torch.no_grad()
 def refine(
-    stage: Stage,
-    context: Tensor | None,
-    brain: Tensor,
-    *,
-    steps: int,
-    temperature: float,
-    generator: torch.Generator,
-    any_order: bool = False,
+    stage: Stage, context: Tensor | None, brain: Tensor, *, steps: int, generator: torch.Generator
 ) -> Tensor:
     """Codes of one level, by `steps` rounds of prediction and renewed doubt.
 
-    Every round draws all unknown codes at once and keeps those of which the model is surest; how many stay
-    unknown falls along a quarter of a cosine. Random numbers are drawn on the CPU, so that devices agree.
+    Every round draws all unknown codes at once and keeps some of them; how many stay unknown falls along a
+    quarter of a cosine. Which are kept is left to chance: to keep those of which the model is surest, as is
+    usual (Chang et al., CVPR 2022, section 3.3), makes all heads alike, since the surest shapes lie near the
+    mean, and too dark by a tenth, since the surest codes are the most frequent ones and these are dark.
+    Random numbers are drawn on the CPU, so that devices agree.
 
     Parameters
     ----------
@@ -42,13 +34,8 @@ def refine(
         See `Stage.forward`; a batch of any size.
     steps : int
         Rounds, at least 1.
-    temperature : float
-        Of the draw and, fading out over the rounds, of the choice of what to keep.
     generator : torch.Generator
         On the CPU.
-    any_order : bool
-        Keep draws at random instead. The surest draws are those near the mean: where codes are values, as
-        those of shape are, keeping them would make all heads alike.
 
     Returns
     -------
@@ -57,24 +44,17 @@ def refine(
     batch, device = len(brain), brain.device
     shape = (batch, len(stage.live), stage.members)
     codes = torch.full(shape, stage.unknown, device=device)
-
-    def gumbel(*size):
-        uniform = torch.rand(*size, generator=generator).clamp_(1e-9, 1 - 1e-7)
-        return (-torch.log(-torch.log(uniform))).to(device)
-
     for step in range(steps):
         unknown = codes == stage.unknown
         share = unknown.flatten(1).float().mean(1)
         logits = stage(codes, context, brain, share).float()
-        drawn = (logits + temperature * gumbel(*logits.shape)).argmax(-1)
-        sureness = logits.log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
-        fade = 1 - (step + 1) / steps
-        sureness = gumbel(*shape) if any_order else sureness + temperature * fade * gumbel(*shape)
-        sureness = sureness.masked_fill(~unknown, math.inf)
+        uniform = torch.rand(*logits.shape, generator=generator).clamp_(1e-9, 1 - 1e-7)
+        drawn = (logits - torch.log(-torch.log(uniform)).to(device)).argmax(-1)
         codes = torch.where(unknown, drawn, codes)
         doubtful = int(math.cos(math.pi / 2 * (step + 1) / steps) * shape[1] * shape[2] + 1e-6)
         if doubtful:
-            order = sureness.flatten(1).argsort(1)[:, :doubtful]
+            lot = torch.rand(shape, generator=generator).to(device).masked_fill(~unknown, math.inf)
+            order = lot.flatten(1).argsort(1)[:, :doubtful]
             codes = codes.flatten(1).scatter(1, order, stage.unknown).view(shape)
     return stage.scatter(codes)
 
@@ -141,14 +121,6 @@ def complete(
     rounds = steps_per_level(steps, len(mae.stages))
     for level in range(len(codes), len(mae.stages)):
         stage = mae.stages[level]
-        drawn = refine(
-            stage,
-            head.latent_of(codes),
-            condition,
-            steps=rounds[level],
-            temperature=TEMPERATURES[min(level, len(TEMPERATURES) - 1)],
-            generator=generator,
-            any_order=isinstance(stage, ShapeStage),
-        )
-        codes.append(drawn)
+        context = head.latent_of(codes)
+        codes.append(refine(stage, context, condition, steps=rounds[level], generator=generator))
     return codes

@@ -30,10 +30,11 @@ def decode(
     conformed : Path
         ``.npz`` of the brain in the cube, as the conform step writes it: the skull follows the brain.
     head : Path
-        To write, ``.npy``: float16 (n, n, n), axes x to the right, y to the front, z up; white matter is
-        about 1.
+        To write, ``.npy``: float16 (256, 256, 256), axes x to the right, y to the front, z up; white matter
+        is about 1.
     preset : {'128', '256'}
-        Voxels along an edge of the cube.
+        Voxels along an edge of the cube in which detail is drawn. The skin has 1 mm in any case: with 2 mm,
+        steps of voxels show on it as rings.
     seed : int
         Of the detail.
     weights : Path, optional
@@ -49,6 +50,7 @@ def decode(
     import torch
     from torch.nn.functional import adaptive_avg_pool3d
 
+    from cpmae_bids.models.detail import double
     from cpmae_bids.models.weights import load_model, resolve_weights
 
     levels = [torch.from_numpy(level).long()[None].to(device) for level in code_files.read(head_codes)]
@@ -65,6 +67,8 @@ def decode(
         displacement_mm=model.displacement(levels),
         brain=brain,
     )
+    if volume.shape[-1] == geometry.PRESETS['128']:
+        volume = double(volume)
     covered = skin.cover(volume[0, 0].clamp_(0, intensity.CEILING).cpu().numpy(), surface)
     np.save(head, covered.astype(np.float16))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -293,7 +293,7 @@ def _step(
     config: DetailTraining,
 ) -> dict[str, float]:
     """One step of both networks, by gradients at the same weights."""
-    generator, discriminator = models.generator, models.discriminator
+    generator, discriminator = models.generator, _off_lattice(models.discriminator)
     # where the scan says nothing all volumes are the blurred one, and nothing can be told there
     fake = torch.where(valid, generator(blurred, generator.draw(blurred), where, remote), blurred)
     optimizer.zero_grad()
@@ -305,7 +305,7 @@ def _step(
     )
     told.backward()
 
-    discriminator.requires_grad_(False)
+    models.discriminator.requires_grad_(False)
     fake_logits, fake_features = discriminator(fake, blurred, where, remote)
     fooled = -mean(logits.mean() for logits in fake_logits)
     pairs = [(a, b.detach()) for a, b in zip(fake_features, real_features, strict=True)]
@@ -318,7 +318,7 @@ def _step(
     anchor = _blur(fake - real, generator.factor).abs().mean()
     loss = config.anchor * anchor + config.pixel * pixel + config.features * features + fooled
     loss.backward()
-    discriminator.requires_grad_(True)
+    models.discriminator.requires_grad_(True)
     torch.nn.utils.clip_grad_norm_(generator.parameters(), 5.0)
     optimizer.step()
     return {
@@ -329,6 +329,26 @@ def _step(
         'anchor': anchor.item(),
         'power': (_high(fake, generator.factor) / _high(real, generator.factor)).item(),
     }
+
+
+def _off_lattice(discriminator: Discriminator) -> Callable[..., tuple[list[Tensor], list[Tensor]]]:
+    """The discriminator, which sees crops from some voxel on: the same one for all crops of a step.
+
+    Its sites then lie elsewhere than those of the network that it judges, so that steps between these do not
+    pass for texture.
+    """
+    factor = discriminator.factor
+    begin = torch.randint(factor, (3,)).tolist()
+
+    def judge(*parts: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+        *volumes, where, remote = parts
+        voxels = (..., *(slice(b, b - factor) for b in begin))
+        if where is not None:
+            where = where[..., :-1, :-1, :-1]  # these change little within a site
+        cut = [None if volume is None else volume[voxels] for volume in (*volumes, remote)]
+        return discriminator(*cut[:2], where, cut[2])
+
+    return judge
 
 
 def mean(terms: Iterable[Tensor]) -> Tensor:

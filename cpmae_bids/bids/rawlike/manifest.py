@@ -12,7 +12,7 @@ from typing import Any
 
 from cpmae_bids._version import __version__
 from cpmae_bids.bids.atomic import write_text
-from cpmae_bids.bids.derivatives import GENERATOR, read_description
+from cpmae_bids.bids.derivatives import GENERATOR, is_output_dataset, read_description
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS
 from cpmae_bids.config import RunConfig
@@ -29,10 +29,7 @@ def raw_like_dir(config: RunConfig) -> Path:
 
 def is_raw_like(folder: Path) -> bool:
     """Whether a dataset says that this tool made it, and that it is no derivative."""
-    description = read_description(folder)
-    makers = description.get('GeneratedBy')
-    names = [m.get('Name') for m in makers if isinstance(m, dict)] if isinstance(makers, list) else []
-    return GENERATOR in names and description.get('DatasetType') == 'raw'
+    return is_output_dataset(folder) and read_description(folder).get('DatasetType') == 'raw'
 
 
 def raw_name(source: str) -> str:
