@@ -176,7 +176,7 @@ def test_training_brings_detail_back(tmp_path):
     blurred = np.full((32, 32, 32), 0.6, np.float16)
     texture = rng.normal(0, 0.2, blurred.shape)
     example = Sharpening((blurred + texture).astype(np.float16), blurred, np.ones(blurred.shape, bool))
-    settings = DetailTraining(batch=2, crop=4, critic=16, learning_rate=2e-3, average=0.5)
+    settings = DetailTraining(batch=2, crop=6, critic=16, learning_rate=2e-3, average=0.5)
     refiner = train_refiner(Refiner(2, 8, 1, 4), [example], tmp_path, settings, 200, device='cpu')
     volume = torch.full((1, 1, 16, 16, 16), 0.6)
     with torch.no_grad():
@@ -195,3 +195,23 @@ def test_heads_lose_their_detail_and_keep_their_brain_out_of_it():
     assert not example.valid[~head.fov].any()
     difference = (example.real.astype(np.float32) - example.blurred)[example.valid]
     assert 0 < np.abs(difference).mean() < 0.2
+
+
+def test_a_discriminator_judges_off_the_lattice_of_the_network():
+    seen = []
+
+    class Judge:
+        factor = 2
+
+        def __call__(self, volume, blurred, where, remote):
+            assert torch.equal(volume, blurred)
+            assert torch.equal(volume, remote)
+            assert where.shape == (1, 3, 7, 7, 7)
+            seen.append(tuple(volume[0, 0, 0, 0, :].tolist()))
+            return [], []
+
+    volume = torch.arange(16.0).expand(1, 1, 16, 16, 16)
+    torch.manual_seed(0)
+    for _ in range(20):
+        train_detail._off_lattice(Judge())(volume, volume, torch.zeros(1, 3, 8, 8, 8), volume)
+    assert set(seen) == {tuple(map(float, range(begin, begin + 14))) for begin in (0, 1)}

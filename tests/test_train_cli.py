@@ -48,7 +48,7 @@ DETAIL_SETTINGS = """
 steps = 1
 fine_steps = 1
 batch = 1
-crop = 4
+crop = 6
 [detail.model]
 widths = [8, 8]
 blocks = [1, 1]

@@ -39,7 +39,7 @@ class DetailTraining:
     batch : int
         Crops of a step.
     crop : int
-        Edge of a crop in sites of 4 mm; with context, a multiple of four.
+        Edge of a crop in sites of 4 mm, at least 6; with context, a multiple of four, at least 12.
     learning_rate : float
         Peak of the schedule (Adam).
     lead : float
