@@ -25,10 +25,6 @@ SITE_MM = 4
 LAYERS = 8
 """Layers of voxels around the brain that the network at 2 mm tells apart: skull lies within 16 mm."""
 
-TRUNCATION = 0.9
-"""Scale of the noise at 2 mm in heads that are drawn (Brock et al., ICLR 2019, section 3.1): less is less
-grain. Chosen by eye, and by the power of the texture, on validation heads."""
-
 
 @dataclass(frozen=True)
 class DetailConfig:
@@ -230,17 +226,13 @@ class Refiner(nn.Module):
         """Sites of 4 mm by which a volume may be cut into crops."""
         return 4 if self.context else 1
 
-    def draw(
-        self, like: Tensor, generator: torch.Generator | None = None, scale: float = 1.0
-    ) -> list[Tensor]:
-        """Noise for volumes (B, 1, X, Y, Z), drawn on the CPU so that devices agree.
+    def draw(self, like: Tensor, generator: torch.Generator | None = None) -> list[Tensor]:
+        """Noise for volumes (B, 1, X, Y, Z) of unit variance, drawn on the CPU so that devices agree.
 
         Parameters
         ----------
         like : Tensor
         generator : torch.Generator, optional
-        scale : float
-            Standard deviation.
 
         Returns
         -------
@@ -251,7 +243,7 @@ class Refiner(nn.Module):
         for coarser in (1, 2, 4) if self.context else (1,):
             sites = [edge // self.factor // coarser for edge in like.shape[2:]]
             noise = torch.randn(len(like), self.noise, *sites, generator=generator)
-            drawn.append(scale * noise.to(like.device))
+            drawn.append(noise.to(like.device))
         return drawn
 
     def forward(
@@ -338,7 +330,7 @@ class Detail(nn.Module):
         """
         where = None if self.coarse.places is None else places(displacement_mm)
         remote = remoteness(brain) if self.coarse.brain else None
-        volume = self.coarse(volume, self.coarse.draw(volume, generator, TRUNCATION), where, remote)
+        volume = self.coarse(volume, self.coarse.draw(volume, generator), where, remote)
         if not millimetre:
             return volume
         volume = double(volume)
