@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cpmae_bids.config import DEFAULT_STEPS
-from cpmae_bids.deid import codes
+from cpmae_bids.deid import codes, heads
 from cpmae_bids.steps import conform, decode, encode, remodel
 
 PRESET = '128'
@@ -31,6 +31,11 @@ def head_codes(brain: Path, seed: int, folder: Path) -> list[np.ndarray]:
 
 def head(seed: int, folder: Path) -> np.ndarray:
     """The head of `head_codes`, decoded; ndarray of float32, shape (128, 128, 128)."""
-    result = folder / f'head_{seed}.npy'
+    result = folder / f'head_{seed}.npz'
     decode.decode(folder / f'head_codes_{seed}.npz', folder / 'brain.npz', result, PRESET, seed=seed)
-    return np.load(result).astype(np.float32)
+    return halved(heads.read(result).astype(np.float32))
+
+
+def halved(volume: np.ndarray) -> np.ndarray:
+    """Means of 2 x 2 x 2 voxels; (2 n, 2 n, 2 n) to (n, n, n)."""
+    return volume.reshape([part for n in volume.shape for part in (n // 2, 2)]).mean(axis=(1, 3, 5))

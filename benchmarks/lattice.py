@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.scans import write_result
-from cpmae_bids.deid import codes, geometry
+from cpmae_bids.deid import codes, geometry, heads
 
 PERIODS_MM = (4, 8, 16, 32)
 """Edges of the sites: of the network for detail, and of the codes from fine to coarse."""
@@ -89,7 +89,7 @@ def look(folder: Path, model) -> dict[str, dict[str, float]]:
     """The excesses of a generated head in both frames, and of the original."""
     import torch
 
-    volume = np.load(folder / 'generated.npy').astype(np.float32)
+    volume = heads.read(folder / 'generated.npz').astype(np.float32)
     shape = torch.from_numpy(codes.read(folder / 'head_codes.npz')[0]).long()[None]
     with torch.no_grad():
         straight = model.align(torch.from_numpy(volume)[None, None], shape)[0, 0].numpy()
@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     found = resolve_weights(None)
     model = load_model(found, 'head', 'cpu')
-    folders = sorted({path.parent for work in args.work for path in work.rglob('generated.npy')})
+    folders = sorted({path.parent for work in args.work for path in work.rglob('generated.npz')})
     if not folders:
         parser.error('no generated head in these folders')
     heads = [look(folder, model) for folder in folders]

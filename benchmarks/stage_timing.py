@@ -69,7 +69,7 @@ FILES = {
     'head_codes': 'head_codes.npz',
     'generated_codes': 'head_codes.npz',
     'original_codes': 'original_codes.npz',
-    'head': 'head.npy',
+    'head': 'head.npz',
     'refaced': 'refaced.nii.gz',
     'deface_mask': 'deface_mask.nii.gz',
     'verdict': 'verdict.json',

@@ -134,7 +134,6 @@ def test_brain_and_head_come_from_the_t1w_whether_or_not_it_is_in_the_run(config
         ((own, 'skullstrip'), 'verdict', ('brain_mask', 'by_brain')),
         ((own, 'skullstrip'), 'verdict', ('kept_mask', 'by_kept')),
         ((own, 'coregister'), 'verdict', ('affine', 'by_affine')),
-        ((own, 'conform'), 'contrast', ('brain', 't1w_brain')),
         ((own, 'conform'), 'contrast', ('head', 't1w_head')),
         ((first, 'decode_head'), 'recolour', ('head', 'generated')),
         *([((own, 'sink'), 'sink', ('published', 'after'))] if together else []),

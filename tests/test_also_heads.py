@@ -5,7 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cpmae_bids.deid import alignment, nifti
+from cpmae_bids.deid import alignment, heads, nifti
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps import blend, conform, contrast, locate, recolour, register, skullstrip, verdict
 
@@ -72,11 +72,11 @@ def test_a_generated_head_passes_and_the_original_does_not(t1w, tmp_path):
         cubes[folder] = folder / 'brain.npz', folder / 'head.npz'
         conform.conform(image, folder / 'brain.nii.gz', folder / 'affine.txt', *cubes[folder], '128')
     with np.load(cubes[t1w[1]][1]) as arrays:
-        np.save(out / 'generated.npy', arrays['head'])
-    contrast.learn(scan, *cubes[t1w[0]], *cubes[out], out / 'table.npy')
-    recolour.recolour(out / 'generated.npy', out / 'table.npy', out / 'head.npy', 1)
+        heads.write(out / 'generated.npz', arrays['head'])
+    contrast.learn(scan, cubes[t1w[0]][1], cubes[out][1], out / 'table.npy')
+    recolour.recolour(out / 'generated.npz', out / 'table.npy', out / 'head_T2w.npz', 1)
     statuses = {}
-    for fill, head in (('head', out / 'head.npy'), ('air', None)):
+    for fill, head in (('head', out / 'head_T2w.npz'), ('air', None)):
         written = out / f'{fill}.nii.gz', out / f'{fill}_mask.nii.gz'
         places = out / 'kept.nii.gz', out / 'affine.txt'
         blend.blend(scan, *places, head, cubes[out][0], 1, *written)

@@ -27,27 +27,26 @@ def test_the_cube_holds_the_head_where_it_belongs(tmp_path, preset, voxels):
     n = geometry.PRESETS[preset]
     expected, in_brain = phantom.head((n, n, n), geometry.cube_affine(n), noise=False)
     with np.load(files[3]) as brain_file, np.load(files[4]) as head_file:
-        assert set(brain_file) == {'brain', 'in_fov', 'scale'}
-        assert set(head_file) == {'head', 'in_fov'}
-        brain, head, in_fov, scale = (
-            brain_file['brain'],
-            head_file['head'],
-            head_file['in_fov'],
-            float(brain_file['scale']),
-        )
-    assert brain.shape == head.shape == in_fov.shape == (n, n, n)
+        assert set(brain_file) == {'brain', 'scale'}
+        assert set(head_file) == {'head', 'outside'}
+        brain, scale = brain_file['brain'], float(brain_file['scale'])
+        head, outside = head_file['head'], head_file['outside']
+    assert brain.shape == (n, n, n)
+    assert head.shape == outside.shape == (128, 128, 128)
     assert brain.dtype == head.dtype == np.float16
-    assert in_fov.dtype == bool
+    assert outside.dtype == bool
     assert 0.8 * phantom.SCALE < scale < 1.3 * phantom.SCALE
     assert ((brain > 0) != in_brain).mean() < 0.004
     expected = np.clip(expected / scale, 0, intensity.CEILING)
     both = in_brain & (brain > 0)
     assert np.abs(brain[both] - expected[both]).mean() < 0.04
-    outside = in_fov & ~in_brain
+    expected, in_brain = phantom.head((128,) * 3, geometry.cube_affine(128), noise=False)
+    expected = np.clip(expected / scale, 0, intensity.CEILING)
     assert np.median(np.abs(head[outside] - expected[outside])) < 0.04
     hole = head == np.float16(intensity.HOLE)
     assert (hole != in_brain).mean() < 0.004
-    assert not head[~in_fov].any()
+    assert not (outside & in_brain).sum() > 0.004 * outside.sum()
+    assert not head[~outside & ~hole].any()
 
 
 def test_the_brain_in_the_cube_does_not_depend_on_the_head(tmp_path):
@@ -79,7 +78,7 @@ def test_a_cut_field_of_view_is_known_and_empty():
     shape, affine = phantom.grid((4, 4, 4))
     values, brain = phantom.head(shape, affine)
     values, brain = values[:, :46], brain[:, :46]  # the nose is cut off
-    result = conforming.conform(values, brain, affine, np.eye(4), 64)
+    result = conforming.conform_head(values, brain, affine, np.eye(4), 64, phantom.SCALE)
     front = (slice(None), slice(int((46 * 4 - 130 + 140) / 4) + 1, None), slice(None))
     assert not result.in_fov[front].any()
     assert not result.head[front].any()

@@ -32,14 +32,17 @@ def mean_head():
 def make(pair: Pair) -> None:
     import numpy as np
 
-    from cpmae_bids.deid import intensity, nifti
+    from cpmae_bids.deid import conforming, geometry, heads, nifti
     from cpmae_bids.steps.blend import blend
+    from cpmae_bids.steps.conform import read_affine
 
     scan = nifti.read(pair.original)
-    scale = intensity.brain_scale(scan.values()[nifti.read_mask(pair.brain_mask, scan)])
-    head, conformed = pair.work / 'head.npy', pair.work / 'scale.npz'
-    np.save(head, mean_head())
-    np.savez(conformed, scale=scale)
+    mask = nifti.read_mask(pair.brain_mask, scan)
+    place = (mask, scan.affine, read_affine(pair.affine), geometry.PRESETS['128'])
+    brain, scale = conforming.conform_brain(scan.values(), *place)
+    head, conformed = pair.work / 'head.npz', pair.work / 'brain.npz'
+    heads.write(head, mean_head())
+    np.savez(conformed, brain=brain, scale=scale)
     replaced = pair.work / 'replaced.nii.gz'
     blend(pair.original, pair.kept_mask, pair.affine, head, conformed, SEED, pair.output, replaced)
     for path in (head, conformed, replaced):

@@ -10,31 +10,27 @@ from cpmae_bids.deid import geometry, intensity
 
 
 @dataclass(frozen=True)
-class Conformed:
-    """Brain and head of one scan in the cube of ``n`` voxels per edge.
+class ConformedHead:
+    """Head of a scan in the cube of ``n`` voxels per edge.
 
     Attributes
     ----------
-    brain : ndarray of float32, shape (n, n, n)
-        Brain in units of `scale`, 0 outside the brain. Depends on voxels inside the brain mask alone.
     head : ndarray of float32, shape (n, n, n)
-        Head in units of `scale`, `intensity.HOLE` inside the brain, 0 outside the field of view.
+        In units of the brain scale; `intensity.HOLE` inside the brain, 0 outside the field of view.
     in_fov : ndarray of bool, shape (n, n, n)
         Where the scan covers the cube.
-    scale : float
-        Intensity of the scan that is 1 in the cube.
+    in_brain : ndarray of bool, shape (n, n, n)
     """
 
-    brain: np.ndarray
     head: np.ndarray
     in_fov: np.ndarray
-    scale: float
+    in_brain: np.ndarray
 
 
-def conform(
+def conform_brain(
     data: np.ndarray, brain_mask: np.ndarray, affine: np.ndarray, world_to_template: np.ndarray, n: int
-) -> Conformed:
-    """Bring a scan into the cube.
+) -> tuple[np.ndarray, float]:
+    """Bring the brain of a scan into the cube.
 
     Brain and head are smoothed and interpolated each within its own mask (normalised convolution), so that
     the brain in the cube does not change with the head around it.
@@ -51,7 +47,10 @@ def conform(
 
     Returns
     -------
-    conformed : Conformed
+    brain : ndarray of float32, shape (n, n, n)
+        In units of `scale`, 0 outside the brain. Depends on voxels inside the brain mask alone.
+    scale : float
+        Intensity of the scan that is 1 in the cube.
 
     Raises
     ------
@@ -60,20 +59,49 @@ def conform(
     """
     mask = np.asarray(brain_mask, dtype=bool)
     scale = intensity.brain_scale(data[mask])
-    data = np.asarray(data, dtype=np.float32)
+    window, window_affine = _around(mask, affine)
+    weight = geometry.to_cube(mask[window], window_affine, world_to_template, n)
+    values = np.where(mask, np.asarray(data, dtype=np.float32), 0)[window]
+    brain = geometry.to_cube(values, window_affine, world_to_template, n)
+    return intensity.normalize(_ratio(brain, weight, weight >= 0.5), scale), scale
 
-    # The margin holds the whole tail of the anti-alias filter of 0.5 mm voxels
-    window, window_affine = geometry.crop(mask, affine, margin=8)
-    brain_weight = geometry.to_cube(mask[window], window_affine, world_to_template, n)
-    in_brain = brain_weight >= 0.5
-    brain = geometry.to_cube(np.where(mask, data, 0)[window], window_affine, world_to_template, n)
-    brain = _ratio(brain, brain_weight, in_brain)
 
+def conform_head(
+    data: np.ndarray,
+    brain_mask: np.ndarray,
+    affine: np.ndarray,
+    world_to_template: np.ndarray,
+    n: int,
+    scale: float,
+) -> ConformedHead:
+    """Bring the head of a scan, without its brain, into the cube.
+
+    Parameters
+    ----------
+    data, brain_mask, affine, world_to_template, n
+        See `conform_brain`.
+    scale : float
+        What `conform_brain` returns.
+
+    Returns
+    -------
+    head : ConformedHead
+    """
+    mask = np.asarray(brain_mask, dtype=bool)
+    window, window_affine = _around(mask, affine)
+    weight = geometry.to_cube(mask[window], window_affine, world_to_template, n)
+    in_brain = weight >= 0.5
     in_fov = geometry.field_of_view(mask.shape, affine, world_to_template, n)
-    head = geometry.to_cube(np.where(mask, 0, data), affine, world_to_template, n, mode='nearest')
-    head = intensity.normalize(_ratio(head, 1 - brain_weight, in_fov & ~in_brain), scale)
+    values = np.where(mask, 0, np.asarray(data, dtype=np.float32))
+    head = geometry.to_cube(values, affine, world_to_template, n, mode='nearest')
+    head = intensity.normalize(_ratio(head, 1 - weight, in_fov & ~in_brain), scale)
     head[in_brain] = intensity.HOLE
-    return Conformed(intensity.normalize(brain, scale), head, in_fov, scale)
+    return ConformedHead(head, in_fov, in_brain)
+
+
+def _around(mask: np.ndarray, affine: np.ndarray) -> tuple[tuple[slice, ...], np.ndarray]:
+    """Box of the brain, with room for the whole tail of the anti-alias filter of 0.5 mm voxels."""
+    return geometry.crop(mask, affine, margin=8)
 
 
 def _ratio(weighted: np.ndarray, weight: np.ndarray, where: np.ndarray) -> np.ndarray:

@@ -9,9 +9,7 @@ from cpmae_bids.interfaces.base import Step, StepInputSpec
 
 class _LearnContrastInputSpec(StepInputSpec):
     image = File(exists=True, mandatory=True, argstr='--image %s', desc='the scan, for its name')
-    t1w_brain = File(exists=True, mandatory=True, argstr='--t1w-brain %s', desc='T1w brain in the cube')
     t1w_head = File(exists=True, mandatory=True, argstr='--t1w-head %s', desc='T1w head in the cube')
-    brain = File(exists=True, mandatory=True, argstr='--brain %s', desc='brain of the scan in the cube')
     head = File(exists=True, mandatory=True, argstr='--head %s', desc='head of the scan in the cube')
     table = File('contrast.npy', usedefault=True, argstr='--table %s', desc='file to write')
 
@@ -32,7 +30,7 @@ class _RecolourInputSpec(StepInputSpec):
     generated = File(exists=True, mandatory=True, argstr='--generated %s', desc='generated head, as a T1w')
     table = File(exists=True, mandatory=True, argstr='--table %s', desc='from LearnContrast')
     seed = traits.Int(mandatory=True, argstr='--seed %d', desc='of what a T1w intensity leaves open')
-    head = File('head.npy', usedefault=True, argstr='--head %s', desc='file to write')
+    head = File('head.npz', usedefault=True, argstr='--head %s', desc='file to write')
 
 
 class _RecolourOutputSpec(TraitedSpec):

@@ -60,7 +60,7 @@ class _DecodeInputSpec(ModelInputSpec):
         '256', '128', mandatory=True, argstr='--preset %s', desc='voxels along an edge of the cube'
     )
     seed = traits.Int(mandatory=True, argstr='--seed %d', desc='seed of the detail')
-    head = File('head.npy', usedefault=True, argstr='--head %s', desc='file to write')
+    head = File('head.npz', usedefault=True, argstr='--head %s', desc='file to write')
 
 
 class _DecodeOutputSpec(TraitedSpec):

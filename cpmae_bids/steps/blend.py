@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid import blending, inspect, nifti, noise, sharpness
+from cpmae_bids.deid import blending, heads, inspect, nifti, noise, sharpness
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
 
@@ -31,7 +31,7 @@ def blend(
     t1w, kept_mask, affine : Path
         The scan, what of it stays, and its affine map to the template.
     head : Path or None
-        ``.npy``, (n, n, n): generated head in the cube; None for noise alone.
+        ``.npz``, (n, n, n): generated head in the cube; None for noise alone.
     conformed : Path
         ``.npz`` of the brain: gives ``scale``, the intensity of the scan that is 1 in the cube, and how sharp
         the scan is.
@@ -52,7 +52,7 @@ def blend(
         if head is None:
             cube = np.zeros((_COARSE,) * 3, np.float32)
         else:
-            cube = sharpness.soften(np.load(head), sharpness.blur_mm(arrays['brain']))
+            cube = sharpness.soften(heads.read(head), sharpness.blur_mm(arrays['brain']))
     try:
         air = noise.measure(scan.values(), kept, scan.voxel_sizes, scale)
     except InputError as error:

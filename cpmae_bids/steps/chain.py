@@ -84,7 +84,7 @@ def deidentify(
     brain_mask, kept_mask = folder / 'brain_mask.nii.gz', folder / 'kept_mask.nii.gz'
     affine, brain, head = folder / 'affine.txt', folder / 'brain.npz', folder / 'head.npz'
     brain_codes, head_codes = folder / 'brain_codes.npz', folder / 'head_codes.npz'
-    original_codes, generated = folder / 'original_codes.npz', folder / 'generated.npy'
+    original_codes, generated = folder / 'original_codes.npz', folder / 'generated.npz'
     refaced, deface_mask = folder / f'refaced{"".join(out.suffixes[-1:])}', folder / 'deface_mask.nii.gz'
     result = verdict_file or folder / 'verdict.json'
     try:

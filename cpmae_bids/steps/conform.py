@@ -23,12 +23,12 @@ def conform(t1w: Path, brain_mask: Path, affine: Path, brain: Path, head: Path, 
         The scan, its brain, and its affine map to the template.
     brain : Path
         To write, ``.npz``: ``brain`` float16 (n, n, n) in units of ``scale`` and 0 outside the brain;
-        ``in_fov`` bool (n, n, n), where the scan covers the cube; ``scale``, the intensity of the scan that
-        is 1 in the cube.
+        ``scale``, the intensity of the scan that is 1 in the cube.
     head : Path
-        To write, ``.npz``: ``head`` float16 (n, n, n), constant in the brain; ``in_fov``.
+        To write, ``.npz``: ``head`` float16 (128, 128, 128), constant in the brain: its codes are those of
+        2 mm, whatever the preset; ``outside`` bool, where the scan shows something that is no brain.
     preset : {'128', '256'}
-        Voxels along an edge of the cube.
+        Voxels along an edge of the cube of the brain.
 
     Raises
     ------
@@ -37,14 +37,14 @@ def conform(t1w: Path, brain_mask: Path, affine: Path, brain: Path, head: Path, 
     """
     scan = inspect.load_t1w(t1w)
     mask = nifti.read_mask(brain_mask, scan)
+    place = (mask, scan.affine, read_affine(affine))
     try:
-        result = conforming.conform(
-            scan.values(), mask, scan.affine, read_affine(affine), geometry.PRESETS[preset]
-        )
+        brain_cube, scale = conforming.conform_brain(scan.values(), *place, geometry.PRESETS[preset])
     except InputError as error:
         raise InputError(f'{t1w}: {error}') from error
-    np.savez(brain, brain=result.brain.astype(np.float16), in_fov=result.in_fov, scale=result.scale)
-    np.savez(head, head=result.head.astype(np.float16), in_fov=result.in_fov)
+    around = conforming.conform_head(scan.values(), *place, geometry.PRESETS['128'], scale)
+    np.savez_compressed(brain, brain=brain_cube.astype(np.float16), scale=scale)
+    np.savez_compressed(head, head=around.head.astype(np.float16), outside=around.in_fov & ~around.in_brain)
 
 
 def read_conformed(path: Path, which: str) -> np.ndarray:

@@ -11,15 +11,15 @@ from cpmae_bids.deid import contrast
 from cpmae_bids.exceptions import InputError
 
 
-def learn(image: Path, t1w_brain: Path, t1w_head: Path, brain: Path, head: Path, table: Path) -> None:
+def learn(image: Path, t1w_head: Path, head: Path, table: Path) -> None:
     """Write the table of a contrast; see `cpmae_bids.deid.contrast.learn`.
 
     Parameters
     ----------
     image : Path
         The scan of that contrast, for the name in messages.
-    t1w_brain, t1w_head, brain, head : Path
-        The T1w scan and the scan in the cube, ``.npz`` as the conform step writes them.
+    t1w_head, head : Path
+        Heads of the T1w scan and of the scan in the cube, ``.npz`` as the conform step writes them.
     table : Path
         To write, ``.npy``: float32 (26, 19).
 
@@ -28,24 +28,21 @@ def learn(image: Path, t1w_brain: Path, t1w_head: Path, brain: Path, head: Path,
     InputError
         If the scans have too little of a head in common.
     """
-    parts = [_around(*files) for files in ((t1w_brain, t1w_head), (brain, head))]
-    (t1w, of_t1w), (other, of_other) = parts
+    (t1w, of_t1w), (other, of_other) = _read(t1w_head), _read(head)
     try:
         np.save(table, contrast.learn(t1w, other, of_t1w & of_other))
     except InputError as error:
         raise InputError(f'{image}: {error}') from error
 
 
-def _around(brain: Path, head: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read(head: Path) -> tuple[np.ndarray, np.ndarray]:
     """The head in the cube, and where it is in view and no brain."""
-    with np.load(brain) as arrays:
-        outside = ~(arrays['brain'] > 0)
     with np.load(head) as arrays:
-        return arrays['head'], outside & arrays['in_fov']
+        return arrays['head'], arrays['outside']
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name in ('image', 't1w-brain', 't1w-head', 'brain', 'head', 'table'):
+    for name in ('image', 't1w-head', 'head', 'table'):
         parser.add_argument(f'--{name}', type=Path, required=True)
 
 

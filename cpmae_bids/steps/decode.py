@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 from cpmae_bids.deid import codes as code_files
-from cpmae_bids.deid import geometry, intensity, skin
+from cpmae_bids.deid import geometry, heads, intensity, skin
 from cpmae_bids.steps.conform import read_conformed
 
 
@@ -30,7 +28,7 @@ def decode(
     conformed : Path
         ``.npz`` of the brain in the cube, as the conform step writes it: the skull follows the brain.
     head : Path
-        To write, ``.npy``: float16 (256, 256, 256), axes x to the right, y to the front, z up; white matter
+        To write, ``.npz``: float16 (256, 256, 256), axes x to the right, y to the front, z up; white matter
         is about 1.
     preset : {'128', '256'}
         Voxels along an edge of the cube in which detail is drawn. The skin has 1 mm in any case: with 2 mm,
@@ -70,7 +68,7 @@ def decode(
     if volume.shape[-1] == geometry.PRESETS['128']:
         volume = double(volume)
     covered = skin.cover(volume[0, 0].clamp_(0, intensity.CEILING).cpu().numpy(), surface)
-    np.save(head, covered.astype(np.float16))
+    heads.write(head, covered)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

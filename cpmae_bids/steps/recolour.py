@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid import contrast
+from cpmae_bids.deid import contrast, heads
 
 
 def recolour(generated: Path, table: Path, head: Path, seed: int) -> None:
@@ -16,15 +16,15 @@ def recolour(generated: Path, table: Path, head: Path, seed: int) -> None:
     Parameters
     ----------
     generated : Path
-        ``.npy``, (n, n, n): generated head in the cube, as a T1w.
+        ``.npz``, (n, n, n): generated head in the cube, as a T1w.
     table : Path
         From the contrast step.
     head : Path
-        To write, ``.npy``: float16 (n, n, n), in units of the brain scale of the contrast.
+        To write, ``.npz``: float16 (n, n, n), in units of the brain scale of the contrast.
     seed : int
         Of what a T1w intensity leaves open.
     """
-    np.save(head, contrast.apply(np.load(generated), np.load(table), seed).astype(np.float16))
+    heads.write(head, contrast.apply(heads.read(generated), np.load(table), seed))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

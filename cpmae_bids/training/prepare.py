@@ -85,14 +85,15 @@ def conform_scan(
     image = nib.load(path)
     values, affine = image.get_fdata(dtype=np.float32), np.loadtxt(affine_path)
     mask = np.asarray(nib.load(mask_path).dataobj) > 0
-    scan = conforming.conform(values, mask, image.affine, affine, n)
-    volume = np.where(scan.brain > 0, scan.brain, scan.head)
+    place = (mask, image.affine, affine, n)
+    brain, scale = conforming.conform_brain(values, *place)
+    scan = conforming.conform_head(values, *place, scale)
+    volume = np.where(brain > 0, brain, scan.head)
     if order > 1:
         sharp = geometry.to_cube(values, image.affine, affine, n, mode='nearest', order=order)
-        volume = np.where(scan.in_fov, intensity.normalize(sharp, scan.scale), 0)
+        volume = np.where(scan.in_fov, intensity.normalize(sharp, scale), 0)
     volume[volume < AIR] = 0
-    brain = scan.head == np.float32(intensity.HOLE)  # `conform` writes the hole exactly there
-    return name, encode_intensity(volume), brain, scan.in_fov
+    return name, encode_intensity(volume), scan.in_brain, scan.in_fov
 
 
 def _warp(job: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

@@ -12,7 +12,7 @@ from cpmae_bids.interfaces.preprocess import Conform, Locate
 from cpmae_bids.interfaces.result import Blend, ContrastVerdict
 from cpmae_bids.workflows.anatomical import RESULT_FIELDS, make_node
 
-T1W_FIELDS = ('t1w_brain_mask', 't1w_kept_mask', 't1w_affine', 't1w_brain', 't1w_head')
+T1W_FIELDS = ('t1w_brain_mask', 't1w_kept_mask', 't1w_affine', 't1w_head')
 """What a scan of another contrast takes from the T1w scan by which its brain is found."""
 
 
@@ -34,7 +34,7 @@ def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> p
 
     Inputs
     ------
-    t1w_brain_mask, t1w_kept_mask, t1w_affine, t1w_brain, t1w_head
+    t1w_brain_mask, t1w_kept_mask, t1w_affine, t1w_head
         Of the T1w scan: see `cpmae_bids.workflows.anatomical.init_brain_wf`.
     generated
         The generated head of the reference scan; not used where noise is filled in.
@@ -95,8 +95,8 @@ def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> p
         learn = make_node(LearnContrast(image=path), 'contrast', config)
         recolour = make_node(Recolour(seed=scan.seed), 'recolour', config)
         workflow.connect([
-            (inputnode, learn, [('t1w_brain', 't1w_brain'), ('t1w_head', 't1w_head')]),
-            (conform, learn, [('brain', 'brain'), ('head', 'head')]),
+            (inputnode, learn, [('t1w_head', 't1w_head')]),
+            (conform, learn, [('head', 'head')]),
             (learn, recolour, [('table', 'table')]),
             (inputnode, recolour, [('generated', 'generated')]),
             (recolour, blend, [('head', 'head')]),
