@@ -1,0 +1,136 @@
+"""Do two workers do twice as much as one, and what does a run take of memory and disk meanwhile?
+
+    python -m benchmarks.scaling T1W [--scans 4] [--workers 1 2] [--mem-gb 4]
+
+Copies of the scan are the subjects of a dataset. Each run is one of `cpmae-bids` with one thread for each
+worker and a fresh folder for intermediate files. Meanwhile the sizes of that folder, and the memory that its
+processes have to themselves or share (PSS, Linux), are summed up each second. Times are compared within this
+call; use a calm machine. Numbers go to ``results/scaling.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.scans import write_result
+
+INTERVAL = 1.0
+"""Seconds between two looks at a run."""
+
+
+def make_dataset(root: Path, t1w: Path, scans: int) -> int:
+    """Write a dataset of copies of a scan; returns its size in bytes."""
+    root.mkdir()
+    (root / 'dataset_description.json').write_text(json.dumps({'Name': 'copies', 'BIDSVersion': '1.10.0'}))
+    suffix = ''.join(t1w.suffixes[-2:]) if t1w.name.endswith('.gz') else t1w.suffix
+    for number in range(1, scans + 1):
+        folder = root / f'sub-{number:02}' / 'anat'
+        folder.mkdir(parents=True)
+        shutil.copyfile(t1w, folder / f'sub-{number:02}_T1w{suffix}')
+    return size_of(root)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes in the files below a folder, as far as they stay while this looks."""
+    total = 0
+    for path in folder.rglob('*'):
+        with contextlib.suppress(OSError):
+            total += 0 if path.is_dir() else path.lstat().st_size
+    return total
+
+
+def memory_of(process: int) -> int:
+    """Bytes of memory of a process and all its descendants, pages that several share counted once."""
+    total = 0
+    with contextlib.suppress(OSError):
+        rollup = Path(f'/proc/{process}/smaps_rollup').read_text()
+        total = 1024 * next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith('Pss:'))
+    with contextlib.suppress(OSError):
+        for task in Path(f'/proc/{process}/task').iterdir():
+            total += sum(map(memory_of, map(int, (task / 'children').read_text().split())))
+    return total
+
+
+def run(dataset: Path, folder: Path, workers: int, mem_gb: float) -> dict[str, float | int]:
+    """De-identify a dataset with so many workers, and look at it meanwhile.
+
+    Returns
+    -------
+    numbers : dict
+        ``seconds``; ``peak_gib`` of memory; ``peak_files``, bytes of intermediate files at most, and
+        ``left_files``, after the run.
+
+    Raises
+    ------
+    RuntimeError
+        If the run fails.
+    """
+    temporary = folder / 'tmp'
+    temporary.mkdir(parents=True)
+    command = [sys.executable, '-m', 'cpmae_bids.cli.run', str(dataset), str(folder / 'out'), 'participant']
+    options = [
+        '--nprocs',
+        workers,
+        '--omp-nthreads',
+        1,
+        '--mem-gb',
+        mem_gb,
+        '--seed',
+        1,
+        '--skip-bids-validation',
+    ]
+    start, memory, files = time.monotonic(), 0, 0
+    with (folder / 'log.txt').open('w') as log:
+        process = subprocess.Popen(
+            [*command, *map(str, options), '--skip-bids-validation'],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, 'TMPDIR': str(temporary)},
+        )
+        while process.poll() is None:
+            memory, files = max(memory, memory_of(process.pid)), max(files, size_of(temporary))
+            time.sleep(INTERVAL)
+    seconds = time.monotonic() - start
+    if process.returncode:
+        raise RuntimeError((folder / 'log.txt').read_text())
+    return {
+        'seconds': round(seconds, 1),
+        'peak_gib': round(memory / 2**30, 2),
+        'peak_files': files,
+        'left_files': size_of(temporary),
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write the numbers."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('t1w', type=Path)
+    parser.add_argument('--scans', type=int, default=4)
+    parser.add_argument('--workers', type=int, nargs='+', default=[1, 2])
+    parser.add_argument('--mem-gb', type=float, default=4.0)
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix='cpmae-scaling-') as name:
+        folder = Path(name)
+        size = make_dataset(folder / 'raw', args.t1w, args.scans)
+        runs = {n: run(folder / 'raw', folder / str(n), n, args.mem_gb) for n in args.workers}
+    first = runs[args.workers[0]]
+    for n, numbers in runs.items():
+        numbers['efficiency'] = round(args.workers[0] * first['seconds'] / (n * numbers['seconds']), 3)
+        numbers['files_per_input'] = round(numbers['peak_files'] / size, 2)
+    print(json.dumps(runs, indent=1))
+    print(write_result('scaling', {'scans': args.scans, 'mem_gb': args.mem_gb, 'workers': runs}))
+
+
+if __name__ == '__main__':
+    main()
