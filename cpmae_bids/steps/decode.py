@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from cpmae_bids.deid import codes as code_files
-from cpmae_bids.deid import geometry, heads, intensity, skin
+from cpmae_bids.deid import geometry, heads, intensity, skin, tone
 from cpmae_bids.steps.conform import read_conformed
 
 
@@ -67,7 +67,8 @@ def decode(
     )
     if volume.shape[-1] == geometry.PRESETS['128']:
         volume = double(volume)
-    covered = skin.cover(volume[0, 0].clamp_(0, intensity.CEILING).cpu().numpy(), surface)
+    toned = tone.correct(volume[0, 0].clamp_(0, intensity.CEILING).cpu().numpy())
+    covered = skin.cover(toned, surface)
     heads.write(head, covered)
 
 
