@@ -8,7 +8,6 @@ import pytest
 
 from cpmae_bids.deid import intensity, tone
 
-
 NUMBERS = Path(__file__).parents[1] / 'benchmarks/results/tone.json'
 
 
