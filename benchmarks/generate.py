@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cpmae_bids.config import DEFAULT_STEPS
-from cpmae_bids.deid import codes, heads
+from cpmae_bids.deid import codes, cubes
 from cpmae_bids.steps import conform, decode, encode, remodel
 
 PRESET = '128'
@@ -33,7 +33,7 @@ def head(seed: int, folder: Path) -> np.ndarray:
     """The head of `head_codes`, decoded; ndarray of float32, shape (128, 128, 128)."""
     result = folder / f'head_{seed}.npz'
     decode.decode(folder / f'head_codes_{seed}.npz', folder / 'brain.npz', result, PRESET, seed=seed)
-    return halved(heads.read(result).astype(np.float32))
+    return halved(cubes.read(result, 'head').astype(np.float32))
 
 
 def halved(volume: np.ndarray) -> np.ndarray:

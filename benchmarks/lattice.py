@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.scans import write_result
-from cpmae_bids.deid import codes, geometry, heads
+from cpmae_bids.deid import codes, cubes, geometry
 
 PERIODS_MM = (4, 8, 16, 32)
 """Edges of the sites: of the network for detail, and of the codes from fine to coarse."""
@@ -89,7 +89,7 @@ def look(folder: Path, model) -> dict[str, dict[str, float]]:
     """The excesses of a generated head in both frames, and of the original."""
     import torch
 
-    volume = heads.read(folder / 'generated.npz').astype(np.float32)
+    volume = cubes.read(folder / 'generated.npz', 'head').astype(np.float32)
     shape = torch.from_numpy(codes.read(folder / 'head_codes.npz')[0]).long()[None]
     with torch.no_grad():
         straight = model.align(torch.from_numpy(volume)[None, None], shape)[0, 0].numpy()

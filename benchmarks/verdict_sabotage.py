@@ -21,7 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.scans import RESULTS, write_result
-from cpmae_bids.deid import blending, codes, geometry, heads, inspect, masks, nifti, noise, surface, verdict
+from cpmae_bids.deid import blending, codes, cubes, geometry, inspect, masks, nifti, noise, surface, verdict
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.templates import Template, find_template
 
@@ -67,7 +67,7 @@ class Output:
             nifti.read_mask(folder / 'kept_mask.nii.gz', scan),
             read_affine(folder / 'affine.txt'),
             scale,
-            heads.read(folder / 'generated.npz'),
+            cubes.read(folder / 'generated.npz', 'head'),
             {
                 'original_codes': codes.read(folder / 'original_codes.npz'),
                 'generated_codes': codes.read(folder / 'head_codes.npz'),

@@ -5,7 +5,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cpmae_bids.deid import alignment, heads, nifti
+from cpmae_bids.deid import alignment, nifti
+from cpmae_bids.deid import cubes as cube_files
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps import blend, conform, contrast, locate, recolour, register, skullstrip, verdict
 
@@ -72,7 +73,7 @@ def test_a_generated_head_passes_and_the_original_does_not(t1w, tmp_path):
         cubes[folder] = folder / 'brain.npz', folder / 'head.npz'
         conform.conform(image, folder / 'brain.nii.gz', folder / 'affine.txt', *cubes[folder], '128')
     with np.load(cubes[t1w[1]][1]) as arrays:
-        heads.write(out / 'generated.npz', arrays['head'])
+        cube_files.write(out / 'generated.npz', head=arrays['head'])
     contrast.learn(scan, cubes[t1w[0]][1], cubes[out][1], out / 'table.npy')
     recolour.recolour(out / 'generated.npz', out / 'table.npy', out / 'head_T2w.npz', 1)
     statuses = {}

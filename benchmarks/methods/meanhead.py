@@ -32,7 +32,7 @@ def mean_head():
 def make(pair: Pair) -> None:
     import numpy as np
 
-    from cpmae_bids.deid import conforming, geometry, heads, nifti
+    from cpmae_bids.deid import conforming, cubes, geometry, nifti
     from cpmae_bids.steps.blend import blend
     from cpmae_bids.steps.conform import read_affine
 
@@ -41,7 +41,7 @@ def make(pair: Pair) -> None:
     place = (mask, scan.affine, read_affine(pair.affine), geometry.PRESETS['128'])
     brain, scale = conforming.conform_brain(scan.values(), *place)
     head, conformed = pair.work / 'head.npz', pair.work / 'brain.npz'
-    heads.write(head, mean_head())
+    cubes.write(head, head=mean_head())
     np.savez(conformed, brain=brain, scale=scale)
     replaced = pair.work / 'replaced.nii.gz'
     blend(pair.original, pair.kept_mask, pair.affine, head, conformed, SEED, pair.output, replaced)

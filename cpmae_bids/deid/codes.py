@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cpmae_bids.deid.cubes import UNREADABLE
 from cpmae_bids.exceptions import InputError
 
 
@@ -34,5 +35,5 @@ def read(path: Path) -> list[np.ndarray]:
     try:
         with np.load(path) as arrays:
             return [arrays[f'level{k}'] for k in range(len(arrays.files))]
-    except (OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise InputError(f'{path}: no codes can be read ({error}): run the encode step again') from error

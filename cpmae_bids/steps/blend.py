@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid import blending, heads, inspect, nifti, noise, sharpness
+from cpmae_bids.deid import blending, cubes, inspect, nifti, noise, sharpness
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
 
@@ -47,12 +47,11 @@ def blend(
     """
     scan = inspect.load_t1w(t1w)
     kept = nifti.read_mask(kept_mask, scan)
-    with np.load(conformed) as arrays:
-        scale = float(arrays['scale'])
-        if head is None:
-            cube = np.zeros((_COARSE,) * 3, np.float32)
-        else:
-            cube = sharpness.soften(heads.read(head), sharpness.blur_mm(arrays['brain']))
+    scale = float(cubes.read(conformed, 'scale'))
+    if head is None:
+        cube = np.zeros((_COARSE,) * 3, np.float32)
+    else:
+        cube = sharpness.soften(cubes.read(head, 'head'), sharpness.blur_mm(cubes.read(conformed, 'brain')))
     try:
         air = noise.measure(scan.values(), kept, scan.voxel_sizes, scale)
     except InputError as error:

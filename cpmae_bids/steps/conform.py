@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid import conforming, geometry, inspect, nifti
+from cpmae_bids.deid import conforming, cubes, geometry, inspect, nifti
 from cpmae_bids.exceptions import InputError
 
 
@@ -43,23 +43,8 @@ def conform(t1w: Path, brain_mask: Path, affine: Path, brain: Path, head: Path, 
     except InputError as error:
         raise InputError(f'{t1w}: {error}') from error
     around = conforming.conform_head(scan.values(), *place, geometry.PRESETS['128'], scale)
-    np.savez_compressed(brain, brain=brain_cube.astype(np.float16), scale=scale)
-    np.savez_compressed(head, head=around.head.astype(np.float16), outside=around.in_fov & ~around.in_brain)
-
-
-def read_conformed(path: Path, which: str) -> np.ndarray:
-    """Read the brain or the head that `conform` wrote; float32, shape (n, n, n).
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
-    try:
-        with np.load(path) as arrays:
-            return arrays[which].astype(np.float32)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f'{path}: cannot be read ({error}): run the conform step again') from error
+    cubes.write(brain, brain=brain_cube, scale=scale)
+    cubes.write(head, head=around.head, outside=around.in_fov & ~around.in_brain)
 
 
 def read_affine(path: Path) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid import contrast
+from cpmae_bids.deid import contrast, cubes
 from cpmae_bids.exceptions import InputError
 
 
@@ -28,17 +28,13 @@ def learn(image: Path, t1w_head: Path, head: Path, table: Path) -> None:
     InputError
         If the scans have too little of a head in common.
     """
-    (t1w, of_t1w), (other, of_other) = _read(t1w_head), _read(head)
+    (t1w, of_t1w), (other, of_other) = (
+        (cubes.read(path, 'head'), cubes.read(path, 'outside')) for path in (t1w_head, head)
+    )
     try:
         np.save(table, contrast.learn(t1w, other, of_t1w & of_other))
     except InputError as error:
         raise InputError(f'{image}: {error}') from error
-
-
-def _read(head: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The head in the cube, and where it is in view and no brain."""
-    with np.load(head) as arrays:
-        return arrays['head'], arrays['outside']
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from cpmae_bids.deid import codes as code_files
-from cpmae_bids.deid import geometry, heads, intensity, skin, tone
-from cpmae_bids.steps.conform import read_conformed
+from cpmae_bids.deid import cubes, geometry, intensity, skin, tone
 
 
 def decode(
@@ -52,7 +51,7 @@ def decode(
     from cpmae_bids.models.weights import load_model, resolve_weights
 
     levels = [torch.from_numpy(level).long()[None].to(device) for level in code_files.read(head_codes)]
-    brain = torch.from_numpy(read_conformed(conformed, 'brain') > 0)[None, None].to(device).float()
+    brain = torch.from_numpy(cubes.read(conformed, 'brain') > 0)[None, None].to(device).float()
     brain = (adaptive_avg_pool3d(brain, geometry.PRESETS['128']) >= 0.5).float()
     found = resolve_weights(weights)
     model = load_model(found, 'head', device)
@@ -69,7 +68,7 @@ def decode(
         volume = double(volume)
     toned = tone.correct(volume[0, 0].clamp_(0, intensity.CEILING).cpu().numpy())
     covered = skin.cover(toned, surface)
-    heads.write(head, covered)
+    cubes.write(head, head=covered)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

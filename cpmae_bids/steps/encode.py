@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from cpmae_bids.deid import codes as code_files
-from cpmae_bids.steps.conform import read_conformed
+from cpmae_bids.deid import cubes
 
 
 def encode(
@@ -36,7 +36,7 @@ def encode(
 
     from cpmae_bids.models.weights import load_model, resolve_weights
 
-    volume = read_conformed(conformed, which)
+    volume = cubes.read(conformed, which).astype('float32')
     model = load_model(resolve_weights(weights), which, device)
     levels = model.encode(torch.from_numpy(volume)[None, None].to(device))
     code_files.write(codes, [level[0].cpu().numpy() for level in levels])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid import contrast, heads
+from cpmae_bids.deid import contrast, cubes
 
 
 def recolour(generated: Path, table: Path, head: Path, seed: int) -> None:
@@ -24,7 +24,7 @@ def recolour(generated: Path, table: Path, head: Path, seed: int) -> None:
     seed : int
         Of what a T1w intensity leaves open.
     """
-    heads.write(head, contrast.apply(heads.read(generated), np.load(table), seed))
+    cubes.write(head, head=contrast.apply(cubes.read(generated, 'head'), np.load(table), seed))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
