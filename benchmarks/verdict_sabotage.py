@@ -21,7 +21,19 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.scans import RESULTS, write_result
-from cpmae_bids.deid import blending, codes, cubes, geometry, inspect, masks, nifti, noise, surface, verdict
+from cpmae_bids.deid import (
+    blending,
+    codes,
+    cubes,
+    geometry,
+    inspect,
+    masks,
+    nifti,
+    noise,
+    skin,
+    surface,
+    verdict,
+)
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.templates import Template, find_template
 
@@ -300,7 +312,7 @@ def intensities(factor: float):
 
 def filled_with_grey(out):
     """The outline of a head, and nothing in it."""
-    inside = surface.head_mask(np.asarray(out.head, np.float32))
+    inside = skin.solid(surface.head_mask(np.asarray(out.head, np.float32)))  # bone and sinuses, too
     return {'raw': out.with_head(np.where(inside, 0.5, 0).astype(np.float32))}
 
 
