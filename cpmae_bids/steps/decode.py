@@ -30,8 +30,7 @@ def decode(
         To write, ``.npz``: float16 (256, 256, 256), axes x to the right, y to the front, z up; white matter
         is about 1.
     preset : {'128', '256'}
-        Voxels along an edge of the cube in which detail is drawn. The skin has 1 mm in any case: with 2 mm,
-        steps of voxels show on it as rings.
+        Voxels along an edge of the cube in which detail is drawn. The skin has 1 mm in any case.
     seed : int
         Of the detail.
     weights : Path, optional
