@@ -78,6 +78,7 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
     from cpmae_bids.bids.derivatives import write_dataset_files
     from cpmae_bids.bids.layout import collect_scans
     from cpmae_bids.bids.publish import complete_scans
+    from cpmae_bids.cli.claim import claimed
     from cpmae_bids.cli.interrupt import InterruptibleProgress
     from cpmae_bids.cli.preflight import check_space, preflight, remove_work_dir
     from cpmae_bids.cli.process import make_batches, process_scans
@@ -95,7 +96,8 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
         largest = max(map(len, make_batches(todo, config)), default=0)
         check_space(config, len(todo), at_a_time=largest if config.temporary_work_dir else None)
         write_dataset_files(config)
-        failures = process_scans(todo, config, InterruptibleProgress(interruption))
+        with claimed(config.work_folder, (f'sub-{scan.subject}' for scan in todo)):
+            failures = process_scans(todo, config, InterruptibleProgress(interruption))
         keep_work_dir = bool(failures)
         return _conclude(scans, failures, config)
     except KeyboardInterrupt:

@@ -1,0 +1,42 @@
+"""Subjects that a run works on, so that no other run does so in the same work directory at the same time."""
+
+import contextlib
+import fcntl
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from cpmae_bids.exceptions import UsageError
+
+_NAME = '.subjects'
+
+
+@contextlib.contextmanager
+def claimed(work_dir: Path, subjects: Iterable[str]) -> Iterator[None]:
+    """Keep other runs off the intermediate files of subjects; ends with the process, however that ends.
+
+    Two runs that write the same files damage them for every later run too. A lock is a byte of one file, at a
+    place that the name of the subject gives, so that any number of runs may share a folder.
+
+    Parameters
+    ----------
+    work_dir : Path
+    subjects : iterable of str
+
+    Raises
+    ------
+    UsageError
+        If another run works on one of them.
+    """
+    with (work_dir / _NAME).open('a') as file:
+        for subject in sorted(set(subjects)):
+            place = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:7], 'big')
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+            except (BlockingIOError, PermissionError) as err:  # POSIX allows both
+                raise UsageError(
+                    f'{work_dir}: another run works on {subject} there; give each run a --work-dir of its own'
+                ) from err
+            except OSError:  # some network file systems know no locks
+                return (yield)
+        yield
