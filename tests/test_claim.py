@@ -42,9 +42,9 @@ def elsewhere(tmp_path):
 
 def test_another_run_on_the_subject_is_refused(tmp_path, elsewhere):
     elsewhere('sub-01', 'sub-02')
-    with pytest.raises(UsageError, match=r'sub-02 there; give each run a --work-dir'):
-        with claimed(tmp_path, ['sub-03', 'sub-02']):
-            pytest.fail('two runs at once')
+    refused = pytest.raises(UsageError, match=r'sub-02 there; give each run a --work-dir')
+    with refused, claimed(tmp_path, ['sub-03', 'sub-02']):
+        pytest.fail('two runs at once')
 
 
 def test_runs_on_other_subjects_share_the_folder(tmp_path, elsewhere):

@@ -59,7 +59,14 @@ def test_double_puts_voxels_where_they_belong():
     ramp = np.broadcast_to(np.arange(8, dtype=np.float32)[:, None, None], (8, 8, 8))
     doubled = skin.double(ramp)
     assert doubled.shape == (16, 16, 16)
-    assert np.allclose(doubled[1:-1, 3, 3], np.arange(14) * 0.5 + 0.25)
+    assert np.allclose(doubled[3:-3, 3, 3], np.arange(10) * 0.5 + 1.25)
+
+
+def test_doubled_parabolas_bend_evenly():
+    """Interpolation that bends at voxels, and not between them, leaves rings on the skin."""
+    parabola = np.broadcast_to((np.arange(16, dtype=np.float32) ** 2)[None, :, None], (16, 16, 16))
+    bend = np.diff(skin.double(parabola)[3, 5:-5, 3], 2)
+    assert np.allclose(bend, 0.5, atol=1e-3)
 
 
 @pytest.mark.parametrize('n', [64, 128])

@@ -28,8 +28,10 @@ def claimed(work_dir: Path, subjects: Iterable[str]) -> Iterator[None]:
     UsageError
         If another run works on one of them.
     """
+    if not (subjects := sorted(set(subjects))):
+        return (yield)
     with (work_dir / _NAME).open('a') as file:
-        for subject in sorted(set(subjects)):
+        for subject in subjects:
             place = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:7], 'big')
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)

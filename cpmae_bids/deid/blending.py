@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cpmae_bids.deid import geometry, masks, neck, nifti
-from cpmae_bids.deid.noise import AirNoise, add_noise, shell_coordinates
+from cpmae_bids.deid.noise import AirNoise, add_noise, surroundings
 
 AIR_LEVEL = 0.02
 """Generated intensities (brain scale 1) below this are air: a decoder never gives an exact 0."""
@@ -52,7 +52,7 @@ def synthesize(
     clean = geometry.from_cube(longer, affine, world_to_template, shape, below=below, order=3)
     clean[clean < AIR_LEVEL] = 0
     clean *= np.float32(scale)
-    around = shell_coordinates(clean, geometry.voxel_sizes(affine), scale)
+    around = surroundings(clean, geometry.voxel_sizes(affine), scale)
     return add_noise(clean, noise, np.random.default_rng(seed), around)
 
 

@@ -7,12 +7,13 @@ carry no position, hence no shape.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage
 
+from cpmae_bids.deid import grain
 from cpmae_bids.exceptions import InputError
 
 BLOCK_MM = 5.0
@@ -64,6 +65,25 @@ MAX_SIGMA = 0.15
 
 
 @dataclass(frozen=True)
+class Surroundings:
+    """Where voxels lie about a head: which of `AirNoise.shells` is theirs.
+
+    Attributes
+    ----------
+    distance : ndarray of float32, shape (X, Y, Z)
+        From 0, at the first distance of `SHELLS_MM` or nearer, to 7.
+    lines : ndarray of uint8, shape (X, Y, Z)
+        Which lines through the voxel meet the head: the sum of 1, 2 and 4 for those along the scan's axes.
+    voxel_sizes : ndarray, shape (3,)
+        mm.
+    """
+
+    distance: np.ndarray
+    lines: np.ndarray
+    voxel_sizes: np.ndarray
+
+
+@dataclass(frozen=True)
 class AirNoise:
     """Noise of a scan, in its scaled intensities.
 
@@ -71,18 +91,22 @@ class AirNoise:
     ----------
     quantiles : ndarray of float32, shape (101,)
         Ascending quantiles of the air at a distance from the head, evenly spaced in probability.
-    shells : ndarray of float32, shape (8, 101)
-        The same at each distance of `SHELLS_MM`; or (1, 101), for all of them.
+    shells : ndarray of float32, shape (8, 8, 101)
+        The same by the lines that meet the head (`Surroundings`), since its ghosts and ringing lie on them,
+        at each distance of `SHELLS_MM`; or (1, 1, 101), for all of them.
     sigma : float
         Standard deviation of the noise in tissue.
     busy_share : float
         Share of the air above its least value: near 1 for noise, 0 where software removed the background.
+    grain : Grain
+        How alike neighbouring voxels are.
     """
 
     quantiles: np.ndarray
     shells: np.ndarray
     sigma: float
     busy_share: float
+    grain: grain.Grain = field(default_factory=grain.Grain)
 
     def summary(self) -> dict[str, float]:
         """The few numbers that go into the verdict."""
@@ -180,16 +204,16 @@ def measure(
     busy = float((samples > quantiles[0]).mean())
     # what is brighter is flesh that was missed: it may not be sown into the air
     brightest = float(quantiles[-1]) if loud else level
-    near = quantiles[None]
-    if shells:
-        near = _shells(values, brain_mask, voxel_sizes, level, brightest, quantiles)
-    return AirNoise(quantiles, near, sigma, busy)
+    if not shells:
+        return AirNoise(quantiles, quantiles[None, None], sigma, busy)
+    near, likeness = _near(values, brain_mask, np.asarray(voxel_sizes), level, brightest, quantiles)
+    return AirNoise(quantiles, near, sigma, busy, likeness)
 
 
-def _shells(
+def _near(
     values, brain_mask, voxel_sizes, head_level: float, brightest: float, far: np.ndarray
-) -> np.ndarray:
-    """Tables of the air at each of `SHELLS_MM` (8, 101); `far` where there is no air so near."""
+) -> tuple[np.ndarray, grain.Grain]:
+    """Tables of the air by lines and distance (8, 8, 101), `far` where there is none; and its grain."""
     level = np.clip(2 * far.mean(), head_level * FAINT_LEVEL / HEAD_LEVEL, head_level)
     size = _block_size(voxel_sizes, SITE_MM)
     head = _head(values, size, level) | _blocks(brain_mask, size).any(axis=-1)
@@ -199,19 +223,30 @@ def _shells(
     number[distance < SHELLS_MM[0] - (edges[0] - SHELLS_MM[0])] = len(SHELLS_MM)  # skin
     blocks = _blocks(values, size)
     enough = MIN_SHELL_ML * 1000 / np.prod(size * voxel_sizes)
-    tables: list[np.ndarray] = []
-    for shell in range(len(SHELLS_MM)):
-        where = np.flatnonzero(number == shell)
-        if len(where) >= enough:
-            where = where[:: 1 + len(where) * blocks.shape[-1] // MAX_SAMPLES]
-            samples = blocks.reshape(-1, blocks.shape[-1])[where]
-            tables.append(_table(np.minimum(samples, brightest)))
-        else:  # beyond the field of view, or all of it head: as nearer to the head
-            tables.append(tables[-1] if tables else far)
-    return np.stack(tables)
+
+    def tables(where: np.ndarray, instead: list[np.ndarray]) -> list[np.ndarray]:
+        """A table for each shell; `instead` where there is hardly anything of it."""
+        found = []
+        for shell, other in enumerate(instead):
+            sites = np.flatnonzero(where & (number == shell))
+            if len(sites) < enough:
+                found.append(other)
+                continue
+            sites = sites[:: 1 + len(sites) * blocks.shape[-1] // MAX_SAMPLES]
+            found.append(_table(np.minimum(blocks.reshape(-1, blocks.shape[-1])[sites], brightest)))
+        return found
+
+    everywhere = tables(np.ones(number.shape, bool), [far] * len(SHELLS_MM))
+    for shell in range(1, len(SHELLS_MM)):  # beyond the field of view, or all of it head: as nearer to it
+        if everywhere[shell] is far:
+            everywhere[shell] = everywhere[shell - 1]
+    lines = _lines(head)
+    shells = np.stack([np.stack(tables(lines == n, everywhere)) for n in range(8)])
+    kinds = np.where(number < len(SHELLS_MM), lines.astype(int) * len(SHELLS_MM) + number, -1)
+    return shells, grain.measure(values, kinds, size, voxel_sizes)
 
 
-def shell_coordinates(head: np.ndarray, voxel_sizes: np.ndarray, scale: float) -> np.ndarray:
+def surroundings(head: np.ndarray, voxel_sizes: np.ndarray, scale: float) -> Surroundings:
     """Where the air around a head lies among the tables of `AirNoise.shells`.
 
     Parameters
@@ -222,24 +257,35 @@ def shell_coordinates(head: np.ndarray, voxel_sizes: np.ndarray, scale: float) -
         mm.
     scale : float
         Brain scale.
-
-    Returns
-    -------
-    coordinates : ndarray of float32, shape (X, Y, Z)
-        From 0, at the first distance of `SHELLS_MM` or nearer, to 7.
     """
     size = _block_size(voxel_sizes, SITE_MM)
-    distance = _distance(_head(head, size, FAINT_LEVEL * scale), size * voxel_sizes)
-    found = np.interp(distance, SHELLS_MM, np.arange(len(SHELLS_MM))).astype(np.float32)
+    sites = _head(head, size, FAINT_LEVEL * scale)
+    distance = np.interp(_distance(sites, size * voxel_sizes), SHELLS_MM, np.arange(len(SHELLS_MM)))
+    whole = [_on_voxels(part, size, head.shape) for part in (distance.astype(np.float32), _lines(sites))]
+    return Surroundings(*whole, np.asarray(voxel_sizes))
+
+
+def _lines(head: np.ndarray) -> np.ndarray:
+    """See `Surroundings.lines`; of sites."""
+    return sum(np.where(head.any(axis, keepdims=True), np.uint8(1 << axis), np.uint8(0)) for axis in range(3))
+
+
+def _on_voxels(sites: np.ndarray, size: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Values of sites for each of their voxels; what is left at the end is like the last site."""
     for axis, edge in enumerate(size):
-        found = found.repeat(edge, axis)
-    rest = [(0, whole - part) for whole, part in zip(head.shape, found.shape, strict=True)]
-    return np.pad(found, rest, mode='edge')
+        sites = sites.repeat(edge, axis)
+    rest = [(0, whole - part) for whole, part in zip(shape, sites.shape, strict=True)]
+    return np.pad(sites, rest, mode='edge')
 
 
 def _head(values: np.ndarray, size: np.ndarray, level: float) -> np.ndarray:
-    """Sites of the head: those above a level that do not stand alone."""
-    return ndimage.binary_opening(_blocks(values, size).mean(axis=-1) > level)
+    """Sites of the head: those above a level that hang together with some that do not stand alone."""
+    above = _blocks(values, size).mean(axis=-1) > level
+    parts, _ = ndimage.label(above)
+    kept = np.zeros(parts.max() + 1, bool)
+    kept[parts[ndimage.binary_opening(above)]] = True  # ears are thin
+    kept[0] = False
+    return kept[parts]
 
 
 def _block_size(voxel_sizes, mm: float) -> np.ndarray:
@@ -289,40 +335,51 @@ def draw_air(
     noise: AirNoise,
     shape: tuple[int, ...],
     generator: np.random.Generator,
-    coordinates: np.ndarray | None = None,
+    around: Surroundings | None = None,
 ) -> np.ndarray:
-    """Independent draws from the air of a scan, by the inverse of its distribution.
+    """Draws from the air of a scan, by the inverse of its distribution.
 
     Parameters
     ----------
     noise : AirNoise
     shape : tuple of int
     generator : numpy.random.Generator
-    coordinates : ndarray of float32, shape `shape`, optional
-        See `shell_coordinates`: between two tables, one of them is drawn. By default all air is alike.
+    around : Surroundings, optional
+        Between two distances quantiles are interpolated. By default all air is alike, and has no grain.
 
     Returns
     -------
     air : ndarray of float32, shape `shape`
     """
-    tables, rows = noise.quantiles[None], np.zeros((), np.uint8)
-    if coordinates is not None:
-        tables = noise.shells
-        rows = (coordinates + generator.random(shape, dtype=np.float32)).astype(np.uint8)
-        np.minimum(rows, len(tables) - 1, out=rows)
-    probability = generator.random(shape, dtype=np.float32)
-    probability *= tables.shape[1] - 1
-    index = probability.astype(np.uint8)
-    probability -= index
-    steps = np.diff(tables, axis=1, append=tables[:, -1:])
-    return tables[rows, index] + steps[rows, index] * probability
+    if around is None:
+        return _look_up(noise.quantiles[None], np.zeros((), np.uint8), generator.random(shape, np.float32))
+    kinds, shells = noise.shells.shape[:2]
+    tables = noise.shells.reshape(kinds * shells, -1)
+    probability = grain.draw(noise.grain, shape, around.voxel_sizes, generator)
+    row = np.minimum(around.distance, max(shells - 2, 0)).astype(np.uint8)
+    share = np.minimum(around.distance, shells - 1) - row
+    if kinds > 1:
+        row += np.uint8(shells) * around.lines
+    air = _look_up(tables, row, probability)
+    if shells > 1:
+        air += share * (_look_up(tables, row + np.uint8(1), probability) - air)
+    return air
+
+
+def _look_up(tables: np.ndarray, rows: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Quantiles of the tables (n, 101) that are numbered in `rows`."""
+    place = probability * np.float32(tables.shape[1] - 1)
+    index = np.minimum(place, tables.shape[1] - 2).astype(np.uint8)
+    place -= index
+    steps = np.diff(tables, axis=1)
+    return tables[rows, index] + steps[rows, index] * place
 
 
 def add_noise(
     clean: np.ndarray,
     noise: AirNoise,
     generator: np.random.Generator,
-    coordinates: np.ndarray | None = None,
+    around: Surroundings | None = None,
 ) -> np.ndarray:
     """Noise a generated volume as a magnitude image: the scan's air where it is empty, Rician in tissue.
 
@@ -332,14 +389,14 @@ def add_noise(
         Generated intensities in the units of the scan; 0 in the air.
     noise : AirNoise
     generator : numpy.random.Generator
-    coordinates : ndarray of float32, optional
+    around : Surroundings, optional
         See `draw_air`.
 
     Returns
     -------
     noisy : ndarray of float32
     """
-    air = draw_air(noise, clean.shape, generator, coordinates)
+    air = draw_air(noise, clean.shape, generator, around)
     if noise.sigma == 0:
         return np.maximum(clean, air)  # the background was removed: nothing to model
     tissue = np.clip(clean / (4 * noise.sigma), 0, 1)

@@ -115,16 +115,23 @@ def solid(mask: np.ndarray) -> np.ndarray:
 
 
 def double(field: np.ndarray) -> np.ndarray:
-    """Voxels of half the edge, linear; (n, n, n) to (2 n, 2 n, 2 n)."""
+    """Voxels of half the edge; (n, n, n) to (2 n, 2 n, 2 n).
+
+    Cubic B-splines: a surface that is found between voxels has no rings, as after linear interpolation. They
+    smooth as a Gaussian of 0.6 voxels does.
+    """
     for axis in range(3):
-        before, after = (
-            np.take(np.pad(field, 1, 'edge'), range(s, s + field.shape[axis]), axis) for s in (0, 2)
-        )
-        crop = tuple(slice(None) if a == axis else slice(1, -1) for a in range(3))
-        near = 0.75 * field
-        pair = np.stack([near + 0.25 * before[crop], near + 0.25 * after[crop]], axis + 1)
+        padded = np.pad(field, [(2 * (a == axis),) * 2 for a in range(3)], 'edge')
+        taps = [padded[(slice(None),) * axis + (slice(i, i + field.shape[axis]),)] for i in range(5)]
+        before = sum(w * tap for w, tap in zip(_QUARTER[::-1], taps[:4], strict=True))
+        after = sum(w * tap for w, tap in zip(_QUARTER, taps[1:], strict=True))
+        pair = np.stack([before, after], axis + 1)
         field = pair.reshape([size * (1 + (a == axis)) for a, size in enumerate(field.shape)])
     return field
+
+
+_QUARTER = tuple(np.array([27, 235, 121, 1], np.float32) / 384)
+"""Cubic B-spline weights of the voxels -1, 0, 1 and 2 for a point at 0.25."""
 
 
 def _smooth(field: np.ndarray, mm: float) -> np.ndarray:

@@ -9,6 +9,7 @@ ends with the decoder.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import torch
@@ -340,21 +341,32 @@ class Detail(nn.Module):
 def double(volume: Tensor) -> Tensor:
     """Voxels of half the edge; (B, 1, n, n, n) to (B, 1, 2 n, 2 n, 2 n).
 
-    Catmull-Rom splines: linear interpolation would take a third of the finest texture away.
+    Lanczos interpolation over 8 voxels along each axis. Shorter kernels, linear and cubic ones, take much of
+    the finest texture away, and leave larger steps between the old voxels than within them.
     """
+    half = len(_QUARTER) // 2
     for axis in (2, 3, 4):
         size, beyond = volume.shape[axis], [0] * 6
-        beyond[2 * (4 - axis) : 2 * (4 - axis) + 2] = 2, 2
+        beyond[2 * (4 - axis) : 2 * (4 - axis) + 2] = half, half
         padded = F.pad(volume, beyond, mode='replicate')
-        taps = [padded.narrow(axis, start, size) for start in range(5)]
-        before = sum(w * tap for w, tap in zip(_QUARTER[::-1], taps[:4], strict=True))
+        taps = [padded.narrow(axis, start, size) for start in range(2 * half + 1)]
+        before = sum(w * tap for w, tap in zip(_QUARTER[::-1], taps[:-1], strict=True))
         after = sum(w * tap for w, tap in zip(_QUARTER, taps[1:], strict=True))
         volume = torch.stack([before, after], axis + 1).flatten(axis, axis + 1)
     return volume
 
 
-_QUARTER = (-0.0703125, 0.8671875, 0.2265625, -0.0234375)
-"""Catmull-Rom weights of the voxels -1, 0, 1 and 2 for a point at 0.25."""
+def _lanczos(at: float, half: int) -> list[float]:
+    """Weights of the voxels ``1 - half`` to `half` for a point between the voxels 0 and 1; their sum is 1."""
+    weights = [_sinc(at - i) * _sinc((at - i) / half) for i in range(1 - half, half + 1)]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _sinc(x: float) -> float:
+    return math.sin(math.pi * x) / (math.pi * x)
+
+
+_QUARTER = _lanczos(0.25, 4)
 
 
 GAIN = 2.0

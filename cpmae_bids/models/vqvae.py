@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from cpmae_bids.models.quantizer import Codebook
 from cpmae_bids.models.shape import Shape
 from cpmae_bids.models.shuffle import pixel_shuffle, pixel_unshuffle
-from cpmae_bids.models.warps import deform, invert
+from cpmae_bids.models.warps import deform, invert, smooth
 
 PATCH = 4
 """Voxels of 2 mm along the edge of a site of the finest grid (8 mm)."""
@@ -290,9 +290,12 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def decode_mean(self, codes: list[Tensor]) -> Tensor:
-        """Mean head (B, 1, 128, 128, 128) in the shape that codes stand for, at 2 mm."""
+        """Mean head (B, 1, 128, 128, 128) in the shape that codes stand for, at 2 mm.
+
+        Its surface is the skin. So the shape is smoothed: displacements of noisy scans make waves on it.
+        """
         volume = self.decode_latent(torch.zeros_like(self.mean)[None].expand(len(codes[0]), -1, -1, -1, -1))
-        return volume if self.shape is None else deform(volume, self.shape.decode(codes[0]))
+        return volume if self.shape is None else deform(volume, smooth(self.shape.decode(codes[0])))
 
     @torch.no_grad()
     def displacement(self, codes: list[Tensor]) -> Tensor | None:
