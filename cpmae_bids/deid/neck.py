@@ -26,6 +26,9 @@ DEEP_MM = (4.0, 8.0)
 FLESH = 0.15
 """Intensity (white matter 1) above which there is flesh."""
 
+LEAST = 0.5
+"""Share of the form that texture leaves at least: what is darker has its place above, and is a pit here."""
+
 
 def lengthen(head: np.ndarray) -> tuple[np.ndarray, int]:
     """Let a head go on below the cube: by the form of its lowest slice, and the texture of those above it.
@@ -55,7 +58,7 @@ def lengthen(head: np.ndarray) -> tuple[np.ndarray, int]:
         before = np.minimum(source.astype(int), n - 2)
         share = (source - before).astype(np.float32)
         mirrored = height - abs(depth % (2 * height) - height)  # up, and down again
-        level = form + texture[:, :, mirrored]
+        level = np.maximum(form + texture[:, :, mirrored], LEAST * form)
         slices.append(level[:, before] * (1 - share) + level[:, before + 1] * share)
     below = np.maximum(np.stack(slices, -1), 0).astype(head.dtype)
     return np.concatenate([below, head], axis=2), added

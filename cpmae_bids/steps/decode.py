@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from cpmae_bids.deid import codes as code_files
-from cpmae_bids.deid import cubes, geometry, intensity, skin, tone
+from cpmae_bids.deid import cubes, geometry, intensity, shading, skin, tone
 
 
 def decode(
@@ -43,6 +43,7 @@ def decode(
     WeightsError
         If the weights cannot be used.
     """
+    import numpy as np
     import torch
     from torch.nn.functional import adaptive_avg_pool3d
 
@@ -50,8 +51,12 @@ def decode(
     from cpmae_bids.models.weights import load_model, resolve_weights
 
     levels = [torch.from_numpy(level).long()[None].to(device) for level in code_files.read(head_codes)]
-    brain = torch.from_numpy(cubes.read(conformed, 'brain') > 0)[None, None].to(device).float()
-    brain = (adaptive_avg_pool3d(brain, geometry.PRESETS['128']) >= 0.5).float()
+    inside = torch.from_numpy(cubes.read(conformed, 'brain').astype(np.float32))[None, None].to(device)
+    inside, brain = (
+        adaptive_avg_pool3d(part, geometry.PRESETS['128']) for part in (inside, (inside > 0).float())
+    )
+    brain = (brain >= 0.5).float()
+    gain = shading.draw((inside * brain)[0, 0].cpu().numpy(), np.random.default_rng(seed))
     found = resolve_weights(weights)
     model = load_model(found, 'head', device)
     decoded = model.decode(levels)
@@ -66,8 +71,7 @@ def decode(
     if volume.shape[-1] == geometry.PRESETS['128']:
         volume = double(volume)
     toned = tone.correct(volume[0, 0].clamp_(0, intensity.CEILING).cpu().numpy())
-    covered = skin.cover(toned, surface)
-    cubes.write(head, head=covered)
+    cubes.write(head, head=shading.apply(skin.cover(toned, surface), gain))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,66 @@
+"""Grain of the air: measured and drawn, it is the same."""
+
+import numpy as np
+import pytest
+
+from cpmae_bids.deid import grain
+from cpmae_bids.deid.grain import Grain
+
+SIZES = np.full(3, 2.0)
+SITE = np.ones(3, int)
+SHAPE = (128, 128, 112)
+
+
+def field(of, seed=0, shape=SHAPE, sizes=SIZES):
+    return grain.draw(of, shape, sizes, np.random.default_rng(seed))
+
+
+def measured(values, kind=None, site=SITE, sizes=SIZES):
+    if kind is None:
+        kind = np.zeros([n // s for n, s in zip(values.shape, site, strict=True)], int)
+    return grain.measure(values, kind, site, sizes)
+
+
+@pytest.mark.parametrize('ties', [0, 0.8])
+@pytest.mark.parametrize('of', [Grain(), Grain(0.5, 0.2), Grain(0.4, 0), Grain(0, 0.7)])
+def test_what_is_drawn_is_measured(of, ties):
+    """Also where most of the air is 0."""
+    found = measured(np.maximum(field(of), ties))
+    assert found.patches == pytest.approx(of.patches, abs=0.12)
+    assert found.fine == pytest.approx(of.fine, abs=0.1)
+
+
+def test_patches_are_as_large_on_fine_voxels():
+    values = field(Grain(0.5, 0.2), shape=(160, 160, 160), sizes=SIZES / 2)
+    found = measured(values, site=2 * SITE, sizes=SIZES / 2)
+    assert found.patches == pytest.approx(0.5, abs=0.1)
+    assert found.fine == pytest.approx(0.2, abs=0.08)
+
+
+@pytest.mark.parametrize('of', [Grain(), Grain(0.6, 0.4), Grain(0.3, 0.2)])
+def test_drawn_numbers_are_evenly_distributed(of):
+    drawn = field(of, shape=(192, 192, 192))
+    assert drawn.dtype == np.float32
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    assert np.allclose(np.quantile(drawn, [0.1, 0.3, 0.5, 0.7, 0.9]), [0.1, 0.3, 0.5, 0.7, 0.9], atol=0.03)
+
+
+def test_the_seed_decides():
+    first, again, other = (field(Grain(0.5, 0.2), seed, (32, 32, 32)) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_kinds_of_air_that_differ_are_no_grain():
+    values = field(Grain())
+    kind = np.zeros(SHAPE, int)
+    kind[64:] = 1
+    values[64:] *= 20  # air beside a head, and in front of it
+    assert measured(values, kind) == Grain()
+    assert measured(values).patches > 0.1
+
+
+def test_air_that_never_varies_has_no_grain():
+    assert measured(np.zeros(SHAPE, np.float32)) == Grain()
+    assert measured(field(Grain(0.5, 0.2)), np.full(SHAPE, -1)) == Grain()  # there is none
