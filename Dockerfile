@@ -4,12 +4,12 @@
 #   docker build -t cpmae-bids:cuda --build-arg TORCH=cuda .
 #   docker run --rm -v /data:/data:ro -v /out:/out cpmae-bids /data /out participant
 #
-# Build arguments: BASE (any image with Python 3.11 and its venv module; name one by digest, IMAGE@sha256:..., to build
-# on the same one for ever) and TORCH (cpu, cuda, or a pip requirement for another build of PyTorch; by default the CPU
+# Build arguments: BASE (any image with Python 3.11 and its venv module; by default one that is named by its digest, so
+# that all builds begin alike) and TORCH (cpu, cuda, or a pip requirement for another build of PyTorch; by default the CPU
 # build where pip can find it). VERSION, REVISION and CREATED go into the labels.
 # PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS and PIP_CERT reach pip while building and no further.
 
-ARG BASE=python:3.11-slim-bookworm
+ARG BASE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 
 # --- everything that the app needs, in an environment of its own
 FROM ${BASE} AS dependencies
