@@ -14,7 +14,7 @@ PRESET = '128'
 
 
 def brain_codes(t1w: Path, brain_mask: Path, affine: Path, folder: Path) -> Path:
-    """All that the generator learns of a scan: the codes of its brain, in a file in `folder`."""
+    """Codes of the brain of a scan, in a file in `folder`; the brain in the cube lies beside it."""
     brain, result = folder / 'brain.npz', folder / 'brain_codes.npz'
     conform.conform(t1w, brain_mask, affine, brain, folder / 'head.npz', PRESET)
     (folder / 'head.npz').unlink()  # the original head is not needed

@@ -60,5 +60,18 @@ def test_a_claim_ends_with_its_process(tmp_path, elsewhere):
     process.wait()
     with claimed(tmp_path, ['sub-01']):
         pass
-    with claimed(tmp_path, ['sub-01']):  # and with its context
-        elsewhere('sub-02')
+    elsewhere('sub-01')  # and with its context
+
+
+def test_a_work_directory_that_vanished_is_made_anew(tmp_path):
+    with claimed(tmp_path / 'work', ['sub-01']):
+        assert (tmp_path / 'work').is_dir()
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, caplog):
+    def refuse(*_):
+        raise OSError(37, 'No locks available')
+
+    monkeypatch.setattr('fcntl.lockf', refuse)
+    with claimed(tmp_path, ['sub-01']):
+        assert 'knows no locks (No locks available)' in caplog.text

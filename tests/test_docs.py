@@ -55,10 +55,16 @@ def test_licences_are_what_packages_state():
     finally:
         sys.path.pop(0)
     page = read('docs/licences.md')
-    installed = {package.name.lower(): package.version for package in distributions()}
-    for name, version in licences.locked().items():
-        if installed.get(name.lower()) == version:  # another Python needs others
-            assert f'| {name} | {version} | {licences.licence(name)} |' in page
+    installed = {_normal(package.metadata['Name']): package.version for package in distributions()}
+    locked = {_normal(name): (name, version) for name, version in licences.locked().items()}
+    known = {name for name, (_, version) in locked.items() if installed.get(name) == version}
+    assert len(known) > 0.8 * len(locked)  # another Python needs others
+    for name, version in (locked[name] for name in known):
+        assert f'| {name} | {version} | {licences.licence(name)} |' in page
+
+
+def _normal(name):
+    return re.sub('[-_.]+', '-', name).lower()
 
 
 def test_model_card_agrees_on_the_weights():

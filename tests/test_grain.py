@@ -61,6 +61,18 @@ def test_kinds_of_air_that_differ_are_no_grain():
     assert measured(values).patches > 0.1
 
 
+@pytest.mark.parametrize('share', [0.03, 0.003, 0.0003, 0.00003])
+def test_little_residue_has_no_grain(share):
+    """Of software that removed the background."""
+    assert measured(np.maximum(field(Grain()), 1 - share)) == Grain()
+
+
+@pytest.mark.parametrize('slices', [1, 2, 20])
+def test_few_slices_are_no_grain(slices):
+    values = np.random.default_rng(0).random((128, 128, slices), np.float32)
+    assert measured(values, sizes=np.array([2.0, 2, 6])) == Grain()
+
+
 def test_air_that_never_varies_has_no_grain():
     assert measured(np.zeros(SHAPE, np.float32)) == Grain()
     assert measured(field(Grain(0.5, 0.2)), np.full(SHAPE, -1)) == Grain()  # there is none

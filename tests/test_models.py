@@ -12,7 +12,7 @@ from cpmae_bids.models.shape import Shape  # noqa: E402
 from cpmae_bids.models.shape_stage import ShapeStage  # noqa: E402
 from cpmae_bids.models.shuffle import pixel_shuffle, pixel_unshuffle  # noqa: E402
 from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig  # noqa: E402
-from cpmae_bids.models.warps import deform, find_warp, invert, mirror  # noqa: E402
+from cpmae_bids.models.warps import deform, find_warp, invert, mirror, smooth  # noqa: E402
 
 SMALL = VQVAEConfig(
     latent=8, width=8, encoder_blocks=1, decoder_blocks=1, fine=8, grids=(8, 16), dims=(8, 8), codebook=16
@@ -326,3 +326,11 @@ def test_a_warp_takes_a_head_onto_the_template():
 def test_no_displacement_changes_nothing():
     volume = torch.rand(1, 2, 16, 16, 16)
     torch.testing.assert_close(deform(volume, torch.zeros(1, 3, 32, 32, 32)), volume)
+
+
+def test_smoothed_shapes_keep_slopes():
+    ramp = torch.arange(32.0).view(1, 1, 32, 1, 1) + torch.arange(3.0).view(1, 3, 1, 1, 1)
+    ramp = ramp.expand(1, 3, 32, 32, 32)
+    assert torch.allclose(smooth(ramp)[:, :, 1:-1], ramp[:, :, 1:-1], atol=1e-5)
+    waves = torch.tensor([1.0, -1]).repeat(16).view(1, 1, 32, 1, 1).expand(1, 3, 32, 32, 32)
+    assert smooth(waves)[:, :, 1:-1].abs().max() < 1e-5

@@ -45,10 +45,20 @@ def test_a_head_follows_its_brain_and_the_seed():
 
 def test_an_unusual_brain_does_not_black_out_its_head():
     unusual = brain(np.array([0, 3.0, 0, 3, 0, -3, 0]))
+    drawn = shading.draw(unusual, np.random.default_rng(0))
+    assert np.abs(drawn).max() < 0.6
     head = np.full((64,) * 3, 0.6, np.float32)
-    shaded = shading.apply(head, shading.draw(unusual, np.random.default_rng(0)))
+    shaded = shading.apply(head, 10 * drawn)
     assert shaded.min() >= 0.6 * np.exp(-shading.LARGEST) - 1e-4
     assert shaded.max() <= 0.6 * np.exp(shading.LARGEST) + 1e-4
+
+
+def test_too_little_brain_is_shaded_as_the_mean():
+    usual = json.loads((Path(shading.__file__).parents[1] / 'data/shading.json').read_text('utf-8'))
+    little = np.zeros((N,) * 3, np.float32)
+    little[60:70, 60:70, 60:70] = 0.8
+    assert np.array_equal(shading.of_brain(little), usual['brain_mean'])
+    assert np.array_equal(shading.of_brain(np.zeros_like(little)), usual['brain_mean'])
 
 
 def test_shading_is_that_of_its_terms_and_air_stays_air():

@@ -82,3 +82,13 @@ def test_a_neck_goes_straight_down_at_the_nape_and_recedes_at_the_chin(n):
     found = y[longer[n // 2, :, at] > 0.5]
     assert found.min() == pytest.approx(-90, abs=1.5 * voxel)
     assert found.max() == pytest.approx(80 - 40, abs=2 * voxel)
+
+
+def test_texture_leaves_no_pits_below_the_cube():
+    n = 128
+    head = np.zeros((n, n, n), np.float32)
+    head[30:98, 20:90] = 0.6
+    head[60:64, 50:54, 5:8] = 0  # dark in the slices above
+    longer, below = neck.lengthen(head)
+    core = longer[40:88, 30:60, :below]
+    assert core.min() > 0.9 * neck.LEAST * 0.6

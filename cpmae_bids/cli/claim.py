@@ -3,20 +3,24 @@
 import contextlib
 import fcntl
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cpmae_bids.exceptions import UsageError
+
+logger = logging.getLogger(__name__)
 
 _NAME = '.subjects'
 
 
 @contextlib.contextmanager
 def claimed(work_dir: Path, subjects: Iterable[str]) -> Iterator[None]:
-    """Keep other runs off the intermediate files of subjects; ends with the process, however that ends.
+    """Keep other runs off the intermediate files of subjects; ends with this process, however that ends.
 
     Two runs that write the same files damage them for every later run too. A lock is a byte of one file, at a
-    place that the name of the subject gives, so that any number of runs may share a folder.
+    place that the name of the subject gives, so that any number of runs may share a folder. Jobs of a batch
+    system that outlive the process are not kept off.
 
     Parameters
     ----------
@@ -30,15 +34,16 @@ def claimed(work_dir: Path, subjects: Iterable[str]) -> Iterator[None]:
     """
     if not (subjects := sorted(set(subjects))):
         return (yield)
+    work_dir.mkdir(0o700, parents=True, exist_ok=True)
     with (work_dir / _NAME).open('a') as file:
-        for subject in subjects:
-            place = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:7], 'big')
-            try:
+        try:
+            for subject in subjects:
+                place = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:7], 'big')
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-            except (BlockingIOError, PermissionError) as err:  # POSIX allows both
-                raise UsageError(
-                    f'{work_dir}: another run works on {subject} there; give each run a --work-dir of its own'
-                ) from err
-            except OSError:  # some network file systems know no locks
-                return (yield)
+        except (BlockingIOError, PermissionError) as err:  # POSIX allows both
+            raise UsageError(
+                f'{work_dir}: another run works on {subject} there; give each run a --work-dir of its own'
+            ) from err
+        except OSError as err:  # some network file systems know no locks
+            logger.warning('%s: knows no locks (%s); let no other run work there', work_dir, err.strerror)
         yield

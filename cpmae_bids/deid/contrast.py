@@ -113,4 +113,5 @@ def _texture(n: int, seed: int) -> np.ndarray:
         field = ndimage.gaussian_filter(field, mm / _CUBE_MM)
         parts.append(field / field.std())
     field = (parts[0] + parts[1]) / np.float32(np.sqrt(2))
-    return field if n == 128 else skin.double(field)
+    field = field if n == 128 else skin.double(field)
+    return field / field.std()

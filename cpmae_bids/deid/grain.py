@@ -1,7 +1,7 @@
 """Grain of the air: how alike neighbouring voxels are, and random fields with the same likeness.
 
 Ghosts and filtered noise lie in patches; noise that the scanner interpolated is smooth. Two numbers say how
-much there is of each.
+much there is of each, in all directions alike.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ MIN_SHARE = 0.03
 
 MIN_SITES = 1000
 """Sites of air that say nothing if they are fewer."""
+
+MAX_TIES = 0.95
+"""Share of the air of one value beyond which the rest is too little to say anything."""
 
 _FINE = np.array([1, 2, 1], np.float32) / np.float32(np.sqrt(6))
 _FINE_NEXT = 2 / 3
@@ -62,7 +65,7 @@ def measure(values: np.ndarray, kind: np.ndarray, size: np.ndarray, voxel_sizes:
     grain : Grain
     """
     scores, ties = _scores(values, kind, size)
-    if np.isfinite(scores).sum() < MIN_SITES:
+    if np.isfinite(scores).sum() < MIN_SITES or ties > MAX_TIES:
         return Grain()
     lags = np.maximum(1, np.round(LAG_MM / (size * voxel_sizes))).astype(int)
     ends = [(slice(None, -lag), slice(lag, None)) for lag in lags]
@@ -103,6 +106,8 @@ def _scores(values, kind, size, axis: int | None = None) -> tuple[np.ndarray, fl
             scores[here] = (ranks - ranks.mean()) / ranks.std()
             least += int((ranks == ranks.min()).sum())
             known += len(ranks)
+    if axis is not None and values.shape[axis] == kind.shape[axis]:
+        scores[(slice(None),) * axis + (-1,)] = np.nan  # the last voxel has no neighbour
     return scores, least / max(known, 1)
 
 

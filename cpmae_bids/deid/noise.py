@@ -1,4 +1,4 @@
-"""Noise like the scan's own, from a few tables of 101 numbers.
+"""Noise like the scan's own, from tables of 101 numbers.
 
 The statistics of the air, with the range of stored values that `blending` clips to, are all that the output
 takes from outside the kept mask. They say how noisy the scan is, and how that fades away from the head; they
@@ -43,6 +43,9 @@ noise fade with it, and scanners blank what is far away."""
 
 MIN_SHELL_ML = 20.0
 """Least volume of a shell that gets a table of its own."""
+
+MIN_SHELL_VOXELS = 2000
+"""Least number of its voxels: fewer say nothing about `TAIL`."""
 
 MAX_SAMPLES = 200_000
 """Voxels of a shell that its table is made of, evenly spaced: more do not change it."""
@@ -206,23 +209,25 @@ def measure(
     brightest = float(quantiles[-1]) if loud else level
     if not shells:
         return AirNoise(quantiles, quantiles[None, None], sigma, busy)
-    near, likeness = _near(values, brain_mask, np.asarray(voxel_sizes), level, brightest, quantiles)
+    near, likeness = _near(
+        values, brain_mask, np.asarray(voxel_sizes), level, brightest, quantiles, bool(loud)
+    )
     return AirNoise(quantiles, near, sigma, busy, likeness)
 
 
 def _near(
-    values, brain_mask, voxel_sizes, head_level: float, brightest: float, far: np.ndarray
+    values, brain_mask, voxel_sizes, head_level: float, brightest: float, far: np.ndarray, loud: bool
 ) -> tuple[np.ndarray, grain.Grain]:
     """Tables of the air by lines and distance (8, 8, 101), `far` where there is none; and its grain."""
     level = np.clip(2 * far.mean(), head_level * FAINT_LEVEL / HEAD_LEVEL, head_level)
     size = _block_size(voxel_sizes, SITE_MM)
-    head = _head(values, size, level) | _blocks(brain_mask, size).any(axis=-1)
+    head = _head(values, size, level, noisy=loud) | _blocks(brain_mask, size).any(axis=-1)
     distance = _distance(head, size * voxel_sizes)
     edges = np.convolve(SHELLS_MM, [0.5, 0.5], 'valid')
     number = np.digitize(distance, edges)
     number[distance < SHELLS_MM[0] - (edges[0] - SHELLS_MM[0])] = len(SHELLS_MM)  # skin
     blocks = _blocks(values, size)
-    enough = MIN_SHELL_ML * 1000 / np.prod(size * voxel_sizes)
+    enough = max(MIN_SHELL_ML * 1000 / np.prod(size * voxel_sizes), MIN_SHELL_VOXELS / blocks.shape[-1])
 
     def tables(where: np.ndarray, instead: list[np.ndarray]) -> list[np.ndarray]:
         """A table for each shell; `instead` where there is hardly anything of it."""
@@ -278,12 +283,18 @@ def _on_voxels(sites: np.ndarray, size: np.ndarray, shape: tuple[int, ...]) -> n
     return np.pad(sites, rest, mode='edge')
 
 
-def _head(values: np.ndarray, size: np.ndarray, level: float) -> np.ndarray:
-    """Sites of the head: those above a level that hang together with some that do not stand alone."""
+def _head(values: np.ndarray, size: np.ndarray, level: float, *, noisy: bool = False) -> np.ndarray:
+    """Sites of the head: those above a level that do not stand alone, and what hangs on them.
+
+    Ears are thin and hang on a head. So does noise, where it comes up to the level.
+    """
     above = _blocks(values, size).mean(axis=-1) > level
+    thick = ndimage.binary_opening(above)
+    if noisy:
+        return thick
     parts, _ = ndimage.label(above)
     kept = np.zeros(parts.max() + 1, bool)
-    kept[parts[ndimage.binary_opening(above)]] = True  # ears are thin
+    kept[parts[thick]] = True
     kept[0] = False
     return kept[parts]
 

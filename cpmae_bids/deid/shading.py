@@ -30,6 +30,9 @@ DEPTH = 2
 TISSUE = 0.3
 """Intensity (white matter 1) of a brain without its fluid."""
 
+MIN_VOXELS = 5000
+"""Voxels of 2 mm, deep in a brain, that say nothing about its shading if they are fewer."""
+
 
 def terms(n: int) -> np.ndarray:
     """Terms at the middles of n x n x n parts of the cube; float32, shape (n^3, 7)."""
@@ -49,9 +52,13 @@ def of_brain(brain: np.ndarray) -> np.ndarray:
     Returns
     -------
     shading : ndarray, shape (7,)
+        That of the mean brain if there is too little of this one.
     """
     deep = ndimage.binary_erosion(brain > 0, iterations=DEPTH) & (brain > TISSUE)
-    some = np.flatnonzero(deep)[::7]
+    some = np.flatnonzero(deep)
+    if len(some) < MIN_VOXELS:
+        return np.array(_learnt()['brain_mean'])
+    some = some[::7]
     return np.linalg.lstsq(terms(len(brain))[some], np.log(brain.ravel()[some]), rcond=None)[0]
 
 

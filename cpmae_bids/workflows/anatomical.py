@@ -27,7 +27,7 @@ MEM_GB = {
     'encode_head': 1.0,
     'remodel': 1.5,
     'decode_head': 1.2,
-    'blend': 1.0,
+    'blend': 1.6,
     'verdict': 1.5,
     'locate': 1.5,
     'contrast': 1.0,

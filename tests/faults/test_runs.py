@@ -264,7 +264,7 @@ def test_two_runs_of_one_subject_each(command, fault):
 def test_two_runs_in_one_work_folder(command, fault):
     runs = [command.start(), command.start()]
     codes = [command.wait(run) for run in runs]
-    complaints = command.problems(min(codes), (0,)) + command.problems(max(codes), (0, 64))
+    complaints = command.problems(min(codes), (0,)) + command.problems(max(codes), (64,))
     fault('two runs', 'the same work folder and output', 'one refused', complaints + finish(command))
 
 
