@@ -266,13 +266,19 @@ def surroundings(head: np.ndarray, voxel_sizes: np.ndarray, scale: float) -> Sur
     size = _block_size(voxel_sizes, SITE_MM)
     sites = _head(head, size, FAINT_LEVEL * scale)
     distance = np.interp(_distance(sites, size * voxel_sizes), SHELLS_MM, np.arange(len(SHELLS_MM)))
-    whole = [_on_voxels(part, size, head.shape) for part in (distance.astype(np.float32), _lines(sites))]
-    return Surroundings(*whole, np.asarray(voxel_sizes))
+    return Surroundings(
+        _on_voxels(distance.astype(np.float32), size, head.shape),
+        _on_voxels(_lines(sites), size, head.shape),
+        np.asarray(voxel_sizes),
+    )
 
 
 def _lines(head: np.ndarray) -> np.ndarray:
     """See `Surroundings.lines`; of sites."""
-    return sum(np.where(head.any(axis, keepdims=True), np.uint8(1 << axis), np.uint8(0)) for axis in range(3))
+    lines = np.zeros(head.shape, np.uint8)
+    for axis in range(3):
+        lines |= head.any(axis, keepdims=True).astype(np.uint8) << axis
+    return lines
 
 
 def _on_voxels(sites: np.ndarray, size: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
