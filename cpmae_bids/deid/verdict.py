@@ -102,7 +102,7 @@ LIMITS = (
     Limit('vault_closed_share', 0.9, 1, 'no scalp around the brain', optional=True),
     Limit('surface_roughness', 0, 7.8, 'surface of the head is not smooth'),
     Limit('seam_ratio', 0, 1.5, 'visible seam around the kept mask'),
-    Limit('air_busy_ratio', 0.5, np.inf, 'air is more constant than in the input'),
+    Limit('air_busy_ratio', 0.3, np.inf, 'air is more constant than in the input'),
     Limit('air_p95_change', -0.05, 0.1, 'noise of the air differs from the input'),
 )
 
