@@ -13,4 +13,4 @@ def on_page_markdown(markdown: str, **_) -> str:
         text, target = match.groups()
         return f'{text} (`{target}` in the repository)' if (ROOT / target).exists() else match[0]
 
-    return re.sub(r'\[([^]]*)\]\(\.\./([^)#]+)\)', name, markdown)
+    return re.sub(r'\[([^]]*)\]\(\.\./([^)#]+)(?:#[^)]*)?\)', name, markdown)

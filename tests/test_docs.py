@@ -84,7 +84,7 @@ def test_every_page_is_in_the_navigation():
 
 @pytest.mark.skipif(find_spec('mkdocs') is None, reason='needs mkdocs, of the extra "docs"')
 def test_site_builds_without_a_broken_link(tmp_path):
-    command = [sys.executable, '-m', 'mkdocs', 'build', '--quiet', '--strict', '--site-dir', tmp_path]
+    command = [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', tmp_path]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert 'Troubleshooting' in (tmp_path / 'troubleshooting/index.html').read_text('utf-8')
