@@ -117,8 +117,8 @@ def solid(mask: np.ndarray) -> np.ndarray:
 def double(field: np.ndarray) -> np.ndarray:
     """Voxels of half the edge; (n, n, n) to (2 n, 2 n, 2 n).
 
-    Cubic B-splines bend evenly, where linear interpolation bends at voxels alone. They smooth as a Gaussian of
-    0.6 voxels does.
+    Cubic B-splines bend evenly, where linear interpolation bends at voxels alone. They smooth as a Gaussian
+    of 0.6 voxels does.
     """
     for axis in range(3):
         padded = np.pad(field, [(2 * (a == axis),) * 2 for a in range(3)], 'edge')
