@@ -71,20 +71,6 @@ def broken_scans(make_bids):
     return [make_scan(root / path, label) for path, label in zip(paths, ('01', '02'), strict=True)]
 
 
-@pytest.fixture
-def deadline():
-    """Fail the test instead of waiting for ever."""
-
-    def give_up(*_):
-        raise TimeoutError('the workflow hangs')
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(600)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
-
-
 def expand(workflow):
     """Nodes by their names, and the graph of these names, as nipype would execute it."""
     graph = generate_expanded_graph(deepcopy(workflow._create_flat_graph()))
@@ -266,7 +252,7 @@ def any_plugin(request, config, tmp_path):
     return config.replace(nprocs=1 if request.param == 'one process' else 2)
 
 
-def test_a_failed_scan_does_not_stop_the_others(any_plugin, broken_scans, deadline):
+def test_a_failed_scan_does_not_stop_the_others(any_plugin, broken_scans):
     log, config = io.StringIO(), any_plugin
     failures = run_workflow(init_cpmae_bids_wf(broken_scans, config), config, Progress(log))
     assert {(failure.scan, failure.stage) for failure in failures} == {
@@ -280,13 +266,13 @@ def test_a_failed_scan_does_not_stop_the_others(any_plugin, broken_scans, deadli
     assert not config.output_dir.exists()
 
 
-def test_stop_on_first_crash(any_plugin, broken_scans, deadline):
+def test_stop_on_first_crash(any_plugin, broken_scans):
     config = any_plugin.replace(stop_on_first_crash=True)
     failures = run_workflow(init_cpmae_bids_wf(broken_scans, config), config, Progress(io.StringIO()))
     assert len(failures) == 1
 
 
-def test_a_killed_process_fails_its_scan_and_nothing_hangs(config, scan, deadline):
+def test_a_killed_process_fails_its_scan_and_nothing_hangs(config, scan):
     config = config.replace(nprocs=2)
     with killing('skullstrip', scan.path):
         failures = run_workflow(init_cpmae_bids_wf([scan], config), config, Progress(io.StringIO()))
@@ -369,7 +355,7 @@ def many_scans(make_bids):
     return [make_scan(root / path, path[4:6]) for path in paths]
 
 
-def test_scans_are_finished_before_others_are_begun(config, many_scans, instant_steps, deadline):
+def test_scans_are_finished_before_others_are_begun(config, many_scans, instant_steps):
     log = io.StringIO()
     assert run_workflow(init_cpmae_bids_wf(many_scans, config), config, Progress(log)) == []
     lines = [line.split()[:2] for line in log.getvalue().splitlines()]
@@ -380,7 +366,7 @@ def test_scans_are_finished_before_others_are_begun(config, many_scans, instant_
 
 
 @pytest.mark.parametrize('slots', [1, 2])
-def test_gpu_slots_are_respected(config, many_scans, instant_steps, slots, deadline):
+def test_gpu_slots_are_respected(config, many_scans, instant_steps, slots):
     class Watch(Progress):
         at_a_time, most = 0, 0
 
@@ -395,7 +381,7 @@ def test_gpu_slots_are_respected(config, many_scans, instant_steps, slots, deadl
     assert watch.most == slots
 
 
-def test_a_failed_verdict_is_recorded_and_nothing_published(config, scan, instant_steps, deadline):
+def test_a_failed_verdict_is_recorded_and_nothing_published(config, scan, instant_steps):
     assert run_workflow(init_cpmae_bids_wf([scan], config), config, Progress(io.StringIO())) == []
     files = [path for path in config.output_dir.rglob('[!.]*') if path.is_file()]
     assert [path.name for path in files] == ['sub-01_T1w.json']
@@ -404,13 +390,13 @@ def test_a_failed_verdict_is_recorded_and_nothing_published(config, scan, instan
 
 
 @pytest.mark.parametrize('temporary', [True, False])
-def test_a_temporary_work_folder_does_not_grow(config, many_scans, instant_steps, temporary, deadline):
+def test_a_temporary_work_folder_does_not_grow(config, many_scans, instant_steps, temporary):
     config = config.replace(temporary_work_dir=temporary, nprocs=2)
     assert run_workflow(init_cpmae_bids_wf(many_scans, config), config, Progress(io.StringIO())) == []
     assert any(config.work_dir.rglob('head.npz')) is not temporary
 
 
-def test_a_second_run_resumes(config, report_wf, tmp_path, deadline):
+def test_a_second_run_resumes(config, report_wf, tmp_path):
     config = config.replace(nprocs=2)
 
     def run():

@@ -14,7 +14,8 @@ class Interruption:
     """Context in which both signals raise KeyboardInterrupt, and are remembered.
 
     Nipype takes an exception inside a node, even this one, for a failure of that node, and would go on
-    with the next. So `check` is to be called between nodes.
+    with the next; and Python drops any exception that is raised while it collects garbage. So `check` is to
+    be called between nodes, and while a run waits.
 
     Attributes
     ----------
@@ -48,7 +49,7 @@ class Interruption:
 
 
 class InterruptibleProgress(Progress):
-    """Progress lines that end the workflow at the next event after a request to stop."""
+    """Progress lines that end the workflow at the next event or check after a request to stop."""
 
     def __init__(self, interruption: Interruption):
         super().__init__()
@@ -56,5 +57,9 @@ class InterruptibleProgress(Progress):
 
     def __call__(self, node, status: str) -> None:
         """Take note of one event, unless the run is to stop."""
-        self.interruption.check()
+        self.check()
         super().__call__(node, status)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if a signal has come."""
+        self.interruption.check()

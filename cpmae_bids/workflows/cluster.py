@@ -13,6 +13,7 @@ from traceback import format_exception
 from typing import Any
 
 from cpmae_bids.exceptions import UsageError
+from cpmae_bids.workflows.progress import Progress
 
 GPU_ARGS = 'gpu_sbatch_args'
 """Key of the plugin arguments for what `sbatch` is told for jobs on a GPU only, such as ``--gres=gpu:1``."""
@@ -106,6 +107,12 @@ def make_runner(plugin: str, plugin_args: dict) -> Any:
 
 class _Jobs:
     """What nipype's plugins for batch systems lack. Mixed into one of them."""
+
+    _status_callback: Progress  # of nipype's plugin
+
+    def _get_result(self, taskid):
+        self._status_callback.check()  # jobs may wait for hours until the next event
+        return super()._get_result(taskid)
 
     def _clean_queue(self, jobid, graph, result=None):
         # Nipype hands over the traceback as text and then takes it for a list of lines: that would end the

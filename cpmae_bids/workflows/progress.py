@@ -74,6 +74,9 @@ class Progress:
         elif scan not in self.failed:  # after a failure, the linear plugin also reports what it skips
             self._show(f'[{scan}] {stage} ... {_outcome(node)}')
 
+    def check(self) -> None:
+        """Raise what is to end the run, here nothing; for waits between events."""
+
     def close(self) -> None:
         """Remove the line of what is running."""
         self.running.clear()
