@@ -79,6 +79,23 @@ def test_fine_patterns_are_averaged_not_aliased():
     assert np.abs(aliased - 0.5).max() > 0.4
 
 
+@pytest.mark.parametrize('voxels', [(2, 2, 2), (1, 1, 3), (0.5, 0.5, 5)])
+def test_a_scan_of_long_voxels_sees_no_pattern_that_is_finer(voxels):
+    affine = np.diag([*voxels, 1.0])
+    affine[:3, 3] = -19.5  # a centre of a voxel of the cube
+    shape = tuple(int(40 / size) for size in voxels)
+    planes = np.arange(256)[:, None, None] % 2, np.arange(256)[:, None] % 2, np.arange(256) % 2
+    inner = tuple(slice(n // 4, -(n // 4)) for n in shape)
+    for size, plane in zip(voxels, planes, strict=True):
+        fine = np.broadcast_to(plane, (256,) * 3).astype(np.float32)
+        native = geometry.from_cube(fine, affine, np.eye(4), shape, order=3)[inner]
+        assert (native.std() < 0.03) == (size > 1)
+        assert native.mean() == pytest.approx(0.5, abs=0.02)
+    wave = np.sin(2 * np.pi * np.arange(256) / 10)[:, None, None] * np.ones((256,) * 3)
+    native = geometry.from_cube(wave.astype(np.float32), affine, np.eye(4), shape, order=3)[inner]
+    assert native.var() == pytest.approx(0.5, abs=0.03)
+
+
 def test_filter_depends_on_the_axis():
     affine = np.diag([0.5, 1.0, 3.0, 1.0])
     sigma = geometry.antialias_sigma(affine, np.eye(4), 2.0)

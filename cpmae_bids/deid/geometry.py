@@ -23,6 +23,9 @@ CUBE_EDGE = 256.0
 CUBE_CORNER = (-128.0, -140.0, -144.0)
 """Outer left, posterior, inferior corner of the cube, in mm of the template's world."""
 
+_TAPS = 4
+"""Voxels of a scan that a low-pass filter reaches to either side."""
+
 
 def cube_affine(n: int) -> np.ndarray:
     """Affine of the cube with ``n`` voxels along each edge.
@@ -227,7 +230,10 @@ def from_cube(
     order: int = 1,
     cval: float = 0.0,
 ) -> np.ndarray:
-    """Resample a volume of the cube onto the native grid of a scan.
+    """Resample a volume of the cube onto the native grid of a scan, as a scanner of its resolution would.
+
+    Along axes whose voxels are longer than those of the cube it is sampled more finely and decimated: what a
+    voxel is too long for would be seen as coarser texture that is not there.
 
     Parameters
     ----------
@@ -249,7 +255,23 @@ def from_cube(
     """
     matrix = native_to_cube_voxels(cube.shape[0], affine, world_to_template)
     matrix[2, 3] += below
-    return resample(cube, matrix, shape, order=order, mode='constant', cval=cval)
+    factors = np.rint(np.linalg.norm(matrix[:3, :3], axis=0)).astype(int).clip(1)
+    fine_shape = tuple((size - 1) * factor + 1 for size, factor in zip(shape, factors, strict=True))
+    finer = matrix @ np.diag([*1 / factors, 1])
+    native = resample(cube, finer, fine_shape, order=order, mode='constant', cval=cval)
+    for axis, factor in enumerate(factors):
+        native = _decimate(native, int(factor), axis)
+    return native
+
+
+def _decimate(data: np.ndarray, factor: int, axis: int) -> np.ndarray:
+    """Every so-manieth voxel along an axis, after a low-pass filter for their distance."""
+    if factor == 1:
+        return data
+    from scipy import signal  # slow to import
+
+    window = signal.firwin(2 * _TAPS * factor + 1, 1 / factor, window='hann').astype(np.float32)
+    return signal.resample_poly(data, 1, factor, axis=axis, window=window, padtype='edge')
 
 
 def inside_grid(
