@@ -28,7 +28,7 @@ SHELL_MM = 4.0
 
 SHARE, LEAST = 0.85, 0.5
 """Skin has this share of the brightness of the tissue around it, and at least this intensity. Scans of two
-training heads at 1 mm have 0.8 and 0.9 of what lies 2 mm deeper, a third more than that."""
+training heads at 1 mm have 0.8 and 0.9 of what lies 2 mm deeper, in a third head it is brighter than that."""
 
 SHARPNESS = 3.0
 """Slope of the edge, which is a little wider than a voxel of 1 mm."""
