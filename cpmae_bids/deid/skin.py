@@ -94,7 +94,7 @@ def cover(volume: np.ndarray, skin: Skin) -> np.ndarray:
     inside, least = double(skin.inside), double(skin.least)
     texture = np.clip(2 * inside - 1, 0, 1)
     weight = np.clip(0.5 + SHARPNESS * (inside - 0.5), 0, 1)
-    return np.maximum(least + texture * (volume - least), least) * weight
+    return (least + texture * np.maximum(volume - least, 0)) * weight
 
 
 def occupancy(volume: np.ndarray) -> np.ndarray:
