@@ -37,7 +37,7 @@ def main() -> None:
     mae, head, brain = (load_model(weights, name) for name in ('mae', 'head', 'brain'))
     heads = read_prepared(args.prepared)
     cache = args.folder / f'tokens-{head.code_hash()}-{brain.code_hash()}'
-    displacements = find_shapes(head, heads, cache / 'shapes.safetensors')
+    displacements = find_shapes(head, heads, cache / 'displacements.safetensors')
     validation = corpus(heads, displacements, head, 'validation').encode_plain(head, brain)
     training = load_tokens(cache)
     losses = validate(mae, Conditions(validation, head, brain), training)

@@ -127,6 +127,22 @@ def test_the_shape_of_a_code_is_put_back(shape):
     assert np.abs(again - original)[:, :, 16:].mean() < 0.01
 
 
+def test_what_a_scan_did_not_see_has_no_shape(shape, tmp_path):
+    """Neither that of other heads, whose mean lies elsewhere."""
+    _, model, _ = shape
+    template = np.kron(model.template[0, 0].numpy(), np.ones((2, 2, 2), np.float32))
+    seen = np.ones(template.shape, bool)
+    seen[:, 64:] = False
+    image = data.encode_intensity(np.where(seen, template, 0))
+    half = data.Head('half', 'train', image, np.zeros_like(seen), seen, None)
+    vqvae = VQVAE(dataclasses.replace(SMALL, shape=1)).eval()
+    vqvae.shape.load_state_dict(model.state_dict())
+    heads = [half, ball_head('large', 45), ball_head('larger', 50)]
+    found = find_shapes(vqvae, heads, tmp_path / 'displacements.safetensors')
+    assert found[0].abs().max() < 1
+    assert found[1].abs().max() > 5
+
+
 def test_a_resumed_run_makes_the_same_steps(tmp_path, one_thread):
     def train(folder, *budgets):
         for total in budgets:

@@ -12,10 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from cpmae_bids.deid import masks
+from cpmae_bids.deid import geometry, masks
 
 LEVEL = 0.25
 """Intensity (white matter 1) half-way between air and skin."""
+
+MEAN_HEIGHTS, MEAN_LEVELS = (-10.0, 30.0), (0.25, 0.175)
+"""Intensity at which the mean head has its surface, below and above these heights in the template's world
+(mm). Scalps of many heads do not lie on each other to the millimetre, and their mean is dim where they are
+thin. With these, heads in their own shape are as large as they were scanned (``benchmarks.outline``)."""
 
 SMOOTHING_MM = 1.5
 """Standard deviation of the Gaussian that smooths the surface."""
@@ -97,11 +102,13 @@ def cover(volume: np.ndarray, skin: Skin) -> np.ndarray:
     return (least + texture * np.maximum(volume - least, 0)) * weight
 
 
-def occupancy(volume: np.ndarray) -> np.ndarray:
-    """How much of a voxel lies within the head, cavities included: 0 to 1, 0.5 at `LEVEL`; (n, n, n)."""
-    bright = volume > LEVEL
+def occupancy(mean: np.ndarray) -> np.ndarray:
+    """How much of a voxel of the mean head lies within it, cavities included; 0 to 1, shape (n, n, n)."""
+    to_world = geometry.cube_affine(len(mean))[2]
+    level = np.interp(to_world[2] * np.arange(len(mean)) + to_world[3], MEAN_HEIGHTS, MEAN_LEVELS)
+    share = np.clip(mean / (2 * level.astype(np.float32)), 0, 1)
+    bright = share > 0.5
     head = solid(bright)
-    share = np.clip(volume / (2 * LEVEL), 0, 1)
     share[head & ~bright] = 1
     share[~ndimage.binary_dilation(head, iterations=2)] = 0
     share[ndimage.binary_erosion(head, iterations=2, border_value=1)] = 1

@@ -133,10 +133,11 @@ class ShapeStage(nn.Module):
     def know_brains(self, model: VQVAE) -> None:
         """Learn what the latent volume of the brain's VQ-VAE says about where the brain is."""
         self.brain_weight.copy_(model.stem.weight.mean((1, 2, 3, 4)))
-        self.brain_offset.copy_(torch.einsum('cxyz,c->xyz', model.mean, self.brain_weight))
+        mean = model.mean.to(self.brain_weight)
+        self.brain_offset.copy_(torch.einsum('cxyz,c->xyz', mean, self.brain_weight))
 
     @torch.no_grad()
-    def fit(self, scores: Tensor, brain: Tensor, *, ridge: float = 100.0, shrinkage: float = 0.2) -> None:
+    def fit(self, scores: Tensor, brain: Tensor, *, ridge: float = 300.0, shrinkage: float = 0.5) -> None:
         """Fit the joint Gaussian of shape and brain.
 
         Parameters

@@ -61,7 +61,7 @@ def fit_shape(shape: Shape, heads: list[Head], cache: Path) -> Tensor:
             template = aligned_mean(heads, displacements)[None]
             small = F.adaptive_avg_pool3d(template, WORKING)
             bar = tqdm(heads, desc=f'shape {number + 1}/{ROUNDS}', unit='head')
-            displacements = torch.cat([find_warp(_working(head, small), small) for head in bar])
+            displacements = torch.cat([find_warp(working(head, small), small) for head in bar])
         found = {'displacements': displacements, 'template': aligned_mean(heads, displacements)[None]}
         save_file(found, cache)
     displacements = found['displacements']
@@ -82,8 +82,11 @@ def align_all(heads: list[Head], displacements: Tensor, shape: Shape) -> list[He
     return [align(head, d) for head, d in zip(heads, quantised, strict=True)]
 
 
-def _working(head: Head, template: Tensor) -> Tensor:
-    """Head without brain at 4 mm (1, 1, 64, 64, 64); the template where the scan did not look."""
+def working(head: Head, template: Tensor) -> Tensor:
+    """Head without brain at 4 mm (1, 1, 64, 64, 64); the template where the scan did not look.
+
+    Anything else there would look like a shape.
+    """
     image = np.where(head.brain, np.float32(HOLE), decode_intensity(head.image))
     parts = torch.from_numpy(np.stack([image, head.fov]).astype(np.float32))[:, None]
     image, fov = F.adaptive_avg_pool3d(parts, WORKING)[:, None]

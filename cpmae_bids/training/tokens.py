@@ -13,8 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cpmae_bids.models.vqvae import VQVAE
-from cpmae_bids.models.warps import mirror
-from cpmae_bids.training.align import align_all
+from cpmae_bids.models.warps import find_warp, mirror
+from cpmae_bids.training.align import align_all, working
 from cpmae_bids.training.augment import Augmenter, mean_volume
 from cpmae_bids.training.data import Head
 
@@ -74,13 +74,14 @@ class Corpus:
 
 
 def find_shapes(head: VQVAE, heads: list[Head], cache: Path) -> Tensor:
-    """Shape of every head as the VQ-VAE of heads finds it, in mm; kept in `cache` (``.safetensors``)."""
+    """Shape of every head in mm, found as those that the shape model was fitted to; kept in `cache`."""
     if cache.exists():
         return load_file(cache)['displacements']
-    mean = mean_volume([h for h in heads if h.split == 'train'])
-    augmenter, device = Augmenter(heads, mean), head.mean.device
-    bar = tqdm(range(len(heads)), desc='shapes', unit='head')
-    found = torch.cat([head.shape.find(augmenter.plain(k).head[None].to(device)).cpu() for k in bar])
+    template = head.shape.template
+    bar = tqdm(heads, desc='shapes', unit='head')
+    found = torch.cat(
+        [find_warp(working(one, template.cpu()).to(template.device), template).cpu() for one in bar]
+    )
     save_file({'displacements': found}, cache)
     return found
 

@@ -95,7 +95,6 @@ def live_tokens(codes: Tensor, grid: int, rare: float = 0.03) -> tuple[Tensor, T
 
 def build(
     tokens: Tokens,
-    plain: Tokens,
     head: VQVAE,
     brain: VQVAE,
     config: MAETraining,
@@ -107,8 +106,6 @@ def build(
     ----------
     tokens : Tokens
         Varied heads: they tell which sites ever change, and how often each code is seen there.
-    plain : Tokens
-        The heads as they are, and their mirror images: they tell how shape follows the brain.
     head, brain : VQVAE
     config : MAETraining
     state : dict of Tensor, optional
@@ -141,18 +138,26 @@ def build(
         if state is None:
             seen = stage.gather(tokens[f'head{k}'].long())
             stage.know_codes(level.codebook.entries.cpu(), site_frequencies(seen, stage.codes))
-    if first and state is None:
-        _fit_shape_stage(mae.stages[0], plain, head, brain)
     return mae
 
 
 @torch.no_grad()
-def _fit_shape_stage(stage: ShapeStage, plain: Tokens, head: VQVAE, brain: VQVAE) -> None:
-    stage.know_brains(brain.to('cpu'))
+def fit_shape_stage(stage: ShapeStage, plain: Tokens, head: VQVAE, brain: VQVAE) -> None:
+    """Fit how shape follows the brain, in closed form; see `ShapeStage.fit`.
+
+    Parameters
+    ----------
+    stage : ShapeStage
+        On the CPU.
+    plain : Tokens
+        The heads as they are, and their mirror images.
+    head, brain : VQVAE
+    """
+    stage.know_brains(brain)
     conditions = Conditions(plain, head, brain)
     count = len(plain['head0'])
     occupancy = [
-        stage.occupancy(conditions.brain_latent(torch.arange(start, min(start + 8, count))))
+        stage.occupancy(conditions.brain_latent(torch.arange(start, min(start + 8, count))).cpu())
         for start in range(0, count, 8)
     ]
     stage.fit(Shape.values(plain['head0'].flatten(1).float()), torch.cat(occupancy))
@@ -302,17 +307,21 @@ def train_mae(
     device = pick_device(device)
     head, brain = (model.to(device).eval().requires_grad_(False) for model in (head, brain))
     torch.manual_seed(config.seed)
-    state = saved_model(folder)
-    if state is None and start is not None:
-        state = start.state_dict()
-    mae = build(tokens, plain, head, brain, config, state).to(device)
+    saved = saved_model(folder)
+    state = saved if saved is not None or start is None else start.state_dict()
+    mae = build(tokens, head, brain, config, state)
+    if saved is None:
+        if start is not None:
+            start_from(mae, start)
+        if isinstance(mae.stages[0], ShapeStage):  # of these heads, whatever it started from
+            fit_shape_stage(mae.stages[0], plain, head, brain)
+    mae.to(device)
     conditions, held_out = Conditions(tokens, head, brain), Conditions(validation, head, brain)
     optimizer = torch.optim.AdamW(
         mae.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.02
     )
     run = Run(folder, mae, optimizer, seed=config.seed, time_budget=time_budget)
-    if not run.resume() and start is not None:
-        start_from(mae, start)
+    run.resume()
     chosen = range(len(mae.stages)) if levels is None else levels
     order = [level for level in chosen for _ in range(config.turns[level])]
     autocast = torch.autocast('cuda', dtype=torch.bfloat16, enabled=device.type == 'cuda')
@@ -406,7 +415,7 @@ def run_mae(
     # other encoders or codebooks give other codes; a better decoder changes nothing
     cache = folder / f'tokens-{head.code_hash()}-{brain.code_hash()}'
     cache.mkdir(parents=True, exist_ok=True)
-    displacements = find_shapes(head, heads, cache / 'shapes.safetensors')
+    displacements = find_shapes(head, heads, cache / 'displacements.safetensors')
     corpora = {split: corpus(heads, displacements, head, split) for split in ('train', 'validation')}
     tokens = make_tokens(corpora['train'], head, brain, cache, config.tokens, seed=config.seed)
     plain = corpora['train'].encode_plain(head, brain, mirrored=True)
