@@ -4,8 +4,10 @@
 
 Copies of the scan are the subjects of a dataset. Each run is one of `cpmae-bids` with one thread for each
 worker and a fresh folder for intermediate files. Meanwhile the sizes of that folder, and the memory that its
-processes have to themselves or share (PSS, Linux), are summed up each second. Times are compared within this
-call; use a calm machine. Numbers go to ``results/scaling.json``.
+processes have to themselves or share (PSS, Linux), are summed up at intervals: to look takes time from the
+workers as well. Where two workers take more CPU time than one for the same scans, cores share what they need,
+as memory and clock. Times are compared within this call; use a calm machine. Numbers go to
+``results/scaling.json``.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -23,7 +26,7 @@ from pathlib import Path
 
 from benchmarks.scans import write_result
 
-INTERVAL = 1.0
+INTERVAL = 3.0
 """Seconds between two looks at a run."""
 
 
@@ -66,8 +69,8 @@ def run(dataset: Path, folder: Path, workers: int, mem_gb: float) -> dict[str, f
     Returns
     -------
     numbers : dict
-        ``seconds``; ``peak_gib`` of memory; ``peak_files``, bytes of intermediate files at most, and
-        ``left_files``, after the run.
+        ``seconds``; ``cpu_seconds`` of all processes; ``peak_gib`` of memory; ``peak_files``, bytes of
+        intermediate files at most, and ``left_files``, after the run.
 
     Raises
     ------
@@ -88,7 +91,7 @@ def run(dataset: Path, folder: Path, workers: int, mem_gb: float) -> dict[str, f
         1,
         '--skip-bids-validation',
     ]
-    start, memory, files = time.monotonic(), 0, 0
+    start, before, memory, files = time.monotonic(), _cpu_seconds(), 0, 0
     with (folder / 'log.txt').open('w') as log:
         process = subprocess.Popen(
             [*command, *map(str, options), '--skip-bids-validation'],
@@ -104,10 +107,17 @@ def run(dataset: Path, folder: Path, workers: int, mem_gb: float) -> dict[str, f
         raise RuntimeError((folder / 'log.txt').read_text())
     return {
         'seconds': round(seconds, 1),
+        'cpu_seconds': round(_cpu_seconds() - before, 1),
         'peak_gib': round(memory / 2**30, 2),
         'peak_files': files,
         'left_files': size_of(temporary),
     }
+
+
+def _cpu_seconds() -> float:
+    """Of all processes that this one started and that ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -282,6 +282,21 @@ def test_before_training_the_shape_is_conditionally_gaussian(shape_stage):
     assert (deviation[0, :2] < covariance.diagonal()[:2].sqrt() * 1.1).all()
 
 
+def test_four_times_the_temperature_is_twice_the_spread(shape_stage):
+    stage, covariance = shape_stage
+    brain = torch.zeros(300, 8, 32, 32, 32)
+
+    def deviations(temperature):
+        generator = torch.Generator().manual_seed(0)
+        codes = refine(stage, None, brain, steps=8, generator=generator, temperature=temperature)
+        return Shape.values(codes.flatten(1)).std(0)
+
+    usual = deviations(1.0)
+    torch.testing.assert_close(usual, covariance.diagonal().sqrt(), rtol=0.3, atol=0.1)
+    within = usual < 0.9  # codes end at 3.2
+    assert 1.6 < float((deviations(4.0) / usual)[within].mean()) < 2.1
+
+
 def test_shape_is_drawn_around_the_brain_and_decides_the_head(shape_stage):
     torch.manual_seed(0)
     config = MAEConfig((8,), (8,), 16, 8, 8, widths=(64,), depths=(1,), live=(5,), shape=2, shape_width=64)

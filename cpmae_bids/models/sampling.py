@@ -15,9 +15,9 @@ from cpmae_bids.models.mae import MAE, Stage
 from cpmae_bids.models.shape_stage import ShapeStage
 from cpmae_bids.models.vqvae import VQVAE
 
-SHAPE_TEMPERATURE = 2.0
-"""Of the codes of shape: faces drawn at 1 have 0.6 of the variance of real ones, since 64 components leave a
-fifth of it out, and since those codes that are drawn in one round do not know of each other."""
+SHAPE_TEMPERATURE = 1.7
+"""Of the codes of shape. At 1 faces differ less than real ones: 64 components leave a fifth of their variance
+out, and codes that are drawn in one round do not know of each other. docs/model.md has the trials."""
 
 
 @torch.no_grad()

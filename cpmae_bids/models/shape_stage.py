@@ -137,8 +137,8 @@ class ShapeStage(nn.Module):
         self.brain_offset.copy_(torch.einsum('cxyz,c->xyz', mean, self.brain_weight))
 
     @torch.no_grad()
-    def fit(self, scores: Tensor, brain: Tensor, *, ridge: float = 300.0, shrinkage: float = 0.5) -> None:
-        """Fit the joint Gaussian of shape and brain.
+    def fit(self, scores: Tensor, brain: Tensor, *, ridge: float = 1000.0, shrinkage: float = 0.3) -> None:
+        """Fit the joint Gaussian of shape and brain; what the transformer learnt of another one is forgotten.
 
         Parameters
         ----------
@@ -146,10 +146,13 @@ class ShapeStage(nn.Module):
         brain : Tensor, shape (N, 16^3)
             `occupancy` of the brains.
         ridge : float
-            Penalty on the regression, in heads.
+            Penalty on the regression, in heads. Less of it predicts heads a little better, and lets an
+            attacker who knows the brain do the same.
         shrinkage : float
             Weight of the diagonal in the covariance of what the brain leaves open.
         """
+        nn.init.zeros_(self.shift.weight)
+        nn.init.zeros_(self.shift.bias)
         self.brain_mean.copy_(brain.mean(0))
         _, spread, basis = torch.linalg.svd(brain - self.brain_mean, full_matrices=False)
         kept = min(BRAIN_FEATURES, len(spread))
