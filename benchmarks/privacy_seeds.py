@@ -6,7 +6,7 @@ OUT is the folder of a run of `benchmarks.run`, whose originals and gallery the 
 what is made here: take a fresh one for other weights. Heads are generated at 2 mm around the brains of the
 test split, brought to the grid of the scan, and attacked as the outputs of the benchmark are: by the
 recogniser and by the depth of the skin. Writes ``results/privacy_seeds.json``: success by seed, and of all
-seeds together, and how much the faces vary, over that of the originals.
+seeds together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from benchmarks import generate
-from benchmarks.measures.diversity import REGION, variance_ratio
 from benchmarks.measures.geometry import REGIONS
 from benchmarks.pairs import GALLERY, work_folder
 from benchmarks.recogniser import look, read_views
@@ -89,8 +88,6 @@ def success(probes: list[dict], own: np.ndarray, known: dict[str, np.ndarray]) -
             **attack(distances, own),
             'nearer_to_own_p': nearer_to_own(distances, own),
         }
-        if name == REGION:
-            found[name]['variance'] = variance_ratio(seen, known[name][own])
     return found
 
 

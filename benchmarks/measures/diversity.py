@@ -47,7 +47,7 @@ def pool(values: dict[str, dict[str, dict]], out: Path) -> dict[str, dict]:
         pooled[method] = {'between': float(np.nanmean(among[np.triu_indices(len(heads), 1)]))}
         same = [scan in values['original'] for scan in values[method]]
         real = depths['original'][[scan in values[method] for scan in values['original']]]
-        pooled[method]['variance'] = list(variance_ratio(heads[same], real))
+        pooled[method]['variance'] = list(_variance_ratio(heads[same], real))
     if len(gallery) >= 20:
         among = mean_distances(gallery, gallery)
         any_two = np.nanpercentile(among[np.triu_indices(len(gallery), 1)], 5)
@@ -63,7 +63,7 @@ def pool(values: dict[str, dict[str, dict]], out: Path) -> dict[str, dict]:
     return pooled
 
 
-def variance_ratio(heads: np.ndarray, real: np.ndarray) -> tuple[float, float, float]:
+def _variance_ratio(heads: np.ndarray, real: np.ndarray) -> tuple[float, float, float]:
     """Variance of depths over that of the same scans' originals, rays that both show in most scans."""
     if len(heads) < 3:
         return (np.nan, np.nan, np.nan)
