@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import surfaces
+from benchmarks.generate import halved
 from benchmarks.scans import write_result
-from benchmarks.shading import halved
 from cpmae_bids.deid import skin
 
 PARTS = {
@@ -53,10 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         with torch.no_grad():
             mean = model.decode_mean([shape])[0, 0].numpy()
         covered = skin.cover(skin.double(mean), skin.find(mean, mean))
-        cubes = {
-            'drawn': halved(covered),
-            'scanned': decode_intensity(one.image),
-        }
+        cubes = {'drawn': halved(covered), 'scanned': decode_intensity(one.image)}
         for region, rows in farther_in.items():
             found = {
                 name: surfaces.trace(surfaces.smooth(cube), one.fov, region, surfaces.LEVEL)

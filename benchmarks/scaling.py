@@ -4,8 +4,8 @@
 
 Copies of the scan are the subjects of a dataset. Each run is one of `cpmae-bids` with one thread for each
 worker and a fresh folder for intermediate files. Meanwhile the sizes of that folder, and the memory that its
-processes have to themselves or share (PSS, Linux), are summed up at intervals: to look takes time from the
-workers as well. Where two workers take more CPU time than one for the same scans, cores share what they need,
+processes have to themselves or share (PSS, Linux), are summed up at intervals: to look may take time from
+the workers. Where two workers take more CPU time than one for the same scans, cores share what they need,
 as memory and clock. Times are compared within this call; use a calm machine. Numbers go to
 ``results/scaling.json``.
 """
