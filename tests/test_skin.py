@@ -47,6 +47,13 @@ def test_the_surface_is_that_of_the_mean_head(heads):
     assert np.cbrt(inside.sum() * 8 / (4 / 3 * np.pi)) == pytest.approx(70, abs=1)
 
 
+def test_the_vault_of_a_blurred_mean_lies_farther_out_than_its_lower_end():
+    """Above, where scalps are thin, their mean is dim."""
+    mean = ndimage.gaussian_filter(np.where(ball(90) < 0, 0.6, 0).astype(np.float32), 3)
+    share = skin.occupancy(mean)[N // 2, N // 2]
+    assert share[N // 2 :].sum() > share[: N // 2].sum() + 0.3
+
+
 def test_what_is_within_stays(heads):
     rough, mean = heads
     volume = skin.double(rough)
@@ -58,9 +65,9 @@ def test_what_is_within_stays(heads):
 def test_texture_does_not_move_the_surface(heads):
     """Neither does a hole that opens at it."""
     rough, mean = heads
-    at = np.abs(skin.double(skin.find(rough, mean).inside) - 0.6) < 0.05
+    at = np.abs(skin.double(skin.find(rough, mean).inside) - 0.55) < 0.05
     drawn, even = (skin.cover(skin.double(head), skin.find(rough, mean))[at] for head in (rough, mean))
-    assert np.abs(drawn - even).max() < 0.1
+    assert np.abs(drawn - even).max() < 0.02
     assert even.mean() > 0.2
 
 
