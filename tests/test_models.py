@@ -7,7 +7,7 @@ torch = pytest.importorskip('torch')
 
 from cpmae_bids.models.mae import MAE, MAEConfig, Neighbours, degrade, group, ungroup  # noqa: E402
 from cpmae_bids.models.quantizer import Codebook  # noqa: E402
-from cpmae_bids.models.sampling import refine, remodel, steps_per_level  # noqa: E402
+from cpmae_bids.models.sampling import refine, remodel, steps_per_stage  # noqa: E402
 from cpmae_bids.models.shape import Shape  # noqa: E402
 from cpmae_bids.models.shape_stage import ShapeStage  # noqa: E402
 from cpmae_bids.models.shuffle import pixel_shuffle, pixel_unshuffle  # noqa: E402
@@ -208,8 +208,8 @@ def test_a_random_number_generator_elsewhere_changes_nothing(mae, vqvae):
 
 
 def test_coarse_levels_take_most_rounds():
-    assert steps_per_level(12, 5) == [12, 7, 4, 3, 2]
-    assert steps_per_level(1, 3) == [1, 1, 1]
+    assert steps_per_stage(12, 5) == [12, 7, 4, 3, 2]
+    assert steps_per_stage(1, 3) == [1, 1, 1]
 
 
 def test_before_training_the_model_is_a_unigram():

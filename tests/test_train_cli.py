@@ -25,8 +25,8 @@ width = 8
 encoder_blocks = 0
 decoder_blocks = 1
 fine = 8
-grids = [8]
-dims = [4]
+grids = [8, 16]
+dims = [4, 4]
 codebook = 8
 shape = {shape}
 """
@@ -35,10 +35,11 @@ MAE_SETTINGS = """
 [mae]
 steps = 2
 tokens = 1
-turns = [1, 1]
-batches = [2, 2]
-widths = [64]
-depths = [1]
+together = 1
+turns = [1, 0, 1]
+batches = [2, 0, 2]
+widths = [64, 64]
+depths = [1, 1]
 shape_width = 64
 shape_depth = 1
 """
@@ -91,11 +92,13 @@ def test_two_vqvaes_and_a_masked_autoencoder(tmp_path, monkeypatch):
     detail = ['detail', str(prepared), str(tmp_path / 'detail'), '--fine', str(prepared)]
     assert train.main([*detail, *common]) == 0
     found = weights.resolve_weights(folder)
-    assert weights.load_model(found, 'mae').config.grids == (8,)
+    mae = weights.load_model(found, 'mae')
+    assert mae.firsts == [0, 1, 2]
+    assert mae.config.mixed_sites == len(mae.stages[1].live) > 0
     assert (tmp_path / 'mae' / 'preview.png').exists()
 
     # Training that starts from these weights and has no time ends with the same weights, but for how shape
-    # follows the brain, which is fitted anew
+    # follows the brain, which is fitted anew, as mixtures of the same heads are
     config.write_text(config.read_text().replace('steps = 1', 'steps = 0').replace('steps = 2', 'steps = 0'))
     again = tmp_path / 'again'
     common[1] = str(again)

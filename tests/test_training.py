@@ -16,7 +16,13 @@ from cpmae_bids.training import align, data, preview, settings  # noqa: E402
 from cpmae_bids.training.augment import HOLE, Augmenter, mean_volume  # noqa: E402
 from cpmae_bids.training.loop import Run, cosine  # noqa: E402
 from cpmae_bids.training.tokens import corpus, find_shapes  # noqa: E402
-from cpmae_bids.training.train_mae import MAETraining, live_tokens, train_mae, validate  # noqa: E402
+from cpmae_bids.training.train_mae import (  # noqa: E402
+    Conditions,
+    MAETraining,
+    live_tokens,
+    train_mae,
+    validate,
+)
 from cpmae_bids.training.train_vqvae import VQVAETraining, train_vqvae  # noqa: E402
 from cpmae_bids.training.train_vqvae import validate as evaluate_vqvae  # noqa: E402
 
@@ -220,10 +226,25 @@ def test_mae_learns_from_the_brain_and_from_context(tokens, tmp_path, one_thread
         assert level['unigram'] > 2  # nats; 16 codes, all equally frequent
         assert level['1'] < 0.7 * level['unigram']
         assert level['0.1'] < 0.7 * level['unigram']
-    from cpmae_bids.training.train_mae import Conditions
-
     again = validate(mae, Conditions(held_out, vqvae, vqvae), tokens)
     assert {str(level): losses for level, losses in again.items()} == log[-1]['validation']
+
+
+def test_levels_drawn_together_take_no_steps_and_follow_the_heads(tokens, tmp_path):
+    torch.manual_seed(0)
+    vqvae = VQVAE(SMALL).eval()
+    config = MAETraining(
+        steps=2, together=1, turns=(0, 1), batches=(0, 4), widths=(64, 64), depths=(1, 1), components=4
+    )
+    mae = train_mae(tokens, tokens, tokens, vqvae, vqvae, tmp_path, config, device='cpu')
+    assert [type(stage).__name__ for stage in mae.stages] == ['Mixture', 'Stage']
+    assert set(validate(mae, Conditions(tokens, vqvae, vqvae), tokens)) == {1}
+    latents = vqvae.latent_of([tokens['head0'].long()])
+    drawn = mae.stages[0].draw(500, torch.Generator().manual_seed(0))
+    assert float(drawn.var(0).sum() / latents.var(0).sum()) == pytest.approx(1, abs=0.15)
+    # a second call goes on from there
+    again = train_mae(tokens, tokens, tokens, vqvae, vqvae, tmp_path, config, device='cpu')
+    assert torch.equal(again.stages[0].components, mae.stages[0].components)
 
 
 def test_codes_of_a_corpus_fit_the_models(shape, tmp_path):

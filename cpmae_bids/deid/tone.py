@@ -14,7 +14,7 @@ from cpmae_bids.deid import intensity
 AIR = 0.03
 """What 0 becomes: training heads are 0 below 0.06, and the air of sinuses and throat lies between."""
 
-DRAWN = (0.0, 0.144, 0.288, 0.394, 0.477, 0.547, 0.613, 0.681, 0.763, 0.885, intensity.CEILING)
+DRAWN = (0.0, 0.150, 0.291, 0.398, 0.482, 0.552, 0.616, 0.683, 0.763, 0.880, intensity.CEILING)
 SCANNED = (AIR, 0.090, 0.236, 0.375, 0.492, 0.577, 0.642, 0.711, 0.798, 0.903, intensity.CEILING)
 """Tenths of the quantiles, deep to the skin, of drawn heads and of scanned ones; white matter is 1."""
 

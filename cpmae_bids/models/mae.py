@@ -3,7 +3,7 @@
 The paper (arXiv 2310.15778, Figure 3) degrades the code of the head and trains a masked autoencoder to
 reverse the degradation, with the code of the brain as condition. Here that happens integer volume by integer
 volume: the shape of the head first (`cpmae_bids.models.shape_stage`), then what it looks like, from coarse to
-fine; each level sees the coarser ones.
+fine; each level sees the coarser ones. Coarse levels may be drawn together (`cpmae_bids.models.mixture`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
+from cpmae_bids.models.mixture import Mixture
 from cpmae_bids.models.shape_stage import ShapeStage
 from cpmae_bids.models.transformer import Block
 from cpmae_bids.models.vqvae import SITES
@@ -47,6 +48,11 @@ class MAEConfig:
         Edge of the volume of shape codes; 0 where the head's VQ-VAE has none.
     shape_width, shape_depth : int
         Width and number of transformer blocks of the stage that chooses the shape.
+    together : int
+        Levels, from the coarsest on, that are drawn together; they have no transformer, and what the tuples
+        say of their width, depth and live tokens is not used.
+    mixed_sites, mixed_channels, mixed_components : int
+        Size of what draws them; see `cpmae_bids.models.mixture.Mixture`.
     """
 
     grids: tuple[int, ...]
@@ -60,6 +66,10 @@ class MAEConfig:
     shape: int = 0
     shape_width: int = 128
     shape_depth: int = 3
+    together: int = 0
+    mixed_sites: int = 0
+    mixed_channels: int = 8
+    mixed_components: int = 96
 
     def to_dict(self) -> dict:
         """Plain JSON-serialisable dictionary."""
@@ -112,6 +122,8 @@ class Stage(nn.Module):
     config : MAEConfig
     level : int
     """
+
+    volumes = 1
 
     def __init__(self, config: MAEConfig, level: int):
         super().__init__()
@@ -207,7 +219,10 @@ class Stage(nn.Module):
 
 
 class MAE(nn.Module):
-    """One stage per integer volume of the head: `ShapeStage` for the shape, then one `Stage` per level.
+    """Stages that give the integer volumes of a head, one after the other.
+
+    `ShapeStage` for the shape, `Mixture` for the levels that are drawn together, and a `Stage` for every
+    finer one.
 
     Parameters
     ----------
@@ -219,7 +234,15 @@ class MAE(nn.Module):
         self.config = config
         c = config
         shape = [ShapeStage(c.shape, c.brain_latent, c.shape_width, c.shape_depth)] if c.shape else []
-        self.stages = nn.ModuleList([*shape, *(Stage(config, level) for level in range(len(config.grids)))])
+        mixed = Mixture(c.latent, c.together, c.mixed_sites, c.mixed_channels, c.mixed_components)
+        fine = [Stage(config, level) for level in range(c.together, len(c.grids))]
+        self.stages = nn.ModuleList([*shape, *([mixed] if c.together else []), *fine])
+
+    @property
+    def firsts(self) -> list[int]:
+        """Number of the first integer volume that each stage gives."""
+        counts = [stage.volumes for stage in self.stages]
+        return [sum(counts[:number]) for number in range(len(counts))]
 
 
 def degrade(

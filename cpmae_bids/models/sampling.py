@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cpmae_bids.models.mae import MAE, Stage
+from cpmae_bids.models.mixture import Mixture
 from cpmae_bids.models.shape_stage import ShapeStage
 from cpmae_bids.models.vqvae import VQVAE
 
@@ -72,9 +73,9 @@ def refine(
     return stage.scatter(codes)
 
 
-def steps_per_level(steps: int, levels: int) -> list[int]:
-    """Rounds of each level: all of `steps` at the first, fewer where less is left to choose."""
-    return [max(1, round(steps * 0.6**level)) for level in range(levels)]
+def steps_per_stage(steps: int, stages: int) -> list[int]:
+    """Rounds of each stage: all of `steps` at the first, fewer where less is left to choose."""
+    return [max(1, round(steps * 0.6**stage)) for stage in range(stages)]
 
 
 @torch.no_grad()
@@ -114,6 +115,8 @@ def complete(
 ) -> list[Tensor]:
     """Draw the integer volumes that are missing; `codes` holds the coarser ones, none of them in `remodel`.
 
+    Volumes that are drawn together are known together.
+
     Parameters
     ----------
     mae : MAE
@@ -129,16 +132,26 @@ def complete(
     Returns
     -------
     head_codes : list of Tensor of int64, shape (B, g, g, g) each
+
+    Raises
+    ------
+    ValueError
+        If some of the volumes are known that are drawn together, and others are not.
     """
     codes = list(codes)
-    rounds = steps_per_level(steps, len(mae.stages))
-    for level in range(len(codes), len(mae.stages)):
-        stage = mae.stages[level]
-        context = head.latent_of(codes)
-        temperature = SHAPE_TEMPERATURE if isinstance(stage, ShapeStage) else 1.0
-        codes.append(
-            refine(
-                stage, context, condition, steps=rounds[level], generator=generator, temperature=temperature
+    if len(codes) not in (*mae.firsts, head.volumes):
+        raise ValueError(f'{len(codes)} known volumes end within those that are drawn together')
+    rounds = steps_per_stage(steps, len(mae.stages))
+    for stage, first, most in zip(mae.stages, mae.firsts, rounds, strict=True):
+        if first < len(codes):
+            continue
+        if isinstance(stage, Mixture):
+            latent = stage.draw(len(condition), generator)
+            codes += head.quantize(latent).codes[: stage.volumes]
+        else:
+            context = head.latent_of(codes)
+            temperature = SHAPE_TEMPERATURE if isinstance(stage, ShapeStage) else 1.0
+            codes.append(
+                refine(stage, context, condition, steps=most, generator=generator, temperature=temperature)
             )
-        )
     return codes

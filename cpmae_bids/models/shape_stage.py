@@ -38,6 +38,8 @@ class ShapeStage(nn.Module):
         Of the transformer.
     """
 
+    volumes = 1
+
     def __init__(self, edge: int, brain_latent: int, width: int, depth: int):
         super().__init__()
         self.edge, self.members, self.codes = edge, 1, LEVELS

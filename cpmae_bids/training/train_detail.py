@@ -73,7 +73,7 @@ class DetailTraining:
     pixel: float = 2.0
     features: float = 2.0
     average: float = 0.998
-    known: int = 3
+    known: int = 4
     place: int = 8
     critic: int = 64
     seed: int = 1

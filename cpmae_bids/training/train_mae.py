@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from cpmae_bids.exceptions import UsageError, WeightsError
 from cpmae_bids.models.mae import MAE, TOKENS, MAEConfig, Stage, degrade, group
+from cpmae_bids.models.mixture import Mixture
 from cpmae_bids.models.sampling import remodel
 from cpmae_bids.models.shape import Shape
 from cpmae_bids.models.shape_stage import ShapeStage
@@ -40,10 +42,13 @@ class MAETraining:
     ----------
     steps : int
         Optimiser steps, shared among the levels by `turns`.
+    together : int
+        Levels, from the coarsest on, that are drawn together; they are fitted in closed form.
     turns : tuple of int
-        How often each stage takes a step, per round: the shape, then each level.
+        How often each stage takes a step, per round: the shape, then each level; those that are drawn
+        together take none.
     batches : tuple of int
-        Heads per step of each stage.
+        Heads per step of each of them.
     learning_rate : float
         Peak of the schedule (AdamW).
     tokens : int
@@ -52,11 +57,14 @@ class MAETraining:
         Of the levels; see `MAEConfig`.
     shape_width, shape_depth : int
         See `MAEConfig`.
+    components : int
+        Of the mixture that levels are drawn from together.
     label_smoothing : float
     seed : int
     """
 
     steps: int = 6000
+    together: int = 0
     turns: tuple[int, ...] = (2, 3, 3, 2, 2)
     batches: tuple[int, ...] = (32, 16, 16, 8, 4)
     learning_rate: float = 1e-3
@@ -65,6 +73,7 @@ class MAETraining:
     depths: tuple[int, ...] = (4, 4, 4, 4)
     shape_width: int = 128
     shape_depth: int = 3
+    components: int = 96
     label_smoothing: float = 0.02
     seed: int = 1
 
@@ -111,12 +120,14 @@ def build(
     state : dict of Tensor, optional
     """
     first = head.shape is not None
-    numbers = range(first, head.volumes)
-    if state is None:
-        grids = zip(numbers, head.config.grids, strict=True)
-        found = [live_tokens(tokens[f'head{k}'], grid) for k, grid in grids]
-    else:
-        found = [(state[f'stages.{k}.live'], state[f'stages.{k}.resting']) for k in numbers]
+    levels = range(config.together, len(head.levels))
+    stages = {level: first + bool(config.together) + level - config.together for level in levels}
+    found = [(torch.zeros(0), torch.zeros(0))] * config.together
+    for level, stage in stages.items():
+        if state is None:
+            found.append(live_tokens(tokens[f'head{first + level}'], head.config.grids[level]))
+        else:
+            found.append((state[f'stages.{stage}.live'], state[f'stages.{stage}.resting']))
     shape = MAEConfig(
         grids=head.config.grids,
         dims=head.config.dims,
@@ -129,15 +140,20 @@ def build(
         shape=head.config.shape,
         shape_width=config.shape_width,
         shape_depth=config.shape_depth,
+        together=config.together,
+        mixed_components=config.components,
     )
+    if state is not None and config.together:
+        shape = replace(shape, mixed_sites=len(state[f'stages.{int(first)}.live']))
     mae = MAE(shape)
-    for k, level, (live, resting) in zip(numbers, head.levels, found, strict=True):
-        stage = mae.stages[k]
+    for level, number in stages.items():
+        stage, (live, resting) = mae.stages[number], found[level]
         stage.live.copy_(live)
         stage.resting.copy_(resting)
         if state is None:
-            seen = stage.gather(tokens[f'head{k}'].long())
-            stage.know_codes(level.codebook.entries.cpu(), site_frequencies(seen, stage.codes))
+            seen = stage.gather(tokens[f'head{first + level}'].long())
+            entries = head.levels[level].codebook.entries.cpu()
+            stage.know_codes(entries, site_frequencies(seen, stage.codes))
     return mae
 
 
@@ -161,6 +177,27 @@ def fit_shape_stage(stage: ShapeStage, plain: Tokens, head: VQVAE, brain: VQVAE)
         for start in range(0, count, 8)
     ]
     stage.fit(Shape.values(plain['head0'].flatten(1).float()), torch.cat(occupancy))
+
+
+@torch.no_grad()
+def fit_mixture(mae: MAE, plain: Tokens, head: VQVAE, brain: VQVAE) -> None:
+    """Fit what draws levels together, in closed form; see `Mixture.fit`.
+
+    Parameters
+    ----------
+    mae : MAE
+        On the CPU.
+    plain : Tokens
+        The heads as they are, and their mirror images.
+    head, brain : VQVAE
+    """
+    conditions = Conditions(plain, head, brain)
+    for stage, first in zip(mae.stages, mae.firsts, strict=True):
+        if isinstance(stage, Mixture):
+            rows = torch.arange(len(plain['head0'])).split(8)
+            codes = (conditions.codes('head', first + stage.volumes, some) for some in rows)
+            stage.fit(torch.cat([head.latent_of(some).half().cpu() for some in codes]))
+            mae.config = replace(mae.config, mixed_sites=len(stage.live))
 
 
 class Conditions:
@@ -197,6 +234,13 @@ def masked_loss(logits: Tensor, codes: Tensor, corrupted: Tensor, smoothing: flo
     return F.cross_entropy(logits[corrupted], codes[corrupted], label_smoothing=smoothing)
 
 
+def trained(mae: MAE, levels: Iterable[int] | None = None) -> list[tuple[int, Stage | ShapeStage]]:
+    """Stages that learn by steps, of all or of some integer volumes, with the number of their volume."""
+    pairs = zip(mae.firsts, mae.stages, strict=True)
+    learn = [(first, stage) for first, stage in pairs if not isinstance(stage, Mixture)]
+    return [(first, stage) for first, stage in learn if levels is None or first in levels]
+
+
 @torch.no_grad()
 def validate(mae: MAE, conditions: Conditions, training: Tokens, levels=None) -> dict[int, dict]:
     """Validation cross-entropy (nats per code) with all, half and a tenth of the sites masked, per level.
@@ -207,8 +251,7 @@ def validate(mae: MAE, conditions: Conditions, training: Tokens, levels=None) ->
     mae.eval()
     count = len(next(iter(conditions.tokens.values())))
     results = {}
-    for level in range(len(mae.stages)) if levels is None else levels:
-        stage = mae.stages[level]
+    for level, stage in trained(mae, levels):
         losses: dict[str, list[float]] = {'1': [], '0.5': [], '0.1': []}
         generator = torch.Generator().manual_seed(0)
         for start in range(0, count, 4):
@@ -315,6 +358,7 @@ def train_mae(
             start_from(mae, start)
         if isinstance(mae.stages[0], ShapeStage):  # of these heads, whatever it started from
             fit_shape_stage(mae.stages[0], plain, head, brain)
+        fit_mixture(mae, plain, head, brain)
     mae.to(device)
     conditions, held_out = Conditions(tokens, head, brain), Conditions(validation, head, brain)
     optimizer = torch.optim.AdamW(
@@ -322,18 +366,19 @@ def train_mae(
     )
     run = Run(folder, mae, optimizer, seed=config.seed, time_budget=time_budget)
     run.resume()
-    chosen = range(len(mae.stages)) if levels is None else levels
+    chosen = dict(trained(mae, levels))
     order = [level for level in chosen for _ in range(config.turns[level])]
     autocast = torch.autocast('cuda', dtype=torch.bfloat16, enabled=device.type == 'cuda')
+    steps = config.steps if order else 0  # what was fitted needs none
     count = len(next(iter(tokens.values())))
     running: dict[int, float] = {}
     with (run.folder / 'log.jsonl').open('a', encoding='utf-8') as log:
-        bar = tqdm(run.steps(config.steps), initial=run.step, total=config.steps, desc='MAE')
+        bar = tqdm(run.steps(steps), initial=run.step, total=steps, desc='MAE')
         for step in bar:
             for group_ in optimizer.param_groups:
                 group_['lr'] = cosine(step, config.steps, peak=config.learning_rate, warmup=50)
             level = order[step % len(order)]
-            stage, rng = mae.stages[level], run.rng()
+            stage, rng = chosen[level], run.rng()
             index = torch.from_numpy(rng.choice(count, config.batches[level], replace=False))
             generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
             codes, context, brain_latent = conditions.of(stage, level, index)
@@ -376,8 +421,9 @@ def keep_other_levels(mae: MAE, weights: Path, levels: list[int]) -> None:
     except WeightsError:
         return
     if former.config == mae.config:
-        for level in set(range(len(mae.stages))) - set(levels):
-            mae.stages[level] = former.stages[level]
+        for number, first in enumerate(mae.firsts):
+            if first not in levels:
+                mae.stages[number] = former.stages[number]
 
 
 def run_mae(
