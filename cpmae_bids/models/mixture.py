@@ -85,12 +85,12 @@ class Mixture(nn.Module):
         latents : Tensor, shape (N, latent, 32, 32, 32)
             Of the coarse volumes of heads and of their mirror images.
         """
-        rows = latents.flatten(2).float()
-        mean = rows.mean(0)
-        rows = rows - mean
-        variance = rows.square().mean(0).sum(0)
+        flat = latents.flatten(2)
+        mean = flat.mean(0, dtype=torch.float32)
+        # head by head: thousands of them in single precision would not fit into memory
+        variance = torch.stack([(head - mean).square().sum(0) for head in flat]).mean(0)
         self.live = (variance > RARE * variance.max()).nonzero()[:, 0]
-        rows = rows[:, :, self.live].transpose(1, 2)  # (N, sites, latent)
+        rows = torch.stack([(head - mean)[:, self.live].T for head in flat])  # (N, sites, latent)
         covariance = torch.einsum('nsc,nsd->cd', rows, rows)
         channels, count = len(self.basis), min(len(self.components), len(rows) - 1)
         self.basis = torch.linalg.eigh(covariance).eigenvectors.T.flip(0)[:channels].contiguous()
