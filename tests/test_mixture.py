@@ -4,10 +4,12 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
+from cpmae_bids.exceptions import UsageError  # noqa: E402
 from cpmae_bids.models.mae import MAE, MAEConfig  # noqa: E402
 from cpmae_bids.models.mixture import Mixture  # noqa: E402
 from cpmae_bids.models.sampling import complete, remodel  # noqa: E402
 from cpmae_bids.models.vqvae import SITES, VQVAE, VQVAEConfig  # noqa: E402
+from cpmae_bids.training.train_detail import DetailTraining, train_detail  # noqa: E402
 
 HEADS, LATENT = 40, 4
 SMALL = VQVAEConfig(
@@ -128,3 +130,10 @@ def test_volumes_that_are_drawn_together_are_known_together(latents):
         assert all(torch.equal(a, b) for a, b in zip(done, known[:count], strict=False))
     with pytest.raises(ValueError, match='drawn together'):
         complete(mae, head, condition, known[:1], generator=torch.Generator().manual_seed(0))
+
+
+def test_settings_that_part_them_are_refused_before_any_head_is_read(latents, tmp_path):
+    mae, head = _model(latents)
+    missing = tmp_path / 'no.safetensors'
+    with pytest.raises(UsageError, match='set it to 0, 2 or 3'):
+        train_detail(mae, head, head, missing, missing, tmp_path, DetailTraining(known=1))

@@ -151,11 +151,21 @@ def train_detail(
     Returns
     -------
     model : Detail
+
+    Raises
+    ------
+    UsageError
+        If `start` has another shape than the settings say, or `known` parts volumes that are drawn together.
     """
     torch.manual_seed(config.seed)
     model = widened(start, config.model) if start else Detail(config.model)
     budget = {'device': device, 'time_budget': time_budget}
     if config.steps:
+        if config.known < head.volumes and config.known not in mae.firsts:
+            raise UsageError(
+                f'known = {config.known} in [detail] parts volumes that are drawn together: set it to '
+                f'{", ".join(str(first) for first in mae.firsts)} or {head.volumes}'
+            )
         models = (model.to(pick_device(device)) for model in (mae, head, brain))
         examples = decoded(_training(prepared), *models, config)
         model.coarse = train_refiner(model.coarse, examples, folder / '2mm', config, config.steps, **budget)
