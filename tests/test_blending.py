@@ -29,7 +29,7 @@ GRIDS = {
 def even_air(high, sigma):
     """Air from 0 to `high`, as likely near the head as far from it."""
     table = np.linspace(0, high, 101, dtype=np.float32)
-    return noise.AirNoise(table, np.tile(table, (8, len(noise.SHELLS_MM), 1)), sigma, float(high > 0))
+    return noise.AirNoise(table, np.tile(table, (27, len(noise.SHELLS_MM), 1)), sigma, float(high > 0))
 
 
 def reface(path, kind, grid, person=1, seed=5):

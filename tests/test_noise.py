@@ -43,7 +43,7 @@ def test_the_position_of_the_air_is_forgotten(scan):
     assert before.grain == after.grain
     assert set(vars(before)) == {'quantiles', 'shells', 'sigma', 'busy_share', 'grain'}
     assert before.quantiles.shape == (101,)
-    assert before.shells.shape == (8, len(noise.SHELLS_MM), 101)
+    assert before.shells.shape == (27, len(noise.SHELLS_MM), 101)
 
 
 def test_a_removed_background_stays_empty(scan):
@@ -98,7 +98,7 @@ def test_the_seed_decides(scan):
 
 
 def test_negative_air_of_filtered_scans_is_kept():
-    table = noise.AirNoise(np.linspace(-10, 10, 101, dtype=np.float32), np.zeros((8, 8, 101)), 5.0, 1.0)
+    table = noise.AirNoise(np.linspace(-10, 10, 101, dtype=np.float32), np.zeros((27, 8, 101)), 5.0, 1.0)
     drawn = noise.add_noise(np.zeros((20, 20, 20), np.float32), table, np.random.default_rng(0))
     assert abs(drawn.mean()) < 0.5
     assert drawn.min() < -9
@@ -141,13 +141,36 @@ def test_ghosts_stay_on_their_sides():
     assert drawn[air].mean() == pytest.approx(scan[air].mean(), rel=0.2)
 
 
+def test_the_air_before_a_face_is_not_that_above_the_crown():
+    rng = np.random.default_rng(8)
+    centre = np.linalg.norm(np.indices((100, 100, 100)) - 50, axis=0)
+    head = np.where(centre < 20, 100, 0).astype(np.float32)
+    sigma = np.ones(head.shape)
+    sigma[:, 50:] = 3
+    found = noise.measure(head + sigma * np.abs(rng.standard_normal(head.shape)), centre < 15, SIZES, 100)
+    drawn = noise.add_noise(head, found, rng, noise.surroundings(head, SIZES, 100))
+    beside = [np.s_[40:60, y, 40:60] for y in (slice(0, 25), slice(75, 100))]
+    behind, before = (drawn[part].mean() for part in beside)
+    assert before > 2.5 * behind
+
+
+def test_sides_are_told_along_each_axis():
+    head = np.zeros((9, 9, 9), np.float32)
+    head[3:6, 3:6, 3:6] = 100
+    sides = noise.surroundings(head, SIZES, 100).sides
+    assert sides[4, 4, [0, 8]].tolist() == [9, 18]
+    assert sides[4, [0, 8], 4].tolist() == [3, 6]
+    assert sides[[0, 8], 4, 4].tolist() == [1, 2]
+    assert sides[0, 0, 0] == 0  # none of the lines through it meets the head
+
+
 def test_surroundings_cover_the_grid(scan):
     head = np.where(scan[1], 100, 0).astype(np.float32)[:-1, :-2, :-3]
     found = noise.surroundings(head, SIZES, 100)
-    assert found.distance.shape == found.lines.shape == head.shape
+    assert found.distance.shape == found.sides.shape == head.shape
     assert found.distance[head > 0].max() == 0
     assert found.distance.max() <= len(noise.SHELLS_MM) - 1
-    assert set(np.unique(found.lines)) == set(range(8))
+    assert set(np.unique(found.sides)) == set(range(27))
     empty = noise.surroundings(np.zeros_like(head), SIZES, 100)
     assert (empty.distance == len(noise.SHELLS_MM) - 1).all()
 

@@ -1,7 +1,7 @@
 """Grain of the air: how alike neighbouring voxels are, and random fields with the same likeness.
 
-Ghosts and filtered noise lie in patches; noise that the scanner interpolated is smooth. Two numbers say how
-much there is of each, in all directions alike.
+Ghosts lie in patches, in sheets and on lines along the axes of a scan, and noise that was interpolated is
+smooth. A few numbers say how much there is of each.
 """
 
 from __future__ import annotations
@@ -9,15 +9,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, special, stats
+from scipy import ndimage, optimize, special, stats
 
-PATCH_MM = 12.0
-"""Standard deviation of the Gaussian that makes the patches."""
+SHORT_MM, MIDDLE_MM, LONG_MM = 4.0, 12.0, 36.0
+"""Standard deviations of the Gaussians that make smooth fields."""
 
-LAG_MM = 16.0
-"""Distance at which voxels are alike by their patches alone."""
+WIDTHS_MM = (
+    (SHORT_MM, SHORT_MM, SHORT_MM),
+    (MIDDLE_MM, MIDDLE_MM, MIDDLE_MM),
+    (LONG_MM, LONG_MM, LONG_MM),
+    (SHORT_MM, LONG_MM, LONG_MM),
+    (LONG_MM, SHORT_MM, LONG_MM),
+    (LONG_MM, LONG_MM, SHORT_MM),
+    (LONG_MM, SHORT_MM, SHORT_MM),
+    (SHORT_MM, LONG_MM, SHORT_MM),
+    (SHORT_MM, SHORT_MM, LONG_MM),
+)
+"""The same along the axes of the scan, for each field: patches of three sizes, sheets and lines."""
 
-MIN_SHARE = 0.03
+LAGS_MM = (4.0, 8.0, 16.0, 32.0)
+"""Distances at which voxels are compared, beside that of neighbours."""
+
+MIN_SHARE = 0.01
 """Smaller shares are chance."""
 
 MIN_SITES = 1000
@@ -27,8 +40,8 @@ MAX_TIES = 0.95
 """Share of the air of one value beyond which the rest is too little to say anything."""
 
 _FINE = np.array([1, 2, 1], np.float32) / np.float32(np.sqrt(6))
-_FINE_NEXT = 2 / 3
-"""How alike neighbours are after the filter `_FINE`."""
+_FINE_LIKENESS = (1, 2 / 3, 1 / 6)
+"""How alike voxels are after the filter `_FINE`, by their distance in voxels; beyond that, not at all."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +50,13 @@ class Grain:
 
     Attributes
     ----------
-    patches : float
-        Of what is smooth over `PATCH_MM`.
+    smooth : tuple of float
+        Of the fields that are smooth over `WIDTHS_MM`.
     fine : float
         Of what is smooth over a voxel.
     """
 
-    patches: float = 0.0
+    smooth: tuple[float, ...] = (0.0,) * len(WIDTHS_MM)
     fine: float = 0.0
 
 
@@ -63,21 +76,36 @@ def measure(values: np.ndarray, kind: np.ndarray, size: np.ndarray, voxel_sizes:
     Returns
     -------
     grain : Grain
+        The shares that come nearest to the correlations found along the axes (non-negative least squares).
     """
     scores, ties = _scores(values, kind, size)
     if np.isfinite(scores).sum() < MIN_SITES or ties > MAX_TIES:
         return Grain()
-    lags = np.maximum(1, np.round(LAG_MM / (size * voxel_sizes))).astype(int)
-    ends = [(slice(None, -lag), slice(lag, None)) for lag in lags]
-    far = [
-        (np.moveaxis(scores, a, 0)[first], np.moveaxis(scores, a, 0)[last])
-        for a, (first, last) in enumerate(ends)
-    ]
-    near = [(scores, _scores(values, kind, size, axis)[0]) for axis in range(3)]
-    patches = _latent(_correlation(far), ties) * np.exp((LAG_MM / PATCH_MM / 2) ** 2)
-    patches = float(np.clip(patches, 0, 1))
-    fine = float(np.clip((_latent(_correlation(near), ties) - patches) / _FINE_NEXT, 0, 1 - patches))
-    return Grain(*(share if share >= MIN_SHARE else 0.0 for share in (patches, fine)))
+    ranks = _ranks_of_latent(ties)
+    found, expected = [], []
+    for axis in range(3):
+        pairs = [(1, _scores(values, kind, size, axis)[0], scores)]
+        moved = np.moveaxis(scores, axis, 0)
+        for mm in LAGS_MM:
+            lag = max(1, round(mm / (size[axis] * voxel_sizes[axis])))
+            pairs.append((lag * size[axis], moved[:-lag], moved[lag:]))
+        for voxels, first, other in pairs:
+            correlation = _correlation(first, other)
+            if correlation is not None:
+                found.append(np.interp(correlation, ranks, _LATENT))
+                fine = _FINE_LIKENESS[voxels] if voxels < len(_FINE_LIKENESS) else 0.0
+                expected.append([*_likeness(voxels * voxel_sizes[axis], axis), fine])
+    if not found:
+        return Grain()
+    shares, _ = optimize.nnls(np.array(expected), np.array(found))
+    shares = np.where(shares < MIN_SHARE, 0, shares) / max(1.0, shares.sum())
+    *smooth, fine = map(float, shares)
+    return Grain(tuple(smooth), fine)
+
+
+def _likeness(mm: float, axis: int) -> np.ndarray:
+    """Correlation of voxels of each smooth field that are so far apart along an axis."""
+    return np.exp(-((mm / np.array(WIDTHS_MM)[:, axis] / 2) ** 2))
 
 
 def _scores(values, kind, size, axis: int | None = None) -> tuple[np.ndarray, float]:
@@ -111,22 +139,22 @@ def _scores(values, kind, size, axis: int | None = None) -> tuple[np.ndarray, fl
     return scores, least / max(known, 1)
 
 
-def _correlation(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Mean product of scores that are both known; 0 where there are hardly any."""
-    products = np.concatenate([(first * second).ravel() for first, second in pairs])
-    products = products[np.isfinite(products)]
-    return float(products.mean()) if len(products) >= MIN_SITES else 0.0
+def _correlation(first: np.ndarray, other: np.ndarray) -> float | None:
+    """Mean product of scores that are both known; None where there are hardly any."""
+    products = (first * other)[np.isfinite(first) & np.isfinite(other)]
+    return float(products.mean()) if len(products) >= MIN_SITES else None
 
 
-def _latent(correlation: float, ties: float) -> float:
-    """Correlation of Gaussians whose ranks correlate so, if the lower share `ties` of each is one value."""
+_LATENT = np.linspace(0, 1, 11)
+
+
+def _ranks_of_latent(ties: float) -> np.ndarray:
+    """Correlations of the ranks of Gaussians that correlate by `_LATENT`; a share `ties` of each is one value."""
     generator = np.random.default_rng(0)
     first, other = generator.standard_normal((2, 20_000))
-    grid = np.linspace(0, 1, 11)
     level = special.ndtri(ties)
-    ranks = [stats.rankdata(np.maximum(r * first + np.sqrt(1 - r * r) * other, level)) for r in grid]
-    found = np.maximum.accumulate([np.corrcoef(rank, ranks[-1])[0, 1] for rank in ranks])
-    return float(np.interp(correlation, found, grid))
+    ranks = [stats.rankdata(np.maximum(r * first + np.sqrt(1 - r * r) * other, level)) for r in _LATENT]
+    return np.maximum.accumulate([np.corrcoef(rank, ranks[-1])[0, 1] for rank in ranks])
 
 
 def draw(
@@ -149,27 +177,31 @@ def draw(
     if grain == Grain():
         return generator.random(shape, dtype=np.float32)
     field = generator.standard_normal(shape, dtype=np.float32)
-    field *= np.float32(np.sqrt(1 - grain.patches - grain.fine))
+    field *= np.float32(np.sqrt(max(0.0, 1 - sum(grain.smooth) - grain.fine)))
     if grain.fine:
         fine = generator.standard_normal([n + 2 for n in shape], dtype=np.float32)
         for axis in range(3):
             parts = [fine[(slice(None),) * axis + (slice(i, i + shape[axis]),)] for i in range(3)]
             fine = sum(w * part for w, part in zip(_FINE, parts, strict=True))
         field += np.float32(np.sqrt(grain.fine)) * fine
-    if grain.patches:
-        field += np.float32(np.sqrt(grain.patches)) * _patches(shape, voxel_sizes, generator)
+    for share, widths in zip(grain.smooth, WIDTHS_MM, strict=True):
+        if share:
+            field += np.float32(np.sqrt(share)) * _smooth(shape, voxel_sizes, np.array(widths), generator)
     return special.ndtr(field)
 
 
-def _patches(shape, voxel_sizes, generator: np.random.Generator) -> np.ndarray:
-    """Gaussian field of unit variance, smooth over `PATCH_MM`: drawn at nodes and interpolated linearly."""
-    spacing, reach = PATCH_MM / 2, 8  # nodes that the Gaussian reaches, in either direction
-    nodes = [int(np.ceil(n * mm / spacing)) + 1 for n, mm in zip(shape, voxel_sizes, strict=True)]
-    field = generator.standard_normal([n + 2 * reach for n in nodes], dtype=np.float32)
-    field = ndimage.gaussian_filter(field, PATCH_MM / spacing, radius=reach)[(slice(reach, -reach),) * 3]
-    field /= np.float32((2 * np.sqrt(np.pi) * PATCH_MM / spacing) ** -1.5)
-    for axis, (n, mm, count) in enumerate(zip(shape, voxel_sizes, nodes, strict=True)):
-        at = np.arange(n) * mm / spacing
-        weights = np.clip(1 - np.abs(at[:, None] - np.arange(count)), 0, 1).astype(np.float32)
+def _smooth(shape, voxel_sizes, widths: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Gaussian field of unit variance, smooth over `widths`: drawn at nodes and interpolated linearly."""
+    spacing, reach = 2, 8  # nodes for a standard deviation, and those that the Gaussian reaches either way
+    places = [
+        np.arange(n) * mm * spacing / width for n, mm, width in zip(shape, voxel_sizes, widths, strict=True)
+    ]
+    field = generator.standard_normal([int(np.ceil(at[-1])) + 2 + 2 * reach for at in places], np.float32)
+    field = ndimage.gaussian_filter(field, spacing, radius=reach)[(slice(reach, -reach),) * 3]
+    field -= field.mean()  # all of the air together has the level that was measured
+    field /= np.float32((2 * np.sqrt(np.pi) * spacing) ** -1.5)
+    for axis in np.argsort([len(at) / n for at, n in zip(places, field.shape, strict=True)]):
+        at = places[axis]
+        weights = np.clip(1 - np.abs(at[:, None] - np.arange(field.shape[axis])), 0, 1).astype(np.float32)
         field = np.moveaxis(np.tensordot(weights, field, (1, axis)), 0, axis)
     return field

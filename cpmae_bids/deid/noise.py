@@ -47,7 +47,7 @@ MIN_SHELL_ML = 20.0
 MIN_SHELL_VOXELS = 2000
 """Least number of its voxels: fewer say nothing about `TAIL`."""
 
-MAX_SAMPLES = 200_000
+MAX_SAMPLES = 100_000
 """Voxels of a shell that its table is made of, evenly spaced: more do not change it."""
 
 TAIL = 0.999
@@ -67,6 +67,10 @@ MAX_SIGMA = 0.15
 """Largest sigma of tissue noise, as a share of the brain scale."""
 
 
+_LINES = np.array([sum((n // 3**axis % 3 > 0) << axis for axis in range(3)) for n in range(27)])
+"""Which lines meet the head on each of `Surroundings.sides`, as the sum of 1, 2 and 4."""
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """Where voxels lie about a head: which of `AirNoise.shells` is theirs.
@@ -75,14 +79,15 @@ class Surroundings:
     ----------
     distance : ndarray of float32, shape (X, Y, Z)
         From 0, at the first distance of `SHELLS_MM` or nearer, to 7.
-    lines : ndarray of uint8, shape (X, Y, Z)
-        Which lines through the voxel meet the head: the sum of 1, 2 and 4 for those along the scan's axes.
+    sides : ndarray of uint8, shape (X, Y, Z)
+        Where along the scan's axes the head is: the sum over the axes of 0 where the line through the voxel
+        misses it, 1 where it is ahead and 2 where it is behind, times 1, 3 and 9.
     voxel_sizes : ndarray, shape (3,)
         mm.
     """
 
     distance: np.ndarray
-    lines: np.ndarray
+    sides: np.ndarray
     voxel_sizes: np.ndarray
 
 
@@ -94,9 +99,10 @@ class AirNoise:
     ----------
     quantiles : ndarray of float32, shape (101,)
         Ascending quantiles of the air at a distance from the head, evenly spaced in probability.
-    shells : ndarray of float32, shape (8, 8, 101)
-        The same by the lines that meet the head (`Surroundings`), since its ghosts and ringing lie on them,
-        at each distance of `SHELLS_MM`; or (1, 1, 101), for all of them.
+    shells : ndarray of float32, shape (27, 8, 101)
+        The same by the side of the head (`Surroundings`), since its ghosts and ringing lie on lines through
+        it and the air before a moving face is not that above the crown, at each distance of `SHELLS_MM`; or
+        (1, 1, 101), for all of them.
     sigma : float
         Standard deviation of the noise in tissue.
     busy_share : float
@@ -218,7 +224,7 @@ def measure(
 def _near(
     values, brain_mask, voxel_sizes, head_level: float, brightest: float, far: np.ndarray, loud: bool
 ) -> tuple[np.ndarray, grain.Grain]:
-    """Tables of the air by lines and distance (8, 8, 101), `far` where there is none; and its grain."""
+    """Tables of the air by side and distance (27, 8, 101), `far` where there is none; and its grain."""
     level = np.clip(2 * far.mean(), head_level * FAINT_LEVEL / HEAD_LEVEL, head_level)
     size = _block_size(voxel_sizes, SITE_MM)
     head = _head(values, size, level, noisy=loud) | _blocks(brain_mask, size).any(axis=-1)
@@ -226,28 +232,30 @@ def _near(
     edges = np.convolve(SHELLS_MM, [0.5, 0.5], 'valid')
     number = np.digitize(distance, edges)
     number[distance < SHELLS_MM[0] - (edges[0] - SHELLS_MM[0])] = len(SHELLS_MM)  # skin
+    sides = _sides(head)
+    lines = _LINES[sides]
     blocks = _blocks(values, size)
+    blocks = blocks.reshape(-1, blocks.shape[-1])
     enough = max(MIN_SHELL_ML * 1000 / np.prod(size * voxel_sizes), MIN_SHELL_VOXELS / blocks.shape[-1])
 
-    def tables(where: np.ndarray, instead: list[np.ndarray]) -> list[np.ndarray]:
-        """A table for each shell; `instead` where there is hardly anything of it."""
-        found = []
-        for shell, other in enumerate(instead):
-            sites = np.flatnonzero(where & (number == shell))
-            if len(sites) < enough:
-                found.append(other)
-                continue
-            sites = sites[:: 1 + len(sites) * blocks.shape[-1] // MAX_SAMPLES]
-            found.append(_table(np.minimum(blocks.reshape(-1, blocks.shape[-1])[sites], brightest)))
-        return found
+    def table(where: np.ndarray, instead: np.ndarray | None = None) -> np.ndarray | None:
+        sites = np.flatnonzero(where)
+        if len(sites) < enough:
+            return instead
+        sites = sites[:: 1 + len(sites) * blocks.shape[-1] // MAX_SAMPLES]
+        return _table(np.minimum(blocks[sites], brightest))
 
-    everywhere = tables(np.ones(number.shape, bool), [far] * len(SHELLS_MM))
-    for shell in range(1, len(SHELLS_MM)):  # beyond the field of view, or all of it head: as nearer to it
-        if everywhere[shell] is far:
-            everywhere[shell] = everywhere[shell - 1]
-    lines = _lines(head)
-    shells = np.stack([np.stack(tables(lines == n, everywhere)) for n in range(8)])
-    kinds = np.where(number < len(SHELLS_MM), lines.astype(int) * len(SHELLS_MM) + number, -1)
+    shells = np.empty((len(_LINES), len(SHELLS_MM), 101), np.float32)
+    everywhere = far
+    for shell in range(len(SHELLS_MM)):
+        here = number == shell
+        everywhere = table(here, everywhere)  # beyond the field of view, or all of it head: as nearer to it
+        for lines_met in range(8):
+            on_lines = table(here & (lines == lines_met), everywhere)
+            for side in np.flatnonzero(lines_met == _LINES):
+                # flesh that is as dim as loud noise is found on some sides more than on others
+                shells[side, shell] = on_lines if loud else table(here & (sides == side), on_lines)
+    kinds = np.where(number < len(SHELLS_MM), sides.astype(int) * len(SHELLS_MM) + number, -1)
     return shells, grain.measure(values, kinds, size, voxel_sizes)
 
 
@@ -268,17 +276,19 @@ def surroundings(head: np.ndarray, voxel_sizes: np.ndarray, scale: float) -> Sur
     distance = np.interp(_distance(sites, size * voxel_sizes), SHELLS_MM, np.arange(len(SHELLS_MM)))
     return Surroundings(
         _on_voxels(distance.astype(np.float32), size, head.shape),
-        _on_voxels(_lines(sites), size, head.shape),
+        _on_voxels(_sides(sites), size, head.shape),
         np.asarray(voxel_sizes),
     )
 
 
-def _lines(head: np.ndarray) -> np.ndarray:
-    """See `Surroundings.lines`; of sites."""
-    lines = np.zeros(head.shape, np.uint8)
+def _sides(head: np.ndarray) -> np.ndarray:
+    """See `Surroundings.sides`; of sites."""
+    sides = np.zeros(head.shape, np.uint8)
     for axis in range(3):
-        lines |= head.any(axis, keepdims=True).astype(np.uint8) << axis
-    return lines
+        behind = np.logical_or.accumulate(head, axis)
+        ahead = np.flip(np.logical_or.accumulate(np.flip(head, axis), axis), axis)
+        sides += np.uint8(3**axis) * np.where(behind, 2, ahead).astype(np.uint8)
+    return sides
 
 
 def _on_voxels(sites: np.ndarray, size: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -376,7 +386,7 @@ def draw_air(
     row = np.minimum(around.distance, max(shells - 2, 0)).astype(np.uint8)
     share = np.minimum(around.distance, shells - 1) - row
     if kinds > 1:
-        row += np.uint8(shells) * around.lines
+        row += np.uint8(shells) * around.sides
     air = _look_up(tables, row, probability)
     if shells > 1:
         air += share * (_look_up(tables, row + np.uint8(1), probability) - air)
