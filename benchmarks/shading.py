@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     drawn = []
     for one in draw_heads(args.prepared, 0, args.every):
         fine = double(torch.from_numpy(one.drawn)[None, None])[0, 0].clamp(0, intensity.CEILING).numpy()
-        covered = halved(skin.cover(tone.correct(fine), one.skin))
+        covered = halved(skin.cover(tone.correct(fine, one.head.brain), one.skin))
         drawn.append(blocks(covered, outside(covered, one.head.brain)))
     means, counts = (np.array(part) for part in zip(*drawn, strict=True))
     known = np.isfinite(means).mean(axis=0) > 0.5

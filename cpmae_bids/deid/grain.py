@@ -1,7 +1,8 @@
-"""Grain of the air: how alike neighbouring voxels are, and random fields with the same likeness.
+"""Grain of the air: where it is brighter, how alike neighbouring voxels are, and random fields that are so.
 
 Ghosts lie in patches, in sheets and on lines along the axes of a scan, and noise that was interpolated is
-smooth. A few numbers say how much there is of each.
+smooth. Coils, wrap-around and filters make some ends of the field of view brighter than others. A few numbers
+say how much there is of each.
 """
 
 from __future__ import annotations
@@ -30,6 +31,15 @@ WIDTHS_MM = (
 LAGS_MM = (4.0, 8.0, 16.0, 32.0)
 """Distances at which voxels are compared, beside that of neighbours."""
 
+PARTS = 8
+"""Points along each axis of the field of view at which the level of the air is told, beside its two ends."""
+
+MAX_PROFILE = 0.5
+"""Largest share of the variance that is laid to the levels along the axes."""
+
+MAX_SAMPLES = 50_000
+"""Sites that the levels are taken from, evenly spaced: more do not change them."""
+
 MIN_SHARE = 0.01
 """Smaller shares are chance."""
 
@@ -54,10 +64,17 @@ class Grain:
         Of the fields that are smooth over `WIDTHS_MM`.
     fine : float
         Of what is smooth over a voxel.
+    levels : tuple of tuple of float, shape (3, PARTS + 2)
+        Along each axis of the field of view, in standard deviations: at points from its first voxel to its
+        last, and what is added at these two.
+    profile : float
+        Of the levels.
     """
 
     smooth: tuple[float, ...] = (0.0,) * len(WIDTHS_MM)
     fine: float = 0.0
+    levels: tuple[tuple[float, ...], ...] = ((0.0,) * (PARTS + 2),) * 3
+    profile: float = 0.0
 
 
 def measure(values: np.ndarray, kind: np.ndarray, size: np.ndarray, voxel_sizes: np.ndarray) -> Grain:
@@ -76,15 +93,24 @@ def measure(values: np.ndarray, kind: np.ndarray, size: np.ndarray, voxel_sizes:
     Returns
     -------
     grain : Grain
-        The shares that come nearest to the correlations found along the axes (non-negative least squares).
+        The levels by least squares, and the shares that come nearest to the correlations that are left along
+        the axes (non-negative least squares).
     """
     scores, ties = _scores(values, kind, size)
     if np.isfinite(scores).sum() < MIN_SITES or ties > MAX_TIES:
         return Grain()
-    ranks = _ranks_of_latent(ties)
+    slope, ranks = _latent_slope(ties), _ranks_of_latent(ties)
+    levels = _fit_levels(scores)
+    expected_scores = _along(levels, scores.shape)
+    scores -= expected_scores
+    profile = float(np.nanvar(np.where(np.isfinite(scores), expected_scores, np.nan))) / slope**2
+    if profile < MIN_SHARE:
+        levels, profile = np.zeros_like(levels), 0.0
+    levels *= min(1.0, np.sqrt(MAX_PROFILE / max(profile, MIN_SHARE))) / slope
+    profile = min(profile, MAX_PROFILE)
     found, expected = [], []
     for axis in range(3):
-        pairs = [(1, _scores(values, kind, size, axis)[0], scores)]
+        pairs = [(1, _scores(values, kind, size, axis)[0] - expected_scores, scores)]
         moved = np.moveaxis(scores, axis, 0)
         for mm in LAGS_MM:
             lag = max(1, round(mm / (size[axis] * voxel_sizes[axis])))
@@ -98,9 +124,34 @@ def measure(values: np.ndarray, kind: np.ndarray, size: np.ndarray, voxel_sizes:
     if not found:
         return Grain()
     shares, _ = optimize.nnls(np.array(expected), np.array(found))
-    shares = np.where(shares < MIN_SHARE, 0, shares) / max(1.0, shares.sum())
+    shares = np.where(shares < MIN_SHARE, 0, shares) / max(1.0, shares.sum() / (1 - profile))
     *smooth, fine = map(float, shares)
-    return Grain(tuple(smooth), fine)
+    return Grain(tuple(smooth), fine, tuple(tuple(map(float, row)) for row in levels), profile)
+
+
+def _fit_levels(scores: np.ndarray) -> np.ndarray:
+    """Levels of the scores along the axes, by least squares; shape (3, PARTS + 2)."""
+    some = np.flatnonzero(np.isfinite(scores))
+    some = some[:: 1 + len(some) // MAX_SAMPLES]
+    at = np.unravel_index(some, scores.shape)
+    terms = np.hstack([_hats(n)[index] for n, index in zip(scores.shape, at, strict=True)])
+    square = terms.T @ terms + len(some) * 1e-3 * np.eye(terms.shape[1])
+    return np.linalg.solve(square, terms.T @ scores.ravel()[some]).reshape(3, -1)
+
+
+def _hats(n: int) -> np.ndarray:
+    """Piecewise linear terms along an axis of n sites, and those of its ends; shape (n, PARTS + 2)."""
+    at = np.linspace(0, PARTS - 1, n)
+    terms = np.clip(1 - np.abs(at[:, None] - np.arange(PARTS)), 0, 1)
+    ends = np.zeros((n, 2))
+    ends[0, 0] = ends[-1, 1] = 1
+    return np.hstack([terms, ends])
+
+
+def _along(levels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Sum of the levels along the axes; float32, shape `shape`."""
+    x, y, z = ((_hats(n) @ np.asarray(row)).astype(np.float32) for n, row in zip(shape, levels, strict=True))
+    return x[:, None, None] + y[:, None] + z
 
 
 def _likeness(mm: float, axis: int) -> np.ndarray:
@@ -127,11 +178,12 @@ def _scores(values, kind, size, axis: int | None = None) -> tuple[np.ndarray, fl
         np.ix_(*(np.minimum(at // s, n - 1) for at, s, n in zip(voxels, size, kind.shape, strict=True)))
     ]
     scores, least, known = np.full(kind.shape, np.nan, np.float32), 0, 0
-    for k in np.unique(kinds[kinds >= 0]):
-        here = kinds == k
-        ranks = stats.rankdata(found[here])
-        if ranks.std() > 0:
-            scores[here] = (ranks - ranks.mean()) / ranks.std()
+    sites = np.argsort(kinds, axis=None, kind='stable')
+    sites = sites[np.count_nonzero(kinds < 0) :]
+    for here in np.split(sites, np.flatnonzero(np.diff(kinds.ravel()[sites])) + 1):
+        ranks = stats.rankdata(found.ravel()[here])
+        if ranks.size and ranks.std() > 0:
+            scores.ravel()[here] = (ranks - ranks.mean()) / ranks.std()
             least += int((ranks == ranks.min()).sum())
             known += len(ranks)
     if axis is not None and values.shape[axis] == kind.shape[axis]:
@@ -145,11 +197,20 @@ def _correlation(first: np.ndarray, other: np.ndarray) -> float | None:
     return float(products.mean()) if len(products) >= MIN_SITES else None
 
 
+def _latent_slope(ties: float) -> float:
+    """Change of the mean score with that of the mean of a Gaussian, if a share `ties` of it is one value."""
+    value = np.random.default_rng(0).standard_normal(20_000)
+    level = special.ndtri(ties)
+    scores = stats.rankdata(np.maximum(value, level))
+    moved = np.interp(value + 0.1, np.sort(value), np.sort(scores))
+    return float((moved - scores).mean() / scores.std() / 0.1)
+
+
 _LATENT = np.linspace(0, 1, 11)
 
 
 def _ranks_of_latent(ties: float) -> np.ndarray:
-    """Correlations of the ranks of Gaussians that correlate by `_LATENT`; a share `ties` of each is one value."""
+    """Correlations of ranks where Gaussians correlate by `_LATENT`; a share `ties` of each is one value."""
     generator = np.random.default_rng(0)
     first, other = generator.standard_normal((2, 20_000))
     level = special.ndtri(ties)
@@ -177,7 +238,9 @@ def draw(
     if grain == Grain():
         return generator.random(shape, dtype=np.float32)
     field = generator.standard_normal(shape, dtype=np.float32)
-    field *= np.float32(np.sqrt(max(0.0, 1 - sum(grain.smooth) - grain.fine)))
+    field *= np.float32(np.sqrt(max(0.0, 1 - sum(grain.smooth) - grain.fine - grain.profile)))
+    if grain.profile:
+        field += _along(np.array(grain.levels), shape)
     if grain.fine:
         fine = generator.standard_normal([n + 2 for n in shape], dtype=np.float32)
         for axis in range(3):

@@ -1,13 +1,13 @@
 """Noise like the scan's own, from tables of 101 numbers.
 
 The statistics of the air, with the range of stored values that `blending` clips to, are all that the output
-takes from outside the kept mask. They say how noisy the scan is, and how that fades away from the head; they
-carry no position, hence no shape.
+takes from outside the kept mask. They say how noisy the scan is, and how that fades away from the head; of
+positions they know the level at ten points along each axis of the field of view, hence no shape.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -108,7 +108,10 @@ class AirNoise:
     busy_share : float
         Share of the air above its least value: near 1 for noise, 0 where software removed the background.
     grain : Grain
-        How alike neighbouring voxels are.
+        Where it is brighter, and how alike neighbouring voxels are.
+    blank : tuple of tuple of int, shape (3, 2)
+        Planes of zeros at both ends of each axis: padding, which no head reaches into. None where most of
+        the air is 0: there they may end where the head does.
     """
 
     quantiles: np.ndarray
@@ -116,6 +119,7 @@ class AirNoise:
     sigma: float
     busy_share: float
     grain: grain.Grain = field(default_factory=grain.Grain)
+    blank: tuple[tuple[int, int], ...] = ((0, 0),) * 3
 
     def summary(self) -> dict[str, float]:
         """The few numbers that go into the verdict."""
@@ -218,7 +222,18 @@ def measure(
     near, likeness = _near(
         values, brain_mask, np.asarray(voxel_sizes), level, brightest, quantiles, bool(loud)
     )
-    return AirNoise(quantiles, near, sigma, busy, likeness)
+    found = AirNoise(quantiles, near, sigma, busy, likeness)
+    return replace(found, blank=_blank(values)) if quantiles[50] > 0 else found
+
+
+def _blank(values: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """See `AirNoise.blank`."""
+    filled = values != 0
+    ends = []
+    for axis in range(3):
+        planes = np.flatnonzero(filled.any(axis=tuple({0, 1, 2} - {axis})))
+        ends.append((int(planes[0]), int(values.shape[axis] - 1 - planes[-1])))
+    return tuple(ends)
 
 
 def _near(
@@ -424,12 +439,20 @@ def add_noise(
     noisy : ndarray of float32
     """
     air = draw_air(noise, clean.shape, generator, around)
-    if noise.sigma == 0:
+    inside = tuple(slice(first, n - last) for n, (first, last) in zip(clean.shape, noise.blank, strict=True))
+    noisy = np.zeros_like(clean)
+    noisy[inside] = _as_magnitude(clean[inside], air[inside], noise.sigma, generator)
+    return noisy
+
+
+def _as_magnitude(clean, air, sigma: float, generator: np.random.Generator) -> np.ndarray:
+    """See `add_noise`, for what lies within the padding."""
+    if sigma == 0:
         return np.maximum(clean, air)  # the background was removed: nothing to model
-    tissue = np.clip(clean / (4 * noise.sigma), 0, 1)
+    tissue = np.clip(clean / (4 * sigma), 0, 1)
     tissue = tissue * tissue * (3 - 2 * tissue)  # smoothstep: no edge where tissue begins
     signal = generator.standard_normal(clean.shape, dtype=np.float32)
-    signal *= np.float32(noise.sigma) * tissue
+    signal *= np.float32(sigma) * tissue
     signal += clean
     # Where nothing was generated this is the air itself, which may be negative after filtering
     return np.hypot(signal, air) * tissue + air * (1 - tissue)

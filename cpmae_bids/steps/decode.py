@@ -70,7 +70,9 @@ def decode(
     )
     if volume.shape[-1] == geometry.PRESETS['128']:
         volume = double(volume)
-    toned = tone.correct(volume[0, 0].clamp_(0, intensity.CEILING).cpu().numpy())
+    toned = tone.correct(
+        volume[0, 0].clamp_(0, intensity.CEILING).cpu().numpy(), brain[0, 0].cpu().numpy() > 0
+    )
     cubes.write(head, head=shading.apply(skin.cover(toned, surface), gain))
 
 
