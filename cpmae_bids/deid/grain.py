@@ -99,34 +99,19 @@ def measure(values: np.ndarray, kind: np.ndarray, size: np.ndarray, voxel_sizes:
     scores, ties = _scores(values, kind, size)
     if np.isfinite(scores).sum() < MIN_SITES or ties > MAX_TIES:
         return Grain()
-    slope, ranks = _latent_slope(ties), _ranks_of_latent(ties)
     levels = _fit_levels(scores)
-    expected_scores = _along(levels, scores.shape)
-    scores -= expected_scores
-    profile = float(np.nanvar(np.where(np.isfinite(scores), expected_scores, np.nan))) / slope**2
+    told = _along(levels, scores.shape)
+    slope = _latent_slope(ties)
+    profile = float(np.var(told[np.isfinite(scores)])) / slope**2
     if profile < MIN_SHARE:
         levels, profile = np.zeros_like(levels), 0.0
-    levels *= min(1.0, np.sqrt(MAX_PROFILE / max(profile, MIN_SHARE))) / slope
-    profile = min(profile, MAX_PROFILE)
-    found, expected = [], []
-    for axis in range(3):
-        pairs = [(1, _scores(values, kind, size, axis)[0] - expected_scores, scores)]
-        moved = np.moveaxis(scores, axis, 0)
-        for mm in LAGS_MM:
-            lag = max(1, round(mm / (size[axis] * voxel_sizes[axis])))
-            pairs.append((lag * size[axis], moved[:-lag], moved[lag:]))
-        for voxels, first, other in pairs:
-            correlation = _correlation(first, other)
-            if correlation is not None:
-                found.append(np.interp(correlation, ranks, _LATENT))
-                fine = _FINE_LIKENESS[voxels] if voxels < len(_FINE_LIKENESS) else 0.0
-                expected.append([*_likeness(voxels * voxel_sizes[axis], axis), fine])
-    if not found:
-        return Grain()
-    shares, _ = optimize.nnls(np.array(expected), np.array(found))
+    elif profile > MAX_PROFILE:
+        levels, profile = levels * np.sqrt(MAX_PROFILE / profile), MAX_PROFILE
+    neighbours = [_scores(values, kind, size, axis)[0] - told for axis in range(3)]
+    shares = _fit_shares(scores - told, neighbours, size, voxel_sizes, _ranks_of_latent(ties))
     shares = np.where(shares < MIN_SHARE, 0, shares) / max(1.0, shares.sum() / (1 - profile))
     *smooth, fine = map(float, shares)
-    return Grain(tuple(smooth), fine, tuple(tuple(map(float, row)) for row in levels), profile)
+    return Grain(tuple(smooth), fine, tuple(tuple(map(float, row)) for row in levels / slope), profile)
 
 
 def _fit_levels(scores: np.ndarray) -> np.ndarray:
@@ -137,6 +122,24 @@ def _fit_levels(scores: np.ndarray) -> np.ndarray:
     terms = np.hstack([_hats(n)[index] for n, index in zip(scores.shape, at, strict=True)])
     square = terms.T @ terms + len(some) * 1e-3 * np.eye(terms.shape[1])
     return np.linalg.solve(square, terms.T @ scores.ravel()[some]).reshape(3, -1)
+
+
+def _fit_shares(scores, neighbours, size, voxel_sizes, ranks: np.ndarray) -> np.ndarray:
+    """Shares of the smooth fields and of the fine one that explain how scores correlate along the axes."""
+    found, expected = [np.zeros(1)], [np.zeros((1, len(WIDTHS_MM) + 1))]
+    for axis, neighbour in enumerate(neighbours):
+        pairs = [(1, neighbour, scores)]
+        moved = np.moveaxis(scores, axis, 0)
+        for mm in LAGS_MM:
+            lag = max(1, round(mm / (size[axis] * voxel_sizes[axis])))
+            pairs.append((lag * size[axis], moved[:-lag], moved[lag:]))
+        for voxels, first, other in pairs:
+            correlation = _correlation(first, other)
+            if correlation is not None:
+                found.append(np.interp([correlation], ranks, _LATENT))
+                fine = _FINE_LIKENESS[voxels] if voxels < len(_FINE_LIKENESS) else 0.0
+                expected.append(np.append(_likeness(voxels * voxel_sizes[axis], axis), fine)[None])
+    return optimize.nnls(np.concatenate(expected), np.concatenate(found))[0]
 
 
 def _hats(n: int) -> np.ndarray:
