@@ -34,7 +34,7 @@ class RunConfig:
         JSON file with extra pybids query terms under the key ``t1w``.
     skip_bids_validation : bool
     nprocs, omp_nthreads : int
-        Processes at a time, and threads of each.
+        Processes at a time, and threads of each; 0 threads: see `cpmae_bids.cli.process.share_processors`.
     mem_gb : float, optional
         Memory that the whole run may take, in GB; None means 90 % of what the machine has.
     device : {'auto', 'cpu', 'cuda'}

@@ -19,7 +19,7 @@ def test_defaults():
     assert config.output_dir == Path.cwd() / 'out'
     assert (config.preset, config.device, config.seed, config.work_dir) == ('256', 'auto', None, None)
     assert config.nprocs == available_cpus()
-    assert 1 <= config.omp_nthreads <= 8
+    assert config.omp_nthreads == 0  # shared when the scans are known
     assert config.participant_label == ()
 
 

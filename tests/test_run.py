@@ -17,7 +17,7 @@ from cpmae_bids.bids.records import identify
 from cpmae_bids.bids.validation import validate_bids
 from cpmae_bids.cli import preflight, run
 from cpmae_bids.cli.interrupt import EXIT_INTERRUPTED
-from cpmae_bids.cli.process import batch_size
+from cpmae_bids.cli.process import batch_size, share_processors
 from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig
 from cpmae_bids.interfaces.base import Step, StepError
@@ -252,6 +252,25 @@ def test_batches_keep_the_processors_busy(tmp_path):
     assert batch_size(config.replace(nprocs=2, omp_nthreads=2)) == 1
     assert batch_size(config.replace(nprocs=16, omp_nthreads=8)) == 8
     assert batch_size(config.replace(nipype_plugin_file=tmp_path / 'slurm.yml')) is None
+
+
+@pytest.mark.parametrize(
+    ('n_scans', 'settings', 'threads'),
+    [
+        (1, {'nprocs': 4}, 4),
+        (1, {'nprocs': 32}, 8),
+        (2, {'nprocs': 4}, 2),
+        (1000, {'nprocs': 4}, 1),
+        (1000, {'nprocs': 8, 'mem_gb': 6.0}, 4),  # two at a time
+        (1000, {'nprocs': 4, 'mem_gb': 1.0}, 4),
+        (1000, {'nprocs': 4, 'omp_nthreads': 3}, 3),
+        (1000, {'nprocs': 4, 'nipype_plugin_file': Path('slurm.yml')}, 4),
+        (0, {'nprocs': 4}, 4),
+    ],
+)
+def test_scans_share_the_processors(tmp_path, n_scans, settings, threads):
+    config = RunConfig(tmp_path, tmp_path).replace(**{'mem_gb': 64.0, 'omp_nthreads': 0, **settings})
+    assert share_processors(n_scans, config).omp_nthreads == threads
 
 
 def test_scans_fail_with_the_reference_of_their_subject(command, raw, out, capsys, monkeypatch):

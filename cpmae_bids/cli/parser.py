@@ -18,8 +18,6 @@ De-identify T1w MRI: every scan gets a different, generated head around its bit-
 The input is only read. Exit codes: 0 all scans passed, 1 at least one failed or the privacy audit of the
 group level raised an alarm, 64 wrong use, 70 nothing to do."""
 
-_MAX_DEFAULT_THREADS = 8
-
 
 class _Parser(argparse.ArgumentParser):
     """A parser that ends with the exit code of wrong use, and knows both spellings of a flag."""
@@ -257,7 +255,7 @@ def build_parser() -> argparse.ArgumentParser:
         *_flag('--omp-nthreads'),
         type=_at_least(1),
         metavar='N',
-        help='threads of each process (default: up to 8)',
+        help='threads of each process (default: 1 where scans are processed side by side, else up to 8)',
     )
     group.add_argument(
         *_flag('--mem-gb'),
@@ -329,5 +327,5 @@ def parse_config(argv: Sequence[str] | None = None) -> RunConfig:
     for name in ('participant_label', 'session_label', 'also'):
         options[name] = tuple(dict.fromkeys(options[name]))
     options['nprocs'] = options['nprocs'] or available_cpus()
-    options['omp_nthreads'] = options['omp_nthreads'] or min(options['nprocs'], _MAX_DEFAULT_THREADS)
+    options['omp_nthreads'] = options['omp_nthreads'] or 0
     return RunConfig(**options)

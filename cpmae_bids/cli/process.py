@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 CRASH_FOLDER = 'crash'
 _NIPYPE_LEVELS = ('CRITICAL', 'INFO', 'DEBUG')
+MAX_DEFAULT_THREADS = 8
+"""More of them take processors from other scans, and hardly any time from this one."""
 
 
 def process_scans(
@@ -68,6 +70,25 @@ def process_scans(
     for scan in waiting:
         _leave_unprocessed(scan, config)
     return failures
+
+
+def share_processors(n_scans: int, config: RunConfig) -> RunConfig:
+    """Return the settings with a number of threads, if none was asked for.
+
+    Scans side by side in one thread each take less time than one after another in several, since a part of
+    each step runs in one: as many as processors and memory allow share the processors.
+    """
+    from nipype.utils.profiler import get_system_total_memory_gb
+
+    from cpmae_bids.workflows.anatomical import MEM_GB
+
+    if config.omp_nthreads:
+        return config
+    at_a_time = 1
+    if config.nipype_plugin_file is None:
+        memory = config.mem_gb or get_system_total_memory_gb()
+        at_a_time = max(1, min(config.nprocs, n_scans, int(memory / max(MEM_GB.values()))))
+    return config.replace(omp_nthreads=min(config.nprocs // at_a_time, MAX_DEFAULT_THREADS))
 
 
 def make_batches(scans: Sequence[Scan], config: RunConfig) -> list[list[Scan]]:

@@ -81,7 +81,7 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
     from cpmae_bids.cli.claim import claimed
     from cpmae_bids.cli.interrupt import InterruptibleProgress
     from cpmae_bids.cli.preflight import check_space, preflight, remove_work_dir
-    from cpmae_bids.cli.process import make_batches, process_scans
+    from cpmae_bids.cli.process import make_batches, process_scans, share_processors
     from cpmae_bids.cli.summary import count
 
     config = preflight(config)
@@ -93,6 +93,7 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
         complete = set() if config.overwrite else set(complete_scans(scans, config))
         todo = [scan for scan in scans if scan not in complete]
         logger.info('%s, %d of them complete already', count(len(scans), 'scan'), len(complete))
+        config = share_processors(len(todo), config)
         largest = max(map(len, make_batches(todo, config)), default=0)
         check_space(config, len(todo), at_a_time=largest if config.temporary_work_dir else None)
         write_dataset_files(config)

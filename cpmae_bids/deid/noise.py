@@ -253,7 +253,7 @@ def _near(
     blocks = blocks.reshape(-1, blocks.shape[-1])
     enough = max(MIN_SHELL_ML * 1000 / np.prod(size * voxel_sizes), MIN_SHELL_VOXELS / blocks.shape[-1])
 
-    def table(where: np.ndarray, instead: np.ndarray | None = None) -> np.ndarray | None:
+    def table(where: np.ndarray, instead: np.ndarray) -> np.ndarray:
         sites = np.flatnonzero(where)
         if len(sites) < enough:
             return instead
