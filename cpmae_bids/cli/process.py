@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
+from cpmae_bids import memory
 from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.layout import Scan, without_reference, without_t1w
 from cpmae_bids.bids.publish import record_failure, stored_files_are_whole
@@ -78,16 +79,14 @@ def share_processors(n_scans: int, config: RunConfig) -> RunConfig:
     Scans side by side in one thread each take less time than one after another in several, since a part of
     each step runs in one: as many as processors and memory allow share the processors.
     """
-    from nipype.utils.profiler import get_system_total_memory_gb
-
     from cpmae_bids.workflows.anatomical import MEM_GB
 
     if config.omp_nthreads:
         return config
     at_a_time = 1
     if config.nipype_plugin_file is None:
-        memory = config.mem_gb or get_system_total_memory_gb()
-        at_a_time = max(1, min(config.nprocs, n_scans, int(memory / max(MEM_GB.values()))))
+        fitting = int((config.mem_gb or memory.usable_gb()) / max(MEM_GB.values()))
+        at_a_time = max(1, min(config.nprocs, n_scans, fitting))
     return config.replace(omp_nthreads=min(config.nprocs // at_a_time, MAX_DEFAULT_THREADS))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cpmae_bids import memory
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.workflows import cluster
@@ -113,9 +114,8 @@ def plugin_settings(config: RunConfig) -> tuple[str, dict]:
         'n_gpu_procs': max(1, config.n_gpu_procs),
         'raise_insufficient': False,
         'scheduler': 'mem_thread',
+        'memory_gb': config.mem_gb or memory.usable_gb(),
     }
-    if config.mem_gb is not None:
-        plugin_args['memory_gb'] = config.mem_gb
     plugin = 'MultiProc'
     if config.nipype_plugin_file is not None:
         chosen = _read_plugin_file(Path(config.nipype_plugin_file))
