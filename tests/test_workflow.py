@@ -19,6 +19,7 @@ import pytest
 from nipype.pipeline import engine as pe
 from nipype.pipeline.engine.utils import generate_expanded_graph
 
+from cpmae_bids import memory
 from cpmae_bids.bids.layout import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
@@ -210,7 +211,7 @@ def test_plugin_settings(config, tmp_path):
         'raise_insufficient': False,
         'scheduler': 'mem_thread',
     }
-    assert 'memory_gb' not in plugin_settings(config)[1]
+    assert plugin_settings(config)[1]['memory_gb'] == pytest.approx(memory.usable_gb())
 
     for name, text in {
         'plugin.json': '{"plugin": "SLURM", "plugin_args": {"n_procs": 9}}',
