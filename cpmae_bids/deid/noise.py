@@ -7,7 +7,7 @@ positions they know the level at ten points along each axis of the field of view
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -52,6 +52,9 @@ MAX_SAMPLES = 100_000
 
 TAIL = 0.999
 """Upper end of a table, as a quantile: single bright voxels (zippers, vendor marks) are not noise."""
+
+FILLED_SHARE = 0.9
+"""Share of voxels other than 0 beyond which planes of zeros around them are padding."""
 
 FLOOR_RANGE = (0.08, 0.25)
 """Levels of the air, as shares of the brain scale, that count: below, a tenth of all blocks may as well be
@@ -110,8 +113,8 @@ class AirNoise:
     grain : Grain
         Where it is brighter, and how alike neighbouring voxels are.
     blank : tuple of tuple of int, shape (3, 2)
-        Planes of zeros at both ends of each axis: padding, which no head reaches into. None where most of
-        the air is 0: there they may end where the head does.
+        Planes of zeros at both ends of each axis: padding, which no head reaches into. None where zeros lie
+        between them as well: they may end where a mask around the head does.
     """
 
     quantiles: np.ndarray
@@ -222,8 +225,7 @@ def measure(
     near, likeness = _near(
         values, brain_mask, np.asarray(voxel_sizes), level, brightest, quantiles, bool(loud)
     )
-    found = AirNoise(quantiles, near, sigma, busy, likeness)
-    return replace(found, blank=_blank(values)) if quantiles[50] > 0 else found
+    return AirNoise(quantiles, near, sigma, busy, likeness, _blank(values))
 
 
 def _blank(values: np.ndarray) -> tuple[tuple[int, int], ...]:
@@ -233,7 +235,10 @@ def _blank(values: np.ndarray) -> tuple[tuple[int, int], ...]:
     for axis in range(3):
         planes = np.flatnonzero(filled.any(axis=tuple({0, 1, 2} - {axis})))
         ends.append((int(planes[0]), int(values.shape[axis] - 1 - planes[-1])))
-    return tuple(ends)
+    within = filled[
+        tuple(slice(first, n - last) for n, (first, last) in zip(values.shape, ends, strict=True))
+    ]
+    return tuple(ends) if within.mean() > FILLED_SHARE else ((0, 0),) * 3
 
 
 def _near(
