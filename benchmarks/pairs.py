@@ -23,7 +23,7 @@ from pathlib import Path
 OWN = ('cpmae-256', 'cpmae-128')
 """This tool, at both presets."""
 
-PEERS = ('radveil', 'quickshear', 'pydeface', 'skullstrip', 'meanhead')
+PEERS = ('radveil', 'quickshear', 'pydeface', 'skullstrip', 'meanhead', 'nearesthead')
 
 DEFAULT = ('original', *OWN, *PEERS)
 

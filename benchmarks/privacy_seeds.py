@@ -25,7 +25,7 @@ from benchmarks.measures.geometry import REGIONS
 from benchmarks.pairs import GALLERY, work_folder
 from benchmarks.recogniser import look, read_views
 from benchmarks.scans import find_t1w, read_split, write_result
-from benchmarks.statistics import attack, nearer_to_own
+from benchmarks.statistics import attack, matched_by_chance, nearer_to_own
 from benchmarks.surfaces import LEVEL, N, mean_distances, read_maps, smooth, trace
 from cpmae_bids.deid import cubes, geometry
 from cpmae_bids.steps.conform import read_affine
@@ -87,6 +87,7 @@ def success(probes: list[dict], own: np.ndarray, known: dict[str, np.ndarray]) -
         found['recogniser' if name == 'template' else name] = {
             **attack(distances, own),
             'nearer_to_own_p': nearer_to_own(distances, own),
+            'matched_by_chance_p': matched_by_chance(distances, own),
         }
     return found
 

@@ -25,8 +25,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from benchmarks import goals, table, usage
 from benchmarks import measures as measure_package
-from benchmarks import table, usage
 from benchmarks.contact_sheet import REPOSITORY, refuse_shared
 from benchmarks.methods.cpmae import output_path
 from benchmarks.pairs import DEFAULT, GALLERY, OWN, PERTURBED, Pair, work_folder
@@ -302,8 +302,10 @@ def main(argv: list[str] | None = None) -> int:
 
     run = Run(heads, out, args.prepared, args.nprocs)
     originals = run.anatomy(run.pair(path, 'original') for path in tests)
-    with (out / 'scans.jsonl').open('w', encoding='utf-8') as file:
-        file.writelines(f'{pair.dump()}\n' for pair in originals)
+    gallery = run.anatomy(run.pair(path, GALLERY) for path in others)
+    for name, pairs in (('scans', originals), ('gallery', gallery)):  # for what looks at other scans as well
+        with (out / f'{name}.jsonl').open('w', encoding='utf-8') as file:
+            file.writelines(f'{pair.dump()}\n' for pair in pairs)
     ready = {pair.scan for pair in originals}
     run.problems += [f'{path}: no brain mask or no alignment' for path in tests if _scan(path) not in ready]
     attempts = {
@@ -315,7 +317,6 @@ def main(argv: list[str] | None = None) -> int:
     jobs = [pair for row in zip(*attempts.values(), strict=True) for pair in row]
     made = run.step(MAKE, jobs)
     perturbed = run.anatomy(pair for pair in made if pair.method == PERTURBED)
-    gallery = run.anatomy(run.pair(path, GALLERY) for path in others)
     made = [pair for pair in made if pair.method != PERTURBED]
     for name in names:
         run.measure(name, [*originals, *made, *perturbed, *gallery])
@@ -326,6 +327,7 @@ def main(argv: list[str] | None = None) -> int:
     if not (args.scans or args.methods or args.measures):
         shutil.copyfile(out / 'benchmark.json', RESULTS / 'benchmark.json')
         shutil.copyfile(out / 'benchmarks.md', DOCS)
+        goals.main()
     print(out / 'benchmarks.md')
     for problem in run.problems:
         print(problem, file=sys.stderr)

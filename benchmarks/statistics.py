@@ -10,6 +10,8 @@ from scipy import stats
 SEED = 20261124
 DRAWS = 2000
 """Of the bootstrap."""
+DEALS = 9999
+"""Of the permutation test."""
 
 Interval = tuple[float, float, float]
 """Value, lower and upper limit (95 %)."""
@@ -155,3 +157,31 @@ def nearer_to_own(distances: np.ndarray, own: np.ndarray) -> float:
     if len(difference) < 6:
         return np.nan
     return float(stats.wilcoxon(difference, alternative='less').pvalue)
+
+
+def matched_by_chance(distances: np.ndarray, own: np.ndarray) -> float:
+    """How often probes that are dealt to the people at random are as near to them: p of a permutation test.
+
+    Unlike that of `nearer_to_own`, it stays fair where some heads are unlike all others: the distances to
+    those stretch the mean but leave most people below it, so that Wilcoxon's test finds even one and the same
+    head for everybody nearer to its owner. What a probe or an original adds to all its distances cancels.
+
+    Parameters
+    ----------
+    distances : ndarray, shape (probes, gallery)
+    own : ndarray of int, shape (probes,)
+        Several probes of a person are averaged: they are dealt together.
+
+    Returns
+    -------
+    p : float
+        One-sided; ``nan`` below six people, or where probe and original cannot be compared.
+    """
+    people = np.unique(own)
+    square = np.array([distances[own == person][:, people].mean(axis=0) for person in people])
+    if len(people) < 6 or not np.isfinite(square).all():
+        return np.nan
+    random, rows = np.random.default_rng(SEED), np.arange(len(people))
+    found = np.trace(square)
+    dealt = [square[rows, random.permutation(rows)].sum() for _ in range(DEALS)]
+    return float((1 + np.sum(np.array(dealt) <= found + 1e-9)) / (1 + DEALS))

@@ -72,6 +72,28 @@ def test_paired_test_sees_a_leak_and_nothing_else():
     assert statistics.nearer_to_own(distances, own) < 0.01
 
 
+def test_dealing_probes_at_random_sees_a_leak_and_is_not_misled_by_rare_heads():
+    random = np.random.default_rng(4)
+    own = np.arange(24)
+    # the same head for everybody, and people of whom a few are far from it
+    same = np.tile(np.append(random.random(21), [8, 9, 10]), (24, 1))
+    assert statistics.nearer_to_own(same, own) < 0.05
+    assert statistics.matched_by_chance(same, own) == 1
+    noisy = same + random.random((24, 24))
+    assert 0.05 < statistics.matched_by_chance(noisy, own) < 0.95
+    noisy[own, own] -= 0.4
+    assert statistics.matched_by_chance(noisy, own) < 0.01
+
+
+def test_probes_of_a_person_are_dealt_together():
+    random = np.random.default_rng(5)
+    one = random.random((20, 30))
+    own = np.arange(20)
+    p = statistics.matched_by_chance(one, own)
+    assert statistics.matched_by_chance(np.tile(one, (4, 1)), np.tile(own, 4)) == p
+    assert np.isnan(statistics.matched_by_chance(one[:5], own[:5]))
+
+
 # -- surfaces ----------------------------------------------------------------------------------------------
 def _ball(radius: float, centre=surfaces.CENTRE) -> np.ndarray:
     """A soft ball in the cube; the surface (half of its intensity) has that radius in mm."""
@@ -224,6 +246,16 @@ def test_a_perturbed_head_is_another_scan_of_the_same_person(pair):
     assert np.corrcoef(after.ravel(), before.ravel())[0, 1] > 0.8
 
 
+def test_the_head_with_the_nearest_brain_is_pasted(tmp_path):
+    probe, other, twin = (_pair(tmp_path, f'sub-{n}_T1w', seed) for n, seed in ((1, 1), (2, 2), (3, 1)))
+    (run_folder(probe) / 'gallery.jsonl').write_text(f'{other.dump()}\n{twin.dump()}\n')
+    after, before = _voxels(_output(probe, 'nearesthead').output), _voxels(probe.original)
+    kept = _voxels(probe.kept_mask) > 0
+    assert np.array_equal(after[kept], before[kept])
+    correlations = [np.corrcoef(after[~kept], _voxels(one.original)[~kept])[0, 1] for one in (twin, other)]
+    assert correlations[0] > 0.9 > correlations[1]
+
+
 def test_a_transplant_keeps_the_brain_and_takes_the_head(tmp_path):
     own, donor = _pair(tmp_path, 'sub-1_T1w', 1), _pair(tmp_path, 'sub-2_T1w', 2)
     (run_folder(own) / 'scans.jsonl').write_text(f'{own.dump()}\n{donor.dump()}\n')
@@ -327,7 +359,7 @@ def test_the_table_says_which_goals_are_missed():
             },
         }
     )
-    question = text.split('## ')[1]
+    question = text.split('## ')[2]
     assert question.startswith('Can a face recogniser')
     assert '| **this tool, 256** | 4 % (1–19) | – | 0.62 (0.50–0.70) | – |' in question
     assert '| *256* | met |  | **not met** |  |' in question

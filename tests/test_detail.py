@@ -197,6 +197,35 @@ def test_training_brings_detail_back(tmp_path):
     assert (tmp_path / 'log.jsonl').read_text() == log  # complete: nothing is done twice
 
 
+def test_at_a_millimetre_edges_come_from_the_head_and_grain_is_as_strong_as_where_it_was_scanned(tmp_path):
+    rng = np.random.default_rng(0)
+    edge = np.where(np.arange(48) < 24, 0.3, 0.9)[:, None, None] * np.ones((48, 48, 48))
+    strength = np.where(np.arange(48) < 24, 0.02, 0.1)[:, None, None]
+    real = (edge + strength * rng.standard_normal(edge.shape)).astype(np.float16)
+    soft = np.interp(np.arange(48), [20, 28], [0.3, 0.9])[:, None, None] * np.ones((48, 48, 48))
+    example = Sharpening(real, soft.astype(np.float16), np.ones(edge.shape, bool))
+    settings = DetailTraining(batch=2, crop=8, learning_rate=3e-3, average=0.9)
+    refiner = train_refiner(Refiner(1, 16, 1, 64), [example], tmp_path, settings, 150, device='cpu')
+    volume = torch.from_numpy(soft.astype(np.float32))[None, None]
+    with torch.no_grad():
+        drawn = refiner(volume, refiner.draw(volume))[0, 0].numpy()
+    dark, bright = (drawn[part].std() for part in (slice(4, 16), slice(32, 44)))
+    assert 0.01 < dark < 0.05 < bright < 0.2
+    steps = np.abs(np.diff(drawn.mean((1, 2))))
+    assert steps[20:27].max() > 1.5 * np.diff(soft[:, 0, 0]).max()
+
+
+def test_noise_at_a_millimetre_may_change_and_begins_that_network_anew():
+    config = DetailConfig(widths=(8, 8), blocks=(1, 1), context=4)
+    known = trained_looking(Detail(config))
+    finer = widened(known, replace(config, fine_noise=64))
+    assert finer.fine.noise == 64
+    assert finer.coarse.noise == known.fine.noise == config.noise
+    assert torch.equal(finer.coarse.leave.weight, known.coarse.leave.weight)
+    volume = torch.rand(1, 1, 16, 16, 16)
+    assert torch.equal(finer.fine(volume, finer.fine.draw(volume)), volume)
+
+
 def test_heads_lose_their_detail_and_keep_their_brain_out_of_it():
     head = ball_head('sub-1', 30, 'train')
     (example,) = train_detail.halved([head])

@@ -19,7 +19,7 @@ SLICES = tuple((axis, index) for axis, part in enumerate(_RANGES) for index in p
 """Axis and index in the cube: 8 sagittal (within 56 mm of the middle), 8 coronal (from the back of the head
 to the nose) and 8 axial ones (from the neck to the crown)."""
 
-BANDS_MM = (32.0, 16.0, 8.0, 4.0, 2.0)
+BANDS_MM = (32.0, 16.0, 8.0, 4.0, 2.5)
 """Limits of the bands of the power spectrum, as wavelengths."""
 
 TILE_MM = 32.0
@@ -35,7 +35,8 @@ def measure(pair: Pair) -> dict[str, float | int | bool | None]:
     numbers : dict
         ``histogram_distance``: see `histogram_distance`, in units of white matter. ``power_<a>_<b>``: power
         of the tissue at wavelengths of a to b mm, output over original; see `spectrum`. None where the
-        voxels are too large, or no tissue is left.
+        voxels are too large, or no tissue is left. ``millimetre_<a>_<b>``: the same where the voxels are
+        small enough for all of `BANDS_MM`.
     """
     from cpmae_bids.deid import geometry
 
@@ -52,6 +53,8 @@ def measure(pair: Pair) -> dict[str, float | int | bool | None]:
     for (high, low), before, after in zip(pairwise(BANDS_MM), *powers, strict=True):
         known = np.isfinite(before) and np.isfinite(after) and before > 0
         numbers[f'power_{high:g}_{low:g}'] = float(after / before) if known else None
+        if sizes.max() * 2 <= BANDS_MM[-1]:
+            numbers[f'millimetre_{high:g}_{low:g}'] = numbers[f'power_{high:g}_{low:g}']
     return numbers
 
 

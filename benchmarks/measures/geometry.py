@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.pairs import DEFAULT, GALLERY, PERTURBED, Pair, work_folder
-from benchmarks.statistics import attack, bootstrap, nearer_to_own
+from benchmarks.statistics import attack, bootstrap, matched_by_chance, nearer_to_own
 from benchmarks.surfaces import maps, mean_distances, read_maps
 
 METHODS = (*DEFAULT, PERTURBED, GALLERY)
@@ -31,7 +31,8 @@ def measure(pair: Pair) -> dict[str, float]:
 def pool(values: dict[str, dict[str, dict]], out: Path) -> dict[str, dict]:
     """Success of the attack by region, and the paired test of the distance to the own original.
 
-    ``<region>_p`` is the p of `nearer_to_own`; ``<region>_moved`` the mean distance to the own original and
+    ``<region>_p`` is the p of `nearer_to_own`, ``<region>_dealt_p`` that of `matched_by_chance`;
+    ``<region>_moved`` the mean distance to the own original and
     ``<region>_others`` that to the others', in mm.
     """
     heads = {
@@ -58,6 +59,7 @@ def pool(values: dict[str, dict[str, dict]], out: Path) -> dict[str, dict]:
             pooled[method] |= {
                 **{f'{region}_{key}': value for key, value in attack(found, own).items()},
                 f'{region}_p': nearer_to_own(found, own),
+                f'{region}_dealt_p': matched_by_chance(found, own),
                 f'{region}_moved': list(bootstrap(mine[np.isfinite(mine)])),
                 f'{region}_others': float(np.nanmean(others)),
             }

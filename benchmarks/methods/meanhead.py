@@ -6,16 +6,18 @@ blending and noise are those of this tool, so that only the head makes the diffe
 
 from __future__ import annotations
 
+import numpy as np
+
 from benchmarks.methods.cpmae import version
 from benchmarks.pairs import Pair
 
-__all__ = ['make', 'mean_head', 'version']
+__all__ = ['make', 'mean_head', 'paste', 'version']
 
 NEEDS = ('brain_mask', 'alignment')
 SEED = 1
 
 
-def mean_head():
+def mean_head() -> np.ndarray:
     """The mean head in the cube; ndarray of float32, shape (128, 128, 128), white matter about 1."""
     import torch
 
@@ -30,8 +32,18 @@ def mean_head():
 
 
 def make(pair: Pair) -> None:
-    import numpy as np
+    paste(mean_head(), pair)
 
+
+def paste(head: np.ndarray, pair: Pair) -> None:
+    """Put a head around the brain of a scan as this tool does, and write ``pair.output``.
+
+    Parameters
+    ----------
+    head : ndarray of float32, shape (128, 128, 128)
+        In the cube, white matter about 1.
+    pair : Pair
+    """
     from cpmae_bids.deid import conforming, cubes, geometry, nifti
     from cpmae_bids.steps.blend import blend
     from cpmae_bids.steps.conform import read_affine
@@ -40,10 +52,10 @@ def make(pair: Pair) -> None:
     mask = nifti.read_mask(pair.brain_mask, scan)
     place = (mask, scan.affine, read_affine(pair.affine), geometry.PRESETS['128'])
     brain, scale = conforming.conform_brain(scan.values(), *place)
-    head, conformed = pair.work / 'head.npz', pair.work / 'brain.npz'
-    cubes.write(head, head=mean_head())
+    volume, conformed = pair.work / 'head.npz', pair.work / 'brain.npz'
+    cubes.write(volume, head=head)
     np.savez(conformed, brain=brain, scale=scale)
     replaced = pair.work / 'replaced.nii.gz'
-    blend(pair.original, pair.kept_mask, pair.affine, head, conformed, SEED, pair.output, replaced)
-    for path in (head, conformed, replaced):
+    blend(pair.original, pair.kept_mask, pair.affine, volume, conformed, SEED, pair.output, replaced)
+    for path in (volume, conformed, replaced):
         path.unlink()

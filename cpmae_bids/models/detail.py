@@ -39,6 +39,9 @@ class DetailConfig:
         Residual blocks.
     noise : int
         Channels of noise beside the volume.
+    fine_noise : int
+        The same at 1 mm, where 64 are one number for every voxel; 0 stands for `noise`. With few of them the
+        same patterns come back all over the head.
     place : int
         Channels of what the network at 2 mm learns about every place in the mean head.
     brain : bool
@@ -54,6 +57,7 @@ class DetailConfig:
     place: int = 0
     brain: bool = False
     context: int = 0
+    fine_noise: int = 0
 
     def to_dict(self) -> dict:
         """Plain JSON-serialisable dictionary."""
@@ -298,7 +302,7 @@ class Detail(nn.Module):
         (width, fine_width), (blocks, fine_blocks) = config.widths, config.blocks
         known = {'place': config.place, 'brain': config.brain, 'context': config.context}
         self.coarse = Refiner(2, width, blocks, config.noise, **known)
-        self.fine = Refiner(1, fine_width, fine_blocks, config.noise)
+        self.fine = Refiner(1, fine_width, fine_blocks, config.fine_noise or config.noise)
 
     @torch.no_grad()
     def add(

@@ -1,0 +1,198 @@
+"""Every goal beside what was measured, in one table: for ``docs/benchmarks.md`` and for the model card.
+
+    python -m benchmarks.goals
+
+Reads the files in ``results/``, and writes the table into both pages, between its two marks.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import table
+from benchmarks.contact_sheet import REPOSITORY
+from benchmarks.pairs import OWN
+from benchmarks.robustness_cases import CASES
+from benchmarks.scans import RESULTS
+from benchmarks.table import BEGIN, END
+
+PAGES = (REPOSITORY / 'docs' / 'benchmarks.md', REPOSITORY / 'cpmae_bids' / 'data' / 'MODEL_CARD.md')
+
+
+@dataclass(frozen=True)
+class Row:
+    """A goal and what became of it.
+
+    Attributes
+    ----------
+    title : str
+    measured : tuple of str
+        At 256, and at 128 where it was measured there as well.
+    of : str
+        On how many of what.
+    goal : str
+    met : tuple of bool
+        As `measured`.
+    """
+
+    title: str
+    measured: tuple[str, ...]
+    of: str
+    goal: str
+    met: tuple[bool, ...]
+
+    def cells(self) -> list[str]:
+        """As they stand in the table."""
+        met = ' / '.join(dict.fromkeys('met' if one else '**missed**' for one in self.met))
+        return [self.title, ' / '.join(self.measured), self.of, self.goal, met]
+
+
+def figures(numbers: dict) -> dict[str, list[Row]]:
+    """The goals of `benchmarks.table` by question, at both presets."""
+    sections: dict[str, list[Row]] = {}
+    for question, asked in table.QUESTIONS.items():
+        rows = []
+        for figure in asked:
+            values = {method: table.read(figure, method, numbers) for method in numbers['methods']}
+            own = {method: value for method in OWN if (value := values.get(method))}
+            if figure.goal is None or not own:
+                continue
+            scans = numbers['measures'][figure.measure]['scans'][next(iter(own))]
+            rows.append(
+                Row(
+                    figure.title,
+                    tuple(table.plain(value[0], figure.form) for value in own.values()),
+                    f'{len(scans)} scans',
+                    figure.goal.text,
+                    tuple(
+                        figure.goal.met(value[0], method, values, numbers) for method, value in own.items()
+                    ),
+                )
+            )
+        if rows:
+            sections[question] = rows
+    return sections
+
+
+def at_most(title: str, value: float, limit: float, of: str, form: str = '.2f', unit: str = '') -> Row:
+    """A row of one number that is to be small."""
+    return Row(title, (f'{value:{form}}{unit}',), of, f'≤ {limit:g}{unit}', (value <= limit,))
+
+
+def at_least(title: str, value: float, limit: float, of: str, form: str = '.2f') -> Row:
+    """A row of one number that is to be large."""
+    return Row(title, (f'{value:{form}}',), of, f'≥ {limit:g}', (value >= limit,))
+
+
+def seeds(found: dict) -> list[Row]:
+    """The worst of several seeds, of `benchmarks.privacy_seeds`."""
+    rows = []
+    for attack, name in ATTACKS.items():
+        by_seed = [seed[attack] for seed in found['by_seed'].values()]
+        of = f'{len(by_seed)} seeds, {found["scans"]} scans'
+        auc = max(seed['auc'][0] for seed in by_seed)
+        p = min(seed['nearer_to_own_p'] for seed in by_seed)
+        rows.append(at_most(f'{name}: AUC', auc, 0.6 if attack == 'recogniser' else 0.65, of))
+        rows.append(Row(f'{name}: p', (f'{p:.3f}',), of, '> 0.05', (p > 0.05,)))
+    return rows
+
+
+def model(results: dict[str, dict]) -> list[Row]:
+    """What codes keep of a head, whether their lattice shows, and what fails or is refused for nothing."""
+    codec, outline, lattice = (results[name] for name in ('codec_baseline', 'outline', 'lattice'))
+    limits, robustness = results['verdict_limits'], results['robustness']['scans']
+    rows = [
+        at_least('decoded heads: SSIM', codec['vqvae']['ssim_inside'], 0.9, f'{codec["test_heads"]} scans')
+    ]
+    for region in ('face', 'outline'):
+        title, off = f'skin in the own shape, {region}: off by', outline['unseen'][region]['off_median_mm']
+        rows.append(at_most(title, off, 1, f'{outline["unseen"]["heads"]} scans', unit=' mm'))
+    steps = max(one['largest'] for one in lattice['summary']['generated'].values())
+    rows.append(
+        at_most('steps at lattices, relative', steps, lattice['limit'], f'{len(lattice["heads"])} heads')
+    )
+    alarms = sum(one['outputs']['beyond'] for one in limits['measures'].values())
+    rows.append(at_most('false alarms of the verdict', alarms, 0, f'{limits["outputs"]} outputs', '.0f'))
+    taken = [one for one in robustness if not CASES[one['case']].refused]
+    refused = sum(one['status'] != 'pass' for one in taken)
+    rows.append(at_most('refused, though a person would not', refused, 0, f'{len(taken)} scans', '.0f'))
+    return rows
+
+
+def speed(timing: dict, scaling: dict) -> list[Row]:
+    """Of `benchmarks.stage_timing` and `benchmarks.scaling`."""
+    scan, two = '1 scan of 1 mm', scaling['workers']['2']
+    scans = f'{scaling["scans"]} scans of 1 mm'
+    models = sum(timing['stages'][stage]['seconds'] for stage in MODEL_STAGES)
+    ratio = timing['seconds'] / timing['synthstrip']['seconds']
+    return [
+        at_most('a scan', timing['seconds'], 60, scan, '.0f', ' s'),
+        at_most('models, of it', models, 20, scan, '.0f', ' s'),
+        at_most("over SynthStrip's mask alone", ratio, 1.5, scan),
+        at_most('memory', timing['peak_gib'], 4, scan, '.1f', ' GiB'),
+        at_least('two workers: efficiency', two['efficiency'], 0.9, scans),
+        at_most('two workers: memory', two['peak_gib'], scaling['mem_gb'], scans, '.1f', ' GiB'),
+        at_most('two workers: intermediate files over input', two['files_per_input'], 3, scans),
+    ]
+
+
+ATTACKS = {
+    'recogniser': 'recogniser',
+    'face': 'depth of the face',
+    'ears': 'depth of the ears',
+    'outline': 'outline of the head',
+}
+"""Of `benchmarks.privacy_seeds`."""
+
+MODEL_STAGES = ('encode_brain', 'encode_head', 'remodel', 'decode_head')
+"""Of `benchmarks.stage_timing`."""
+
+
+def lines(results: dict[str, dict]) -> list[str]:
+    """The table, in Markdown."""
+    sections = {
+        **figures(results['benchmark']),
+        'Further seeds, the worst of them': seeds(results['privacy_seeds']),
+        'Model and verdict': model(results),
+        'Two cores, without a GPU': speed(results['stage_timing_256'], results['scaling']),
+    }
+    rows = [['', 'at 256 / 128', 'of', 'goal', ''], ['---'] * 5]
+    for title, section in sections.items():
+        rows += [[f'**{title}**', *[''] * 4], *(row.cells() for row in section)]
+    met = [one for section in sections.values() for row in section for one in row.met]
+    return [f'{sum(met)} of {len(met)} are met.', '', *('| ' + ' | '.join(row) + ' |' for row in rows)]
+
+
+def insert(page: str, results: dict[str, dict]) -> str:
+    """A page with the table of today between the marks.
+
+    Raises
+    ------
+    ValueError
+        If it lacks the marks.
+    """
+    before, _, rest = page.partition(BEGIN)
+    _, mark, after = rest.partition(END)
+    if not mark:
+        raise ValueError(f'no {BEGIN} ... {END} in the page')
+    return before + '\n'.join([BEGIN, '', *lines(results), '', END]) + after
+
+
+def read_results(folder: Path = RESULTS) -> dict[str, Any]:
+    """Contents of the files of numbers by name."""
+    return {path.stem: json.loads(path.read_text(encoding='utf-8')) for path in sorted(folder.glob('*.json'))}
+
+
+def main() -> None:
+    """Renew the table in both pages."""
+    results = read_results()
+    for page in PAGES:
+        page.write_text(insert(page.read_text(encoding='utf-8'), results), encoding='utf-8')
+        print(page)
+
+
+if __name__ == '__main__':
+    main()
