@@ -322,7 +322,17 @@ def test_half_a_brain_fails(case):
 
 def test_a_kept_mask_that_takes_in_the_scalp_fails(case):
     kept = masks.dilate(case.brain, 14.0, case.original.voxel_sizes)
-    assert case.judge(case.raw(kept=kept), kept=kept)[1] == {'kept_per_brain'}
+    assert case.judge(case.raw(kept=kept), kept=kept)[1] == {'kept_per_brain', 'kept_far_ml'}
+
+
+def test_a_brain_mask_that_has_grown_into_the_nose_fails(case):
+    nose = np.argwhere(~case.kept & (case.original.values() > 0.2 * case.scale))
+    world = nose @ case.original.affine[:3, :3].T + case.original.affine[:3, 3]
+    tip = world[world[:, 1].argmax()]
+    grown = np.zeros_like(case.kept)
+    grown[tuple(nose[np.linalg.norm(world - tip, axis=1) < 15].T)] = True
+    brain, kept = case.brain | grown, case.kept | grown
+    assert 'kept_far_ml' in case.judge(case.raw(kept=kept), brain=brain, kept=kept)[1]
 
 
 def test_a_brain_that_was_not_kept_fails(case, honest):

@@ -80,6 +80,11 @@ class Scan:
         return (self.reference or self).relative_path
 
     @property
+    def noise_seed(self) -> int:
+        """Seed of the noise, which no two scans of a subject share: it would not average out."""
+        return scan_seed(self.seed, self.relative_path)
+
+    @property
     def name(self) -> str:
         """File name without extension; it is unique in the dataset: ``sub-01_ses-a_T1w``."""
         return self.path.name.partition('.')[0]
@@ -91,10 +96,10 @@ class Scan:
 
 
 def scan_seed(seed: int, subject: str) -> int:
-    """Derive the seed of a subject's scans from the seed of the dataset.
+    """Derive the seed of a subject's scans from that of the dataset, or that of a scan's noise from theirs.
 
-    Sessions and runs of a subject share it, so that their generated heads differ only as far as their
-    brains do.
+    Sessions and runs of a subject share that of the head, so that their generated heads differ only as far
+    as their brains do.
 
     Returns
     -------

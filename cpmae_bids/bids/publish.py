@@ -6,7 +6,9 @@ It is the last of the scan's files to get its name; whatever goes wrong before, 
 
 import contextlib
 import glob
+import re
 import shutil
+import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -251,13 +253,20 @@ def hide_paths(text: str, config: RunConfig) -> str:
         '<work>': config.work_dir,
         '<input>': config.bids_dir,
         '<weights>': config.weights,
+        '<private reports>': config.private_report_dir,
+        '<raw-like>': config.raw_like_dir,
         '<home>': Path.home(),
+        '<temporary>': Path(tempfile.gettempdir()),
     }
     forms = [(str(form), role) for role, path in roles.items() if path for form in (path, path.resolve())]
     for form, role in sorted(forms, key=lambda item: -len(item[0])):
         if len(form) > 1:
             text = text.replace(form, role)
-    return text
+    return _OTHER_PATH.sub('<path>', text)
+
+
+_OTHER_PATH = re.compile(r"(?<![\w>/.:])/[^\s/'\":;,]+(/[^\s'\":;,]+)+")
+"""An absolute path of two parts or more, that follows on none of the roles."""
 
 
 def stored_files_are_whole(record: dict[str, Any], output_dir: Path) -> bool:

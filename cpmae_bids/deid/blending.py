@@ -98,5 +98,13 @@ def to_raw(values: np.ndarray, scan: nifti.Scan) -> np.ndarray:
     raw /= working(scan.slope)
     if dtype.kind in 'iu':
         np.rint(raw, out=raw)
-    np.clip(raw, working(scan.raw.min()), working(scan.raw.max()), out=raw)
+    low, high = (_representable(limit, working) for limit in (scan.raw.min(), scan.raw.max()))
+    np.clip(raw, low, high, out=raw)
     return raw.astype(dtype)
+
+
+def _representable(limit: Any, working: Any) -> Any:
+    """A stored value as a number of the wider type that does not round to one beyond it."""
+    value = working(limit)
+    beyond = limit.dtype.kind in 'iu' and abs(int(value)) > abs(int(limit))
+    return np.nextafter(value, working(0)) if beyond else value

@@ -56,6 +56,9 @@ TAIL = 0.999
 FILLED_SHARE = 0.9
 """Share of voxels other than 0 beyond which planes of zeros around them are padding."""
 
+EDGE_SHARE = 0.5
+"""Least share of voxels other than 0 in the outermost planes of what is padded, of the fullest plane."""
+
 FLOOR_RANGE = (0.08, 0.25)
 """Levels of the air, as shares of the brain scale, that count: below, a tenth of all blocks may as well be
 bone, and above, as in ratios of images, they are no air. 0.13 at a signal-to-noise ratio of 8."""
@@ -233,7 +236,10 @@ def _blank(values: np.ndarray) -> tuple[tuple[int, int], ...]:
     filled = values != 0
     ends = []
     for axis in range(3):
-        planes = np.flatnonzero(filled.any(axis=tuple({0, 1, 2} - {axis})))
+        shares = filled.mean(axis=tuple({0, 1, 2} - {axis}))
+        planes = np.flatnonzero(shares)
+        if shares[planes[[0, -1]]].min() < EDGE_SHARE * shares.max():
+            return ((0, 0),) * 3  # the tip of a mask around the head
         ends.append((int(planes[0]), int(values.shape[axis] - 1 - planes[-1])))
     within = filled[
         tuple(slice(first, n - last) for n, (first, last) in zip(values.shape, ends, strict=True))
@@ -453,7 +459,8 @@ def add_noise(
 def _as_magnitude(clean, air, sigma: float, generator: np.random.Generator) -> np.ndarray:
     """See `add_noise`, for what lies within the padding."""
     if sigma == 0:
-        return np.maximum(clean, air)  # the background was removed: nothing to model
+        # the background was removed: nothing to model
+        return np.where(clean > 0, np.maximum(clean, air), air)
     tissue = np.clip(clean / (4 * sigma), 0, 1)
     tissue = tissue * tissue * (3 - 2 * tissue)  # smoothstep: no edge where tissue begins
     signal = generator.standard_normal(clean.shape, dtype=np.float32)

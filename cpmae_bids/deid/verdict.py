@@ -43,6 +43,10 @@ FACE_ROOM_MM = 8.0
 MAX_ROUNDED = 0.001
 """Share of the kept voxels that may change with the rounding of an affine map in a text file."""
 
+BRAIN_ROOM_MM = 12.0
+"""Distance from the brain of the template within which brains and their rim lie, once aligned."""
+
+_COARSE = 64  # cube in which masks are compared with the template's: 4 mm
 _N = 128  # cube in which heads are compared: 2 mm
 
 
@@ -71,6 +75,7 @@ LIMITS = (
     Limit('kept_per_brain', 1, 1.6, 'kept mask is much larger than the brain'),
     Limit('template_overlap', alignment.MIN_DICE, 1, 'brain does not overlap the template'),
     Limit('template_correlation', alignment.MIN_CORRELATION, 1, 'brain does not look like the template'),
+    Limit('kept_far_ml', 0, 1, 'kept mask reaches far beyond where brains lie'),
     Limit('rotation_deg', 0, alignment.MAX_ROTATION, 'implausible rotation to the template'),
     Limit('stretch_min', *alignment.SCALES, 'implausible scaling to the template'),
     Limit('stretch_max', *alignment.SCALES, 'implausible scaling to the template'),
@@ -216,6 +221,7 @@ def measure(
     measures.update(_kept(original, refaced, brain, kept, deface_mask))
     before, after = original.values(), np.nan_to_num(refaced.values(), posinf=0, neginf=0)
     measures.update(_alignment(before, brain, original.affine, world_to_template, template))
+    measures['kept_far_ml'] = kept_far_ml(kept, original.affine, world_to_template, *template[1:])
     if t1w is not None:
         measures.update(_by_t1w(original, before, brain, kept, t1w))
     measures.update(_voxels(original, refaced, before, after, kept, scale))
@@ -308,6 +314,35 @@ def _alignment(values, brain, affine, world_to_template, template) -> dict[str, 
         'stretch_min': stretches.min(),
         'stretch_max': stretches.max(),
     }
+
+
+def kept_far_ml(
+    kept: np.ndarray,
+    affine: np.ndarray,
+    world_to_template: np.ndarray,
+    template_mask: np.ndarray,
+    template_affine: np.ndarray,
+) -> float:
+    """How much is kept that lies far from any brain: a nose, say, that a brain mask has grown into.
+
+    Parameters
+    ----------
+    kept : ndarray of bool, shape (X, Y, Z)
+    affine, world_to_template : ndarray, shape (4, 4)
+        Voxels to world, world to template world.
+    template_mask : ndarray of bool, shape (A, B, C)
+        Brain of the template.
+    template_affine : ndarray, shape (4, 4)
+
+    Returns
+    -------
+    volume : float
+        Millilitres of the template's world that lie more than `BRAIN_ROOM_MM` beyond its brain.
+    """
+    size = geometry.CUBE_EDGE / _COARSE
+    expected = geometry.to_cube(template_mask, template_affine, np.eye(4), _COARSE) >= 0.5
+    far = ndimage.distance_transform_edt(~expected, sampling=size) > BRAIN_ROOM_MM
+    return float(geometry.to_cube(kept, affine, world_to_template, _COARSE)[far].sum() * size**3 / 1000)
 
 
 def _by_t1w(original: nifti.Scan, values, brain, kept, t1w: T1w) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
 
@@ -49,4 +50,5 @@ def main(argv: list[str] | None = None) -> int:
 
 if __name__ == '__main__':
     end_with_parent()
+    os.umask(0o077)  # what steps write shows the original, and batch systems set nothing up
     sys.exit(main())

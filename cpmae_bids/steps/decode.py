@@ -47,7 +47,7 @@ def decode(
     import torch
     from torch.nn.functional import adaptive_avg_pool3d
 
-    from cpmae_bids.models.detail import double
+    from cpmae_bids.models.detail import double, sharpen
     from cpmae_bids.models.weights import load_model, resolve_weights
 
     levels = [torch.from_numpy(level).long()[None].to(device) for level in code_files.read(head_codes)]
@@ -71,7 +71,7 @@ def decode(
     if volume.shape[-1] == geometry.PRESETS['128']:
         volume = double(volume)
     toned = tone.correct(
-        volume[0, 0].clamp_(0, intensity.CEILING).cpu().numpy(), brain[0, 0].cpu().numpy() > 0
+        sharpen(volume)[0, 0].clamp_(0, intensity.CEILING).cpu().numpy(), brain[0, 0].cpu().numpy() > 0
     )
     cubes.write(head, head=shading.apply(skin.cover(toned, surface), gain))
 

@@ -1,8 +1,4 @@
-"""Training of the detail networks: at 2 mm from what the codes leave of heads, at 1 mm from heads alone.
-
-The one at 2 mm has a discriminator. What is finer than 4 mm is edges, which the head at 2 mm foretells, and
-grain, of which strength and direction are all that counts: the network at 1 mm learns both without one.
-"""
+"""Training of the detail networks: at 2 mm from what the codes leave of heads, at 1 mm from heads alone."""
 
 from __future__ import annotations
 
@@ -30,9 +26,6 @@ from cpmae_bids.training.loop import Run, cosine, pick_device
 TISSUE = 0.15
 """Least intensity (white matter 1) of the voxels around which crops are taken."""
 
-FINE_FACTOR = 4
-"""Voxels of 1 mm along a site of the network that has no discriminator."""
-
 
 @dataclass(frozen=True)
 class DetailTraining:
@@ -55,8 +48,6 @@ class DetailTraining:
         Weight of the difference to the scan after both were blurred: detail may move no structure.
     pixel : float
         Weight of the difference voxel by voxel.
-    texture : float
-        Weight, at 1 mm, of the difference in local strength of the grain along each axis.
     features : float
         Weight of the difference of mean and spread of the discriminator's features.
     average : float
@@ -80,7 +71,6 @@ class DetailTraining:
     lead: float = 4.0
     anchor: float = 20.0
     pixel: float = 2.0
-    texture: float = 10.0
     features: float = 2.0
     average: float = 0.998
     known: int = 4
@@ -112,15 +102,11 @@ class Sharpening:
 
 
 class Contest(nn.Module):
-    """The network, its moving average, which is kept, and its discriminator; what a checkpoint holds."""
+    """Both networks, and the moving average of the one that is kept: what a checkpoint holds."""
 
     def __init__(self, refiner: Refiner, config: DetailTraining):
         super().__init__()
         self.generator = refiner
-        self.average = copy.deepcopy(refiner).requires_grad_(False)
-        self.discriminator: Discriminator | None = None
-        if refiner.factor == FINE_FACTOR:
-            return
         self.discriminator = Discriminator(
             refiner.factor,
             config.critic,
@@ -128,6 +114,7 @@ class Contest(nn.Module):
             brain=refiner.brain,
             scales=3 if refiner.context else 2,
         )
+        self.average = copy.deepcopy(refiner).requires_grad_(False)
 
 
 def train_detail(
@@ -195,8 +182,7 @@ def widened(start: Detail, config: DetailConfig) -> Detail:
     ----------
     start : Detail
     config : DetailConfig
-        May ask for the brain and for context where `start` has none, and for other noise at 1 mm, which that
-        network then begins anew with.
+        May ask for the brain and for context where `start` has none.
 
     Raises
     ------
@@ -205,13 +191,10 @@ def widened(start: Detail, config: DetailConfig) -> Detail:
     """
     if start.config == config:
         return start
-    old = start.config
-    kept = replace(config, brain=old.brain, context=old.context, fine_noise=old.fine_noise)
-    if kept != old or old.brain > config.brain or old.context not in (0, config.context):
+    kept = replace(config, brain=start.config.brain, context=start.config.context)
+    if kept != start.config or start.config.brain > config.brain or start.config.context:
         raise UsageError('--from-weights: these differ in shape from [detail.model] of the settings')
     model, known = Detail(config), start.state_dict()
-    if old.fine_noise != config.fine_noise:
-        known = {name: value for name, value in known.items() if not name.startswith('fine.')}
     weight = torch.zeros_like(model.coarse.enter.weight)
     weight[:, : start.coarse.enter.in_channels] = known['coarse.enter.weight']
     model.load_state_dict({**model.state_dict(), **known, 'coarse.enter.weight': weight})
@@ -281,11 +264,10 @@ def train_refiner(
     """Train one network against a discriminator; returns the moving average over the steps."""
     device = pick_device(device)
     models = Contest(refiner.requires_grad_(True), config).to(device)
-    groups = [{'params': list(models.generator.parameters()), 'pace': 1}]
-    step_once = _match
-    if models.discriminator is not None:
-        groups.append({'params': list(models.discriminator.parameters()), 'pace': config.lead})
-        step_once = _step
+    groups = [
+        {'params': list(models.generator.parameters()), 'pace': 1},
+        {'params': list(models.discriminator.parameters()), 'pace': config.lead},
+    ]
     optimizer = torch.optim.Adam(groups, lr=config.learning_rate, betas=(0.5, 0.95))
     run = Run(folder, models, optimizer, seed=config.seed, time_budget=time_budget)
     run.resume()
@@ -296,7 +278,7 @@ def train_refiner(
             for group in optimizer.param_groups:
                 group['lr'] = group['pace'] * cosine(step, steps, peak=config.learning_rate)
             batch = _batch(examples, centres, run.rng(), config, refiner)
-            losses = step_once(
+            losses = _step(
                 models, optimizer, *(part if part is None else part.to(device) for part in batch), config
             )
             with torch.no_grad():
@@ -395,49 +377,6 @@ def _high(volume: Tensor, factor: int) -> Tensor:
     size = 2 * factor
     smooth = F.interpolate(F.avg_pool3d(volume, size), scale_factor=size, mode='trilinear')
     return (volume - smooth).detach().square().mean()
-
-
-def _match(
-    models: Contest,
-    optimizer,
-    real: Tensor,
-    blurred: Tensor,
-    valid: Tensor,
-    where: Tensor | None,
-    remote: Tensor | None,
-    config: DetailTraining,
-) -> dict[str, float]:
-    """One step without a discriminator: edges without noise, and with it grain as strong as in the scan."""
-    generator = models.generator
-    noise = generator.draw(blurred)
-    silent = [torch.zeros_like(part) for part in noise]
-    plain, fake = (
-        torch.where(valid, generator(blurred, part, where, remote), blurred) for part in (silent, noise)
-    )
-    pixel = (plain - real).abs().mean()
-    anchor = _blur(fake - real, generator.factor).abs().mean()
-    texture = mean((a - b).abs().mean() for a, b in zip(_grain(fake), _grain(real), strict=True))
-    optimizer.zero_grad()
-    (config.anchor * anchor + config.pixel * pixel + config.texture * texture).backward()
-    torch.nn.utils.clip_grad_norm_(generator.parameters(), 5.0)
-    optimizer.step()
-    powers = [mean(part.detach().square().mean() for part in _grain(volume)) for volume in (fake, real)]
-    return {
-        'pixel': pixel.item(),
-        'anchor': anchor.item(),
-        'texture': texture.item(),
-        'power': (powers[0] / powers[1]).item(),
-    }
-
-
-def _grain(volume: Tensor) -> list[Tensor]:
-    """Local strength, over 6 voxels, of differences of neighbours along each axis, and of their changes."""
-    found = []
-    for axis in (2, 3, 4):
-        steps = volume.diff(dim=axis)
-        for differences in (steps, steps.diff(dim=axis)):
-            found.append((F.avg_pool3d(differences.square(), 6, stride=2) + 1e-6).sqrt())
-    return found
 
 
 def _batch(

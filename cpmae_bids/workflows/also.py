@@ -51,7 +51,7 @@ def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> p
     outputnode = pe.Node(IdentityInterface(fields=list(RESULT_FIELDS)), name='outputnode')
     locate = make_node(Locate(image=path, t1w=t1w), 'locate', config)
     conform = make_node(Conform(t1w=path, preset=config.preset), 'conform', config)
-    blend = make_node(Blend(t1w=path, seed=scan.seed), 'blend', config)
+    blend = make_node(Blend(t1w=path, seed=scan.noise_seed), 'blend', config)
     verdict = ContrastVerdict(
         t1w=path,
         scan=scan.relative_path,

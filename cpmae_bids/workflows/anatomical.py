@@ -185,7 +185,7 @@ def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') ->
     )
     outputnode = pe.Node(IdentityInterface(fields=list(RESULT_FIELDS)), name='outputnode')
     encode = make_node(Encode(which='head', **_models(config)), 'encode_head', config)
-    blend = make_node(Blend(t1w=t1w, seed=scan.seed), 'blend', config)
+    blend = make_node(Blend(t1w=t1w, seed=scan.noise_seed), 'blend', config)
     verdict = Verdict(
         t1w=t1w,
         scan=scan.relative_path,
