@@ -26,7 +26,8 @@ VOXEL_MM = 2
 """Voxels of the decoder; those of 1 mm come from doubling."""
 
 LIMIT = 1.1
-"""Excess from which on a lattice counts as visible; `benchmarks/README.md` has what real heads give."""
+"""Excess from which on a lattice counts as visible; ``results/lattice.json`` has what real heads give
+(``original``)."""
 
 LEVEL = 0.15
 """Intensity (brain scale 1) of tissue."""

@@ -184,8 +184,8 @@ Written by `python -m benchmarks.robustness HEADS OUT`, from test heads; numbers
 `benchmarks/results/robustness.json`. The cases are made as
 [benchmarks/robustness_cases.py](../benchmarks/robustness_cases.py) says, at `--preset 128` but for those
 of about 1 mm and finer (`--preset 256`). *Relief of the face* is the greatest correlation with the
-relief of an average face, in the frame of the brain: {limit:g} and more is a face, and one that is cut has
-less. *Kept voxels changed* are counted with nibabel alone.
+relief of an average face, in the frame of the brain. {limit:g} and more counts as a face; where the field of
+view cuts the face, it may be less. *Kept voxels changed* are counted with nibabel alone.
 
 {table}
 

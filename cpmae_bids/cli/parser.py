@@ -249,7 +249,7 @@ def build_parser() -> argparse.ArgumentParser:
         *_flag('--nprocs', '--n-procs'),
         type=_at_least(1),
         metavar='N',
-        help='processes at a time (default: all available processors)',
+        help='processors that the run takes (default: all available ones)',
     )
     group.add_argument(
         *_flag('--omp-nthreads'),
