@@ -12,7 +12,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the benchmarks are no part of the package
 
-from benchmarks import methods, run, statistics, surfaces, table  # noqa: E402
+from benchmarks import goals, methods, run, statistics, surfaces, table  # noqa: E402
 from benchmarks.measures import faces, geometry, independence  # noqa: E402
 from benchmarks.pairs import GALLERY, OWN, PEERS, Pair, run_folder  # noqa: E402
 from benchmarks.worker import read_values, value_path, write_json  # noqa: E402
@@ -366,3 +366,27 @@ def test_the_table_says_which_goals_are_missed():
     assert '**not met**' in text.split('Is the brain untouched?')[1].split('##')[0]
     assert '| RadVeil | x 1 | 26 | 25 | 1 | 0 |' in text
     assert '| RadVeil | 0.25 (0.25–0.25) |' in text.split('## Further: novel')[1]
+
+
+def test_the_pages_have_the_goals_and_tables_of_the_results():
+    results = goals.read_results()
+    page, card = (path.read_text(encoding='utf-8') for path in goals.PAGES)
+    assert page == goals.insert(table.document(results['benchmark']), results)
+    assert card == goals.insert(card, results)
+    missed = sum('**missed**' in line for line in page.splitlines())
+    assert missed == sum('**missed**' in line for line in card.splitlines())
+    with pytest.raises(ValueError, match='no <!--'):
+        goals.insert('a page', results)
+
+
+def test_a_goal_is_met_or_missed_by_its_number():
+    assert goals.at_most('time', 60, 60, '1 scan', '.0f', ' s').cells() == [
+        'time',
+        '60 s',
+        '1 scan',
+        '≤ 60 s',
+        'met',
+    ]
+    assert goals.at_least('efficiency', 0.894, 0.9, '4 scans').cells()[-1] == '**missed**'
+    both = goals.Row('AUC', ('0.60', '0.58'), '26 scans', '≤ 0.6', (False, True)).cells()
+    assert both[1:] == ['0.60 / 0.58', '26 scans', '≤ 0.6', '**missed** / met']

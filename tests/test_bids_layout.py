@@ -205,6 +205,9 @@ def test_seed_follows_subject_and_dataset_seed_only(make_bids):
     assert first == second != other
     assert first == scan_seed(1, '01') != scan_seed(2, '01')
     assert all(0 <= scan_seed(seed, 'x') < 2**31 for seed in range(100))
+    noise = {scan.noise_seed for scan in collect_scans(settings(root))}
+    assert len(noise) == 3  # or it would not average out over the sessions of a subject
+    assert noise == {scan.noise_seed for scan in collect_scans(settings(root))}
 
 
 def test_filter_file(make_bids, tmp_path):

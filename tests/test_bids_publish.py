@@ -225,7 +225,9 @@ def test_paths_are_hidden(config, tmp_path):
     assert hide_paths(text, config) == '<output>/a <work> <input>'
     assert str(tmp_path) not in hide_paths(text, config)
     other = "no space left: '/scratch/jdoe/tmp/start.mat', 3/4 of https://bids.neuroimaging.io/tools.html"
-    assert hide_paths(other, config) == "no space left: '<path>', 3/4 of https://bids.neuroimaging.io/tools.html"
+    assert (
+        hide_paths(other, config) == "no space left: '<path>', 3/4 of https://bids.neuroimaging.io/tools.html"
+    )
 
 
 def test_withdraw_keeps_what_is_not_the_scans(config, scan, finished):

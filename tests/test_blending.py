@@ -1,5 +1,6 @@
 """The blend: what is kept is kept to the bit, and nothing else of the original survives."""
 
+import nibabel as nib
 import numpy as np
 import phantom
 import pytest
@@ -93,6 +94,19 @@ def test_any_type_scaling_and_orientation(tmp_path_factory, dtype, slope, inter,
     assert verdict.header_fields_changed(scan, out) == 0
     assert out.raw.min() >= scan.raw.min()
     assert out.raw.max() <= scan.raw.max()
+
+
+@pytest.mark.parametrize('dtype', ['<i8', '<u8'])
+def test_the_largest_stored_value_may_be_that_of_the_type(tmp_path, dtype):
+    shape, affine = phantom.grid((12, 12, 12), 'RAS', 0)
+    largest = np.iinfo(dtype).max
+    stored = np.zeros(shape, dtype)
+    stored[0, 0, 0] = largest
+    image = nib.Nifti1Image(stored, affine, dtype=np.dtype(dtype))
+    image.to_filename(tmp_path / 'in.nii')
+    scan = nifti.read(tmp_path / 'in.nii')
+    raw = blending.to_raw(np.full(shape, 1e30, np.float32), scan)
+    assert 0 < raw.min() <= raw.max() <= largest
 
 
 def test_no_original_voxel_survives_outside_mask_and_feather(tmp_path):

@@ -78,6 +78,22 @@ def test_a_removed_background_does_not_tell_how_far_the_head_reached(scan):
     assert noise.measure(removed, brain, SIZES, phantom.SCALE).blank == ((0, 0),) * 3
     wide = ndimage.binary_dilation(clean > 0, iterations=12)  # a mask with a margin full of noise
     assert noise.measure(np.where(wide, values, 0), brain, SIZES, phantom.SCALE).blank == ((0, 0),) * 3
+    # its tip is within a field of view that the mask fills elsewhere
+    dome = np.ones(values.shape, bool)
+    dome[:, 5:-5, -2:] = dome[5:-5, :, -2:] = False
+    dome[..., -1] = False
+    dome[len(dome) // 2 - 3 : len(dome) // 2 + 3, dome.shape[1] // 2, -2] = True
+    cut = np.where(dome, np.maximum(values, 1), 0)
+    assert noise.measure(cut, brain, SIZES, phantom.SCALE).blank == ((0, 0),) * 3
+
+
+def test_a_removed_background_may_be_negative():
+    air = noise.AirNoise(np.full(101, -150.0, np.float32), np.full((1, 1, 101), -150.0, np.float32), 0.0, 0.0)
+    clean = np.zeros((8, 8, 8), np.float32)
+    clean[4:] = 100
+    noisy = noise.add_noise(clean, air, np.random.default_rng(0))
+    assert (noisy[:4] == -150).all()
+    assert (noisy[4:] == 100).all()
 
 
 def test_without_air_there_is_nothing_to_model(scan):

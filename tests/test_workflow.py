@@ -166,7 +166,7 @@ def test_all_scans_of_a_subject_get_the_head_of_one_brain(config, make_bids, tog
 def test_the_seed_reaches_the_generator_and_the_noise(config, scan):
     nodes, _ = expand(init_cpmae_bids_wf([scan], config))
     for name in ('remodel', 'blend', 'verdict'):
-        assert nodes[name].inputs.seed == scan.seed
+        assert nodes[name].inputs.seed == (scan.noise_seed if name == 'blend' else scan.seed)
 
 
 def test_before_and_after_is_drawn_only_when_asked_for(config, scan, tmp_path):
