@@ -15,10 +15,12 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 from nipype.pipeline import engine as pe
 
 import cpmae_bids.workflows.base
+from cpmae_bids.bids.publish import private_page
 from cpmae_bids.bids.records import identify
 from cpmae_bids.cli import preflight
 from cpmae_bids.cli.run import main
 from cpmae_bids.interfaces.bids import Publish
+from cpmae_bids.interfaces.reports import PrivateReport
 
 FIELDS = ('refaced', 'deface_mask', 'kept_mask', 'verdict')
 
@@ -26,6 +28,7 @@ FIELDS = ('refaced', 'deface_mask', 'kept_mask', 'verdict')
 class _InvertInputSpec(BaseInterfaceInputSpec):
     t1w = File(exists=True, mandatory=True)
     seconds = traits.Float(0, usedefault=True)
+    judged = traits.Dict(desc='status, reasons and measures; a pass if there are none')
 
 
 class _InvertOutputSpec(TraitedSpec):
@@ -45,26 +48,31 @@ class Invert(SimpleInterface):
         time.sleep(self.inputs.seconds)
         image = nib.load(self.inputs.t1w)
         data = np.asanyarray(image.dataobj)
+        kept = np.zeros(data.shape, np.uint8)
+        kept[tuple(size // 2 for size in data.shape)] = 1
         for name, values in (
             ('refaced', data.max() - data),
-            ('deface_mask', np.ones(data.shape, np.uint8)),
-            ('kept_mask', np.zeros(data.shape, np.uint8)),
+            ('deface_mask', 1 - kept),
+            ('kept_mask', kept),
         ):
             path = Path(runtime.cwd, f'{name}.nii.gz')
             nib.save(nib.Nifti1Image(values, image.affine), path)
             self._results[name] = str(path)
-        measures = {'mean': float(data.mean())}
+        judged = {'status': 'pass', 'reasons': [], 'measures': {}} | self.inputs.judged
         images = ('refaced', 'refaced'), ('defacemask', 'deface_mask'), ('brainmask', 'kept_mask')
         files = identify(Path(self.inputs.t1w), {kind: Path(self._results[name]) for kind, name in images})
-        verdict = files | {'status': 'pass', 'reasons': [], 'measures': measures, 'template': 'none'}
+        verdict = files | judged | {'template': 'none'}
         path = Path(runtime.cwd, 'verdict.json')
         path.write_text(json.dumps(verdict))
         self._results['verdict'] = str(path)
         return runtime
 
 
-def init_wf(scans, config, seconds: float = 2.0) -> pe.Workflow:
-    """Build the workflow of a run as the app does, with one node and the sink for each scan."""
+def init_wf(scans, config, seconds: float = 2.0, judge=lambda scan: {}) -> pe.Workflow:
+    """Build the workflow of a run as the app does, with one node and what publishes for each scan.
+
+    ``judge(scan)`` gives status, reasons and measures of a scan; nothing for a pass.
+    """
     workflow = pe.Workflow('cpmae_bids_wf', base_dir=str(config.work_dir))
     workflow.config['execution'] = {
         'crashdump_dir': str(config.work_dir / 'crash'),
@@ -72,10 +80,14 @@ def init_wf(scans, config, seconds: float = 2.0) -> pe.Workflow:
         'hash_method': 'content',
     }
     for scan in scans:
-        invert = pe.Node(Invert(t1w=str(scan.path), seconds=seconds), 'skullstrip')
+        invert = pe.Node(Invert(t1w=str(scan.path), seconds=seconds, judged=judge(scan)), 'skullstrip')
         sink = pe.Node(Publish(scan=scan, config=config), 'sink', run_without_submitting=True)
         scan_wf = pe.Workflow(f'{scan.name}_wf')
         scan_wf.connect([(invert, sink, [(name, name) for name in FIELDS])])
+        if (page := private_page(scan, config)) is not None:
+            report = PrivateReport(original=str(scan.path), title=scan.name, page=str(page))
+            fields = [(name, name) for name in ('refaced', 'kept_mask', 'verdict')]
+            scan_wf.connect([(invert, pe.Node(report, 'private_report'), fields)])
         subject_wf = pe.Workflow(f'sub-{scan.subject}_{scan.node_name}_wf')
         subject_wf.add_nodes([scan_wf])
         workflow.add_nodes([subject_wf])

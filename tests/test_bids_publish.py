@@ -23,8 +23,12 @@ from cpmae_bids.bids.records import read_record, read_records, write_table
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError, VerdictError
 
-PASS = {'status': 'pass', 'reasons': [], 'measures': {'brain_voxels_changed': 0, 'seam': 1.05}}
-FAIL = {'status': 'fail', 'reasons': ['the face is the original'], 'measures': {'seam': 3.0}}
+PASS = {'status': 'pass', 'reasons': [], 'measures': {'brain_ml': 1.05, 'seam_ratio': 1.07, 'unknown': 8.0}}
+FAIL = {
+    'status': 'fail',
+    'reasons': ['the face is the original'],
+    'measures': {'brain_ml': 3.0, 'seam_ratio': 3.1},
+}
 
 
 @pytest.fixture
@@ -239,9 +243,9 @@ def test_withdraw_keeps_what_is_not_the_scans(config, scan, finished):
 
 
 def test_records_hold_no_nan_and_no_fingerprint(config, scan, finished):
-    publish_scan(scan, config, finished(scan), {**PASS, 'measures': {'seam': float('nan')}})
+    publish_scan(scan, config, finished(scan), {**PASS, 'measures': {'brain_ml': float('nan')}})
     record = read_record(config.output_dir, scan.name)
-    assert record['measures'] == {'seam': None}
+    assert record['measures'] == {'brain_ml': None}
     assert len(record['source_crc32']) == 8
     assert stored_files_are_whole(record, config.output_dir)
 
@@ -257,9 +261,9 @@ def test_table(config, finished):
         ['sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz', 'pass', 'n/a'],
         ['sub-02/anat/sub-02_T1w.nii.gz', 'fail', 'the face is the original'],
     ]
-    assert rows[0][-2:] == ['brain_voxels_changed', 'seam']
-    assert rows[1][-4:] == ['average brain', first.relative_path, '0', '1.05']
-    assert rows[2][-4:] == ['n/a', second.relative_path, 'n/a', '3']
+    assert rows[0][-2:] == ['brain_ml', 'seam_ratio']
+    assert rows[1][-4:] == ['average brain', first.relative_path, '1.05', 'true']
+    assert rows[2][-4:] == ['n/a', second.relative_path, '3', 'false']
 
 
 def test_unreadable_records_are_left_out(config, scan):

@@ -20,8 +20,8 @@ from cpmae_bids.reports.figures import figure_path
 from cpmae_bids.reports.pictures import png
 from cpmae_bids.reports.plots import histogram
 
-PASS = {'status': 'pass', 'reasons': [], 'measures': {'seam_ratio': 1.0, 'spare': 2.0}}
-FAIL = {'status': 'fail', 'reasons': ['visible seam (seam_ratio 3 > 2)'], 'measures': {'seam_ratio': 3.0}}
+PASS = {'status': 'pass', 'reasons': [], 'measures': {'seam_ratio': 1.0, 'brain_ml': 1400.0}}
+FAIL = {'status': 'fail', 'reasons': ['visible seam (seam_ratio > 1.5)'], 'measures': {'seam_ratio': 3.0}}
 
 
 @pytest.fixture(autouse=True)
@@ -171,21 +171,23 @@ def test_the_page_shows_what_is_unusual(config, another_head, group, make_nifti)
     names = [f'sub-{i:02}/anat/sub-{i:02}_T1w.nii.gz' for i in range(3, 8)]
     for name in names:
         make_nifti(config.bids_dir / name)
-    verdicts = [{**PASS, 'measures': {'seam_ratio': 1 + i / 100, 'spare': 1.0}} for i in range(7)]
-    verdicts[4]['measures']['seam_ratio'] = 1.95
+    verdicts = [{**PASS, 'measures': {'stretch_max': 1 + i / 100, 'seam_ratio': 1 + i / 7}} for i in range(7)]
+    verdicts[4]['measures']['stretch_max'] = 1.95
     publish(config, another_head, *verdicts)
     face = figure_path(config.output_dir, 'sub-05_T1w', 'face')
     face.parent.mkdir()
     face.write_bytes(png(np.zeros((4, 4), np.uint8)))
     group()
     unusual = {row['scan']: row for row in rows(config)}['sub-05/anat/sub-05_T1w.nii.gz']
-    assert unusual['most_unusual'] == 'seam_ratio'
+    assert unusual['most_unusual'] == 'stretch_max'
     assert float(unusual['robust_z']) > 3.5
     text = page(config)
     assert text.index('sub-05/anat') < text.index('sub-06/anat')
     assert text.count('data:image/png') == 1
-    assert '<h3>seam_ratio</h3>' in text
-    assert 'must be at least 0, at most 1.5' in text
+    assert '<h3>stretch_max</h3>' in text
+    assert 'must be at least 0.7, at most 1.6' in text
+    assert '<h3>seam_ratio</h3>' not in text
+    assert '<td>seam_ratio</td><td>at least 0, at most 1.5</td><td>4</td><td>3</td>' in text
 
 
 def test_the_columns_are_described(config, another_head, group):
@@ -193,11 +195,14 @@ def test_the_columns_are_described(config, another_head, group):
     group()
     described = json.loads((config.output_dir / 'group_verdicts.json').read_text())
     assert set(described) == set(rows(config)[0])
-    assert described['seam_ratio'] == {
-        'Description': 'Out of range, it means: visible seam around the kept mask',
-        'Minimum': 0.0,
-        'Maximum': 1.5,
+    assert described['brain_ml'] == {
+        'Description': 'Out of range, it means: implausible brain volume',
+        'Minimum': 500.0,
+        'Maximum': 2300.0,
     }
+    within = described['seam_ratio']
+    assert within['Description'].startswith('Whether it lay within its limits (0 to 1.5); if not: visible')
+    assert {row['seam_ratio'] for row in rows(config)} == set(within['Levels']) == {'true', 'false'}
 
 
 def test_the_output_is_still_valid(config, another_head, group):

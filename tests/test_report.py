@@ -27,7 +27,7 @@ RECORD = {
     'scan': 'sub-01/anat/sub-01_T1w.nii.gz',
     'status': 'pass',
     'reasons': [],
-    'measures': {'surface_moved_mm': 4.56789, 'kept_voxels_changed': 0, 'seam': None},
+    'measures': {'rotation_deg': 4.56789, 'kept_voxels_changed': 0, 'brain_ml': None, 'seam_ratio': 1.23456},
     'version': __version__,
     'model_hash': 'f00dcafe',
     'preset': '128',
@@ -111,6 +111,8 @@ def test_the_page_holds_verdicts_measures_settings_and_citation(output):
     text, _ = read_page(write_subject_report(output, '01'))
     for words in ('Verdict: pass', 'Verdict: fail', '4.568', 'at most 0', 'at least', 'f00dcafe', '31'):
         assert words in text
+    assert '<td>seam_ratio</td><td>within limits</td><td>at least 0, at most 1.5</td>' in text
+    assert '1.23' not in text
     assert 'the &lt;head&gt; &amp; the air are &quot;the same&quot;' in text
     assert '2310.15778' in text
     assert 'of-another-subject' not in text
@@ -186,8 +188,11 @@ def test_the_private_page_shows_both_and_is_readable_for_its_owner_alone(files, 
     page.write_text('the page of an earlier run, which all could read')
     names = ('original.nii.gz', 'refaced.nii.gz', 'kept.nii.gz', 'verdict.json')
     private_report(*(files / name for name in names), 'sub-01_T1w', page)
-    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    numbers = page.with_name('sub-01_T1w.json')
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (page, numbers)} == {0o600}
+    assert numbers.read_text() == (files / 'verdict.json').read_text()
     text, links = read_page(page)
+    assert '1.235' in text  # of seam_ratio, which is not published
     ElementTree.fromstring(text.partition('\n')[2])
     assert len(links.sources) == 4
     assert len(set(links.sources)) == 4

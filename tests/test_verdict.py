@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import phantom
 import pytest
 from scipy import ndimage
 
-from cpmae_bids.deid import blending, codes, geometry, masks, nifti, noise, surface, verdict
+from cpmae_bids.deid import blending, codes, disclosure, geometry, masks, nifti, noise, surface, verdict
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.verdict import judge as judge_files
 from cpmae_bids.templates import Template
@@ -59,6 +60,12 @@ class Case:
     def write(self, raw=None):
         nifti.write(self.folder / 'out.nii', self.raw() if raw is None else raw, self.original)
         return self.folder / 'out.nii'
+
+    def without_its_head(self):
+        """The original, with what is not kept darker and the other way round; in the same range of values."""
+        raw = np.where(self.kept, self.original.raw, self.original.raw[:, ::-1] * 3 // 4)
+        raw[:2, 0, 0] = self.original.raw.min(), self.original.raw.max()
+        return replace(self.original, raw=raw.astype(self.original.raw.dtype))
 
     def judge(self, raw=None, **changes):
         """Status, the measures that failed, and all measures, of the file as written."""
@@ -118,6 +125,15 @@ def test_an_honest_result_passes(passed):
     assert measures['template_overlap'] > 0.95
     assert 0.9 < measures['air_busy_ratio'] < 1.1
     assert all(np.isfinite(value) for value in measures.values())
+
+
+def test_what_is_public_does_not_depend_on_the_original_head(case, honest, passed):
+    codes = [np.random.default_rng(2).permutation(level) for level in case.original_codes]
+    codes[0][:4] = codes[0][0, 0, 0]
+    _, _, measures = case.judge(honest, original=case.without_its_head(), original_codes=codes)
+    assert measures.keys() == passed.keys()
+    changed = {name for name, value in measures.items() if value != passed[name]}
+    assert changed == {name for name in passed if not disclosure.is_public(name)}
 
 
 # Sabotage: each limit catches one kind alone, all but those of what never comes alone (no head, no nose)

@@ -67,7 +67,10 @@ def test_the_other_is_judged_and_recorded(run):
     assert record['status'] in ('pass', 'fail')
     assert record['measures']['kept_voxels_changed'] == 0
     assert record['measures']['header_fields_changed'] == 0
-    assert 'code_agreement' in record['measures']
+    assert 'code_agreement' in record['within_limits']
+    assert 'code_agreement' not in record['measures']
+    private = json.loads((config.private_report_dir / 'sub-whole_T1w.json').read_text())
+    assert 'code_agreement' in private['measures']
     assert (config.output_dir / 'sub-whole').exists() == (record['status'] == 'pass')
 
 
@@ -87,7 +90,8 @@ def test_reports_are_where_they_belong(run):
     page = write_subject_report(config.output_dir, 'whole')
     passed = 'Verdict: pass' in page.read_text()
     assert page.read_text().count('<img') == (2 if passed else 0)
-    assert [path.name for path in config.private_report_dir.iterdir()] == ['sub-whole_T1w.html']
+    private = sorted(path.name for path in config.private_report_dir.iterdir())
+    assert private == ['sub-whole_T1w.html', 'sub-whole_T1w.json']
     assert not any(
         str(config.work_dir.parent) in path.read_text() for path in config.output_dir.rglob('*.json')
     )

@@ -35,7 +35,10 @@ def make(pair: Pair) -> None:
     command = [sys.executable, '-m', 'cpmae_bids', str(dataset), str(derivatives), 'participant']
     command += ['--participant-label', entities['sub'], '--seed', str(SEED)]
     command += ['--session-label', entities['ses']] if 'ses' in entities else []
-    command += ['--preset', pair.method.removeprefix('cpmae-'), '--skip-bids-validation']
+    preset = pair.method.removeprefix('cpmae-')
+    command += ['--preset', preset, '--skip-bids-validation']
+    # All numbers of the verdicts, for `benchmarks.verdict_limits`
+    command += ['--private-report-dir', str(derivatives.parent / f'private-{preset}')]
     command += ['--nprocs', '1', '--omp-nthreads', '1']
     done = subprocess.run(command, check=False)
     if pair.output.exists():

@@ -10,7 +10,8 @@ from typing import Any
 
 from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.jsontext import to_json
-from cpmae_bids.bids.records import _cell, _measures, leading_columns
+from cpmae_bids.bids.records import _cell, leading_columns, measured
+from cpmae_bids.deid.disclosure import is_public
 
 TABLE = 'group_verdicts.tsv'
 IGNORED = 'group_verdicts.*'
@@ -38,6 +39,11 @@ _STATUS_LEVELS = {
     'error': 'The scan could not be processed, or its files are not those of its record',
 }
 
+_WITHIN_LEVELS = {
+    'true': 'Within; the number depends on the original head and is not published',
+    'false': 'Beyond, or not measured',
+}
+
 
 def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers: list) -> Path:
     """Write ``group_verdicts.tsv`` and the JSON file that describes its columns.
@@ -54,7 +60,7 @@ def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers:
     Path
         The table.
     """
-    measures = sorted({name for record in records for name in _measures(record)})
+    measures = sorted({name for record in records for name in measured(record)})
     unusual = {outlier.scan: outlier for outlier in outliers}
     text = io.StringIO()
     writer = csv.writer(text, delimiter='\t', lineterminator='\n')
@@ -65,7 +71,7 @@ def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers:
         outlier = unusual.get(record.get('scan'))
         cells = [row.get(key) for key in leading]
         cells += [outlier.measure, outlier.z] if outlier else [None, None]
-        cells += [_measures(record).get(name) for name in measures]
+        cells += [measured(record).get(name) for name in measures]
         writer.writerow(_cell(value) for value in cells)
     path = output_dir / TABLE
     write_text(path.with_suffix('.json'), to_json(_describe(leading, measures, records)))
@@ -83,8 +89,15 @@ def _describe(
     columns: dict[str, dict[str, Any]] = {name: {'Description': _COLUMNS[name]} for name in names}
     columns['status']['Levels'] = _STATUS_LEVELS
     for name in measures:
-        having = [record.get('fill') or '' for record in records if _measures(record).get(name) is not None]
-        limit = limits_shared(having).get(name)
+        having = [record for record in records if measured(record).get(name) is not None]
+        limit = limits_shared(record.get('fill') or '' for record in having).get(name)
+        if not is_public(name):
+            limits = f' ({limit.low:g} to {limit.high:g}); if not: {limit.meaning}' if limit else ''
+            columns[name] = {
+                'Description': f'Whether it lay within its limits{limits}',
+                'Levels': _WITHIN_LEVELS,
+            }
+            continue
         if limit is None:
             columns[name] = {'Description': 'Measured, and not judged, or not in all scans alike'}
             continue

@@ -166,7 +166,7 @@ def output_sidecar(
     metadata : dict
         The sidecar of the original; only allowed fields are taken, and only for 'refaced'.
     record : dict
-        The verdict record of the scan (see `cpmae_bids.bids.records`).
+        The verdict record of the scan in its public form (see `cpmae_bids.bids.records`).
     """
     in_air = record.get('fill') == 'air'
     around = 'noise' if in_air else 'a generated head'
@@ -203,6 +203,7 @@ def output_sidecar(
                 **({'T1w': f'bids:raw:{t1w}', 'Fill': record['fill']} if t1w else {}),
                 'Verdict': record['status'],
                 'Measures': record.get('measures', {}),
+                'WithinLimits': record.get('within_limits', {}),
             },
         }
     raise ValueError(f'no such kind of output: {kind!r}')

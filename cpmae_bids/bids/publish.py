@@ -29,6 +29,7 @@ from cpmae_bids.bids.patterns import output_path
 from cpmae_bids.bids.rawlike.manifest import raw_like_dir, withdraw_image
 from cpmae_bids.bids.records import (
     make_record,
+    public_form,
     read_record,
     read_records,
     record_path,
@@ -41,6 +42,8 @@ from cpmae_bids.exceptions import InputError, VerdictError
 
 # The order in which files get their names: the image last.
 _ORDER = ('defacemask', 'brainmask', 'refaced')
+# Fields of a record that go with the image.
+_OF_AN_IMAGE = ('files', 'measures', 'within_limits')
 _WITHOUT_T1W = '{}, by which its brain is found, has not passed; see its reasons, and run both again'
 
 
@@ -214,7 +217,7 @@ def _withdraw_contrasts(t1w: Scan, config: RunConfig) -> None:
             scan = replace(t1w, path=config.bids_dir / path, relative_path=path)
             withdraw_scan(scan, config.output_dir)
             withdraw_image(raw_like_dir(config), path)
-            kept = {key: value for key, value in record.items() if key not in ('files', 'measures')}
+            kept = {key: value for key, value in record.items() if key not in _OF_AN_IMAGE}
             reason = _WITHOUT_T1W.format(t1w.relative_path)
             write_record(config.output_dir, scan.name, {**kept, 'status': 'error', 'reasons': [reason]})
 
@@ -309,6 +312,8 @@ def stands(scan: Scan, config: RunConfig) -> bool:
         return False
     expected = {'scan': scan.relative_path, **settings_of(scan, config)}
     if any(record.get(key) != value for key, value in expected.items()):
+        return False
+    if public_form(record) != record:  # an earlier version published more
         return False
     names = {path.relative_to(config.output_dir).as_posix() for path in output_files(scan, config.output_dir)}
     if set(record.get('files', ())) != names or not stored_files_are_whole(record, config.output_dir):

@@ -14,6 +14,7 @@ from cpmae_bids.bids.atomic import crc32_of, sha256_of, write_text
 from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.layout import Scan
 from cpmae_bids.config import RunConfig
+from cpmae_bids.deid.disclosure import is_public
 from cpmae_bids.exceptions import InputError, VerdictError
 
 STATUSES = ('pass', 'fail', 'error')
@@ -74,8 +75,37 @@ def identify(source: Path, files: dict[str, Path]) -> dict[str, Any]:
     }
 
 
+def public_form(verdict: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a verdict may be published.
+
+    Parameters
+    ----------
+    verdict : dict
+        As the verdict step wrote it, or its public form, which stays as it is.
+
+    Returns
+    -------
+    dict
+        Without ``noise``, which is that of the original. ``measures`` has the numbers that may be published;
+        of others that are judged, ``within_limits`` says whether they lay within (bool).
+    """
+    from cpmae_bids.deid.verdict import limits_shared
+
+    public = {key: value for key, value in verdict.items() if key != 'noise'}
+    if 'measures' not in verdict:
+        return public
+    measures = _dict(verdict, 'measures')
+    within = _dict(verdict, 'within_limits') | {
+        name: limit.holds(measures[name])
+        for name, limit in limits_shared([verdict.get('fill') or '']).items()
+        if name in measures and not is_public(name)
+    }
+    numbers = {name: value for name, value in measures.items() if is_public(name)}
+    return public | {'measures': numbers, 'within_limits': within}
+
+
 def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[str, Any]:
-    """Complete a verdict to the record of a scan.
+    """Complete a verdict to the record of a scan, in its public form.
 
     Parameters
     ----------
@@ -101,7 +131,7 @@ def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[
     status, reasons = verdict.get('status'), list(verdict.get('reasons', []))
     if status not in STATUSES or (status != 'pass' and not reasons):
         raise VerdictError(f'{scan.relative_path}: no usable verdict ({status!r}, reasons {reasons!r})')
-    record = {**verdict, **ours, 'status': status, 'reasons': reasons}
+    record = {**public_form(verdict), **ours, 'status': status, 'reasons': reasons}
     if not scan.problem:
         record |= source_checksums(scan)
         _refuse_changed(scan, record['source_crc32'], verdict.get('source_crc32'))
@@ -159,9 +189,11 @@ def read_record(output_dir: Path, name: str) -> dict[str, Any] | None:
 
 
 def read_records(output_dir: Path) -> dict[str, dict[str, Any]]:
-    """Return all records of an output dataset by the names of their scans, sorted."""
+    """Return all records of an output dataset in their public form by the names of their scans, sorted."""
     names = sorted(path.stem for path in record_path(output_dir, '*').parent.glob('[!.]*.json'))
-    return {name: record for name in names if (record := read_record(output_dir, name)) is not None}
+    return {
+        name: public_form(record) for name in names if (record := read_record(output_dir, name)) is not None
+    }
 
 
 def leading_columns(records: list[dict[str, Any]]) -> tuple[str, ...]:
@@ -178,28 +210,36 @@ def write_table(output_dir: Path, records: list[dict[str, Any]]) -> Path:
     Path
         The table.
     """
-    measures = sorted({name for record in records for name in _measures(record)})
+    measures = sorted({name for record in records for name in measured(record)})
     text = io.StringIO()
     writer = csv.writer(text, delimiter='\t', lineterminator='\n')
     leading = leading_columns(records)
     writer.writerow([*leading, *measures])
     for record in sorted(records, key=lambda record: str(record.get('scan'))):
         row = {**record, 'reasons': '; '.join(record.get('reasons', []))}
-        cells = [row.get(key) for key in leading] + [_measures(record).get(key) for key in measures]
+        cells = [row.get(key) for key in leading] + [measured(record).get(key) for key in measures]
         writer.writerow(_cell(value) for value in cells)
     path = output_dir / 'logs' / 'verdicts.tsv'
     write_text(path, text.getvalue())
     return path
 
 
-def _measures(record: dict[str, Any]) -> dict[str, Any]:
-    measures = record.get('measures')
-    return measures if isinstance(measures, dict) else {}
+def measured(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what a record says of each measure: a number, or whether it was within its limits."""
+    public = public_form(record)
+    return _dict(public, 'measures') | _dict(public, 'within_limits')
+
+
+def _dict(record: dict[str, Any], key: str) -> dict[str, Any]:
+    value = record.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _cell(value: Any) -> str:
     """Format a value for BIDS TSV: one line, ``n/a`` for what is missing."""
-    if isinstance(value, float):
+    if isinstance(value, bool):
+        value = str(value).lower()
+    elif isinstance(value, float):
         value = f'{value:.6g}'
     text = ' '.join(str(value).split()) if value is not None else ''
     return text or 'n/a'

@@ -55,7 +55,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
     parser.add_argument(
-        '--verdict', type=_path, metavar='FILE', help='write the verdict (JSON), pass or fail'
+        '--verdict',
+        type=_path,
+        metavar='FILE',
+        help='write the verdict (JSON), pass or fail, as it may be shared: of what compares both heads only '
+        'whether it is within limits (the numbers are in --work-dir)',
     )
     parser.add_argument(
         '-w',

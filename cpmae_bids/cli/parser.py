@@ -289,7 +289,8 @@ def build_parser() -> argparse.ArgumentParser:
         *_flag('--private-report-dir'),
         type=_path,
         metavar='DIR',
-        help='write reports before/after, which show the original face; outside input and output',
+        help='write reports before/after, which show the original face, and all numbers of the verdicts; '
+        'outside input and output',
     )
 
     group = parser.add_argument_group('messages')

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from cpmae_bids.deid import alignment, face, geometry, masks, nifti, noise, prior, relief, surface
+from cpmae_bids.deid.disclosure import is_public
 from cpmae_bids.exceptions import InputError
 
 VAULT_BOX = ((-128, 128), (-140, 116), (15, 104))
@@ -59,6 +60,10 @@ class Limit:
     high: float
     meaning: str
     optional: bool = False
+
+    def holds(self, value: float | None) -> bool:
+        """Whether a value lies within; what is missing or NaN does not."""
+        return value is not None and self.low <= value <= self.high
 
 
 _NONE = (-np.inf, 0)
@@ -245,7 +250,7 @@ def judge(measures: dict[str, float], limits: tuple[Limit, ...] = LIMITS) -> tup
     -------
     status : {'pass', 'fail'}
     reasons : list of str
-        One line for each check that failed, with value and limit.
+        One line for each check that failed, with its limit, and its value if that may be published.
     """
     reasons = []
     for limit in limits:
@@ -254,10 +259,12 @@ def judge(measures: dict[str, float], limits: tuple[Limit, ...] = LIMITS) -> tup
             continue
         if value is None or np.isnan(value):
             reasons.append(f'{limit.meaning} ({limit.measure} could not be measured)')
-        elif value < limit.low:
-            reasons.append(f'{limit.meaning} ({limit.measure} {value:.4g} < {limit.low:g})')
+            continue
+        shown = f'{value:.4g} ' if is_public(limit.measure) else ''
+        if value < limit.low:
+            reasons.append(f'{limit.meaning} ({limit.measure} {shown}< {limit.low:g})')
         elif value > limit.high:
-            reasons.append(f'{limit.meaning} ({limit.measure} {value:.4g} > {limit.high:g})')
+            reasons.append(f'{limit.meaning} ({limit.measure} {shown}> {limit.high:g})')
     return ('fail' if reasons else 'pass'), reasons
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from cpmae_bids import __version__
 from cpmae_bids.bids.atomic import write_text
-from cpmae_bids.deid.verdict import limits_shared
+from cpmae_bids.deid.verdict import Limit, limits_shared
 from cpmae_bids.reports.figures import figure_path
-from cpmae_bids.reports.html import CAPTIONS, _page, _range, _table
+from cpmae_bids.reports.html import CAPTIONS, COMPARED, WITHIN, _page, _range, _table
 from cpmae_bids.reports.plots import histogram
 
 if TYPE_CHECKING:
@@ -163,4 +163,16 @@ def _measure_section(records: list[dict[str, Any]]) -> str:
     if not parts:
         parts = [_text('No scan has been measured.')]
     note = f'Limits are those of version {__version__}. Red lines are limits, ticks are scans.'
-    return _section('Distribution of every measure', _text(note), *parts)
+    return _section('Distribution of every measure', _text(note), *parts, *_compared(records, limits))
+
+
+def _compared(records: list[dict[str, Any]], limits: dict[str, Limit]) -> Iterable[str]:
+    """How many scans were within the limits of each measure that depends on the original head."""
+    judged = [record.get('within_limits') or {} for record in records]
+    names = sorted({name for within in judged for name in within})
+    rows = []
+    for name in names:
+        counts = Counter(within[name] for within in judged if name in within)
+        rows.append((name, _range(limits.get(name)), counts[True], counts[False]))
+    if rows:
+        yield _table(COMPARED, ('Measure', 'Must be', *(f'Scans {WITHIN[holds]}' for holds in WITHIN)), rows)

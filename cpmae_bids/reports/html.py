@@ -39,6 +39,8 @@ SUBJECT_NOTE = (
     'The shape of the head was generated from the brain alone; the voxels of the brain are those of '
     'the original. No picture on this page shows the original head.'
 )
+COMPARED = 'Compared with the original: only whether it is within limits is published'
+WITHIN = {True: 'within limits', False: 'beyond limits'}
 PRIVATE_NOTE = 'This page shows the original face. It is not for sharing.'
 
 
@@ -133,12 +135,15 @@ def _scan_section(name: str, record: dict, pictures: dict[str, bytes]) -> str:
             f'<figcaption>{escape(caption)}</figcaption>',
             '</figure>',
         ]
+    # The limits of another version may have been others
+    same = record.get('version') == __version__
+    limits = limits_shared([record.get('fill') or '']) if same else {}
     if measures := record.get('measures'):
-        # The limits of another version may have been others
-        same = record.get('version') == __version__
-        limits = limits_shared([record.get('fill') or '']) if same else {}
         rows = [(name, value, _range(limits.get(name))) for name, value in measures.items()]
         parts.append(_table('Measures', ('Measure', 'Value', 'Must be'), rows))
+    if within := record.get('within_limits'):
+        rows = [(name, WITHIN[holds], _range(limits.get(name))) for name, holds in within.items()]
+        parts.append(_table(COMPARED, ('Measure', 'Result', 'Must be'), rows))
     settings = [(label, record[key]) for key, label in SETTINGS.items() if record.get(key) not in (None, '')]
     parts.append(_table('Settings', ('Setting', 'Value'), settings))
     return '\n'.join(['<section>', *parts, '</section>'])

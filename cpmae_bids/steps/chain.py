@@ -51,14 +51,14 @@ def deidentify(
     fetch_template : bool
         Let TemplateFlow download the template.
     verdict_file : Path, optional
-        Where to write the verdict, be it pass or fail.
+        Where to write the public form of the verdict, be it pass or fail.
     progress : callable
         Called with the name of each step before it starts.
 
     Returns
     -------
     verdict : dict
-        See `cpmae_bids.steps.verdict.judge`.
+        See `cpmae_bids.steps.verdict.judge`: with all numbers, some of which tell of the original head.
 
     Raises
     ------
@@ -67,7 +67,9 @@ def deidentify(
     CpmaeError
         If a step fails.
     """
-    from cpmae_bids.bids.atomic import crc32_of
+    from cpmae_bids.bids.atomic import crc32_of, write_text
+    from cpmae_bids.bids.jsontext import to_json
+    from cpmae_bids.bids.records import public_form
     from cpmae_bids.deid import inspect
     from cpmae_bids.models.weights import resolve_weights
     from cpmae_bids.steps import blend, conform, decode, encode, register, remodel, skullstrip, verdict
@@ -86,7 +88,6 @@ def deidentify(
     brain_codes, head_codes = folder / 'brain_codes.npz', folder / 'head_codes.npz'
     original_codes, generated = folder / 'original_codes.npz', folder / 'generated.npz'
     refaced, deface_mask = folder / f'refaced{"".join(out.suffixes[-1:])}', folder / 'deface_mask.nii.gz'
-    result = verdict_file or folder / 'verdict.json'
     try:
         inspect.load_t1w(t1w)  # refuses what cannot be read
         before = crc32_of(t1w)
@@ -114,7 +115,7 @@ def deidentify(
             kept_mask,
             affine,
             brain,
-            result,
+            folder / 'verdict.json',
             generated_codes=head_codes,
             original_codes=original_codes,
             preset=preset,
@@ -123,6 +124,8 @@ def deidentify(
             model_hash=found.model_hash,
             template=template,
         )
+        if verdict_file is not None:  # it will lie beside the image, and be shared with it
+            write_text(verdict_file, to_json(public_form(judged)))
         if judged['status'] != 'pass':
             raise VerdictError(f'{t1w}: no image was written: {"; ".join(judged["reasons"])}')
         if judged['source_crc32'] != before or crc32_of(t1w) != before:

@@ -1,4 +1,7 @@
-"""Write the page before/after of one scan. It shows the original face: it is not for sharing."""
+"""Write the page before/after of one scan, and all numbers of its verdict. Neither is for sharing.
+
+The page shows the original face; some numbers tell which of some candidate heads the original is.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from cpmae_bids.reports.pictures import face_picture, intensity_window, png, sli
 def private_report(
     original: Path, refaced: Path, kept_mask: Path, verdict: Path, title: str, page: Path
 ) -> None:
-    """Write a page with the scan before and after, readable for its owner alone.
+    """Write a page with the scan before and after, and the verdict beside it, readable for the owner alone.
 
     A failed scan has a page too: it shows why.
 
@@ -28,8 +31,12 @@ def private_report(
     title : str
         Name of the scan.
     page : Path
-        HTML file to write; it must lie outside input and output.
+        HTML file to write; it must lie outside input and output. The verdict is copied to a JSON file of the
+        same name: first, so that where there is a page there are numbers.
     """
+    judged = verdict.read_text(encoding='utf-8')
+    page.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write_private(page.with_suffix('.json'), judged)
     before, after = nifti.read(original), nifti.read(refaced)
     mask = nifti.read_mask(kept_mask, before)
     window = intensity_window(before.values())  # one for both, or they could not be compared
@@ -41,10 +48,13 @@ def private_report(
             pictures[f'{label}: skin'] = png(face_picture(values, scan.affine))
         except ValueError:  # a failed scan may show no head at all
             continue
-    text = private_page(title, json.loads(verdict.read_text(encoding='utf-8')), pictures)
-    page.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    page.unlink(missing_ok=True)
-    with open(os.open(page, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'w', encoding='utf-8') as file:
+    _write_private(page, private_page(title, json.loads(judged), pictures))
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that nobody but its owner can read, in place of any of that name."""
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'w', encoding='utf-8') as file:
         file.write(text)
 
 
