@@ -260,6 +260,35 @@ def collect(run: Run, names: list[str], attempts: dict[str, list[Pair]], gallery
     return {'version': __version__, 'gallery': gallery, 'methods': summary, 'measures': found}
 
 
+def with_rest(numbers: dict, rest: dict) -> dict:
+    """Numbers of a run, and those of an earlier one for the methods that it left out.
+
+    Parameters
+    ----------
+    numbers, rest : dict
+        As `collect` gives them, of the same scans.
+
+    Returns
+    -------
+    numbers : dict
+        Measures that the run left out are those of the earlier one as well.
+    """
+    again = {*numbers['methods'], 'original', 'brain alone'}
+    measures = {}
+    for name in sorted({*numbers['measures'], *rest['measures']}):
+        new, old = (content['measures'].get(name, {}) for content in (numbers, rest))
+        measures[name] = {
+            part: {
+                **{m: v for m, v in old.get(part, {}).items() if m not in again or not new},
+                **new.get(part, {}),
+            }
+            for part in ('scans', 'pooled')
+        }
+    methods = {**rest['methods'], **numbers['methods']}
+    ordered = {name: methods[name] for name in (*DEFAULT, PERTURBED) if name in methods}
+    return {**numbers, 'methods': ordered, 'measures': measures}
+
+
 def measure_names() -> list[str]:
     """Names of all measures."""
     return sorted(module.name for module in pkgutil.iter_modules(measure_package.__path__))
@@ -279,6 +308,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--nprocs', type=int, default=2)
     parser.add_argument(
         '--prepared', type=Path, help='work folder of cpmae-bids-train prepare, for the gallery'
+    )
+    parser.add_argument(
+        '--rest',
+        type=Path,
+        help='benchmark.json of an earlier run, for the methods that --methods leaves out',
     )
     args = parser.parse_args(argv)
     heads, out = args.heads.resolve(), args.out.resolve()
@@ -322,9 +356,11 @@ def main(argv: list[str] | None = None) -> int:
         run.measure(name, [*originals, *made, *perturbed, *gallery])
 
     numbers = collect(run, names, attempts, len(gallery))
+    if args.rest:
+        numbers = with_rest(numbers, json.loads(args.rest.read_text(encoding='utf-8')))
     write_json(out / 'benchmark.json', numbers)
     (out / 'benchmarks.md').write_text(table.document(numbers), encoding='utf-8')
-    if not (args.scans or args.methods or args.measures):
+    if not (args.scans or args.measures or (args.methods and not args.rest)):
         shutil.copyfile(out / 'benchmark.json', RESULTS / 'benchmark.json')
         shutil.copyfile(out / 'benchmarks.md', DOCS)
         goals.main()

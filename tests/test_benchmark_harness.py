@@ -330,6 +330,33 @@ def test_masks_of_the_gallery_can_come_from_the_preparation_of_the_training(tmp_
     assert pair.affine.exists()
 
 
+def test_methods_that_were_left_out_keep_their_numbers():
+    old = {
+        'version': '0',
+        'gallery': 1,
+        'methods': {'cpmae-256': {'made': 1}, 'radveil': {'made': 2}},
+        'measures': {
+            'seam': {'scans': {'cpmae-256': {'a': 1, 'b': 1}, 'radveil': {'a': 2}}, 'pooled': {}},
+            'bias': {'scans': {'cpmae-256': {'a': 5}}, 'pooled': {}},
+        },
+    }
+    new = {
+        'version': '1',
+        'gallery': 2,
+        'methods': {'nearesthead': {'made': 3}, 'cpmae-256': {'made': 4}},
+        'measures': {'seam': {'scans': {'cpmae-256': {'a': 9}}, 'pooled': {'cpmae-256': {'p': 1}}}},
+    }
+    found = run.with_rest(new, old)
+    assert list(found['methods']) == ['cpmae-256', 'radveil', 'nearesthead']
+    assert found['methods']['cpmae-256'] == {'made': 4}
+    assert found['measures']['seam'] == {
+        'scans': {'cpmae-256': {'a': 9}, 'radveil': {'a': 2}},
+        'pooled': {'cpmae-256': {'p': 1}},
+    }
+    assert found['measures']['bias'] == old['measures']['bias']  # was not measured again
+    assert (found['version'], found['gallery']) == ('1', 2)
+
+
 def test_outputs_stay_out_of_the_repository(tmp_path, dataset, capsys):
     with pytest.raises(SystemExit):
         run.main([str(tmp_path / 'heads'), str(REPOSITORY / 'out')])
