@@ -107,7 +107,7 @@ def model(results: dict[str, dict]) -> list[Row]:
     rows = [
         at_least('decoded heads: SSIM', codec['vqvae']['ssim_inside'], 0.9, f'{codec["test_heads"]} scans')
     ]
-    for region in ('face', 'outline'):
+    for region in ('face', 'outline') if 'unseen' in outline else ():
         title, off = f'skin in the own shape, {region}: off by', outline['unseen'][region]['off_median_mm']
         rows.append(at_most(title, off, 1, f'{outline["unseen"]["heads"]} scans', unit=' mm'))
     steps = max(one['largest'] for one in lattice['summary']['generated'].values())

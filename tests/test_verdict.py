@@ -342,7 +342,7 @@ def test_a_kept_mask_that_takes_in_the_scalp_fails(case):
 
 
 def test_a_brain_mask_that_has_grown_into_the_nose_fails(case):
-    nose = np.argwhere(~case.kept & (case.original.values() > 0.2 * case.scale))
+    nose = np.argwhere(~case.kept & (case.original.values() > 0.3 * phantom.SCALE))
     world = nose @ case.original.affine[:3, :3].T + case.original.affine[:3, 3]
     tip = world[world[:, 1].argmax()]
     grown = np.zeros_like(case.kept)
