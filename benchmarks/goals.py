@@ -61,11 +61,12 @@ def figures(numbers: dict) -> dict[str, list[Row]]:
             if figure.goal is None or not own:
                 continue
             scans = numbers['measures'][figure.measure]['scans'][next(iter(own))]
+            known = sum(scan.get(figure.key) is not None for scan in scans.values()) or len(scans)
             rows.append(
                 Row(
                     figure.title,
                     tuple(table.plain(value[0], figure.form) for value in own.values()),
-                    f'{len(scans)} scans',
+                    f'{known} scans',
                     figure.goal.text,
                     tuple(
                         figure.goal.met(value[0], method, values, numbers) for method, value in own.items()

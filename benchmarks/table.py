@@ -153,9 +153,18 @@ QUESTIONS: dict[str, list[Figure]] = {
     'Does the tool leak more than the brain does?': _independence(),
     'Is it still a face?': [
         Figure('faces', 'frontal', 'detected', 'pooled', None, '%'),
-        Figure('faces', 'frontal_of_originals', 'of originals', 'pooled', at_least(0.95, '≥ 95 %'), '%'),
+        Figure(
+            'faces', 'frontal_of_originals', 'detected, of originals', 'pooled', at_least(0.95, '≥ 95 %'), '%'
+        ),
         Figure('faces', 'plausible', 'plausible landmarks', 'pooled', None, '%'),
-        Figure('faces', 'plausible_of_originals', 'of originals', 'pooled', at_least(0.95, '≥ 95 %'), '%'),
+        Figure(
+            'faces',
+            'plausible_of_originals',
+            'plausible, of originals',
+            'pooled',
+            at_least(0.95, '≥ 95 %'),
+            '%',
+        ),
         Figure('faces', 'back', 'false alarms (back)', 'pooled', None, '%'),
     ],
     "Is it diverse, and nobody's?": [
@@ -243,11 +252,11 @@ NOTES = {
     ),
     'Does the tool leak more than the brain does?': (
         'p: paired test (Wilcoxon, one-sided) of the distance to the own original against the mean distance '
-        "to the others'. It supposes distances that lie evenly around their mean: where a few people are far "
-        'from everybody, one and the same head for all is found nearer to its owner, too, see the mean head. '
-        'Dealt p: share of 9,999 random matches of outputs and people that are as near as the true one; it '
-        'supposes nothing. Identical: the codes of the generated head, after everything outside the kept '
-        'mask was replaced by the head of another scan, on a few scans.'
+        "to the others', which supposes that they lie evenly around their mean. Dealt p: share of 9,999 "
+        'random matches of outputs and people that are as near as the true one, which supposes nothing. The '
+        'mean head shows what field of view and alignment alone give away. Identical: the codes of the '
+        'generated head, after everything outside the kept mask was replaced by the head of another scan, on '
+        'a few scans.'
     ),
     "Is it diverse, and nobody's?": (
         'Distances of the face. The row of the originals shows how near real heads that were not trained on '
