@@ -179,6 +179,11 @@ def test_sharpening_makes_edges_steeper_without_rims_and_leaves_all_else():
                 torch.testing.assert_close(profile[12:24], line[18:30], rtol=0, atol=1e-3)
 
 
+def test_sharpening_leaves_what_is_even_up_to_the_border():
+    volume = torch.full((1, 1, 12, 12, 12), 0.6)
+    torch.testing.assert_close(sharpen(volume), volume)
+
+
 @pytest.mark.parametrize('wavelength', [3, 5, 12])
 def test_doubling_keeps_waves(wavelength):
     def wave(at):

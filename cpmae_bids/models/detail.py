@@ -382,18 +382,21 @@ def sharpen(volume: Tensor) -> Tensor:
 
 
 def _box_blur(volume: Tensor) -> Tensor:
-    """Mean of 3 x 3 x 3 voxels; towards 0 at the borders, where there is air."""
+    """Mean of 3 x 3 x 3 voxels."""
     return _of_neighbours(volume, torch.add) / 27
 
 
 def _of_neighbours(volume: Tensor, join: Callable[..., Tensor]) -> Tensor:
-    """Join every voxel with its neighbours, axis by axis; a new tensor."""
+    """Join every voxel with its neighbours, axis by axis, and the outermost with itself; a new tensor."""
     for axis in (2, 3, 4):
         steps = volume.shape[axis] - 1
         joined = volume.clone()
         for own, other in ((1, 0), (0, 1)):
             part = joined.narrow(axis, own, steps)
             join(part, volume.narrow(axis, other, steps), out=part)
+        for end in (0, steps):  # the neck goes on beyond the cube
+            part = joined.narrow(axis, end, 1)
+            join(part, volume.narrow(axis, end, 1), out=part)
         volume = joined
     return volume
 
