@@ -18,6 +18,9 @@ WORKING = 64
 SCHEDULE = ((8, 16, 30), (16, 32, 40), (GRID, 32, 30), (GRID, WORKING, 15))
 """Edges of the grid of displacements and of the volumes, and steps, from coarse to fine."""
 
+RATE_MM = 0.8
+"""Length of a step of the registration along each axis, at most and at first."""
+
 _SLAB = 32  # points of the first axis that are looked up at a time: a cube at 1 mm has 17 million
 
 
@@ -104,14 +107,18 @@ def find_warp(head: Tensor, template: Tensor, *, stiffness: float = 4e-4) -> Ten
     field = torch.zeros(1, 3, *(SCHEDULE[0][0],) * 3, device=head.device)
     for nodes, n, steps in SCHEDULE:
         target, moving = (F.adaptive_avg_pool3d(volume, n) for volume in pair)
-        field = upsample(field.detach(), nodes).requires_grad_()
-        optimizer = torch.optim.Adam([field], lr=0.8)
-        for _ in range(steps):
+        field = upsample(field, nodes)
+        mean, square = torch.zeros_like(field), torch.zeros_like(field)
+        for step in range(1, steps + 1):
+            field.requires_grad_()
             error = F.mse_loss(sample(moving, upsample(field, n)), target)
             bend = (
                 sum(torch.diff(field, dim=axis).square().mean() for axis in (2, 3, 4)) * (nodes / GRID) ** 2
             )
-            optimizer.zero_grad()
-            (error + stiffness * bend).backward()
-            optimizer.step()
-    return field.detach()
+            (gradient,) = torch.autograd.grad(error + stiffness * bend, field)
+            # Adam (Kingma and Ba, ICLR 2015): that of torch.optim takes longer to import than all this
+            mean = mean.lerp(gradient, 0.1)
+            square = square.lerp(gradient.square(), 0.001)
+            spread = (square / (1 - 0.999**step)).sqrt() + 1e-8
+            field = field.detach() - RATE_MM * mean / (1 - 0.9**step) / spread
+    return field

@@ -8,6 +8,7 @@ import nibabel as nb
 import numpy as np
 from scipy import ndimage
 
+from cpmae_bids import threads
 from cpmae_bids.reports.render import render_field, skin_field
 
 PIXEL_MM = 0.8  # edge of a pixel in the slices
@@ -75,7 +76,8 @@ def face_picture(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
         If the volume shows no head (see `cpmae_bids.reports.render.render_head`).
     """
     field = skin_field(volume, affine)
-    return _side_by_side([render_field(field, yaw_deg=yaw, size=FACE_PIXELS) for yaw in FACE_YAWS])
+    views = threads.each(lambda yaw: render_field(field, yaw_deg=yaw, size=FACE_PIXELS), FACE_YAWS)
+    return _side_by_side(views)
 
 
 def intensity_window(volume: np.ndarray) -> tuple[float, float]:

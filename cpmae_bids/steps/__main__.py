@@ -9,6 +9,7 @@ import pkgutil
 import sys
 
 import cpmae_bids.steps
+from cpmae_bids.allocation import keep_freed_memory
 from cpmae_bids.exceptions import CpmaeError
 from cpmae_bids.lifeline import end_with_parent
 
@@ -50,5 +51,6 @@ def main(argv: list[str] | None = None) -> int:
 
 if __name__ == '__main__':
     end_with_parent()
+    keep_freed_memory()
     os.umask(0o077)  # what steps write shows the original, and batch systems set nothing up
     sys.exit(main())

@@ -26,7 +26,7 @@ MEM_GB = {
     'encode_brain': 1.0,
     'encode_head': 1.0,
     'remodel': 1.5,
-    'decode_head': 1.2,
+    'decode_head': 2.2,
     'blend': 1.6,
     'verdict': 1.5,
     'locate': 1.5,

@@ -22,7 +22,7 @@ def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') 
     scan : Scan
         ``path`` and ``name`` are used, and the whole of it by the sink.
     config : RunConfig
-        ``private_report_dir`` is used, and the whole of it by the sink.
+        ``private_report_dir`` and ``omp_nthreads`` are used, and the whole of it by the sink.
     name : str
         Name of the workflow.
 
@@ -37,7 +37,7 @@ def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') 
     """
     fields = ['refaced', 'deface_mask', 'kept_mask', 'verdict']
     inputnode = pe.Node(IdentityInterface(fields=fields), name='inputnode')
-    report = pe.Node(Report(), name='report', n_procs=1, mem_gb=MEM_GB['report'])
+    report = pe.Node(Report(), name='report', n_procs=config.omp_nthreads, mem_gb=MEM_GB['report'])
     # In the main process, one after another: sinks share the tables of the output folder.
     sink = pe.Node(
         Publish(scan=scan, config=config), name='sink', run_without_submitting=True, mem_gb=MEM_GB['sink']

@@ -1,0 +1,24 @@
+"""How the C library of a step deals with memory."""
+
+import contextlib
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # mallopt(3)
+_NEVER = 2**31 - 1
+
+
+def keep_freed_memory() -> None:
+    """Have what a process frees stay with it, for what it asks for next; with the GNU C library only.
+
+    A volume at 1 mm takes 64 MiB. By default every one of them is mapped anew, and the kernel clears it page
+    by page, which takes a third of the time of decoding. For processes that end soon: nothing goes back to
+    the system before that.
+    """
+    if sys.platform != 'linux':
+        return
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):  # a C library of another kind
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, _NEVER)

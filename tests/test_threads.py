@@ -1,0 +1,59 @@
+"""Work that the threads of a step share."""
+
+import threading
+
+import numpy as np
+import phantom
+import pytest
+from scipy import ndimage
+
+from cpmae_bids import threads
+from cpmae_bids.deid import geometry
+
+
+def test_results_come_in_the_order_of_the_items(monkeypatch):
+    monkeypatch.setenv(threads.VARIABLE, '3')
+    assert threads.each(lambda item: item**2, range(20)) == [item**2 for item in range(20)]
+
+
+def test_as_many_jobs_run_at_a_time_as_there_are_threads(monkeypatch):
+    monkeypatch.setenv(threads.VARIABLE, '2')
+    both = threading.Barrier(2, timeout=60)
+    assert sorted(threads.each(lambda item: both.wait(), range(4))) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize('asked', ['', '4,2', '0', None])
+def test_without_a_number_there_is_one_thread(monkeypatch, asked):
+    monkeypatch.delenv(threads.VARIABLE, raising=False)
+    if asked is not None:
+        monkeypatch.setenv(threads.VARIABLE, asked)
+    at_work = threading.Semaphore(1)
+
+    def alone(item):
+        assert at_work.acquire(blocking=False)
+        threading.Event().wait(0.01)
+        at_work.release()
+        return item
+
+    assert threads.each(alone, 'abcd') == list('abcd')
+
+
+def test_a_job_that_fails_fails_the_step(monkeypatch):
+    monkeypatch.setenv(threads.VARIABLE, '2')
+    with pytest.raises(ZeroDivisionError):
+        threads.each(lambda item: 1 / item, [1, 0, 1])
+
+
+@pytest.mark.parametrize('order', [0, 1, 3])
+@pytest.mark.parametrize('asked', ['1', '3'])
+def test_resampling_in_slabs_is_resampling_at_once(monkeypatch, order, asked):
+    monkeypatch.setenv(threads.VARIABLE, asked)
+    data = np.random.default_rng(1).random((31, 28, 25), np.float32)
+    matrix = np.eye(4)
+    matrix[:3, :3] = 0.7 * phantom.rotation_matrix(9, -14, 21)
+    matrix[:3, 3] = [3.3, -1.7, 4.1]
+    at_once = ndimage.affine_transform(
+        data, matrix[:3, :3], matrix[:3, 3], (45, 33, 29), np.float32, order, 'constant', 0.2
+    )
+    in_slabs = geometry.resample(data, matrix, (45, 33, 29), order=order, cval=0.2)
+    assert np.abs(in_slabs - at_once).max() < 1e-5
