@@ -20,11 +20,13 @@ from benchmarks import (  # noqa: E402
     contact_sheet,
     face_detection,
     metrics,
+    model_timing,
     patch_codec,
     run_test_split,
     scans,
     stage_timing,
 )
+from cpmae_bids.deid import cubes  # noqa: E402
 
 
 @pytest.fixture
@@ -323,6 +325,41 @@ def test_stages_are_those_of_the_workflow():
 
     of_later_scans = {'coregister', 'locate', 'contrast', 'recolour'}
     assert set(MEM_GB) - of_later_scans <= set(stage_timing.STAGES)
+
+
+def test_models_are_loaded_once_and_timed_for_every_scan(tmp_path, monkeypatch, ball):
+    small = {'encode': 1, 'remodel': 2, 'decode': 3, 'sum': 6}
+    seen, written = [], {}
+
+    def time_scan(models, brain, *, seed, preset):
+        assert set(models) == {'brain', 'mae', 'head', 'detail'}
+        seen.append((id(models), (float(brain.sum()), seed, preset)))
+        return {stage: value + seed for stage, value in small.items()}
+
+    for name, share in (('a', 1.0), ('b', 0.5)):
+        (tmp_path / name).mkdir()
+        cubes.write(tmp_path / name / 'brain.npz', brain=share * ball[0], scale=1.0)
+    monkeypatch.setattr(model_timing, 'time_scan', time_scan)
+    monkeypatch.setattr(model_timing, 'write_result', lambda name, numbers: written.update({name: numbers}))
+    model_timing.main([str(tmp_path), '--rounds', '2'])
+    assert len({models for models, _ in seen}) == 1
+    assert len({scan for _, scan in seen}) == 6
+    numbers = written['model_timing_cpu']
+    assert (numbers['scans'], numbers['first_seconds']) == (2, 6)
+    assert numbers['seconds'] == {stage: value + 1.5 for stage, value in small.items()}
+
+
+def test_stages_of_a_scan_add_up():
+    from cpmae_bids.models.weights import load_model, resolve_weights
+
+    found = resolve_weights()
+    models = {name: load_model(found, name) for name in model_timing.MODELS}
+    x, y, z = np.indices((128, 128, 128)) - np.array([64, 64, 80])[:, None, None, None]
+    brain = np.where((x / 33) ** 2 + (y / 42) ** 2 + (z / 33) ** 2 < 1, 0.8, 0).astype(np.float32)
+    seconds = model_timing.time_scan(models, brain, seed=1, preset='128')
+    parts = [seconds[stage] for stage in ('encode', 'remodel', 'decode')]
+    assert min(parts) > 0
+    assert seconds['sum'] == pytest.approx(sum(parts))
 
 
 @pytest.mark.parametrize('stage', stage_timing.STAGES)

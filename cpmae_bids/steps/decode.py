@@ -47,7 +47,7 @@ def decode(
     import torch
     from torch.nn.functional import adaptive_avg_pool3d
 
-    from cpmae_bids.models.detail import double, sharpen
+    from cpmae_bids.models.drawing import draw
     from cpmae_bids.models.weights import load_model, resolve_weights
 
     levels = [torch.from_numpy(level).long()[None].to(device) for level in code_files.read(head_codes)]
@@ -58,21 +58,18 @@ def decode(
     brain = (brain >= 0.5).float()
     gain = shading.draw((inside * brain)[0, 0].cpu().numpy(), np.random.default_rng(seed))
     found = resolve_weights(weights)
-    model = load_model(found, 'head', device)
-    decoded = model.decode(levels)
-    surface = skin.find(*(part[0, 0].cpu().numpy() for part in (decoded, model.decode_mean(levels))))
-    volume = load_model(found, 'detail', device).add(
-        decoded,
-        torch.Generator().manual_seed(seed),
+    drawn = draw(
+        load_model(found, 'head', device),
+        load_model(found, 'detail', device),
+        levels,
+        brain,
+        seed=seed,
         millimetre=geometry.PRESETS[preset] == 256,
-        displacement_mm=model.displacement(levels),
-        brain=brain,
     )
-    if volume.shape[-1] == geometry.PRESETS['128']:
-        volume = double(volume)
-    toned = tone.correct(
-        sharpen(volume)[0, 0].clamp_(0, intensity.CEILING).cpu().numpy(), brain[0, 0].cpu().numpy() > 0
-    )
+    decoded, mean, detailed = (part[0, 0].cpu().numpy() for part in drawn)
+    surface = skin.find(decoded, mean)
+    detailed = detailed.clip(0, intensity.CEILING, out=detailed)
+    toned = tone.correct(detailed, brain[0, 0].cpu().numpy() > 0)
     cubes.write(head, head=shading.apply(skin.cover(toned, surface), gain))
 
 
