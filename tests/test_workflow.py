@@ -27,6 +27,7 @@ from cpmae_bids.interfaces.base import Step
 from cpmae_bids.interfaces.reports import Report
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import Progress, scan_and_stage
+from cpmae_bids.workflows.resources import size_factor
 from cpmae_bids.workflows.run import plugin_settings, read_failures, run_workflow
 
 STAGES = {
@@ -184,6 +185,18 @@ def test_resources_on_the_cpu(config, scan):
         assert nodes[name].n_procs == nodes[name].inputs.num_threads == 3
         assert nodes[name].mem_gb >= 0.5
     assert not any(node.is_gpu_node() for node in nodes.values())
+
+
+def test_larger_scans_get_more_memory(config, scan, make_nifti):
+    small, _ = expand(init_cpmae_bids_wf([scan], config))
+    assert size_factor(scan.path) == size_factor(scan.path.with_name('gone.nii.gz')) == 1
+    large = scan.path.with_name('sub-01_acq-large_T1w.nii.gz')
+    make_nifti(large, np.zeros((704, 256, 256), np.uint8))
+    nodes, _ = expand(init_cpmae_bids_wf([replace(scan, path=large)], config))
+    for name in ('skullstrip', 'conform', 'blend', 'verdict', 'report'):
+        assert nodes[name].mem_gb == pytest.approx(4 * small[name].mem_gb)
+    for name in ('remodel', 'decode_head'):  # which work in the cube
+        assert nodes[name].mem_gb == small[name].mem_gb
 
 
 def test_resources_on_a_gpu(config, scan):

@@ -15,9 +15,10 @@ from cpmae_bids.config import RunConfig
 from cpmae_bids.interfaces.models import Decode, Encode, Remodel
 from cpmae_bids.interfaces.preprocess import Conform, Coregister, Register, SkullStrip
 from cpmae_bids.interfaces.result import Blend, Verdict
+from cpmae_bids.workflows.resources import size_factor
 
 # What the scheduler sets aside for the process of each step, in GB: about twice the peak that was measured on
-# a scan of 176 x 256 x 256 voxels of 1 mm with the preset 256, since finer scans take more.
+# a scan of 176 x 256 x 256 voxels of 1 mm with the preset 256. Steps that read a larger scan get more.
 MEM_GB = {
     'skullstrip': 2.5,
     'register': 1.0,
@@ -236,4 +237,7 @@ def make_node(interface: BaseInterface, name: str, config: RunConfig) -> pe.Node
         interface.inputs.trait_set(device=config.device, use_gpu=True)
     # A node takes as many GPU slots as it has processes, so one on a GPU may have one only.
     n_procs = 1 if on_gpu else config.omp_nthreads
-    return pe.Node(interface, name=name, n_procs=n_procs, mem_gb=MEM_GB[name])
+    given = interface.inputs.get_traitsfree()
+    read = given.get('image') or given.get('t1w')
+    factor = size_factor(read) if read else 1.0
+    return pe.Node(interface, name=name, n_procs=n_procs, mem_gb=MEM_GB[name] * factor)

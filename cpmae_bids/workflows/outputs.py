@@ -10,6 +10,7 @@ from cpmae_bids.bids.publish import private_page
 from cpmae_bids.config import RunConfig
 from cpmae_bids.interfaces.bids import Publish
 from cpmae_bids.interfaces.reports import PrivateReport, Report
+from cpmae_bids.workflows.resources import size_factor
 
 MEM_GB = {'report': 1.0, 'private_report': 1.0, 'sink': 0.3}
 
@@ -37,7 +38,8 @@ def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') 
     """
     fields = ['refaced', 'deface_mask', 'kept_mask', 'verdict']
     inputnode = pe.Node(IdentityInterface(fields=fields), name='inputnode')
-    report = pe.Node(Report(), name='report', n_procs=config.omp_nthreads, mem_gb=MEM_GB['report'])
+    size = size_factor(scan.path)
+    report = pe.Node(Report(), name='report', n_procs=config.omp_nthreads, mem_gb=MEM_GB['report'] * size)
     # In the main process, one after another: sinks share the tables of the output folder.
     sink = pe.Node(
         Publish(scan=scan, config=config), name='sink', run_without_submitting=True, mem_gb=MEM_GB['sink']
@@ -59,7 +61,7 @@ def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') 
             ),
             name='private_report',
             n_procs=1,
-            mem_gb=MEM_GB['private_report'],
+            mem_gb=MEM_GB['private_report'] * size,
         )
         workflow.connect([
             (inputnode, private_report, [(field, field) for field in ('refaced', 'kept_mask', 'verdict')]),
