@@ -271,6 +271,31 @@ def test_formats_that_are_not_read_are_named_by_folder(tmp_path, capsys):
     assert len(lines(capsys)) == 2
 
 
+@pytest.mark.parametrize('name', ['1.3.12.2.1107.5.2', 'MR.1.2.840.1', 'scan.bin'])
+def test_dicom_files_of_any_name_are_noticed(tmp_path, name, capsys):
+    (tmp_path / name).write_bytes(bytes(128) + b'DICM')
+    assert audit(tmp_path) == 1
+    assert 'DICOM' in lines(capsys)[0]
+
+
+@pytest.mark.parametrize('name', ['T1w.dicom.tgz', 'T1w.nii.bz2', 'all.zip', 'all.tar.gz'])
+def test_archives_are_noticed(tmp_path, name, capsys):
+    (tmp_path / 'sourcedata').mkdir()
+    (tmp_path / 'sourcedata' / name).write_bytes(b'x')
+    assert audit(tmp_path) == 1
+    assert lines(capsys)[0].startswith('UNREAD sourcedata: ')
+
+
+def test_folders_that_cannot_be_read_are_noticed(tmp_path, capsys, monkeypatch):
+    def walk(top, onerror, followlinks):
+        onerror(PermissionError(13, 'Permission denied', str(tmp_path / 'sourcedata')))
+        yield str(tmp_path), [], []
+
+    monkeypatch.setattr('cpmae_bids.audit.dataset.os.walk', walk)
+    assert audit(tmp_path) == 1
+    assert lines(capsys)[0].startswith('UNREAD sourcedata: a folder that cannot be read')
+
+
 def test_several_volumes_and_other_formats(heads, tmp_path):
     values, affine = heads['head'], GRID[1]
     nib.save(nib.Nifti1Image(np.stack([values] * 2, -1), affine), tmp_path / 'a.nii')

@@ -208,6 +208,12 @@ def test_usable_scans_are_read(tmp_path, dtype, axes):
     assert np.allclose(scan.affine, affine, atol=1e-4)
 
 
+@pytest.mark.parametrize('angle', [-8, 3, 5, 7, 11])
+def test_oblique_slices_of_5_mm_are_not_too_thick(tmp_path, angle):
+    shape, affine = phantom.grid((2, 2, 5), 'RAS', angle)
+    load_t1w(phantom.write(tmp_path / 'T1w.nii.gz', phantom.head(shape, affine)[0], affine))
+
+
 def test_a_single_volume_may_have_a_fourth_axis(tmp_path, volume):
     scan = load_t1w(phantom.write(tmp_path / 'T1w.nii', volume[0][..., None], volume[1]))
     assert scan.shape == volume[0].shape

@@ -48,6 +48,22 @@ def test_the_level_of_the_air_does_not_matter(scan):
     assert is_face(values - 1000, affine)
 
 
+@pytest.mark.parametrize('filling', [-200, -1000, -3024])
+@pytest.mark.parametrize('where', ['circle', 'sides'])
+def test_a_filling_darker_than_air_hides_no_face(scan, filling, where):
+    values, _, affine, *_ = scan
+    x, y = ((np.indices(values.shape)[axis] / values.shape[axis] - 0.5) for axis in (0, 1))
+    outside = np.hypot(x, y) > 0.5 if where == 'circle' else np.abs(x) > 0.45
+    assert is_face(np.where(outside, filling, values), affine)
+
+
+@pytest.mark.parametrize('unit', [1e-20, 1e-7, 1e6])
+def test_the_unit_does_not_matter(scan, unit):
+    values, _, affine, *_ = scan
+    expected = relief.find_face(values, affine).agreement
+    assert relief.find_face(values * unit, affine).agreement == pytest.approx(expected, abs=1e-3)
+
+
 @pytest.mark.parametrize('axes', ['LPI', 'PSR'])
 def test_any_orientation(axes):
     shape, affine = phantom.grid(GRID, axes)

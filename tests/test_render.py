@@ -56,6 +56,13 @@ def test_profile_shows_the_nose():
     np.testing.assert_allclose(nosed[row] > 20, other_side[row, ::-1] > 20)
 
 
+@pytest.mark.parametrize('unit', [1e-20, 1e-7, 1e6])
+def test_the_unit_does_not_matter(unit):
+    volume, affine = head_with_nose()
+    expected, found = (render(scaled, affine).astype(int) for scaled in (volume, volume * np.float32(unit)))
+    assert np.abs(expected - found).max() <= 1
+
+
 def test_scale_is_256_mm_whatever_the_size():
     volume, affine = head_with_nose()
     large, small = render_head(volume, affine, size=256), render_head(volume, affine, size=64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,11 @@ from cpmae_bids.exceptions import InputError
 READABLE = ('.nii', '.nii.gz', '.mgz', '.mgh', '.mgh.gz', '.img', '.img.gz', '.mnc')
 """Formats that nibabel reads; a volume in one of them is looked at."""
 
-FOREIGN = ('.dcm', '.ima', '.nrrd', '.nhdr', '.mif', '.mif.gz', '.mha', '.mhd', '.par', '.brik', '.brik.gz')
-"""Image formats that are not read, and therefore never found to be free of faces."""
+FOREIGN = (
+    *('.dcm', '.ima', '.nrrd', '.nhdr', '.mif', '.mif.gz', '.mha', '.mhd', '.par', '.brik', '.brik.gz'),
+    *('.tar', '.tgz', '.tar.gz', '.tar.bz2', '.tar.xz', '.zip', '.7z', '.rar', '.bz2', '.xz', '.zst'),
+)
+"""Formats of images and of archives that are not read, and therefore never found to be free of faces."""
 
 OTHER_DATATYPES = frozenset(
     ('func', 'dwi', 'perf', 'fmap', 'pet', 'eeg', 'ieeg', 'meg', 'nirs', 'motion', 'beh', 'micr', 'mrs')
@@ -78,7 +81,7 @@ class Listing:
     images : list of Path
         To be looked at.
     foreign : list of Finding
-        One for each folder and format that is not read.
+        One for each folder and format that is not read, and for each folder that cannot be read.
     other : int
         Images of other datatypes, which are not looked at.
     """
@@ -93,27 +96,29 @@ def list_images(root: Path) -> Listing:
 
     Folders of version control are left out: what lies in them has a link elsewhere.
     """
-    listing, foreign = Listing(), Counter[tuple[str, str]]()
-    for path in _walk(root):
+    listing, foreign, closed = Listing(), Counter[tuple[str, str]](), list[OSError]()
+    for path in _walk(root, closed.append):
         name = path.name.lower()
         if name.endswith(READABLE):
             if _is_other(path.relative_to(root)):
                 listing.other += 1
             else:
                 listing.images.append(path)
-        elif name.endswith(FOREIGN) or ('.' not in name and _is_dicom(path)):
-            kind = 'DICOM' if '.' not in name else path.suffix
+        elif kind := next(filter(name.endswith, FOREIGN), 'DICOM' if _is_dicom(path) else ''):
             foreign[path.parent.relative_to(root).as_posix(), kind] += 1
     for (folder, kind), count in sorted(foreign.items()):
         reason = f'{count} file{"s" * (count != 1)} of a format that is not read ({kind}): convert or remove'
         listing.foreign.append(Finding(folder, 'unread', reason))
+    for error in closed:
+        folder = Path(error.filename).relative_to(root).as_posix()
+        listing.foreign.append(Finding(folder, 'unread', f'a folder that cannot be read ({error.strerror})'))
     listing.images.sort()
     return listing
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def _walk(root: Path, closed: Callable[[OSError], object]) -> Iterator[Path]:
     seen = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
+    for folder, subfolders, names in os.walk(root, onerror=closed, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:  # a link back up
             subfolders.clear()

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from cpmae_bids.deid import geometry
+from cpmae_bids.deid.intensity import TINY
 
 MIN_DICE = 0.85
 """Least overlap of the aligned brain with the template's; aligned healthy and atrophied brains reach 0.9."""
@@ -199,7 +200,7 @@ def _mutual_information(a: np.ndarray, b: np.ndarray) -> float:
 def _band(volume: np.ndarray, inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Detail of a volume in units of its mean, at the voxels of a mask and from them alone."""
     volume = np.where(inside, volume, 0)
-    scale = max(float(np.abs(volume).sum()), 1e-6) / max(int(inside.sum()), 1)
+    scale = max(float(np.abs(volume).sum()), TINY) / max(int(inside.sum()), 1)
     fine, coarse = (
         geometry.smooth(volume, sigma)[inside] / geometry.smooth(inside, sigma)[inside]
         for sigma in (mm / geometry.voxel_sizes(affine) for mm in BAND_MM)

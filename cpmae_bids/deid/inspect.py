@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cpmae_bids.deid import nifti
+from cpmae_bids.deid.masks import ROUNDING
 from cpmae_bids.exceptions import InputError
 
 VOXEL_MM = (0.1, 5.0)
@@ -59,11 +60,11 @@ def _check_orientation(scan: nifti.Scan) -> None:
 
 def _check_extent(scan: nifti.Scan) -> None:
     sizes = scan.voxel_sizes
-    if sizes.min() < VOXEL_MM[0] or sizes.max() > VOXEL_MM[1]:
+    if sizes.min() < VOXEL_MM[0] - ROUNDING or sizes.max() > VOXEL_MM[1] + ROUNDING:
         shown = ' x '.join(f'{s:.3g}' for s in sizes)
         raise InputError(f'{scan.path}: voxels of {shown} mm are not those of a 3D scan: check the affine')
     extent = sizes * scan.shape
-    if extent.min() < EXTENT_MM[0] or extent.max() > EXTENT_MM[1]:
+    if extent.min() < EXTENT_MM[0] - ROUNDING or extent.max() > EXTENT_MM[1] + ROUNDING:
         shown = ' x '.join(f'{e:.0f}' for e in extent)
         raise InputError(f'{scan.path}: a field of view of {shown} mm holds no head: is this a scan of one?')
 

@@ -10,6 +10,9 @@ import numpy as np
 
 from cpmae_bids.exceptions import InputError
 
+TINY = float(np.finfo(np.float32).tiny)
+"""Least divisor of intensities: scans may have any unit, and values far below 1."""
+
 CEILING = 2.5
 """Largest intensity in the cube; white matter is about 1, fat and vessels reach 2."""
 

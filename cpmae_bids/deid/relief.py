@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from cpmae_bids.deid import geometry, masks
-from cpmae_bids.deid.intensity import skin_level
+from cpmae_bids.deid.intensity import TINY, skin_level
 
 GRID_MM = 3.0
 """Voxels in which heads are looked at; the columns and rows of depth maps."""
@@ -48,6 +48,12 @@ MAX_EMPTY = 0.3
 
 MIN_ROWS = 16
 """Rows of the relief (brows, eyes, root of the nose) that must be in view, where the scan ends below them."""
+
+FILLED = 0.001
+"""Share of a scan that has its least value, from which on it may be filled with that value."""
+
+DARKER = 0.3
+"""How far below air a filling is looked past, as a share of the contrast between air and bright tissue."""
 
 MAX_OPAQUE_BORDER = 0.6
 """Share of the border of the field of view that may seem to be tissue: with more, air and head cannot be told
@@ -98,9 +104,26 @@ def find_face(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...] = 
     if low == high:
         return Relief(-1.0)
     if np.all((values == low) | (values == high)):  # a mask: what it leaves out has a shape, too
-        both = [_search(one, affine, yaws) for one in (values, low + high - values)]
-        return max(both, key=lambda found: (found.agreement, not found.opaque))
-    return _search(values, affine, yaws)
+        other = low + high - values
+    elif (lifted := _without_dark_filling(values, low)) is not None:
+        other = lifted
+    else:
+        return _search(values, affine, yaws)
+    both = [_search(one, affine, yaws) for one in (values, other)]
+    return max(both, key=lambda found: (found.agreement, not found.opaque))
+
+
+def _without_dark_filling(values: np.ndarray, low: float) -> np.ndarray | None:
+    """A scan whose filling, far darker than air, is as dark as air; None without such a filling.
+
+    CT is filled with -2000 or -3024 outside of its circle, and resliced MR with some negative number. Between
+    that and air there is more contrast than between air and skin.
+    """
+    rest = values[values > low]
+    if values.size - rest.size < FILLED * values.size:
+        return None
+    air, bright = np.percentile(rest, (1, 99))
+    return np.maximum(values, air) if air - low > DARKER * (bright - air) else None
 
 
 def _search(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...]) -> Relief:
@@ -178,7 +201,8 @@ def depth_map(values: np.ndarray, head: np.ndarray, level: float) -> np.ndarray:
     hit = last - head[:, ::-1].argmax(axis=1)
     before = np.minimum(hit + 1, last)
     inner, outer = (np.take_along_axis(values, y[:, None], axis=1)[:, 0] for y in (hit, before))
-    step = np.clip((inner - level) / np.maximum(inner - outer, 1e-6), 0, 1)
+    with np.errstate(over='ignore'):  # at the end of the grid both are the same voxel
+        step = np.clip((inner - level) / np.maximum(inner - outer, TINY), 0, 1)
     return np.where(head.any(axis=1), (hit + step) * GRID_MM, np.nan)
 
 

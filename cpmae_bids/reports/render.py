@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
-from cpmae_bids.deid.intensity import skin_level
+from cpmae_bids.deid.intensity import TINY, skin_level
 
 VIEW_MM = 256.0  # width and height of the view, whatever the size in pixels
 VERTEX_TO_CENTRE_MM = (
@@ -134,7 +134,7 @@ def render_field(
     after = first[hit]
     before = np.maximum(after - 1, 0)
     value_before, value_after = seen[rows, columns, before], seen[rows, columns, after]
-    depth = after - value_after / np.maximum(value_after - value_before, 1e-6)
+    depth = after - np.clip(value_after / np.maximum(value_after - value_before, TINY), 0, 1)
 
     points = matrix @ np.stack([rows, columns, depth]) + offset[:, None]
     light = np.array(LIGHT) @ np.stack([right, down, away])
@@ -226,7 +226,7 @@ def _normals(field: SkinField, points: np.ndarray) -> np.ndarray:
     )
     # a gradient is a covector: it goes to world axes by the inverse transpose
     gradient = np.linalg.inv(field.affine[:3, :3]).T @ slopes
-    return -gradient / np.maximum(np.linalg.norm(gradient, axis=0), 1e-6)
+    return -gradient / np.maximum(np.linalg.norm(gradient, axis=0), TINY)
 
 
 def _sample(values: np.ndarray, points: np.ndarray, axis: int, step: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from cpmae_bids.deid import alignment, geometry, inspect, nifti, prior
+from cpmae_bids.deid.intensity import TINY
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.templates import Template, find_template
 
@@ -207,7 +208,7 @@ def brain_on_grid(values: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> t
     weight = geometry.resample(geometry.smooth(mask, sigma), matrix, shape)
     brain = geometry.resample(geometry.smooth(values, sigma), matrix, shape)
     brain = np.divide(brain, weight, out=np.zeros_like(brain), where=weight >= 0.5)
-    return brain / max(float(brain.max()), 1e-6), grid
+    return brain / max(float(brain.max()), TINY), grid
 
 
 def rotation(degrees: Sequence[float]) -> np.ndarray:
