@@ -150,6 +150,14 @@ def test_scans_outside_of_the_folder_of_their_subject_are_left_out(make_bids, ca
     assert all(f'{path}: not in the folder of its subject' in caplog.text for path in away)
 
 
+@pytest.mark.parametrize('name', ['sub-01_old_T1w.nii.gz', 'T1w.nii.gz', 'ses-1_T1w.nii.gz'])
+def test_names_that_are_none_of_bids_are_left_out(make_bids, caplog, name):
+    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', f'sub-01/anat/{name}'])
+    assert paths(collect_scans(settings(root))) == ['sub-01/anat/sub-01_T1w.nii.gz']
+    assert name in caplog.text
+    assert 'left out' in caplog.text
+
+
 @pytest.mark.parametrize('folder', ['with blanks', 'h#sh', 'per%20cent', 'brack[et]s (1)'])
 def test_odd_folder_names(make_bids, tmp_path, folder):
     root = make_bids(

@@ -206,6 +206,14 @@ def test_complete_needs_the_same_input(config, scan, finished, make_nifti, phant
     assert not is_complete(scan, config)
 
 
+def test_complete_needs_what_the_sidecar_says_now(config, scan, finished):
+    publish_scan(scan, config, finished(scan), PASS)
+    (config.bids_dir / 'T1w.json').write_text('{"EchoTime": 0.003, "PatientName": "nobody"}')
+    assert is_complete(collect_scans(config)[0], config)  # that is not shared anyway
+    (config.bids_dir / 'T1w.json').write_text('{"EchoTime": 0.0029}')
+    assert not is_complete(collect_scans(config)[0], config)
+
+
 def test_a_failed_scan_is_not_complete(config, scan, finished):
     publish_scan(scan, config, finished(scan), FAIL)
     assert not is_complete(scan, config)

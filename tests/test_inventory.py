@@ -1,5 +1,7 @@
 """What a dataset holds, by place and name: everything that is not known to be harmless may show a face."""
 
+from pathlib import Path
+
 import pytest
 
 from cpmae_bids.bids.inventory import classify, list_files, summary_lines, unprocessed, write_list
@@ -87,6 +89,22 @@ def test_folders_beside_subjects_and_odd_names(make_bids):
     assert told == {'./', 'derivatives/', 'sourcedata/', 'sub-01/anat/', 'sub-01/anat/sub-01_T1w.nii.gz'}
     assert all(entry.may_show_face for entry in entries)
     assert any('sub-01/anat/Doe_Jane.nii.gz' in line for line in summary_lines(entries))
+
+
+@pytest.mark.parametrize('name', ['sourcedata', 'phenotype'])
+def test_a_folder_that_cannot_be_read_is_out(make_bids, monkeypatch, name):
+    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz'])
+    (root / name).mkdir()
+
+    def iterdir(self, real=Path.iterdir):
+        if self.name == name:
+            raise PermissionError(13, 'Permission denied')
+        return real(self)
+
+    monkeypatch.setattr(Path, 'iterdir', iterdir)
+    (entry,) = [entry for entry in list_files(root) if entry.path == f'{name}/']
+    assert entry.role == 'out'
+    assert entry.may_show_face
 
 
 def test_the_list_names_nobody_and_counts(make_bids, tmp_path):

@@ -220,6 +220,8 @@ def test_a_raw_like_dataset_is_kept_apart_from_what_others_wrote(config, tmp_pat
     config = config.replace(layout='bids', raw_like_dir=folder)
     (folder / 'derivatives' / 'cpmae-bids').mkdir(parents=True)
     preflight.check_folders(config.replace(output_dir=folder / 'derivatives' / 'cpmae-bids'))
+    (folder / '.probe.1a2b3c4d.tmp').touch()  # of a run beside this one
+    preflight.check_folders(config)
     (folder / 'mine.txt').touch()
     with pytest.raises(UsageError, match='did not write'):
         preflight.check_folders(config)

@@ -5,6 +5,9 @@ import json
 import os
 import re
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nibabel as nb
@@ -363,6 +366,45 @@ def test_what_left_the_input_leaves_the_dataset(dataset, raw, settings):
     assert 'sub-02' not in (dataset / 'participants.tsv').read_text()
 
 
+def test_gradients_that_are_not_here_fail_their_image_alone(raw, settings, process):
+    (raw / 'dwi.bval').unlink()
+    (raw / 'dwi.bval').symlink_to('annex')
+    process(settings)
+    outcome = write_raw_like(settings)
+    assert outcome.failures == 1
+    assert any('dwi.bval' in entry.reason and 'datalad get' in entry.reason for entry in outcome.left_out)
+    assert not list(outcome.dataset.rglob('*_dwi.*'))
+    assert (outcome.dataset / BOLD).exists()
+
+
+def test_an_original_that_is_gone_fails_its_image_alone(raw, settings, process):
+    process(settings)
+    (raw / T1W).unlink()
+    (raw / T1W).symlink_to('annex')
+    outcome = write_raw_like(settings)
+    assert outcome.failures >= 1
+    assert not (outcome.dataset / T1W).exists()
+    assert (outcome.dataset / BOLD).exists()
+
+
+def test_tables_of_runs_side_by_side_wait_for_each_other(settings, process, monkeypatch):
+    process(settings)
+    inside = threading.Event()
+
+    def slow(*args, write=build.write_root):
+        assert not inside.is_set()
+        inside.set()
+        time.sleep(0.2)
+        inside.clear()
+        return write(*args)
+
+    monkeypatch.setattr(build, 'write_root', slow)
+    with ThreadPoolExecutor(2) as pool:
+        labels = [settings.replace(participant_label=(label,)) for label in ('01', '02')]
+        outcomes = list(pool.map(write_raw_like, labels))
+    assert [outcome.failures for outcome in outcomes] == [0, 0]
+
+
 @pytest.mark.parametrize('damage', ['truncated', 'gone', 'sidecar', 'unreadable'])
 def test_a_file_that_cannot_be_copied_is_left_out_and_counted(raw, settings, process, damage):
     if damage == 'truncated':
@@ -514,10 +556,29 @@ def test_a_table_of_numbers_is_one(tmp_path):
         ('surname', ['1', '2'], None),
         ('birth_year', ['1950', '1960'], None),
         ('sex', ['F', 'jane@home'], ['F', 'n/a']),
+        ('AgeAtScan', ['96', '30'], ['89', '30']),
+        ('Age (years)', ['96', '30'], ['89', '30']),
+        ('ageyears', ['96', '30'], ['89', '30']),
+        ('age_months', ['150', '1100'], ['150', '1068']),
+        ('language', ['96', '30'], ['96', '30']),
+        *((name, ['12345', '12346'], None) for name in ('PatientID', 'SubjectID', 'AccessionNumber', 'YOB')),
+        *((name, ['12345', '12346'], None) for name in ('hospital_number', 'record_number', 'site_id')),
+        *((name, ['1', '2'], ['1', '2']) for name in ('patient', 'paid', 'recording_length')),
     ],
 )
 def test_columns_about_persons(name, cells, shared):
     assert of_persons(name, cells, 'participant_id', {}) == shared
+
+
+@pytest.mark.parametrize('units', ['', 'years', 'years old', '[years]', 'decimal years', 'yo', 'a'])
+def test_ages_are_capped_whatever_years_are_called(units):
+    assert of_persons('age', ['96', '30'], 'participant_id', {'Units': units}) == ['89', '30']
+
+
+@pytest.mark.parametrize(('units', 'limit'), [('months', 1068), ('Weeks', 4628), ('days (corrected)', 32485)])
+def test_ages_in_other_units_are_capped_as_well(units, limit):
+    cells = [str(limit + 5), '100']
+    assert of_persons('age', cells, 'participant_id', {'Units': units}) == [str(limit), '100']
 
 
 def test_columns_about_events():
@@ -528,6 +589,27 @@ def test_columns_about_events():
     )
     assert of_recording('HED', ['Sensory-event, ' * 20]) is not None
     assert of_recording('stim_file', ['a.png']) is None
+    assert of_recording('SessionDate', ['1']) is None
+    assert of_recording('candidate_update', ['1']) == ['1']
+
+
+@pytest.mark.parametrize(
+    'day',
+    [
+        *('03-04-2019', '2019_Mar_04_1032', '2019_03_04', '04-Mar-2019', '2019-3-4', '04.03.19', '3/4/19'),
+        *('Mar 4, 2019', '4 March 2019', '20190304', '2019-03-04', '04/03/2019', '10:32'),
+    ],
+)
+def test_days_in_any_form_are_noticed(day):
+    assert of_recording('trial', ['go', day]) is None
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['5.4.1', 'syngo MR E11', 'left_2_10', 'marker 1', 'stim_03_04_12', 'decoy 7', 't1_mpr_p2', '3/4'],
+)
+def test_what_is_no_day_is_kept(text):
+    assert of_recording('trial', [text]) == [text]
 
 
 @pytest.mark.parametrize('text', ['', 'a\tb\n1\n', 'a\ta\n1\t2\n'])

@@ -18,6 +18,11 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f'.{path.name}.{secrets.token_hex(4)}{_TEMPORARY}')
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a file has such a name: another run writes it, or a killed one has left it."""
+    return path.name.startswith('.') and path.name.endswith(_TEMPORARY)
+
+
 def remove_temporaries(path: Path) -> None:
     """Remove what a killed run has left of `path` under temporary names."""
     if path.parent.is_dir():

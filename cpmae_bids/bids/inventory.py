@@ -138,6 +138,10 @@ def _beside_subjects(path: Path) -> list[DatasetFile]:
     """What lies in the root of a dataset beside its subjects."""
     name = path.name
     if path.is_dir():
+        try:
+            inside = sorted(path.iterdir())
+        except OSError as err:
+            return [DatasetFile(f'{name}/', 'out', f'a folder that cannot be read ({err.strerror})', True)]
         if name == 'phenotype':
             return [
                 DatasetFile(f'{name}/{inner.name}', 'text')
@@ -145,11 +149,11 @@ def _beside_subjects(path: Path) -> list[DatasetFile]:
                 else DatasetFile(
                     f'{name}/{inner.name}', 'out', f'a file of phenotype that {_NOT_LISTED}', True
                 )
-                for inner in sorted(path.iterdir())
+                for inner in inside
                 if not inner.name.startswith('.')
             ]
         reason = _FOLDERS.get(name, f'a folder that {_NOT_LISTED}')
-        return [DatasetFile(f'{name}/', 'out', reason, True)] if any(path.iterdir()) else []
+        return [DatasetFile(f'{name}/', 'out', reason, True)] if inside else []
     if name in sharing_rules()['texts'] or name in _ROOT_TEXTS_OF_BIDS:
         return [DatasetFile(name, 'text')]
     if name.endswith(('.json', *_GRADIENTS)):  # the metadata of files below, read with those

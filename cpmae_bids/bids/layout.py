@@ -247,8 +247,13 @@ def _query(config: RunConfig, subjects: list[str]) -> list[Path]:
 def _as_scan(path: Path, config: RunConfig, seed: int) -> Scan | None:
     """Describe one image, or return None if it is not a scan of its own."""
     relative = path.relative_to(config.bids_dir).as_posix()
-    entities, _, _ = split_name(relative)
-    if not relative.startswith(f'sub-{entities["sub"]}/'):  # a copy in another folder, or a dataset within
+    try:
+        entities, _, _ = split_name(relative)
+    except InputError as err:  # such as one that .bidsignore names, or the validator would have said so
+        logger.warning('%s, left out', err)
+        return None
+    subject = entities.get('sub')
+    if subject is None or not relative.startswith(f'sub-{subject}/'):  # a copy, or a dataset within
         logger.warning('%s: not in the folder of its subject, left out', relative)
         return None
     if 'desc' in entities or 'space' in entities or entities.get('part') in _PARTS_WITHOUT_CONTRAST:
@@ -262,11 +267,11 @@ def _as_scan(path: Path, config: RunConfig, seed: int) -> Scan | None:
     return Scan(
         path=path,
         relative_path=relative,
-        subject=entities['sub'],
+        subject=subject,
         session=entities.get('ses'),
         entities=entities,
         metadata=metadata,
-        seed=scan_seed(seed, entities['sub']),
+        seed=scan_seed(seed, subject),
         problem=problem,
     )
 

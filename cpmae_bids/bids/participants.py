@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ SHAREABLE_COLUMNS = ('participant_id', 'species', 'age', 'sex', 'handedness', 'g
 _SHAREABLE_DESCRIPTIONS = ('Description', 'LongName', 'Levels', 'Units', 'TermURL')
 # Older people are few: BIDS, like HIPAA, wants their ages capped.
 MAX_AGE = 89
+# Units of ages other than years, and how many of them make a year
+_UNITS = {
+    r'month|(^|[^a-z])mo(s|$|[^a-z])': 12,
+    r'week|(^|[^a-z])wks?($|[^a-z])': 52,
+    r'day|(^|[^a-z])d($|[^a-z])': 365,
+}
 
 
 def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[str]) -> None:
@@ -43,8 +50,8 @@ def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[st
 
     columns = [column for column in SHAREABLE_COLUMNS if column in rows[0]]
     descriptions = _read_descriptions(bids_dir / 'participants.json')
-    age_in_years = in_years(descriptions.get('age', {}))
-    cells = [[_cell(column, row[column], age_in_years) for column in columns] for row in rows]
+    oldest = age_limit('age', descriptions.get('age', {}))
+    cells = [[_cell(column, row[column], oldest) for column in columns] for row in rows]
     # By hand: BIDS knows no quotes in tables, and the csv module writes no quotation mark without them
     write_text(table, ''.join('\t'.join(line) + '\n' for line in (columns, *cells)))
 
@@ -85,22 +92,34 @@ def _read_descriptions(path: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def in_years(description: dict[str, Any]) -> bool:
-    """Whether the description of a column of ages, if any, says years."""
-    return str(description.get('Units', 'year')).strip().lower() in ('a', 'y', 'yr', 'yrs', 'year', 'years')
+def age_limit(name: str, description: dict[str, Any]) -> int:
+    """Return the greatest age that may be shared, in the unit that a column of ages has.
+
+    Parameters
+    ----------
+    name : str
+        Of the column, such as ``age`` or ``age_months``.
+    description : dict
+        What the sidecar says of the column. Ages are years unless it or the name says otherwise.
+    """
+    unit = str(description.get('Units', ''))
+    for pattern, in_a_year in _UNITS.items():
+        if re.search(pattern, unit, re.IGNORECASE) or (not unit.strip() and re.search(pattern, name.lower())):
+            return MAX_AGE * in_a_year
+    return MAX_AGE
 
 
-def _cell(column: str, value: str | None, age_in_years: bool) -> str:
+def _cell(column: str, value: str | None, oldest: int) -> str:
     """Return one value as it may be shared."""
     value = ' '.join((value or '').split())
     if not value or not value.isprintable() or (column != 'participant_id' and is_private_text(value)):
         return 'n/a'
     if column == 'age':
-        return shareable_age(value, age_in_years)
+        return shareable_age(value, oldest)
     return value
 
 
-def shareable_age(value: str, in_years: bool) -> str:
+def shareable_age(value: str, limit: int) -> str:
     """Cap an age; what is no number is not passed on, for it might be a date."""
     try:
         age = float(value.removesuffix('+'))
@@ -108,4 +127,4 @@ def shareable_age(value: str, in_years: bool) -> str:
         return 'n/a'
     if not math.isfinite(age):
         return 'n/a'
-    return str(MAX_AGE) if in_years and age > MAX_AGE else value.removesuffix('+')
+    return str(limit) if age > limit else value.removesuffix('+')

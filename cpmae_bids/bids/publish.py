@@ -6,6 +6,7 @@ It is the last of the scan's files to get its name; whatever goes wrong before, 
 
 import contextlib
 import glob
+import hashlib
 import re
 import shutil
 import tempfile
@@ -305,7 +306,7 @@ def stands(scan: Scan, config: RunConfig) -> bool:
     """Whether a scan has passed, and its images are what this run would make again.
 
     That is: the record says 'pass', names the same version, weights, preset, steps, seed and reference, the
-    input and the reference are those it was made from, and every file has the recorded hash.
+    input, its sidecar and the reference are those it was made from, and every file has the recorded hash.
     """
     record = read_record(config.output_dir, scan.name)
     if record is None or scan.problem:
@@ -318,6 +319,10 @@ def stands(scan: Scan, config: RunConfig) -> bool:
     names = {path.relative_to(config.output_dir).as_posix() for path in output_files(scan, config.output_dir)}
     if set(record.get('files', ())) != names or not stored_files_are_whole(record, config.output_dir):
         return False
+    sidecar = output_path(scan.relative_path, 'refaced', '.json')
+    content = to_json(output_sidecar('refaced', scan.relative_path, scan.metadata, record))
+    if record['files'][str(sidecar)] != hashlib.sha256(content.encode()).hexdigest():
+        return False  # that of the original was mended since
     return all(record.get(key) == checksum for key, checksum in source_checksums(scan).items())
 
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cpmae_bids.bids.atomic import temporary_beside
+from cpmae_bids.bids.atomic import is_temporary, temporary_beside
 from cpmae_bids.bids.derivatives import GENERATOR, is_output_dataset, settle_seed
 from cpmae_bids.bids.layout import select_subjects
 from cpmae_bids.bids.rawlike.manifest import is_raw_like, raw_like_dir
@@ -122,7 +122,8 @@ def _check_raw_like_dir(config: RunConfig) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise UsageError(f'{folder}: is no folder; choose another --raw-like-dir')
-    others = [p for p in folder.iterdir() if p.name != 'derivatives'] if folder.is_dir() else []
+    present = folder.iterdir() if folder.is_dir() else ()
+    others = [p for p in present if p.name != 'derivatives' and not is_temporary(p)]
     if others and not is_raw_like(folder):
         raise UsageError(f'{folder}: holds what {GENERATOR} did not write; choose another --raw-like-dir')
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cpmae_bids.bids.atomic import locked
 from cpmae_bids.bids.inventory import DatasetFile, list_files
 from cpmae_bids.bids.layout import list_subjects
 from cpmae_bids.bids.rawlike.manifest import DATASET, raw_like_dir, read_manifest, units
@@ -87,7 +88,8 @@ def _write(config: RunConfig, dataset: Path, shows_face: Callable[[Path], str] |
         failures += subject.failures
     folders = tuple(f'sub-{label}/' for label in present)
     beside = [entry for entry in entries if not entry.path.startswith(folders) or entry.path in folders]
-    left_out += write_root(config.bids_dir, dataset, beside)
+    with locked(config.output_dir / 'logs'):  # runs over other subjects write these files as well
+        left_out += write_root(config.bids_dir, dataset, beside)
     manifests = [read_manifest(dataset, unit) for unit in units(dataset)]
     n_refaced = sum(len(manifest['refaced']) for manifest in manifests)
     n_images = sum('sha256' in entry for manifest in manifests for entry in manifest['files'].values())

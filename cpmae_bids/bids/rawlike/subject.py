@@ -183,7 +183,11 @@ class Subject:
         if source is None:
             raise InputError('its record names no de-identified image; run this scan again')
         for key, name in _SOURCES_OF_RECORDS.items():
-            if key in record and crc32_of(self.config.bids_dir / record[name]) != record[key]:
+            if key not in record:
+                continue
+            if problem := unreadable(self.config.bids_dir / record[name]):
+                raise InputError(f'{record[name]}: {problem}')
+            if crc32_of(self.config.bids_dir / record[name]) != record[key]:
                 raise InputError(f'{record[name]} has changed since; run this scan again')
         sidecar = source.removesuffix(IMAGE_EXTENSIONS[0]) + '.json'
         derivative = self.config.output_dir / source
@@ -295,6 +299,8 @@ class Subject:
         if suffix == 'dwi':
             for kind in ('.bval', '.bvec'):
                 for source in applicable_files(self.config.bids_dir, path, suffix, kind)[-1:]:
+                    if problem := unreadable(source):
+                        raise InputError(f'{source.name}: {problem}')
                     content = source.read_bytes()
                     if not is_numeric(content):
                         raise InputError(f'{source.name}: holds more than numbers')

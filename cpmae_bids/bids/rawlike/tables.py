@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cpmae_bids.bids.metadata import is_private_text
-from cpmae_bids.bids.participants import SHAREABLE_COLUMNS, in_years, shareable_age
+from cpmae_bids.bids.participants import SHAREABLE_COLUMNS, age_limit, shareable_age
 from cpmae_bids.exceptions import InputError
 
 NOT_THERE = 'n/a'
@@ -21,10 +21,16 @@ DESCRIPTION_FIELDS = (
 _CATEGORIES = (*SHAREABLE_COLUMNS, 'strain', 'strain_rrid')
 _PRIVATE_NAME = re.compile(
     r'name|initials|birth|dob|date|address|street|postal|zip|phone|mail|mrn|ssn|passport|insurance|contact|'
-    r'(^|_)(city|id)$',
+    r'accession|hospital|identifier|(^|_)yob(_|$)|(record|patient|file|case)[_ ]?(no|nr|num|id)|'
+    r'(^|[_ ])(city|id)(_|$)|(?-i:[a-z]I[Dd](?![a-z]))',
     re.IGNORECASE,
 )
-_AGE = re.compile(r'(^|_)age(_|$)', re.IGNORECASE)
+# Words begin after what is no letter, or with a capital within: ageAtScan, scan_age, "Age (years)"
+_AGE = re.compile(
+    r'(?<![A-Za-z])[Aa]ge(?![a-z])|(?<=[a-z])Age(?![a-z])|(?<![A-Za-z])AGE(?![A-Z])|'
+    r'(?<![A-Za-z])(?i:age_?(?:at|in|years?|yrs?|months?|weeks?|days?))'
+)
+_DAY = re.compile(r'(?<![A-Za-z])(?i:date|dob|birth)|(?<=[a-z])(Date|DOB|Birth)')
 # Longer whole numbers are those of records, telephones and days.
 _MAX_DIGITS = 8
 
@@ -113,7 +119,8 @@ def of_persons(name: str, cells: list[str], key: str, description: dict[str, Any
         return cells
     cells = [cell.strip() or NOT_THERE for cell in cells]
     if _AGE.search(name) and not _PRIVATE_NAME.search(name):
-        return [shareable_age(cell, in_years(description)) for cell in cells]
+        oldest = age_limit(name, description)
+        return [shareable_age(cell, oldest) for cell in cells]
     if name in _CATEGORIES:
         return [NOT_THERE if is_private_text(cell) else cell for cell in cells]
     if _PRIVATE_NAME.search(name):
@@ -128,8 +135,9 @@ def of_persons(name: str, cells: list[str], key: str, description: dict[str, Any
 
 
 def of_recording(name: str, cells: list[str]) -> list[str] | None:
-    """Return a column of a table about events, unless a cell looks like free text, a date or an address."""
-    if name == 'stim_file':  # stimuli are not shared, and BIDS wants the files that are named
+    """Return a column of a table about events, unless it looks like free text, dates or addresses."""
+    # Stimuli are not shared, and BIDS wants the files that are named
+    if name == 'stim_file' or _DAY.search(name):
         return None
     text = ''.join(cells) if name == 'HED' else None  # long by nature
     if text is not None:
