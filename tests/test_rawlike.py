@@ -560,19 +560,33 @@ def test_a_table_of_numbers_is_one(tmp_path):
         ('Age (years)', ['96', '30'], ['89', '30']),
         ('ageyears', ['96', '30'], ['89', '30']),
         ('age_months', ['150', '1100'], ['150', '1068']),
+        ('age_month_12', ['96', '30'], ['89', '30']),
+        ('age_at_d1', ['96', '30'], ['89', '30']),
         ('language', ['96', '30'], ['96', '30']),
+        ('ageing_total', ['150', '30'], ['150', '30']),
+        ('AgeGroup', ['1', '2'], ['1', '2']),
         *((name, ['12345', '12346'], None) for name in ('PatientID', 'SubjectID', 'AccessionNumber', 'YOB')),
         *((name, ['12345', '12346'], None) for name in ('hospital_number', 'record_number', 'site_id')),
-        *((name, ['1', '2'], ['1', '2']) for name in ('patient', 'paid', 'recording_length')),
+        *(
+            (name, ['1', '2'], ['1', '2'])
+            for name in ('patient', 'paid', 'recording_length', 'n_hospitalizations', 'city_size')
+        ),
     ],
 )
 def test_columns_about_persons(name, cells, shared):
     assert of_persons(name, cells, 'participant_id', {}) == shared
 
 
-@pytest.mark.parametrize('units', ['', 'years', 'years old', '[years]', 'decimal years', 'yo', 'a'])
+@pytest.mark.parametrize(
+    'units', ['', 'years', 'years old', '[years]', 'decimal years', 'yo', 'a', 'years at day of scan']
+)
 def test_ages_are_capped_whatever_years_are_called(units):
     assert of_persons('age', ['96', '30'], 'participant_id', {'Units': units}) == ['89', '30']
+
+
+def test_ages_that_are_categories_keep_their_levels():
+    description = {'Levels': {'YA': 'young', 'OA': 'old'}}
+    assert of_persons('age_at_visit', ['YA', 'OA', '96'], 'participant_id', description) == ['YA', 'OA', '89']
 
 
 @pytest.mark.parametrize(('units', 'limit'), [('months', 1068), ('Weeks', 4628), ('days (corrected)', 32485)])
@@ -606,7 +620,11 @@ def test_days_in_any_form_are_noticed(day):
 
 @pytest.mark.parametrize(
     'text',
-    ['5.4.1', 'syngo MR E11', 'left_2_10', 'marker 1', 'stim_03_04_12', 'decoy 7', 't1_mpr_p2', '3/4'],
+    [
+        *('5.4.1', 'syngo MR E11', 'left_2_10', 'marker 1', 'stim_03_04_12', 'decoy 7', 't1_mpr_p2', '3/4'),
+        *('block1_decision2', 'novel_01_12', '0.35 0.1987', '0 0 1920 1080', '0.5_2000', '2021.1.4'),
+        *('Each block has 4 decisions, 10 s apart', '2 separate 4 min runs'),
+    ],
 )
 def test_what_is_no_day_is_kept(text):
     assert of_recording('trial', [text]) == [text]

@@ -273,6 +273,11 @@ def test_scans_share_the_processors(tmp_path, n_scans, settings, threads):
     assert share_processors(n_scans, config).omp_nthreads == threads
 
 
+def test_scans_of_many_voxels_share_the_processors_with_fewer(tmp_path):
+    config = RunConfig(tmp_path, tmp_path).replace(nprocs=16, mem_gb=40.0, omp_nthreads=0)
+    assert [share_processors(10, config, size).omp_nthreads for size in (1, 4, 8)] == [1, 4, 8]
+
+
 def test_scans_fail_with_the_reference_of_their_subject(command, raw, out, capsys, monkeypatch):
     """The head of the second session is generated around the brain of the first one."""
     monkeypatch.setattr(preflight, 'find_model_hash', lambda config: 'abc')

@@ -24,7 +24,9 @@ from cpmae_bids.bids.layout import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.interfaces.base import Step
+from cpmae_bids.interfaces.preprocess import Coregister
 from cpmae_bids.interfaces.reports import Report
+from cpmae_bids.workflows.anatomical import MEM_GB, make_node
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import Progress, scan_and_stage
 from cpmae_bids.workflows.resources import size_factor
@@ -195,6 +197,8 @@ def test_larger_scans_get_more_memory(config, scan, make_nifti):
     nodes, _ = expand(init_cpmae_bids_wf([replace(scan, path=large)], config))
     for name in ('skullstrip', 'conform', 'blend', 'verdict', 'report'):
         assert nodes[name].mem_gb == pytest.approx(4 * small[name].mem_gb)
+    coregister = make_node(Coregister(t1w=str(scan.path), reference=str(large)), 'coregister', config)
+    assert coregister.mem_gb == pytest.approx(4 * MEM_GB['coregister'])
     for name in ('remodel', 'decode_head'):  # which work in the cube
         assert nodes[name].mem_gb == small[name].mem_gb
 

@@ -22,13 +22,17 @@ from cpmae_bids.exceptions import InputError
 _MAX = sys.float_info.max
 # Longer strings are free text; these patterns are dates, times and addresses inside a short one.
 _MAX_TEXT = 64
-_MONTH = r'(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*'
+_DAY = r'(?:0?[1-9]|[12]\d|3[01])'
+_MONTH = (
+    '(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|'
+    'oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)(?![a-z])'
+)
 _PRIVATE_TEXT = re.compile(
     r'@|\^|\d:\d\d'
     r'|(19|20)\d\d[-./]?[01]\d[-./]?[0-3]\d'  # with or without anything between the numbers
-    r'|(19|20)\d\d[-./_ ][01]?\d[-./_ ][0-3]?\d'
-    r'|\d{1,2}[-./_ ]\d{1,2}[-./_ ](19|20)\d\d'
-    r'|(?<![\d.])\d{1,2}[./]\d{1,2}[./]\d\d(?![\d.])'
+    r'|(?<![\d.])(19|20)\d\d(?P<a>[-/_ ])[01]?\d(?P=a)[0-3]?\d(?![\d.])'
+    rf'|(?<![\d.]){_DAY}(?P<b>[-./_ ]){_DAY}(?P=b)(19|20)\d\d(?!\d)'
+    rf'|(?<![\d.]){_DAY}(?P<c>[./]){_DAY}(?P=c)\d\d(?![\d./])'
     rf'|\d[-._/ ,]*{_MONTH}[-._/ ,]*\d'
     rf'|(?<![a-z]){_MONTH}[-._/ ,]*\d{{1,2}}[-._/ ,]+(\d\d|(19|20)\d\d)(?!\d)',
     re.IGNORECASE,

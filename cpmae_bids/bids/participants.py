@@ -18,11 +18,7 @@ _SHAREABLE_DESCRIPTIONS = ('Description', 'LongName', 'Levels', 'Units', 'TermUR
 # Older people are few: BIDS, like HIPAA, wants their ages capped.
 MAX_AGE = 89
 # Units of ages other than years, and how many of them make a year
-_UNITS = {
-    r'month|(^|[^a-z])mo(s|$|[^a-z])': 12,
-    r'week|(^|[^a-z])wks?($|[^a-z])': 52,
-    r'day|(^|[^a-z])d($|[^a-z])': 365,
-}
+_UNITS = {r'months?|mos?': 12, r'weeks?|wks?': 52, r'days?|d': 365}
 
 
 def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[str]) -> None:
@@ -102,9 +98,15 @@ def age_limit(name: str, description: dict[str, Any]) -> int:
     description : dict
         What the sidecar says of the column. Ages are years unless it or the name says otherwise.
     """
-    unit = str(description.get('Units', ''))
-    for pattern, in_a_year in _UNITS.items():
-        if re.search(pattern, unit, re.IGNORECASE) or (not unit.strip() and re.search(pattern, name.lower())):
+    unit = str(description.get('Units', '')).strip()
+    if re.search(r'year|(^|[^a-z])yrs?($|[^a-z])', unit, re.IGNORECASE):
+        return MAX_AGE
+    for names, in_a_year in _UNITS.items():
+        if unit:
+            found = re.search(rf'(^|[^a-z])({names})($|[^a-z])', unit, re.IGNORECASE)
+        else:
+            found = re.search(rf'age[_ ([]*(in)?[_ ]*({names})[)\]]?$', name, re.IGNORECASE)
+        if found:
             return MAX_AGE * in_a_year
     return MAX_AGE
 

@@ -293,20 +293,26 @@ def private_page(scan: Scan, config: RunConfig) -> Path | None:
 def is_complete(scan: Scan, config: RunConfig) -> bool:
     """Whether a scan's outputs are all there, whole, and what this run would make again.
 
-    That is, `stands`, and there is a private report if the run is to write them. A scan of another contrast
+    That is, `stands`, its sidecar says what that of the original says now, and there is a private report if
+    the run is to write them. A scan of another contrast
     is complete only if the T1w scan that its brain was found by stands as well.
     """
     page = private_page(scan, config)
     if page is not None and not page.is_file():
         return False
-    return stands(scan, config) and (scan.t1w is None or stands(scan.t1w, config))
+    if not stands(scan, config) or not (scan.t1w is None or stands(scan.t1w, config)):
+        return False
+    record = read_record(config.output_dir, scan.name) or {}
+    sidecar = to_json(output_sidecar('refaced', scan.relative_path, scan.metadata, record))
+    path = output_path(scan.relative_path, 'refaced', '.json')
+    return record.get('files', {}).get(str(path)) == hashlib.sha256(sidecar.encode()).hexdigest()
 
 
 def stands(scan: Scan, config: RunConfig) -> bool:
     """Whether a scan has passed, and its images are what this run would make again.
 
     That is: the record says 'pass', names the same version, weights, preset, steps, seed and reference, the
-    input, its sidecar and the reference are those it was made from, and every file has the recorded hash.
+    input and the reference are those it was made from, and every file has the recorded hash.
     """
     record = read_record(config.output_dir, scan.name)
     if record is None or scan.problem:
@@ -319,10 +325,6 @@ def stands(scan: Scan, config: RunConfig) -> bool:
     names = {path.relative_to(config.output_dir).as_posix() for path in output_files(scan, config.output_dir)}
     if set(record.get('files', ())) != names or not stored_files_are_whole(record, config.output_dir):
         return False
-    sidecar = output_path(scan.relative_path, 'refaced', '.json')
-    content = to_json(output_sidecar('refaced', scan.relative_path, scan.metadata, record))
-    if record['files'][str(sidecar)] != hashlib.sha256(content.encode()).hexdigest():
-        return False  # that of the original was mended since
     return all(record.get(key) == checksum for key, checksum in source_checksums(scan).items())
 
 

@@ -73,11 +73,12 @@ def process_scans(
     return failures
 
 
-def share_processors(n_scans: int, config: RunConfig) -> RunConfig:
+def share_processors(n_scans: int, config: RunConfig, size: float = 1.0) -> RunConfig:
     """Return the settings with a number of threads, if none was asked for.
 
     Scans side by side in one thread each take less time than one after another in several, since a part of
-    each step runs in one: as many as processors and memory allow share the processors.
+    each step runs in one: as many as processors and memory allow share the processors. `size` is that of the
+    largest scan (`cpmae_bids.workflows.resources.size_factor`).
     """
     from cpmae_bids.workflows.anatomical import MEM_GB
 
@@ -85,7 +86,7 @@ def share_processors(n_scans: int, config: RunConfig) -> RunConfig:
         return config
     at_a_time = 1
     if config.nipype_plugin_file is None:
-        fitting = int((config.mem_gb or memory.usable_gb()) / max(MEM_GB.values()))
+        fitting = int((config.mem_gb or memory.usable_gb()) / (size * max(MEM_GB.values())))
         at_a_time = max(1, min(config.nprocs, n_scans, fitting))
     return config.replace(omp_nthreads=min(config.nprocs // at_a_time, MAX_DEFAULT_THREADS))
 

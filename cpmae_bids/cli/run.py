@@ -83,6 +83,7 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
     from cpmae_bids.cli.preflight import check_space, preflight, remove_work_dir
     from cpmae_bids.cli.process import make_batches, process_scans, share_processors
     from cpmae_bids.cli.summary import count
+    from cpmae_bids.workflows.resources import size_factor
 
     config = preflight(config)
     keep_work_dir = False
@@ -93,7 +94,8 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
         complete = set() if config.overwrite else set(complete_scans(scans, config))
         todo = [scan for scan in scans if scan not in complete]
         logger.info('%s, %d of them complete already', count(len(scans), 'scan'), len(complete))
-        config = share_processors(len(todo), config)
+        size = max((size_factor(scan.path) for scan in todo), default=1.0)
+        config = share_processors(len(todo), config, size)
         largest = max(map(len, make_batches(todo, config)), default=0)
         check_space(config, len(todo), at_a_time=largest if config.temporary_work_dir else None)
         write_dataset_files(config)

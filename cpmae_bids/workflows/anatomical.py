@@ -238,6 +238,6 @@ def make_node(interface: BaseInterface, name: str, config: RunConfig) -> pe.Node
     # A node takes as many GPU slots as it has processes, so one on a GPU may have one only.
     n_procs = 1 if on_gpu else config.omp_nthreads
     given = interface.inputs.get_traitsfree()
-    read = given.get('image') or given.get('t1w')
-    factor = size_factor(read) if read else 1.0
+    read = [given[field] for field in ('image', 't1w', 'by', 'reference') if given.get(field)]
+    factor = max(map(size_factor, read), default=1.0)
     return pe.Node(interface, name=name, n_procs=n_procs, mem_gb=MEM_GB[name] * factor)

@@ -21,14 +21,15 @@ DESCRIPTION_FIELDS = (
 _CATEGORIES = (*SHAREABLE_COLUMNS, 'strain', 'strain_rrid')
 _PRIVATE_NAME = re.compile(
     r'name|initials|birth|dob|date|address|street|postal|zip|phone|mail|mrn|ssn|passport|insurance|contact|'
-    r'accession|hospital|identifier|(^|_)yob(_|$)|(record|patient|file|case)[_ ]?(no|nr|num|id)|'
-    r'(^|[_ ])(city|id)(_|$)|(?-i:[a-z]I[Dd](?![a-z]))',
+    r'accession|hospital(?!i[sz])|identifier|(^|_)yob(_|$)|(^|[_ ])city$|(^|[_ ])id(_|$)|'
+    r'(?<![a-z])(record|patient|file|case)[_ ]?(no|nr|num|number|id)(?![a-z])|(?-i:[a-z]I[Dd](?![a-z]))',
     re.IGNORECASE,
 )
 # Words begin after what is no letter, or with a capital within: ageAtScan, scan_age, "Age (years)"
 _AGE = re.compile(
-    r'(?<![A-Za-z])[Aa]ge(?![a-z])|(?<=[a-z])Age(?![a-z])|(?<![A-Za-z])AGE(?![A-Z])|'
-    r'(?<![A-Za-z])(?i:age_?(?:at|in|years?|yrs?|months?|weeks?|days?))'
+    r'((?<![A-Za-z])[Aa]ge(?![a-z])|(?<=[a-z])Age(?![a-z])|(?<![A-Za-z])AGE(?![A-Z])|'
+    r'(?<![A-Za-z])(?i:age_?(?:at|in|years?|yrs?|months?|weeks?|days?)(?![a-z])))'
+    r'(?![_ ]?(?i:group|range|band|bin|cat))'
 )
 _DAY = re.compile(r'(?<![A-Za-z])(?i:date|dob|birth)|(?<=[a-z])(Date|DOB|Birth)')
 # Longer whole numbers are those of records, telephones and days.
@@ -118,15 +119,17 @@ def of_persons(name: str, cells: list[str], key: str, description: dict[str, Any
     if name == key:
         return cells
     cells = [cell.strip() or NOT_THERE for cell in cells]
+    levels = description.get('Levels')
+    levels = set(levels) if isinstance(levels, dict | list) else set()
     if _AGE.search(name) and not _PRIVATE_NAME.search(name):
         oldest = age_limit(name, description)
-        return [shareable_age(cell, oldest) for cell in cells]
+        return [
+            cell if cell in levels and not _is_number(cell) else shareable_age(cell, oldest) for cell in cells
+        ]
     if name in _CATEGORIES:
         return [NOT_THERE if is_private_text(cell) else cell for cell in cells]
     if _PRIVATE_NAME.search(name):
         return None
-    levels = description.get('Levels')
-    levels = set(levels) if isinstance(levels, dict | list) else set()
     shareable = all(
         cell == NOT_THERE or (not is_private_text(cell) and (_is_number(cell) or cell in levels))
         for cell in cells
