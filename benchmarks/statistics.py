@@ -175,13 +175,17 @@ def matched_by_chance(distances: np.ndarray, own: np.ndarray) -> float:
     Returns
     -------
     p : float
-        One-sided; ``nan`` below six people, or where probe and original cannot be compared.
+        One-sided; ``nan`` below six people. Those are left out, one by one, who cannot be compared with most
+        others: a probe without a face, or a field of view that shares nothing with another.
     """
     people = np.unique(own)
     square = np.array([distances[own == person][:, people].mean(axis=0) for person in people])
-    if len(people) < 6 or not np.isfinite(square).all():
+    while (unknown := ~np.isfinite(square)).any():
+        square = np.delete(square, worst := (unknown.sum(axis=0) + unknown.sum(axis=1)).argmax(), axis=0)
+        square = np.delete(square, worst, axis=1)
+    if len(square) < 6:
         return np.nan
-    random, rows = np.random.default_rng(SEED), np.arange(len(people))
+    random, rows = np.random.default_rng(SEED), np.arange(len(square))
     found = np.trace(square)
     dealt = [square[rows, random.permutation(rows)].sum() for _ in range(DEALS)]
     return float((1 + np.sum(np.array(dealt) <= found + 1e-9)) / (1 + DEALS))

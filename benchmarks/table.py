@@ -147,6 +147,7 @@ QUESTIONS: dict[str, list[Figure]] = {
         ),
         Figure('recognition', 'rank5', 'rank-5', 'pooled', None, '%'),
         Figure('recognition', 'auc', 'AUC', 'pooled', at_most(0.60), '.2f'),
+        Figure('recognition', 'dealt_p', 'dealt p', 'pooled', None, '.3f'),
         Figure('recognition', 'with_face', 'probes with a face', 'pooled', None, '%'),
     ],
     'Can geometry?': _geometry(),
@@ -244,7 +245,8 @@ NOTES = {
         'dlib (HOG detector, 5 points, 128-d ResNet), 5 renderings of each head, against the originals of '
         'the test and the gallery. A probe without a face ranks at random. Guessing reaches a rank-1 of '
         '{chance} within its 95 % interval. The last row shows whether the attack is alive: it has to know '
-        'at least 95 % of the originals again that were turned by 5 degrees, scaled by 3 % and noised.'
+        'at least 95 % of the originals again that were turned by 5 degrees, scaled by 3 % and noised. '
+        'Dealt p: see below.'
     ),
     'Can geometry?': (
         'Depth of the skin in the frame of the brain, compared with that of every original. The last row is '

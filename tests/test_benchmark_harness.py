@@ -94,6 +94,16 @@ def test_probes_of_a_person_are_dealt_together():
     assert np.isnan(statistics.matched_by_chance(one[:5], own[:5]))
 
 
+def test_who_cannot_be_compared_is_not_dealt():
+    one = np.random.default_rng(5).random((20, 20))
+    own = np.arange(20)
+    broken = one.copy()
+    broken[3], broken[:, 7] = np.nan, np.nan
+    rest = np.delete(own, [3, 7])
+    expected = statistics.matched_by_chance(one[np.ix_(rest, rest)], np.arange(18))
+    assert statistics.matched_by_chance(broken, own) == expected
+
+
 # -- surfaces ----------------------------------------------------------------------------------------------
 def _ball(radius: float, centre=surfaces.CENTRE) -> np.ndarray:
     """A soft ball in the cube; the surface (half of its intensity) has that radius in mm."""

@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 
 from benchmarks.pairs import DEFAULT, GALLERY, PERTURBED, Pair, work_folder
 from benchmarks.recogniser import read_views, views
-from benchmarks.statistics import attack, chance_limit, share
+from benchmarks.statistics import attack, chance_limit, matched_by_chance, share
 
 METHODS = (*DEFAULT, PERTURBED, GALLERY)
 
@@ -24,7 +24,10 @@ def measure(pair: Pair) -> dict[str, float]:
 
 
 def pool(values: dict[str, dict[str, dict]], out: Path) -> dict[str, dict]:
-    """Success of the attack on each method; ``with_face`` is the share of probes that show one at all."""
+    """Success of the attack on each method; ``with_face`` is the share of probes that show one at all.
+
+    ``dealt_p`` is the p of `matched_by_chance`.
+    """
     gallery = [(method, scan) for method in ('original', GALLERY) for scan in values.get(method, {})]
     column = {scan: number for number, (_, scan) in enumerate(gallery)}
     known = np.array([read_views(work_folder(out, *head)).template for head in gallery])
@@ -34,8 +37,10 @@ def pool(values: dict[str, dict[str, dict]], out: Path) -> dict[str, dict]:
         if not scans:
             continue
         probes = np.array([read_views(work_folder(out, method, scan)).template for scan in scans])
+        distances, own = cdist(probes, known), np.array([column[scan] for scan in scans])
         pooled[method] = {
-            **attack(cdist(probes, known), np.array([column[scan] for scan in scans])),
+            **attack(distances, own),
+            'dealt_p': matched_by_chance(distances, own),
             'chance_limit': chance_limit(len(scans), len(gallery)),
             'with_face': list(share(np.isfinite(probes[:, 0]))),
             'probes': len(scans),
