@@ -16,6 +16,7 @@ import argparse
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ def run(job: Job, out: Path) -> dict:
         write_scan(job, out, t1w)
     for path in (refaced, verdict):
         path.unlink(missing_ok=True)
+    shutil.rmtree(folder / 'work', ignore_errors=True)  # of a call that was stopped
     command = [sys.executable, '-m', 'cpmae_bids.cli.file', str(t1w), str(refaced), '--preset', job.preset]
     command += ['--seed', '1', '--overwrite', '--verdict', str(verdict), '-w', str(folder / 'work')]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

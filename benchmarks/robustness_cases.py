@@ -305,6 +305,7 @@ CASES = {
     'thick_axial': Case('1 x 1 x 3 mm', voxels(1, 1, 3), fine=True),
     'thick_sagittal': Case('3 x 1 x 1 mm', voxels(3, 1, 1), fine=True),
     'half_mm': Case('0.5 mm', voxels(0.5, 0.5, 0.5), fine=True),
+    'mp2rage_fine': Case('MP2RAGE, 1 mm', mp2rage, fine=True),
     'half_brain': Case('half of the brain out of the field of view', half_brain, refused=True),
     'inverted': Case('contrast of a T2w scan', inverted, refused=True),
     'skull_stripped': Case('skull-stripped before', skull_stripped, refused=True),

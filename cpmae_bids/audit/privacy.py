@@ -18,7 +18,7 @@ from scipy import ndimage
 from cpmae_bids.audit import frame, recogniser
 from cpmae_bids.audit.matching import Attack, attack
 from cpmae_bids.bids.patterns import output_path, split_name
-from cpmae_bids.deid import geometry, intensity, masks, nifti, surface
+from cpmae_bids.deid import background, geometry, intensity, masks, nifti, surface
 
 N = 128
 """Voxels along the cube in which heads are compared: 2 mm."""
@@ -188,7 +188,8 @@ def describe(pair: Pair, recognise: bool) -> Faces | str:
         kept = nifti.read(pair.kept)
         inside = kept.values() > 0.5
         matrix = frame.world_to_template(inside, kept.affine)
-        scans = [nifti.read(path) for path in (pair.refaced, pair.original)]
+        original = background.look_past(nifti.read(pair.original))
+        scans = [background.in_units_of(original, nifti.read(pair.refaced)), original]
         if any(scan.shape != kept.shape for scan in scans):
             return 'the output is not on the grid of its original'
         scale = intensity.brain_scale(scans[0].values()[inside])

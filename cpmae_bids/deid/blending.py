@@ -1,7 +1,8 @@
 """The generated head around the original brain, on the raw values of the scan.
 
 What the output owes to the original: stored values inside the kept mask, verbatim; a feather of about 2 mm
-just outside of it, fading; the noise statistics and the least and largest stored value. Nothing else.
+just outside of it, fading; the noise statistics and the least and largest stored value. Nothing else: how
+sharp the head may be follows from what is kept and the feather (`sharpness`, `seam`).
 """
 
 from __future__ import annotations
@@ -56,7 +57,14 @@ def synthesize(
     return add_noise(clean, noise, np.random.default_rng(seed), around)
 
 
-def blend(scan: nifti.Scan, kept: np.ndarray, generated: np.ndarray) -> np.ndarray:
+def feather(kept: np.ndarray, voxel_sizes: np.ndarray) -> np.ndarray:
+    """Weights of the original, float32 (X, Y, Z): 1 in the kept mask, falling to 0 just outside of it."""
+    return masks.feather_weights(kept, voxel_sizes, masks.feather_width(voxel_sizes))
+
+
+def blend(
+    scan: nifti.Scan, kept: np.ndarray, generated: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
     """Raw values of the refaced scan.
 
     Parameters
@@ -67,17 +75,19 @@ def blend(scan: nifti.Scan, kept: np.ndarray, generated: np.ndarray) -> np.ndarr
         Where stored values are copied.
     generated : ndarray of float32, shape (X, Y, Z)
         Scaled intensities of the generated head.
+    weights : ndarray of float32, shape (X, Y, Z), optional
+        What `feather` gives, if it was called before.
 
     Returns
     -------
     raw : ndarray, shape (X, Y, Z)
         Of the data type and byte order of the original, within its range of stored values.
     """
-    weights = masks.feather_weights(kept, scan.voxel_sizes, masks.feather_width(scan.voxel_sizes))
-    feather = (weights > 0) & ~kept
-    original = scan.raw[feather].astype(np.float32) * np.float32(scan.slope) + np.float32(scan.inter)
+    weights = feather(kept, scan.voxel_sizes) if weights is None else weights
+    mixed = (weights > 0) & ~kept
+    original = scan.raw[mixed].astype(np.float32) * np.float32(scan.slope) + np.float32(scan.inter)
     values = generated.copy()
-    values[feather] += weights[feather] * (original - generated[feather])
+    values[mixed] += weights[mixed] * (original - generated[mixed])
 
     raw = to_raw(values, scan)
     raw[kept] = scan.raw[kept]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid import nifti
+from cpmae_bids.deid import background, nifti
 from cpmae_bids.deid.masks import ROUNDING
 from cpmae_bids.exceptions import InputError
 
@@ -34,6 +34,7 @@ def load_t1w(path: Path | str) -> nifti.Scan:
     Returns
     -------
     scan : nifti.Scan
+        Noise as bright as tissue in place of air is looked past; see `background`.
 
     Raises
     ------
@@ -44,7 +45,7 @@ def load_t1w(path: Path | str) -> nifti.Scan:
     _check_orientation(scan)
     _check_extent(scan)
     _check_values(scan)
-    return scan
+    return background.look_past(scan)
 
 
 def _check_orientation(scan: nifti.Scan) -> None:

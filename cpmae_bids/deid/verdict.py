@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from cpmae_bids.deid import alignment, face, geometry, masks, nifti, noise, prior, relief, surface
+from cpmae_bids.deid import alignment, face, geometry, masks, nifti, noise, prior, relief, seam, surface
 from cpmae_bids.deid.disclosure import is_public
 from cpmae_bids.exceptions import InputError
 
@@ -381,7 +381,7 @@ def _voxels(original, refaced, before, after, kept, scale: float) -> dict[str, f
         'replaced_share': replaced.mean(),
         'unchanged_tissue_share': same.sum() / tissue.sum() if tissue.any() else np.nan,
         'unchanged_region_share': _largest_share(same, tissue, sizes),
-        'seam_ratio': _seam_ratio(before, after, np.isfinite(distance)),
+        'seam_ratio': seam.ratio(original.raw, refaced.raw, np.isfinite(distance)),
     }
 
 
@@ -396,24 +396,6 @@ def _largest_share(part: np.ndarray, whole: np.ndarray, sizes: np.ndarray) -> fl
         counts.append(mask)
     enough = counts[1] >= MIN_REGION_SHARE * np.prod(edge)
     return float((counts[0][enough] / counts[1][enough]).max()) if enough.any() else np.nan
-
-
-def _seam_ratio(before: np.ndarray, after: np.ndarray, shell: np.ndarray) -> float:
-    """Mean difference of neighbours from within the kept mask to beyond the feather, after over before."""
-    box = ndimage.find_objects(shell.astype(np.uint8))
-    if not box:
-        return np.nan
-    shell = shell[box[0]] & ~ndimage.binary_erosion(shell[box[0]], iterations=4)
-    steps = []
-    for values in (before[box[0]], after[box[0]]):
-        total = 0.0
-        for axis in range(3):
-            lower, upper = [slice(None)] * 3, [slice(None)] * 3
-            lower[axis], upper[axis] = slice(0, -1), slice(1, None)
-            both = shell[tuple(lower)] & shell[tuple(upper)]
-            total += float(np.abs(values[tuple(upper)] - values[tuple(lower)])[both].mean())
-        steps.append(total)
-    return steps[1] / steps[0] if steps[0] else np.nan
 
 
 def _heads(before, after, brain, kept, scan: nifti.Scan, world_to_template, scale) -> dict[str, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid import blending, cubes, inspect, nifti, noise, sharpness
+from cpmae_bids.deid import blending, cubes, inspect, nifti, noise, seam, sharpness
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
 
@@ -48,17 +48,32 @@ def blend(
     scan = inspect.load_t1w(t1w)
     kept = nifti.read_mask(kept_mask, scan)
     scale = float(cubes.read(conformed, 'scale'))
-    if head is None:
-        cube = np.zeros((_COARSE,) * 3, np.float32)
-    else:
-        cube = sharpness.soften(cubes.read(head, 'head'), sharpness.blur_mm(cubes.read(conformed, 'brain')))
     try:
         air = noise.measure(scan.values(), kept, scan.voxel_sizes, scale)
     except InputError as error:
         raise InputError(f'{t1w}: {error}') from error
-    generated = blending.synthesize(cube, scale, scan.affine, read_affine(affine), scan.shape, air, seed)
-    nifti.write(refaced, blending.blend(scan, kept, generated), scan)
+    place = (scale, scan.affine, read_affine(affine), scan.shape, air, seed)
+    if head is None:
+        nothing = np.zeros((_COARSE,) * 3, np.float32)
+        raw = blending.blend(scan, kept, blending.synthesize(nothing, *place))
+    else:
+        sigma_mm = sharpness.blur_mm(cubes.read(conformed, 'brain'))
+        raw = _softened(scan, kept, cubes.read(head, 'head'), sigma_mm, place)
+    nifti.write(refaced, raw, scan)
     nifti.write_mask(deface_mask, ~kept, scan)
+
+
+def _softened(
+    scan: nifti.Scan, kept: np.ndarray, cube: np.ndarray, sigma_mm: float, place: tuple
+) -> np.ndarray:
+    """Stored values with a head blurred by so many mm, or more where its seam would be visible."""
+    weights = blending.feather(kept, scan.voxel_sizes)
+    for more in (0.0, *seam.SOFTER_MM):
+        soft = sharpness.soften(cube, float(np.hypot(sigma_mm, more)))
+        raw = blending.blend(scan, kept, blending.synthesize(soft, *place), weights)
+        if not seam.ratio(scan.raw, raw, weights > 0) > seam.VISIBLE:
+            break
+    return raw
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 from pathlib import Path
 
-from cpmae_bids.deid import nifti
+from cpmae_bids.deid import background, nifti
 from cpmae_bids.reports.html import private_page
 from cpmae_bids.reports.pictures import face_picture, intensity_window, png, slices_picture
 
@@ -37,7 +37,8 @@ def private_report(
     judged = verdict.read_text(encoding='utf-8')
     page.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write_private(page.with_suffix('.json'), judged)
-    before, after = nifti.read(original), nifti.read(refaced)
+    before = background.look_past(nifti.read(original))
+    after = background.in_units_of(before, nifti.read(refaced))
     mask = nifti.read_mask(kept_mask, before)
     window = intensity_window(before.values())  # one for both, or they could not be compared
     pictures = {}

@@ -12,7 +12,7 @@ import numpy as np
 from cpmae_bids import __version__
 from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.records import identify
-from cpmae_bids.deid import codes, geometry, inspect, nifti, noise, verdict
+from cpmae_bids.deid import background, codes, geometry, inspect, nifti, noise, verdict
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.templates import Template, find_template
@@ -84,7 +84,7 @@ def judge(
     # Before they are read: what changes from now on is not what was judged
     files = identify(t1w, {'refaced': refaced, 'defacemask': deface_mask, 'brainmask': kept_mask})
     original = inspect.load_t1w(t1w)
-    written = nifti.read(refaced)
+    written = background.in_units_of(original, nifti.read(refaced))
     brain, kept = (nifti.read_mask(path, original) for path in (brain_mask, kept_mask))
     template = template or find_template()
     t1w_scan = None

@@ -1,0 +1,114 @@
+"""Noise in place of air, from black to white, is looked past; everything else is left alone."""
+
+import nibabel as nb
+import numpy as np
+import phantom
+import pytest
+
+from benchmarks import robustness_cases as cases
+from cpmae_bids.deid import background, inspect, nifti, prior
+
+
+@pytest.fixture(scope='module')
+def head():
+    shape, affine = phantom.grid((2, 2, 2))
+    values, brain = phantom.head(shape, affine)
+    return cases.Head(values, affine, brain, np.eye(4), phantom.SCALE)
+
+
+@pytest.fixture(scope='module')
+def uniform(head):
+    return cases.mp2rage(head)[0]
+
+
+def write(path, values, affine, dtype=np.float32, slope=None, inter=None):
+    image = nb.Nifti1Image(np.asarray(values, dtype), affine)
+    image.set_sform(affine, 1)
+    image.header.set_xyzt_units('mm')
+    image.header.set_slope_inter(slope, inter)
+    nb.save(image, path)
+    return path
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def test_tissue_is_told_from_noise(head, uniform):
+    tissue = background.find_tissue(uniform, head.sizes)
+    truth = head.values > 0.15 * head.scale
+    assert dice(tissue, truth) > 0.93
+    assert tissue[head.kept & truth].mean() > 0.99
+
+
+def test_what_is_noise_does_not_depend_on_units(head, uniform):
+    tissue = background.find_tissue(uniform, head.sizes)
+    for slope, inter in ((1 / 4095, -0.5), (-3, 100)):
+        other = background.find_tissue(np.float32(slope) * uniform + np.float32(inter), head.sizes)
+        assert (tissue != other).mean() < 1e-4
+
+
+@pytest.mark.parametrize(
+    'name', [name for name, case in cases.CASES.items() if not case.fine and name != 'mp2rage']
+)
+def test_other_scans_are_left_alone(head, name):
+    values, _ = cases.CASES[name].make(head)
+    assert not background.is_erratic(values)
+
+
+def test_real_heads_are_left_alone_and_their_uniform_images_are_not(test_heads):
+    for path in sorted(test_heads.glob('sub-*/anat/*_T1w.nii.gz'))[::8]:
+        scan = inspect.load_t1w(path)
+        assert type(scan) is nifti.Scan
+        values = scan.values()
+        of_it = cases.Head(values, scan.affine, None, None, float(np.percentile(values, 95)))
+        assert background.is_erratic(cases.mp2rage(of_it)[0])
+
+
+def test_a_head_is_found_in_a_uniform_image(tmp_path, head, uniform):
+    scan = inspect.load_t1w(write(tmp_path / 'T1w.nii', np.rint(uniform), head.affine, np.int16))
+    assert isinstance(scan, background.QuietScan)
+    prior.check_head(scan, head.kept, np.eye(4))
+    measures = prior.measure_head(scan, head.kept, np.eye(4))
+    assert measures['bright_air_share'] == 0
+    assert measures['nose_share'] > 0.8
+    assert measures['face_cut_cm2'] < 5
+
+
+def test_a_uniform_image_without_its_face_is_refused(tmp_path, head, uniform):
+    to_template = head.affine
+    y, z = (np.indices(uniform.shape)[axis] * 2 + to_template[axis, 3] for axis in (1, 2))
+    values = np.where((y > 50) & (z < 0), 0, uniform)
+    scan = inspect.load_t1w(write(tmp_path / 'T1w.nii', values, head.affine))
+    assert isinstance(scan, background.QuietScan)
+    with pytest.raises(prior.InputError, match='defaced before'):
+        prior.check_head(scan, head.kept, np.eye(4))
+
+
+def test_signed_images_have_the_same_values(tmp_path, head, uniform):
+    plain = inspect.load_t1w(write(tmp_path / 'a.nii', uniform, head.affine))
+    signed = inspect.load_t1w(write(tmp_path / 'b.nii', uniform / 4095 - 0.5, head.affine))
+    stored = inspect.load_t1w(
+        write(tmp_path / 'c.nii', np.rint(uniform), head.affine, np.int16, 1 / 4095, -0.5)
+    )
+    for scan in (signed, stored):
+        assert scan.values().min() == 0
+        differ = np.abs(scan.values() * 4095 - plain.values()) > 2
+        assert differ.mean() < 1e-3
+
+
+def test_a_refaced_scan_is_read_in_the_units_of_its_original(tmp_path, head, uniform):
+    path = write(tmp_path / 'T1w.nii', uniform / 4095 - 0.5, head.affine)
+    original, written = inspect.load_t1w(path), nifti.read(path)
+    both = background.in_units_of(original, written)
+    inside = original.values() > 0
+    inside &= background.find_tissue(both.values(), head.sizes)
+    whole = np.isclose(original.values(), both.values(), atol=1e-6)
+    assert whole[head.kept & inside].mean() > 0.95
+    plain = nifti.read(write(tmp_path / 'plain.nii', head.values, head.affine))
+    assert background.in_units_of(plain, written) is written
+
+
+def test_stored_values_are_untouched(tmp_path, head, uniform):
+    path = write(tmp_path / 'T1w.nii', np.rint(uniform), head.affine, np.int16)
+    assert np.array_equal(inspect.load_t1w(path).raw, nifti.read(path).raw)

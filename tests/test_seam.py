@@ -1,0 +1,75 @@
+"""A head that is rougher than the scan around it is softened until its seam does not show."""
+
+import numpy as np
+import phantom
+import pytest
+from scipy import ndimage
+
+from cpmae_bids.deid import blending, cubes, masks, nifti, noise, seam
+from cpmae_bids.steps import blend
+
+SHAPE, AFFINE = phantom.grid((3, 3, 3))
+
+
+@pytest.fixture(scope='module')
+def scan(tmp_path_factory):
+    """Files of a scan, as the steps before leave them; its kept mask, and its head before it is blended."""
+    folder = tmp_path_factory.mktemp('seam')
+    values, brain = phantom.head(SHAPE, AFFINE)
+    original = nifti.read(phantom.write(folder / 'T1w.nii', values, AFFINE))
+    kept = masks.dilate(brain, 3.0, original.voxel_sizes)
+    nifti.write_mask(folder / 'kept.nii', kept, original)
+    np.savetxt(folder / 'affine.txt', np.eye(4))
+    sharp = np.random.default_rng(0).standard_normal((128, 128, 128)) * (phantom.cube(3) > 0)
+    cubes.write(folder / 'brain.npz', brain=sharp.astype(np.float16), scale=phantom.SCALE)
+    return folder, original, kept
+
+
+def step(scan, head):
+    """Stored values that the step writes, and those of the head as it is."""
+    folder, original, kept = scan
+    cubes.write(folder / 'head.npz', head=head.astype(np.float16))
+    files = [folder / name for name in ('T1w.nii', 'kept.nii', 'affine.txt', 'head.npz', 'brain.npz')]
+    blend.blend(*files, 1, folder / 'out.nii', folder / 'mask.nii')
+    air = noise.measure(original.values(), kept, original.voxel_sizes, phantom.SCALE)
+    cube = cubes.read(folder / 'head.npz', 'head')
+    plain = blending.synthesize(cube, phantom.SCALE, AFFINE, np.eye(4), SHAPE, air, 1)
+    return nifti.read(folder / 'out.nii').raw, blending.blend(original, kept, plain)
+
+
+def ratio(scan, raw):
+    _, original, kept = scan
+    return seam.ratio(original.raw, raw, blending.feather(kept, original.voxel_sizes) > 0)
+
+
+def test_a_head_as_sharp_as_the_scan_is_left_as_it_is(scan):
+    written, plain = step(scan, phantom.cube(3))
+    assert ratio(scan, plain) < seam.VISIBLE
+    assert np.array_equal(written, plain)
+
+
+def test_a_rougher_head_is_softened_until_the_seam_is_not_visible(scan):
+    smooth = phantom.cube(3)
+    grain = ndimage.gaussian_filter(np.random.default_rng(1).normal(0, 6, smooth.shape), 1)
+    written, plain = step(scan, np.where(smooth > 0, np.clip(smooth + grain, 0, 2.5), 0))
+    assert ratio(scan, plain) > seam.VISIBLE
+    assert ratio(scan, written) <= seam.VISIBLE
+    assert np.array_equal(written[scan[2]], scan[1].raw[scan[2]])
+
+
+def test_where_softening_does_not_help_the_verdict_decides(scan, monkeypatch):
+    monkeypatch.setattr(seam, 'VISIBLE', 0.0)
+    written, plain = step(scan, phantom.cube(3))
+    assert 0 < ratio(scan, written) < ratio(scan, plain)
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.int16, np.float64])
+def test_the_ratio_is_that_of_differences(dtype):
+    rng = np.random.default_rng(0)
+    before = rng.integers(100, 120, (20, 20, 20)).astype(dtype)
+    shell = np.zeros(before.shape, bool)
+    shell[4:16, 4:16, 4:16] = True
+    assert seam.ratio(before, before, shell) == 1
+    assert seam.ratio(before, 2 * (before - 60), shell) == pytest.approx(2)
+    assert np.isnan(seam.ratio(np.ones_like(before), before, shell))
+    assert np.isnan(seam.ratio(before, before, np.zeros_like(shell)))
