@@ -125,7 +125,8 @@ def model(results: dict[str, dict]) -> list[Row]:
 
 def speed(timing: dict, scaling: dict) -> list[Row]:
     """Of `benchmarks.stage_timing` and `benchmarks.scaling`."""
-    scan, two = '1 scan of 1 mm', scaling['workers']['2']
+    two = scaling['workers']['2']
+    scan = '1 scan of 1 mm' + (f', {timing["repeats"]} runs' if timing.get('repeats', 1) > 1 else '')
     scans = f'{scaling["scans"]} scans of 1 mm'
     models = sum(timing['stages'][stage]['seconds'] for stage in MODEL_STAGES)
     ratio = timing['seconds'] / timing['synthstrip']['seconds']

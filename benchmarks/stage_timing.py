@@ -1,10 +1,13 @@
 """Wall time and peak memory of every stage of one scan.
 
     python -m benchmarks.stage_timing T1W [--preset 256] [--threads 2] [--device cpu] [--synthstrip]
+        [--repeats 5]
 
 Each stage runs as in the workflow, as a process of its own, but one after another. Its peak is the largest
 resident set of that process, or of a child of it, as the kernel counts it. ``--synthstrip`` measures
 SynthStrip's brain mask in the same run, for comparison (of radveil, extra ``cpmae-bids[benchmarks]``).
+``--repeats`` does all of it so often, in turn: machines that are shared are not equally fast at all times.
+Numbers are medians then.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import tempfile
 from pathlib import Path
 
 import nibabel as nib
+import numpy as np
 
 from benchmarks.scans import write_result
 from cpmae_bids.config import DEFAULT_STEPS
@@ -141,6 +145,16 @@ def measure(command: list[str], folder: Path, threads: int) -> tuple[float, floa
     return float(seconds), int(peak) / 1024**2  # Linux counts in KiB
 
 
+def _median(measured: list[tuple[float, float]]) -> dict[str, float]:
+    seconds, peak = np.median(measured, axis=0)
+    return {'seconds': round(float(seconds), 2), 'peak_gib': round(float(peak), 2)}
+
+
+def _sums(stages: list[list[tuple[float, float]]]) -> list[float]:
+    """Seconds of all stages together, for each time that they were run."""
+    return [round(float(seconds), 1) for seconds in np.sum(stages, axis=0)[:, 0]]
+
+
 def main(argv: list[str] | None = None) -> None:
     """Measure one scan and write ``results/stage_timing_<preset>.json``."""
     parser = argparse.ArgumentParser(
@@ -153,6 +167,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--weights', type=Path)
     parser.add_argument('--steps', type=int, default=DEFAULT_STEPS)
     parser.add_argument('--synthstrip', action='store_true', help='measure it beside')
+    parser.add_argument('--repeats', type=int, default=1, help='times that all is done (default: 1)')
     args = parser.parse_args(argv)
 
     settings = {
@@ -165,17 +180,17 @@ def main(argv: list[str] | None = None) -> None:
     }
     if args.weights:
         settings['weights'] = str(args.weights.resolve())
-    stages = {}
+    commands = {stage: stage_command(stage, settings) for stage in STAGES}
+    if args.synthstrip:
+        commands['synthstrip'] = [sys.executable, '-c', SYNTHSTRIP, settings['t1w']]
+    measured = {name: [] for name in commands}
     with tempfile.TemporaryDirectory(prefix='cpmae-timing-') as folder:
-        for stage in STAGES:
-            seconds, peak = measure(stage_command(stage, settings), Path(folder), args.threads)
-            stages[stage] = {'seconds': round(seconds, 2), 'peak_gib': round(peak, 2)}
-            print(f'{stage:13} {seconds:7.1f} s {peak:6.2f} GiB', flush=True)
-        beside = {}
-        if args.synthstrip:
-            command = [sys.executable, '-c', SYNTHSTRIP, settings['t1w']]
-            seconds, peak = measure(command, Path(folder), args.threads)
-            beside = {'synthstrip': {'seconds': round(seconds, 2), 'peak_gib': round(peak, 2)}}
+        for _ in range(args.repeats):
+            for name, command in commands.items():
+                measured[name].append(measure(command, Path(folder), args.threads))
+                print('{:13} {:7.1f} s {:6.2f} GiB'.format(name, *measured[name][-1]), flush=True)
+    stages = {name: _median(found) for name, found in measured.items()}
+    beside = {'synthstrip': stages.pop('synthstrip')} if args.synthstrip else {}
     zooms = nib.load(args.t1w).header.get_zooms()[:3]
     numbers = {
         'preset': args.preset,
@@ -184,11 +199,15 @@ def main(argv: list[str] | None = None) -> None:
         'steps': args.steps,
         'shape': list(nib.load(args.t1w).shape),
         'voxel_mm': [round(float(zoom), 3) for zoom in zooms],
+        'repeats': args.repeats,
         'seconds': round(sum(stage['seconds'] for stage in stages.values()), 1),
+        'seconds_of_each': _sums([measured[stage] for stage in stages]),
         'peak_gib': max(stage['peak_gib'] for stage in stages.values()),
         'stages': stages,
         **beside,
     }
+    if args.synthstrip:
+        numbers['synthstrip']['seconds_of_each'] = _sums([measured['synthstrip']])
     print(write_result(f'stage_timing_{args.preset}', numbers))
 
 

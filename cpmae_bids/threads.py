@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -29,3 +29,8 @@ def each(job: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     told = os.environ.get(VARIABLE, '')
     with ThreadPoolExecutor(max(1, int(told)) if told.isdecimal() else 1) as pool:
         return list(pool.map(job, items))
+
+
+def together(*jobs: Callable[[], Any]) -> list[Any]:
+    """Do different jobs side by side as far as there are threads; their results, in order."""
+    return each(lambda job: job(), jobs)

@@ -56,6 +56,16 @@ def test_other_scans_are_left_alone(head, name):
     assert not background.is_erratic(values)
 
 
+@pytest.mark.parametrize('ratio', [3, 4, 6])
+def test_loud_noise_in_dark_air_is_left_alone(head, ratio):
+    assert not background.is_erratic(cases.rician(head.values, head.scale / ratio))
+
+
+def test_padding_hides_no_noise(head, uniform):
+    padded = np.pad(uniform, ((0, 0), (4, 4), (0, 0)))
+    assert background.is_erratic(padded)
+
+
 def test_real_heads_are_left_alone_and_their_uniform_images_are_not(test_heads):
     for path in sorted(test_heads.glob('sub-*/anat/*_T1w.nii.gz'))[::8]:
         scan = inspect.load_t1w(path)

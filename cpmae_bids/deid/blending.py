@@ -29,6 +29,20 @@ def synthesize(
 ) -> np.ndarray:
     """A noisy native-space volume from a generated head; knows nothing of the original but its statistics.
 
+    See `place` and `add_air`, which it calls.
+    """
+    return add_air(place(head, scale, affine, world_to_template, shape), scale, affine, noise, seed)
+
+
+def place(
+    head: np.ndarray,
+    scale: float,
+    affine: np.ndarray,
+    world_to_template: np.ndarray,
+    shape: tuple[int, int, int],
+) -> np.ndarray:
+    """A generated head on the grid of a scan.
+
     Parameters
     ----------
     head : ndarray, shape (n, n, n)
@@ -39,20 +53,39 @@ def synthesize(
         Native voxels to world, world to template world.
     shape : tuple of int
         Shape of the scan.
-    noise : AirNoise
-    seed : int
-        Of the noise.
 
     Returns
     -------
-    values : ndarray of float32, shape `shape`
-        Scaled intensities; air where the cube does not reach, but for the neck below it.
+    clean : ndarray of float32, shape `shape`
+        Scaled intensities; 0 in the air, and where the cube does not reach, but for the neck below it.
     """
     longer, below = neck.lengthen(head)
     # linear interpolation would take two thirds of the finest texture away
     clean = geometry.from_cube(longer, affine, world_to_template, shape, below=below, order=3)
     clean[clean < AIR_LEVEL] = 0
     clean *= np.float32(scale)
+    return clean
+
+
+def add_air(clean: np.ndarray, scale: float, affine: np.ndarray, noise: AirNoise, seed: int) -> np.ndarray:
+    """The noise of a scan on a head that was placed on its grid; see `noise.add_noise`.
+
+    Parameters
+    ----------
+    clean : ndarray of float32, shape (X, Y, Z)
+    scale : float
+        Intensity of the scan that is 1 in the cube.
+    affine : ndarray, shape (4, 4)
+        Voxels to world.
+    noise : AirNoise
+    seed : int
+        Of the noise.
+
+    Returns
+    -------
+    values : ndarray of float32, shape (X, Y, Z)
+        Scaled intensities.
+    """
     around = surroundings(clean, geometry.voxel_sizes(affine), scale)
     return add_noise(clean, noise, np.random.default_rng(seed), around)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from cpmae_bids import threads
 from cpmae_bids.deid import alignment, face, geometry, masks, nifti, noise, prior, relief, seam, surface
 from cpmae_bids.deid.disclosure import is_public
 from cpmae_bids.exceptions import InputError
@@ -225,13 +226,15 @@ def measure(
     measures['header_fields_leaked'] = float(header_fields_leaked(refaced))
     measures.update(_kept(original, refaced, brain, kept, deface_mask))
     before, after = original.values(), np.nan_to_num(refaced.values(), posinf=0, neginf=0)
-    measures.update(_alignment(before, brain, original.affine, world_to_template, template))
-    measures['kept_far_ml'] = kept_far_ml(kept, original.affine, world_to_template, *template[1:])
-    if t1w is not None:
-        measures.update(_by_t1w(original, before, brain, kept, t1w))
-    measures.update(_voxels(original, refaced, before, after, kept, scale))
-    measures.update(_heads(before, after, brain, kept, original, world_to_template, scale))
-    measures.update(_air(before, after, kept, original.voxel_sizes, scale))
+    for found in threads.together(
+        lambda: _heads(before, after, brain, kept, original, world_to_template, scale),
+        lambda: _voxels(original, refaced, before, after, kept, scale),
+        lambda: _air(before, after, kept, original.voxel_sizes, scale),
+        lambda: _alignment(before, brain, original.affine, world_to_template, template),
+        lambda: {'kept_far_ml': kept_far_ml(kept, original.affine, world_to_template, *template[1:])},
+        lambda: _by_t1w(original, before, brain, kept, t1w) if t1w is not None else {},
+    ):
+        measures.update(found)
     if original_codes and generated_codes:
         measures.update(code_agreement(original_codes, generated_codes))
     return {name: float(value) for name, value in measures.items()}

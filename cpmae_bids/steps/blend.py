@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cpmae_bids import threads
 from cpmae_bids.deid import blending, cubes, inspect, nifti, noise, seam, sharpness
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
@@ -48,32 +49,34 @@ def blend(
     scan = inspect.load_t1w(t1w)
     kept = nifti.read_mask(kept_mask, scan)
     scale = float(cubes.read(conformed, 'scale'))
+    where = (scale, scan.affine, read_affine(affine), scan.shape)
+    if head is None:
+        cube, sigma_mm = np.zeros((_COARSE,) * 3, np.float32), 0.0
+    else:
+        cube, sigma_mm = cubes.read(head, 'head'), sharpness.blur_mm(cubes.read(conformed, 'brain'))
+
+    def place(more_mm: float = 0.0) -> np.ndarray:
+        return blending.place(sharpness.soften(cube, float(np.hypot(sigma_mm, more_mm))), *where)
+
     try:
-        air = noise.measure(scan.values(), kept, scan.voxel_sizes, scale)
+        clean, air, weights = threads.together(
+            place,
+            lambda: noise.measure(scan.values(), kept, scan.voxel_sizes, scale),
+            lambda: blending.feather(kept, scan.voxel_sizes),
+        )
     except InputError as error:
         raise InputError(f'{t1w}: {error}') from error
-    place = (scale, scan.affine, read_affine(affine), scan.shape, air, seed)
-    if head is None:
-        nothing = np.zeros((_COARSE,) * 3, np.float32)
-        raw = blending.blend(scan, kept, blending.synthesize(nothing, *place))
-    else:
-        sigma_mm = sharpness.blur_mm(cubes.read(conformed, 'brain'))
-        raw = _softened(scan, kept, cubes.read(head, 'head'), sigma_mm, place)
-    nifti.write(refaced, raw, scan)
-    nifti.write_mask(deface_mask, ~kept, scan)
 
+    def blended(clean: np.ndarray) -> np.ndarray:
+        return blending.blend(scan, kept, blending.add_air(clean, scale, scan.affine, air, seed), weights)
 
-def _softened(
-    scan: nifti.Scan, kept: np.ndarray, cube: np.ndarray, sigma_mm: float, place: tuple
-) -> np.ndarray:
-    """Stored values with a head blurred by so many mm, or more where its seam would be visible."""
-    weights = blending.feather(kept, scan.voxel_sizes)
-    for more in (0.0, *seam.SOFTER_MM):
-        soft = sharpness.soften(cube, float(np.hypot(sigma_mm, more)))
-        raw = blending.blend(scan, kept, blending.synthesize(soft, *place), weights)
+    raw = blended(clean)
+    for more_mm in seam.SOFTER_MM if head is not None else ():
         if not seam.ratio(scan.raw, raw, weights > 0) > seam.VISIBLE:
             break
-    return raw
+        raw = blended(place(more_mm))
+    nifti.write(refaced, raw, scan)
+    nifti.write_mask(deface_mask, ~kept, scan)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
