@@ -28,8 +28,8 @@ MIN_ERRATIC_SHARE = 0.07
 signal-to-noise ratio of 8, 0.11 and more in uniform images made from the same heads."""
 
 BRIGHT_BORDER = 0.35
-"""Median of the border of the field of view, as a share of the range, from which on it is no dark air, however
-noisy: 0.47 in uniform images, up to 0.24 at a signal-to-noise ratio of 3."""
+"""Median of the border of the field of view, as a share of the range, from which on it is no dark air,
+however noisy: 0.47 in uniform images, up to 0.24 at a signal-to-noise ratio of 3."""
 
 SIGMA_MM = 1.5
 """Of the Gaussian window in which roughness is taken: skin and bone are hardly thicker."""
