@@ -4,9 +4,10 @@ import nibabel as nb
 import numpy as np
 import phantom
 import pytest
+from scipy import ndimage
 
 from benchmarks import robustness_cases as cases
-from cpmae_bids.deid import background, inspect, nifti, prior
+from cpmae_bids.deid import background, blending, inspect, masks, nifti, noise, prior, verdict
 
 
 @pytest.fixture(scope='module')
@@ -61,9 +62,22 @@ def test_loud_noise_in_dark_air_is_left_alone(head, ratio):
     assert not background.is_erratic(cases.rician(head.values, head.scale / ratio))
 
 
-def test_padding_hides_no_noise(head, uniform):
-    padded = np.pad(uniform, ((0, 0), (4, 4), (0, 0)))
+PADDING = {
+    'front and back': ((0, 0), (4, 4), (0, 0)),
+    'all sides': ((3, 3), (3, 3), (3, 3)),
+    'much of one side': ((0, 0), (0, 0), (40, 0)),
+}
+
+
+@pytest.mark.parametrize('value', [0, 2048])
+@pytest.mark.parametrize('planes', PADDING.values(), ids=PADDING)
+def test_padding_is_neither_tissue_nor_hides_noise(head, uniform, planes, value):
+    padded = np.pad(uniform, planes, constant_values=value)
     assert background.is_erratic(padded)
+    inside = tuple(slice(first, n - last) for n, (first, last) in zip(padded.shape, planes, strict=True))
+    tissue = background.find_tissue(padded, head.sizes)
+    assert dice(tissue[inside], head.values > 0.15 * head.scale) > 0.92
+    assert tissue.sum() == tissue[inside].sum()
 
 
 def test_real_heads_are_left_alone_and_their_uniform_images_are_not(test_heads):
@@ -119,6 +133,38 @@ def test_a_refaced_scan_is_read_in_the_units_of_its_original(tmp_path, head, uni
     assert background.in_units_of(plain, written) is written
 
 
-def test_stored_values_are_untouched(tmp_path, head, uniform):
-    path = write(tmp_path / 'T1w.nii', np.rint(uniform), head.affine, np.int16)
-    assert np.array_equal(inspect.load_t1w(path).raw, nifti.read(path).raw)
+def test_the_output_has_the_stored_brain_and_quiet_air(tmp_path, head, uniform):
+    stored = np.rint(uniform)
+    scan = inspect.load_t1w(write(tmp_path / 'T1w.nii', stored, head.affine, np.int16, -1 / 4095, 0.5))
+    scale = float(np.median(scan.values()[head.kept]))
+    air = noise.measure(scan.values(), head.kept, scan.voxel_sizes, scale)
+    place = (scale, scan.affine, np.eye(4), scan.shape, air, 1)
+    raw = blending.blend(scan, head.kept, blending.synthesize(phantom.cube(3), *place))
+    assert np.array_equal(raw[head.kept], scan.raw[head.kept])
+    nifti.write(tmp_path / 'out.nii', raw, scan)
+    written = background.in_units_of(scan, nifti.read(tmp_path / 'out.nii')).values()
+    far = ~masks.dilate(head.values > 0.15 * head.scale, 12, head.sizes)
+    assert np.percentile(written[far], 99) < 0.1 * scale
+    assert np.percentile(nifti.Scan.values(scan)[far], 99) > scale
+
+
+def test_the_verdict_sees_a_face_that_lies_a_voxel_beside_its_outline(head):
+    face = ndimage.gaussian_filter(phantom.cube(0).astype(np.float32), 1)
+    fuller = ndimage.grey_dilation(face, footprint=ndimage.generate_binary_structure(3, 1))
+    other = ndimage.gaussian_filter(phantom.cube(3).astype(np.float32), 1)
+    brain = phantom.cube(0) * 0 > 1
+    everywhere = np.ones(face.shape, bool)
+
+    def compared(after, vague):
+        found = verdict.compare_heads(fuller, after, brain, brain, everywhere, vague=vague)
+        return found['surface_moved_mm'], found['surface_same_share']
+
+    moved, same = compared(face, vague=False)
+    assert moved > 0.7
+    assert same < 0.4
+    moved, same = compared(face, vague=True)
+    assert moved < 0.7
+    assert same > 0.4
+    moved, same = compared(other, vague=True)
+    assert moved > 0.7
+    assert same < 0.4

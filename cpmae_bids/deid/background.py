@@ -102,10 +102,9 @@ def is_erratic(values: np.ndarray) -> bool:
     deviation = np.abs(lines - _median_of_three(lines, 0))
     if (deviation > ERRATIC * (high - low)).mean() <= MIN_ERRATIC_SHARE:
         return False
-    ends = [np.take(values, (0, -1), axis=axis).ravel() for axis in range(3)]
-    border = np.concatenate(ends).astype(np.float32)
-    border = border[border != values.min()]  # padding
-    return bool(border.size and np.median(border) > low + BRIGHT_BORDER * (high - low))
+    seen = values[ndimage.find_objects((values != values.min()).astype(np.uint8))[0]]  # without padding
+    border = np.concatenate([np.take(seen, (0, -1), axis=axis).ravel() for axis in range(3)])
+    return bool(np.median(border.astype(np.float32)) > low + BRIGHT_BORDER * (high - low))
 
 
 def find_tissue(values: np.ndarray, voxel_sizes: np.ndarray) -> np.ndarray:
@@ -138,7 +137,18 @@ def find_tissue(values: np.ndarray, voxel_sizes: np.ndarray) -> np.ndarray:
         roughness = window(np.where(tissue, deviation, 0)) / np.maximum(share, MIN_NEIGHBOURS)
         tissue = (share > MIN_NEIGHBOURS) & (roughness < limit) & (deviation < MAX_OUTLIER * limit)
         tissue = ndimage.uniform_filter(tissue.astype(np.float32), 3) > MAJORITY
-    return masks.largest_component(tissue)
+    return masks.largest_component(tissue & ~_padding(values))
+
+
+def _padding(values: np.ndarray) -> np.ndarray:
+    """Constant regions at the border of the scan: smooth, and no tissue."""
+    flat = ndimage.maximum_filter(values, 3) == ndimage.minimum_filter(values, 3)
+    pieces, count = ndimage.label(flat)
+    at_border = np.zeros(count + 1, bool)
+    for axis in range(3):
+        at_border[np.take(pieces, (0, -1), axis=axis)] = True
+    at_border[0] = False
+    return ndimage.binary_dilation(at_border[pieces], np.ones((3, 3, 3)))
 
 
 def _median_of_three(values: np.ndarray, axis: int) -> np.ndarray:

@@ -13,7 +13,19 @@ import numpy as np
 from scipy import ndimage
 
 from cpmae_bids import threads
-from cpmae_bids.deid import alignment, face, geometry, masks, nifti, noise, prior, relief, seam, surface
+from cpmae_bids.deid import (
+    alignment,
+    background,
+    face,
+    geometry,
+    masks,
+    nifti,
+    noise,
+    prior,
+    relief,
+    seam,
+    surface,
+)
 from cpmae_bids.deid.disclosure import is_public
 from cpmae_bids.exceptions import InputError
 
@@ -416,11 +428,18 @@ def _heads(before, after, brain, kept, scan: nifti.Scan, world_to_template, scal
         cube(brain) >= 0.5,
         cube(kept) > 0.01,
         geometry.field_of_view(scan.shape, scan.affine, world_to_template, _N),
+        vague=isinstance(scan, background.QuietScan),
     )
 
 
 def compare_heads(
-    before: np.ndarray, after: np.ndarray, brain: np.ndarray, kept: np.ndarray, in_fov: np.ndarray
+    before: np.ndarray,
+    after: np.ndarray,
+    brain: np.ndarray,
+    kept: np.ndarray,
+    in_fov: np.ndarray,
+    *,
+    vague: bool = False,
 ) -> dict[str, float]:
     """Measures of one head, and of how far it is from another, in the cube at 2 mm.
 
@@ -432,6 +451,9 @@ def compare_heads(
         Brain, and what the two have in common.
     in_fov : ndarray of bool, shape (128, 128, 128)
         What both show.
+    vague : bool
+        Whether the outline of the first head may be off by a voxel: it is then moved by as much
+        to both sides, and the surfaces that are most alike count.
 
     Returns
     -------
@@ -443,18 +465,21 @@ def compare_heads(
     heads = [surface.head_mask(volume) for volume in (before, after)]
     # Away from skin, cut and borders, which differ from the air or the brain and not from other tissue
     within = ndimage.binary_erosion(replaced & heads[1], iterations=3)
+    first = [heads[0]]
+    if vague:
+        first += [ndimage.binary_erosion(heads[0]), ndimage.binary_dilation(heads[0])]
     measures = {}
     if within.sum() >= MIN_VOXELS:
         measures['head_contrast'] = after[within].std()
     if face.in_view(in_fov) > MIN_FACE_IN_VIEW:
-        measures['surface_same_share'] = surface.surface_same(heads[0], heads[1], in_fov)
+        measures['surface_same_share'] = max(surface.surface_same(one, heads[1], in_fov) for one in first)
     return {
         **measures,
         'head_per_brain': tissue[1].sum() / max(brain.sum(), 1),
         'head_volume_ratio': tissue[1].sum() / max(tissue[0].sum(), 1),
         'stray_tissue_share': (tissue[1] & ~heads[1]).sum() / max(tissue[1].sum(), 1),
         'surface_roughness': surface.roughness(heads[1], in_fov),
-        'surface_moved_mm': surface.surface_moved(heads[0], heads[1], in_fov),
+        'surface_moved_mm': min(surface.surface_moved(one, heads[1], in_fov) for one in first),
         'detail_correlation': _detail_correlation(before, after, tissue[0] | tissue[1], replaced),
         'head_brightness': np.median(after[tissue[1]]) if tissue[1].any() else np.nan,
         'head_contrast_change': _median_change(before, after, *tissue),
