@@ -72,6 +72,11 @@ def feather_width(voxel_sizes: ArrayLike, mm: float = 2.0) -> float:
     return max(mm, 1.5 * float(np.median(np.asarray(voxel_sizes, float))))
 
 
+def seam_width(voxel_sizes: ArrayLike) -> float:
+    """Distance in mm from the kept mask to a voxel beyond the feather, where all is generated."""
+    return feather_width(voxel_sizes) + float(np.max(voxel_sizes))
+
+
 def feather_weights(kept: np.ndarray, voxel_sizes: ArrayLike, width: float) -> np.ndarray:
     """Weight of the original: 1 in the kept mask, falling to 0 over `width`, and only outside of it.
 

@@ -384,7 +384,7 @@ def _voxels(original, refaced, before, after, kept, scale: float) -> dict[str, f
     """Measures on the native grid, voxel by voxel."""
     sizes = original.voxel_sizes
     width = masks.feather_width(sizes)
-    distance = masks.distance_outside(kept, sizes, width + sizes.max())
+    distance = masks.distance_outside(kept, sizes, masks.seam_width(sizes))
     replaced = distance >= width
     tissue = replaced & ((before > surface.LEVEL * scale) | (after > surface.LEVEL * scale))
     low, high = original.raw.min(), original.raw.max()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cpmae_bids import threads
-from cpmae_bids.deid import blending, cubes, inspect, nifti, noise, seam, sharpness
+from cpmae_bids.deid import blending, cubes, inspect, masks, nifti, noise, seam, sharpness
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
 
@@ -71,8 +71,9 @@ def blend(
         return blending.blend(scan, kept, blending.add_air(clean, scale, scan.affine, air, seed), weights)
 
     raw = blended(clean)
+    shell = np.isfinite(masks.distance_outside(kept, scan.voxel_sizes, masks.seam_width(scan.voxel_sizes)))
     for more_mm in seam.SOFTER_MM if head is not None else ():
-        if not seam.ratio(scan.raw, raw, weights > 0) > seam.VISIBLE:
+        if not seam.ratio(scan.raw, raw, shell) > seam.VISIBLE:
             break
         raw = blended(place(more_mm))
     nifti.write(refaced, raw, scan)
