@@ -11,6 +11,7 @@ mask in the output.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
@@ -66,11 +67,16 @@ class QuietScan(nifti.Scan):
 
     low: float = 0.0
 
+    @cached_property
+    def tissue(self) -> np.ndarray:
+        """What `find_tissue` finds; bool, shape (X, Y, Z)."""
+        return find_tissue(super().values(), self.voxel_sizes)
+
     def values(self) -> np.ndarray:
         """Scaled values as float32, shape (X, Y, Z), at least 0; 0 where there is noise."""
         values = super().values()
         # an edge of one voxel, as scanners give it: without, the face would seem to have been cut
-        values *= ndimage.uniform_filter(find_tissue(values, self.voxel_sizes).astype(np.float32), 3)
+        values *= ndimage.uniform_filter(self.tissue.astype(np.float32), 3)
         return np.where(values > 0, values, 0)
 
 

@@ -2,7 +2,7 @@
 
 What the output owes to the original: stored values inside the kept mask, verbatim; a feather of about 2 mm
 just outside of it, fading; the noise statistics and the least and largest stored value. Nothing else: how
-sharp the head may be follows from what is kept and the feather (`sharpness`, `seam`).
+sharp the head may be follows from what is kept, the feather and a voxel beyond (`sharpness`, `seam`).
 """
 
 from __future__ import annotations
@@ -90,11 +90,6 @@ def add_air(clean: np.ndarray, scale: float, affine: np.ndarray, noise: AirNoise
     return add_noise(clean, noise, np.random.default_rng(seed), around)
 
 
-def feather(kept: np.ndarray, voxel_sizes: np.ndarray) -> np.ndarray:
-    """Weights of the original, float32 (X, Y, Z): 1 in the kept mask, falling to 0 just outside of it."""
-    return masks.feather_weights(kept, voxel_sizes, masks.feather_width(voxel_sizes))
-
-
 def blend(
     scan: nifti.Scan, kept: np.ndarray, generated: np.ndarray, weights: np.ndarray | None = None
 ) -> np.ndarray:
@@ -109,14 +104,15 @@ def blend(
     generated : ndarray of float32, shape (X, Y, Z)
         Scaled intensities of the generated head.
     weights : ndarray of float32, shape (X, Y, Z), optional
-        What `feather` gives, if it was called before.
+        Of the original, by `masks.feather_weights`, if they are known already.
 
     Returns
     -------
     raw : ndarray, shape (X, Y, Z)
         Of the data type and byte order of the original, within its range of stored values.
     """
-    weights = feather(kept, scan.voxel_sizes) if weights is None else weights
+    if weights is None:
+        weights = masks.feather_weights(kept, scan.voxel_sizes, masks.feather_width(scan.voxel_sizes))
     mixed = (weights > 0) & ~kept
     original = scan.raw[mixed].astype(np.float32) * np.float32(scan.slope) + np.float32(scan.inter)
     values = generated.copy()

@@ -92,8 +92,12 @@ def feather_weights(kept: np.ndarray, voxel_sizes: ArrayLike, width: float) -> n
     -------
     weights : ndarray of float32, shape (X, Y, Z)
     """
-    distance = distance_outside(kept, voxel_sizes, width)
-    weights = np.zeros(kept.shape, np.float32)
+    return weights_at(distance_outside(kept, voxel_sizes, width), width)
+
+
+def weights_at(distance: np.ndarray, width: float) -> np.ndarray:
+    """`feather_weights` by the distances (mm) that `distance_outside` gave, up to `width` or more."""
+    weights = np.zeros(distance.shape, np.float32)
     near = distance < width
     weights[near] = 0.5 * (1 + np.cos(np.pi * distance[near] / width))
     return weights

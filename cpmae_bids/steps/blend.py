@@ -47,7 +47,7 @@ def blend(
         If a file cannot be read, or there is no air around the head to take the noise from.
     """
     scan = inspect.load_t1w(t1w)
-    kept = nifti.read_mask(kept_mask, scan)
+    kept, sizes = nifti.read_mask(kept_mask, scan), scan.voxel_sizes
     scale = float(cubes.read(conformed, 'scale'))
     where = (scale, scan.affine, read_affine(affine), scan.shape)
     if head is None:
@@ -59,21 +59,22 @@ def blend(
         return blending.place(sharpness.soften(cube, float(np.hypot(sigma_mm, more_mm))), *where)
 
     try:
-        clean, air, weights = threads.together(
+        clean, air, distance = threads.together(
             place,
-            lambda: noise.measure(scan.values(), kept, scan.voxel_sizes, scale),
-            lambda: blending.feather(kept, scan.voxel_sizes),
+            lambda: noise.measure(scan.values(), kept, sizes, scale),
+            lambda: masks.distance_outside(kept, sizes, masks.seam_width(sizes)),
         )
     except InputError as error:
         raise InputError(f'{t1w}: {error}') from error
+
+    weights = masks.weights_at(distance, masks.feather_width(sizes))
 
     def blended(clean: np.ndarray) -> np.ndarray:
         return blending.blend(scan, kept, blending.add_air(clean, scale, scan.affine, air, seed), weights)
 
     raw = blended(clean)
-    shell = np.isfinite(masks.distance_outside(kept, scan.voxel_sizes, masks.seam_width(scan.voxel_sizes)))
     for more_mm in seam.SOFTER_MM if head is not None else ():
-        if not seam.ratio(scan.raw, raw, shell) > seam.VISIBLE:
+        if not seam.ratio(scan.raw, raw, np.isfinite(distance)) > seam.VISIBLE:
             break
         raw = blended(place(more_mm))
     nifti.write(refaced, raw, scan)
