@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.scans import write_result
@@ -63,14 +64,27 @@ def memory_of(process: int) -> int:
     return total
 
 
-def run(dataset: Path, folder: Path, workers: int, mem_gb: float) -> dict[str, float | int]:
-    """De-identify a dataset with so many workers, and look at it meanwhile.
+def run(
+    dataset: Path, folder: Path, options: Sequence[object], interval: float = INTERVAL
+) -> tuple[dict[str, float | int], str]:
+    """De-identify a dataset with a seed of 1, and look at it meanwhile.
+
+    Parameters
+    ----------
+    dataset, folder : Path
+        BIDS dataset, and where to put everything.
+    options : sequence
+        Of the command, beside the seed.
+    interval : float
+        Seconds between two looks.
 
     Returns
     -------
     numbers : dict
         ``seconds``; ``cpu_seconds`` of all processes; ``peak_gib`` of memory; ``peak_files``, bytes of
         intermediate files at most, and ``left_files``, after the run.
+    log : str
+        What it printed.
 
     Raises
     ------
@@ -79,39 +93,31 @@ def run(dataset: Path, folder: Path, workers: int, mem_gb: float) -> dict[str, f
     """
     temporary = folder / 'tmp'
     temporary.mkdir(parents=True)
-    command = [sys.executable, '-m', 'cpmae_bids.cli.run', str(dataset), str(folder / 'out'), 'participant']
-    options = [
-        '--nprocs',
-        workers,
-        '--omp-nthreads',
-        1,
-        '--mem-gb',
-        mem_gb,
-        '--seed',
-        1,
-        '--skip-bids-validation',
-    ]
+    command = [sys.executable, '-m', 'cpmae_bids', str(dataset), str(folder / 'out'), 'participant']
     start, before, memory, files = time.monotonic(), _cpu_seconds(), 0, 0
     with (folder / 'log.txt').open('w') as log:
         process = subprocess.Popen(
-            [*command, *map(str, options), '--skip-bids-validation'],
+            [*command, '--seed', '1', *map(str, options)],
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, 'TMPDIR': str(temporary)},
         )
         while process.poll() is None:
             memory, files = max(memory, memory_of(process.pid)), max(files, size_of(temporary))
-            time.sleep(INTERVAL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(interval)
     seconds = time.monotonic() - start
+    text = (folder / 'log.txt').read_text()
     if process.returncode:
-        raise RuntimeError((folder / 'log.txt').read_text())
-    return {
+        raise RuntimeError(text)
+    numbers = {
         'seconds': round(seconds, 1),
         'cpu_seconds': round(_cpu_seconds() - before, 1),
         'peak_gib': round(memory / 2**30, 2),
         'peak_files': files,
         'left_files': size_of(temporary),
     }
+    return numbers, text
 
 
 def _cpu_seconds() -> float:
@@ -133,7 +139,10 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix='cpmae-scaling-') as name:
         folder = Path(name)
         size = make_dataset(folder / 'raw', args.t1w, args.scans)
-        runs = {n: run(folder / 'raw', folder / str(n), n, args.mem_gb) for n in args.workers}
+        runs = {}
+        for n in args.workers:
+            options = ['--nprocs', n, '--omp-nthreads', 1, '--mem-gb', args.mem_gb, '--skip-bids-validation']
+            runs[n], _ = run(folder / 'raw', folder / str(n), options)
     first = runs[args.workers[0]]
     for n, numbers in runs.items():
         numbers['efficiency'] = round(args.workers[0] * first['seconds'] / (n * numbers['seconds']), 3)

@@ -1,13 +1,16 @@
-"""Wall time and peak memory of every stage of one scan.
+"""Wall time and memory of one scan, from the command to the tables, and of every stage of it.
 
     python -m benchmarks.stage_timing T1W [--preset 256] [--threads 2] [--device cpu] [--synthstrip]
         [--repeats 5]
 
-Each stage runs as in the workflow, as a process of its own, but one after another. Its peak is the largest
-resident set of that process, or of a child of it, as the kernel counts it. ``--synthstrip`` measures
-SynthStrip's brain mask in the same run, for comparison (of radveil, extra ``cpmae-bids[benchmarks]``).
+The scan is the only one of a dataset; times are those of the command and of its own log. Memory is what its
+processes have to themselves or share (PSS, Linux), summed up at intervals. ``--synthstrip`` measures
+SynthStrip's brain mask beside it, for comparison (of radveil, extra ``cpmae-bids[benchmarks]``).
 ``--repeats`` does all of it so often, in turn: machines that are shared are not equally fast at all times.
 Numbers are medians then.
+
+At last each stage runs by itself, once: its peak is the largest resident set of that process, or of a child
+of it, as the kernel counts it. The scheduler sets aside about twice as much.
 """
 
 from __future__ import annotations
@@ -15,17 +18,23 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from benchmarks import scaling
 from benchmarks.scans import write_result
 from cpmae_bids.config import DEFAULT_STEPS
 from cpmae_bids.interfaces.base import THREAD_VARIABLES
+
+INTERVAL = 0.5
+"""Seconds between two looks at the memory of a run."""
 
 # A process starts with the peak memory of the one that made it: this one is small, and starts the stage alone
 LAUNCHER = """
@@ -145,14 +154,14 @@ def measure(command: list[str], folder: Path, threads: int) -> tuple[float, floa
     return float(seconds), int(peak) / 1024**2  # Linux counts in KiB
 
 
-def _median(measured: list[tuple[float, float]]) -> dict[str, float]:
-    seconds, peak = np.median(measured, axis=0)
-    return {'seconds': round(float(seconds), 2), 'peak_gib': round(float(peak), 2)}
+def _middle(values: Iterable[float]) -> float:
+    return round(float(np.median(list(values))), 2)
 
 
-def _sums(stages: list[list[tuple[float, float]]]) -> list[float]:
-    """Seconds of all stages together, for each time that they were run."""
-    return [round(float(seconds), 1) for seconds in np.sum(stages, axis=0)[:, 0]]
+def stage_seconds(log: str) -> dict[str, float]:
+    """Seconds that each stage took, from the log of a run of one scan."""
+    lines = re.findall(r'^\[.*\] (\w+) \.\.\. ([\d.]+) s$', log, re.MULTILINE)
+    return {stage: float(seconds) for stage, seconds in lines}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -178,19 +187,26 @@ def main(argv: list[str] | None = None) -> None:
         'seed': '1',
         'steps': str(args.steps),
     }
+    options = ['--nprocs', args.threads, '--preset', args.preset, '--device', args.device]
+    options += ['--steps', args.steps]
     if args.weights:
         settings['weights'] = str(args.weights.resolve())
-    commands = {stage: stage_command(stage, settings) for stage in STAGES}
-    if args.synthstrip:
-        commands['synthstrip'] = [sys.executable, '-c', SYNTHSTRIP, settings['t1w']]
-    measured = {name: [] for name in commands}
-    with tempfile.TemporaryDirectory(prefix='cpmae-timing-') as folder:
-        for _ in range(args.repeats):
-            for name, command in commands.items():
-                measured[name].append(measure(command, Path(folder), args.threads))
-                print('{:13} {:7.1f} s {:6.2f} GiB'.format(name, *measured[name][-1]), flush=True)
-    stages = {name: _median(found) for name, found in measured.items()}
-    beside = {'synthstrip': stages.pop('synthstrip')} if args.synthstrip else {}
+        options += ['--weights', settings['weights']]
+    beside = [sys.executable, '-c', SYNTHSTRIP, settings['t1w']]
+    runs, logs, synthstrip, peaks = [], [], [], {}
+    with tempfile.TemporaryDirectory(prefix='cpmae-timing-') as name:
+        folder = Path(name)
+        scaling.make_dataset(folder / 'raw', args.t1w, 1)
+        for number in range(args.repeats):
+            numbers, log = scaling.run(folder / 'raw', folder / str(number), options, INTERVAL)
+            runs.append(numbers)
+            logs.append(stage_seconds(log))
+            print('run           {seconds:7.1f} s {peak_gib:6.2f} GiB'.format(**numbers), flush=True)
+            if args.synthstrip:
+                synthstrip.append(measure(beside, folder, args.threads))
+                print('synthstrip    {:7.1f} s {:6.2f} GiB'.format(*synthstrip[-1]), flush=True)
+        for stage in STAGES:
+            peaks[stage] = measure(stage_command(stage, settings), folder, args.threads)[1]
     zooms = nib.load(args.t1w).header.get_zooms()[:3]
     numbers = {
         'preset': args.preset,
@@ -200,14 +216,22 @@ def main(argv: list[str] | None = None) -> None:
         'shape': list(nib.load(args.t1w).shape),
         'voxel_mm': [round(float(zoom), 3) for zoom in zooms],
         'repeats': args.repeats,
-        'seconds': round(sum(stage['seconds'] for stage in stages.values()), 1),
-        'seconds_of_each': _sums([measured[stage] for stage in stages]),
-        'peak_gib': max(stage['peak_gib'] for stage in stages.values()),
-        'stages': stages,
-        **beside,
+        'seconds': _middle(numbers['seconds'] for numbers in runs),
+        'seconds_of_each': [numbers['seconds'] for numbers in runs],
+        'cpu_seconds': _middle(numbers['cpu_seconds'] for numbers in runs),
+        'peak_gib': max(numbers['peak_gib'] for numbers in runs),
+        'stages': {
+            stage: {'seconds': _middle(log[stage] for log in logs), 'peak_gib': round(peak, 2)}
+            for stage, peak in peaks.items()
+        },
     }
     if args.synthstrip:
-        numbers['synthstrip']['seconds_of_each'] = _sums([measured['synthstrip']])
+        seconds, memory = zip(*synthstrip, strict=True)
+        numbers['synthstrip'] = {
+            'seconds': _middle(seconds),
+            'peak_gib': round(max(memory), 2),
+            'seconds_of_each': [round(value, 1) for value in seconds],
+        }
     print(write_result(f'stage_timing_{args.preset}', numbers))
 
 

@@ -2,11 +2,13 @@
 
 import argparse
 import importlib
+import io
 import json
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nb
 import numpy as np
@@ -27,6 +29,7 @@ from benchmarks import (  # noqa: E402
     stage_timing,
 )
 from cpmae_bids.deid import cubes  # noqa: E402
+from cpmae_bids.workflows.progress import Progress  # noqa: E402
 
 
 @pytest.fixture
@@ -375,6 +378,16 @@ def test_every_stage_gets_the_arguments_that_it_needs(stage):
         assert args.conformed.name == 'original_head.npz'
     if stage in ('remodel', 'decode_head'):
         assert 'original' not in ' '.join(command)
+
+
+def test_the_log_of_a_run_tells_what_stages_took():
+    log = io.StringIO()
+    progress = Progress(log, clock=iter((0.0, 2.5, 3.0, 14.0)).__next__)
+    for stage in ('skullstrip', 'decode_head'):
+        for status in ('start', 'end'):
+            progress(SimpleNamespace(fullname=f'wf.sub-01_wf.sub-01_T1w_wf.brain_wf.{stage}'), status)
+    log.write('cpmae-bids: 1 of 1 scans worked on\n')
+    assert stage_timing.stage_seconds(log.getvalue()) == {'skullstrip': 2.5, 'decode_head': 11.0}
 
 
 def test_measure_sees_time_and_memory(tmp_path):

@@ -3,9 +3,13 @@
 import nibabel as nb
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
 
 from cpmae_bids.deid.intensity import otsu_threshold, skin_level
-from cpmae_bids.reports.render import _average_down, render_head, skin_field
+from cpmae_bids.reports import render as rendering
+from cpmae_bids.reports.render import _average_down, render_field, render_head, skin_field
 
 
 def head_with_nose(
@@ -215,3 +219,42 @@ def test_input_is_not_written_to():
 def test_no_head_is_an_error(volume, level, message):
     with pytest.raises(ValueError, match=message):
         render_head(volume, np.eye(4), level=level)
+
+
+def look_at_all_samples(field, matrix, offset, shape):
+    """What `_first_crossings` finds, by looking along every ray from end to end."""
+    air = float(field.values.min())
+    seen = ndimage.affine_transform(
+        field.values, matrix, offset, output_shape=tuple(shape), order=1, mode='constant', cval=air
+    )
+    rows, columns = np.nonzero((seen > 0).any(axis=2))
+    along = seen[rows, columns]
+    after = (along > 0).argmax(axis=1)
+    each = np.arange(len(rows))
+    before, behind = along[each, np.maximum(after - 1, 0)], along[each, after]
+    return rows, columns, after - behind / np.maximum(behind - before, behind)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.floats(-180, 180),
+    st.floats(-80, 80),
+    st.tuples(*[st.floats(1.0, 9.0)] * 3),
+    st.sampled_from([64, 100]),
+)
+def test_no_crossing_is_missed(seed, yaw, pitch, zooms, size):
+    rng = np.random.default_rng(seed)
+    volume = ndimage.gaussian_filter(rng.normal(size=(20, 24, 22)), rng.uniform(0.4, 3))
+    volume = 100 * volume / np.abs(volume).max()
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]  # oblique, and mirrored half of the time
+    affine = np.eye(4)
+    affine[:3, :3] = turn * zooms
+    field = skin_field(volume, affine, level=rng.uniform(0, 30))
+    view = {'yaw_deg': yaw, 'pitch_deg': pitch, 'size': size}
+    picture = render_field(field, **view)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rendering, '_first_crossings', look_at_all_samples)
+        reference = render_field(field, **view)
+    np.testing.assert_allclose(picture.astype(int), reference.astype(int), atol=1)
+    assert picture.any()

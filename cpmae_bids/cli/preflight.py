@@ -4,12 +4,14 @@ Each check raises a `cpmae_bids.exceptions.CpmaeError` whose one line says what 
 """
 
 import contextlib
+import ctypes
 import logging
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from cpmae_bids.bids.atomic import is_temporary, temporary_beside
@@ -227,8 +229,14 @@ def cuda_is_available() -> bool:
     """Ask PyTorch in a process of its own.
 
     A main process that has touched CUDA could not fork workers any more, and PyTorch would stay in the
-    memory of each of them.
+    memory of each of them. Builds for NVIDIA's GPUs look for the library of the driver first: without it
+    there is nothing to ask.
     """
+    if '+rocm' not in version('torch') and sys.platform == 'linux':
+        try:
+            ctypes.CDLL('libcuda.so.1')
+        except OSError:
+            return False
     code = 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)'
     return subprocess.run([sys.executable, '-c', code], capture_output=True, check=False).returncode == 0
 

@@ -1,10 +1,12 @@
 """From scans to verdict records, with nipype in between. Every scan ends with a record."""
 
+import contextlib
 import logging
 import os
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import groupby
 
@@ -62,15 +64,29 @@ def process_scans(
     failures: list[Failure] = []
     if waiting:
         _set_up_nipype(config)
-    for batch in batches:
-        if failures and config.stop_on_first_crash:
-            break
-        waiting = waiting[len(batch) :]
-        failures += _process_batch(batch, config, progress)
-        logger.info('%d of %d scans worked on', n_workable - len(waiting), n_workable)
+    with _ready_to_work(config) if waiting else contextlib.nullcontext():
+        for batch in batches:
+            if failures and config.stop_on_first_crash:
+                break
+            waiting = waiting[len(batch) :]
+            failures += _process_batch(batch, config, progress)
+            logger.info('%d of %d scans worked on', n_workable - len(waiting), n_workable)
     for scan in waiting:
         _leave_unprocessed(scan, config)
     return failures
+
+
+def _ready_to_work(config: RunConfig) -> AbstractContextManager[None]:
+    """Load libraries for the steps, if these are to run on processors of this machine.
+
+    A GPU serves no process that is a fork of one that has looked at it.
+    """
+    from cpmae_bids.interfaces.base import THREAD_VARIABLES
+    from cpmae_bids.interfaces.forks import libraries_loaded
+
+    if config.device != 'cpu' or config.nipype_plugin_file is not None:
+        return contextlib.nullcontext()
+    return libraries_loaded(dict.fromkeys(THREAD_VARIABLES, str(config.omp_nthreads)))
 
 
 def share_processors(n_scans: int, config: RunConfig, size: float = 1.0) -> RunConfig:

@@ -16,6 +16,7 @@ from nipype.interfaces.base import CommandLine, CommandLineInputSpec, Str, trait
 from nipype.interfaces.base.traits_extension import BasePath
 
 from cpmae_bids import __version__, lifeline
+from cpmae_bids.interfaces import forks
 
 THREAD_VARIABLES = (
     'OMP_NUM_THREADS',
@@ -23,6 +24,7 @@ THREAD_VARIABLES = (
     'OPENBLAS_NUM_THREADS',
     'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS',
 )
+STEPS = 'cpmae_bids.steps'
 ERROR_PREFIX = 'cpmae-bids: '  # how a step marks the one line that says what went wrong
 
 
@@ -58,7 +60,7 @@ class Step(CommandLine):
     _terminal_output = 'file_split'
 
     def __init__(self, **inputs):
-        command = shlex.join([sys.executable, '-m', 'cpmae_bids.steps', self.step])
+        command = shlex.join([sys.executable, '-m', STEPS, self.step])
         super().__init__(command=command, **inputs)
 
     @property
@@ -77,7 +79,15 @@ class Step(CommandLine):
         return {**threads, lifeline.VARIABLE: str(os.getpid()), **self.inputs.environ}
 
     def _run_interface(self, runtime, correct_return_codes=(0,)):
-        runtime = super()._run_interface(runtime, correct_return_codes)
+        if forks.are_possible():
+            runtime.cmdline, runtime.success_codes = self.cmdline, correct_return_codes
+            words = shlex.split(runtime.cmdline)
+            arguments = words[words.index(STEPS) + 1 :]
+            runtime.returncode, runtime.stdout, runtime.stderr = forks.run(
+                arguments, self._get_environ(), Path(runtime.cwd)
+            )
+        else:
+            runtime = super()._run_interface(runtime, correct_return_codes)
         if runtime.returncode not in correct_return_codes:
             raise StepError(failure_message(self.step, runtime.returncode, runtime.stderr))
         return runtime

@@ -24,6 +24,7 @@ MARGIN = 3  # voxels of air added on every side
 DEPTH_STEP_MM = (
     2.0  # spacing of the samples along a ray; the crossing itself is interpolated between two of them
 )
+_AT_A_TIME = 8  # samples along a ray that are looked at together
 ANTIALIAS_PIXELS = 0.6  # standard deviation of the reconstruction filter
 AMBIENT = 0.1
 LIGHT = (0.0, -0.35, -1.0)  # from above the camera, in (right, down, away from the camera)
@@ -41,11 +42,14 @@ class SkinField:
         Voxel indices to world coordinates (RAS, mm).
     box : ndarray, shape (2, 3)
         Lowest and highest world coordinates of the head, in mm.
+    surface : ndarray of int, shape (3, n)
+        Indices of the voxels of the head that have neighbours outside of it.
     """
 
     values: np.ndarray
     affine: np.ndarray
     box: np.ndarray
+    surface: np.ndarray
 
 
 def skin_field(volume: np.ndarray, affine: np.ndarray, level: float | None = None) -> SkinField:
@@ -94,7 +98,8 @@ def skin_field(volume: np.ndarray, affine: np.ndarray, level: float | None = Non
     (window,) = ndimage.find_objects(head.astype(np.uint8))
     corners = np.array(list(product(*((part.start, part.stop - 1) for part in window))))
     corners = corners @ affine[:3, :3].T + affine[:3, 3]
-    return SkinField(values, affine, np.array([corners.min(axis=0), corners.max(axis=0)]))
+    surface = np.array(np.nonzero(head & ~ndimage.binary_erosion(head)))
+    return SkinField(values, affine, np.array([corners.min(axis=0), corners.max(axis=0)]), surface)
 
 
 def render_field(
@@ -122,19 +127,7 @@ def render_field(
     to_voxel = np.linalg.inv(field.affine)
     matrix = to_voxel[:3, :3] @ steps.T
     offset = to_voxel[:3, :3] @ start + to_voxel[:3, 3]
-    air = float(field.values.min())
-    seen = ndimage.affine_transform(
-        field.values, matrix, offset, output_shape=tuple(shape), order=1, mode='constant', cval=air
-    )
-
-    inside = seen > 0
-    first = inside.argmax(axis=2)
-    hit = np.take_along_axis(inside, first[..., None], axis=2)[..., 0]
-    rows, columns = np.nonzero(hit)
-    after = first[hit]
-    before = np.maximum(after - 1, 0)
-    value_before, value_after = seen[rows, columns, before], seen[rows, columns, after]
-    depth = after - np.clip(value_after / np.maximum(value_after - value_before, TINY), 0, 1)
+    rows, columns, depth = _first_crossings(field, matrix, offset, shape)
 
     points = matrix @ np.stack([rows, columns, depth]) + offset[:, None]
     light = np.array(LIGHT) @ np.stack([right, down, away])
@@ -143,6 +136,54 @@ def render_field(
     picture[rows + top_left[0], columns + top_left[1]] = AMBIENT + (1.0 - AMBIENT) * lambert
     picture = ndimage.gaussian_filter(picture, ANTIALIAS_PIXELS)
     return np.round(255.0 * picture).astype(np.uint8)
+
+
+def _first_crossings(
+    field: SkinField, matrix: np.ndarray, offset: np.ndarray, shape: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where rays meet the skin: rows and columns of those that do, and how many samples deep.
+
+    A ray is looked at from shortly before its first surface voxel on. That is the same as to look at all of
+    it, since the first value above 0 has such a voxel within a sample and two voxels of it.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (3, 3)
+    offset : ndarray, shape (3,)
+        Row, column and sample to voxel indices of the field.
+    shape : ndarray of int, shape (3,)
+        Rows, columns and samples along a ray.
+    """
+    places = np.linalg.solve(matrix, field.surface - offset[:, None])
+    around = np.ceil(np.abs(np.linalg.inv(matrix)).sum(axis=1) * 2 + [0, 0, 1]).astype(int)
+    pixels = np.rint(places[:2]).astype(int) + around[:2, None]
+    nearest = np.full(shape[:2] + 2 * around[:2], np.inf)
+    seen = np.all((pixels >= 0) & (nearest.shape > pixels.T).T, axis=0)
+    np.minimum.at(nearest, tuple(pixels[:, seen]), places[2, seen])
+    nearest = ndimage.minimum_filter(nearest, 2 * around[:2] + 1, mode='constant', cval=np.inf)
+    nearest = nearest[tuple(slice(n, -n) for n in around[:2])]
+
+    rows, columns = np.nonzero(np.isfinite(nearest))
+    start = np.maximum(np.floor(nearest[rows, columns]).astype(int) - around[2], 0)
+    air = float(field.values.min())
+    met = []
+    while len(rows):
+        samples = start[:, None] + np.arange(_AT_A_TIME)
+        indices = np.stack(np.broadcast_arrays(rows[:, None], columns[:, None], samples)).reshape(3, -1)
+        values = ndimage.map_coordinates(
+            field.values, matrix @ indices + offset[:, None], order=1, mode='constant', cval=air
+        ).reshape(samples.shape)
+        inside = values > 0
+        hit = inside.any(axis=1)
+        after = inside[hit].argmax(axis=1)
+        value_before, value_after = (values[hit, np.maximum(at, 0)] for at in (after - 1, after))
+        depth = start[hit] + after - value_after / np.maximum(value_after - value_before, value_after)
+        met.append(np.stack([rows[hit], columns[hit], depth]))
+        start += _AT_A_TIME - 1
+        on = ~hit & (start < shape[2])
+        rows, columns, start = rows[on], columns[on], start[on]
+    crossings = np.concatenate(met, axis=1) if met else np.empty((3, 0))
+    return crossings[0].astype(int), crossings[1].astype(int), crossings[2]
 
 
 def render_head(

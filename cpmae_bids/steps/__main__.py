@@ -14,6 +14,23 @@ from cpmae_bids.exceptions import CpmaeError
 from cpmae_bids.lifeline import end_with_parent
 
 
+def modules() -> dict[str, str]:
+    """Return the modules of all steps, by what the steps are called."""
+    return {
+        info.name.replace('_', '-'): f'cpmae_bids.steps.{info.name}'
+        for info in pkgutil.iter_modules(cpmae_bids.steps.__path__)
+        if info.name not in ('__main__', 'chain')
+    }
+
+
+def work(argv: list[str] | None = None) -> int:
+    """Run a step in a process that is there for nothing else; see `main`."""
+    end_with_parent()
+    keep_freed_memory()
+    os.umask(0o077)  # what steps write shows the original, and batch systems set nothing up
+    return main(argv)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the step that the first argument names; its own arguments follow.
 
@@ -23,16 +40,11 @@ def main(argv: list[str] | None = None) -> int:
         0, or that of the error, of which one line goes to the standard error stream.
     """
     argv = sys.argv[1:] if argv is None else argv
-    modules = {
-        info.name.replace('_', '-'): info.name
-        for info in pkgutil.iter_modules(cpmae_bids.steps.__path__)
-        if info.name not in ('__main__', 'chain')
-    }
     parser = argparse.ArgumentParser('python -m cpmae_bids.steps')
-    parser.add_argument('step', choices=sorted(modules))
+    parser.add_argument('step', choices=sorted(modules()))
     name = parser.parse_args(argv[:1]).step
 
-    step = importlib.import_module(f'cpmae_bids.steps.{modules[name]}')
+    step = importlib.import_module(modules()[name])
     parser = argparse.ArgumentParser(f'python -m cpmae_bids.steps {name}', description=step.__doc__)
     step.add_arguments(parser)
     try:
@@ -50,7 +62,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    end_with_parent()
-    keep_freed_memory()
-    os.umask(0o077)  # what steps write shows the original, and batch systems set nothing up
-    sys.exit(main())
+    sys.exit(work())

@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -143,7 +144,7 @@ def optimise(
     matrix : ndarray, shape (4, 4)
         World of the moving volume to world of the fixed one.
     """
-    ants = _import_ants()
+    ants = import_ants()
     masks = {}
     if mask is not None:
         masks = {'mask': _to_ants(ants, mask, fixed_affine), 'mask_all_stages': True}
@@ -169,7 +170,8 @@ def optimise(
     return np.linalg.inv(matrix)
 
 
-def _import_ants():
+def import_ants() -> ModuleType:
+    """Load ANTs such that it gives the same results in each run."""
     # Read by ITK when it is loaded. With more than one thread, or no seed, results differ from run to run
     os.environ['ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS'] = '1'
     os.environ['ANTS_RANDOM_SEED'] = '1'

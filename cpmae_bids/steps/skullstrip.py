@@ -59,7 +59,7 @@ def find_brain(values: np.ndarray, affine: np.ndarray, device: str = 'cpu') -> n
 
     if device.startswith('cuda:'):
         torch.cuda.set_device(device)  # deepbet knows only the current one
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode('warn')  # the same, without a compiler that takes seconds to load
     image = nib.Nifti1Image(values, affine)
     try:
         _, mask, _ = BrainExtraction(no_gpu=not device.startswith('cuda')).run(image)

@@ -1,0 +1,218 @@
+"""Steps in forks of a process that has their libraries do what they do in processes of their own."""
+
+import contextlib
+import io
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cpmae_bids import lifeline
+from cpmae_bids.bids.layout import Scan
+from cpmae_bids.config import RunConfig
+from cpmae_bids.interfaces import forks
+from cpmae_bids.interfaces.base import THREAD_VARIABLES, StepError
+from cpmae_bids.interfaces.preprocess import Conform, Register, SkullStrip
+from cpmae_bids.steps import skullstrip
+from cpmae_bids.workflows.base import init_cpmae_bids_wf
+from cpmae_bids.workflows.progress import Progress
+from cpmae_bids.workflows.run import run_workflow
+
+ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, '1')
+
+
+@pytest.fixture
+def loaded():
+    with forks.libraries_loaded(ONE_THREAD):
+        assert forks.are_possible()
+        yield
+    assert not forks.are_possible()
+
+
+@pytest.fixture
+def scan(make_bids):
+    path = make_bids(['sub-01/anat/sub-01_T1w.nii.gz']) / 'sub-01/anat/sub-01_T1w.nii.gz'
+    return Scan(path, f'sub-01/anat/{path.name}', '01', None, {'sub': '01'}, {}, 5)
+
+
+@pytest.fixture
+def sleeping(monkeypatch):
+    """Skull stripping that never ends."""
+    monkeypatch.setattr(skullstrip, 'main', lambda args: time.sleep(10000))
+
+
+def test_the_environment_is_that_of_before_afterwards(monkeypatch):
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    monkeypatch.setenv('MKL_NUM_THREADS', '7')
+    with forks.libraries_loaded(dict.fromkeys(THREAD_VARIABLES, '3')):
+        assert os.environ['OMP_NUM_THREADS'] == os.environ['MKL_NUM_THREADS'] == '3'
+    assert 'OMP_NUM_THREADS' not in os.environ
+    assert os.environ['MKL_NUM_THREADS'] == '7'
+
+
+def test_steps_start_anew_where_libraries_cannot_be_loaded(monkeypatch):
+    monkeypatch.setattr(forks, 'LIBRARIES', ('a_library_that_is_not_there',))
+    with forks.libraries_loaded(ONE_THREAD):
+        assert not forks.are_possible()
+
+
+def test_a_fork_writes_what_a_new_process_writes(tmp_path, phantom, make_nifti, loaded):
+    head, brain = phantom((40, 48, 44))
+    grid = np.diag([4.0, 4.0, 4.0, 1.0])
+    inputs = {
+        't1w': make_nifti(tmp_path / 'scan.nii.gz', head, affine=grid),
+        'brain_mask': make_nifti(tmp_path / 'mask.nii.gz', brain, affine=grid, dtype=np.uint8),
+        'affine': tmp_path / 'affine.txt',
+    }
+    np.savetxt(inputs['affine'], np.eye(4))
+    inputs = {name: str(path) for name, path in inputs.items()}
+
+    def results(folder):
+        folder.mkdir()
+        found = Conform(**inputs, preset='128', num_threads=1).run(cwd=str(folder)).outputs
+        return Path(found.brain).read_bytes(), Path(found.head).read_bytes()
+
+    forked = results(tmp_path / 'forked')
+    assert os.stat(tmp_path / 'forked' / 'brain.npz').st_mode & 0o077 == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forks, '_loaded', False)
+        assert results(tmp_path / 'anew') == forked
+
+
+def test_a_bad_input_fails_with_the_words_of_the_step(tmp_path, loaded, capfd):
+    scan = tmp_path / "it's; a scan.nii.gz"
+    scan.write_bytes(b'this is no NIfTI file')
+    handler = logging.StreamHandler(sys.stderr)
+    logging.getLogger('cpmae_bids').addHandler(handler)
+    try:
+        with pytest.raises(StepError, match='not a NIfTI') as caught:
+            SkullStrip(t1w=str(scan), num_threads=1).run(cwd=str(tmp_path))
+    finally:
+        logging.getLogger('cpmae_bids').removeHandler(handler)
+    assert str(scan) in str(caught.value)
+    assert '\n' not in str(caught.value)
+    assert capfd.readouterr().err == ''
+
+
+def test_an_unforeseen_error_is_told_in_one_line(tmp_path, loaded, monkeypatch):
+    def broken(args):
+        raise ZeroDivisionError('by nothing')
+
+    monkeypatch.setattr(skullstrip, 'main', broken)
+    (tmp_path / 'scan.nii').touch()
+    with pytest.raises(StepError, match='skullstrip ended with exit code 1: ZeroDivisionError'):
+        SkullStrip(t1w=str(tmp_path / 'scan.nii')).run(cwd=str(tmp_path))
+
+
+def test_a_fork_has_threads_folder_and_environment_of_its_node(tmp_path, loaded, monkeypatch):
+    import torch
+
+    def tell(args):
+        print(torch.get_num_threads(), os.getcwd(), os.environ['OTHER'], end='')
+        print(os.environ['ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS'], os.environ[lifeline.VARIABLE], end='')
+
+    from cpmae_bids.steps import register
+
+    monkeypatch.setattr(register, 'main', tell)
+    for name in ('scan.nii', 'mask.nii', 'affine.txt'):
+        (tmp_path / name).touch()
+    inputs = {'t1w': str(tmp_path / 'scan.nii'), 'brain_mask': str(tmp_path / 'mask.nii')}
+    Register(**inputs, num_threads=2, environ={'OTHER': 'x'}).run(cwd=str(tmp_path))
+    told = (tmp_path / 'stdout.nipype').read_text()
+    assert told == f'2 {tmp_path} x1 {os.getpid()}'
+    assert 'OTHER' not in os.environ
+    assert Path.cwd() != tmp_path
+
+
+def test_a_killed_fork_fails_its_scan_and_nothing_hangs(tmp_path, scan, loaded, sleeping):
+    config = RunConfig(
+        tmp_path / 'raw', tmp_path / 'out', work_dir=tmp_path / 'work', device='cpu', model_hash='abc'
+    )
+
+    class Killer(Progress):
+        def __call__(self, node, status):
+            super().__call__(node, status)
+            if status == 'start':
+                subprocess.Popen([sys.executable, '-c', HUNT, str(os.getpid()), 'skullstrip'])
+
+    failures = run_workflow(init_cpmae_bids_wf([scan], config), config, Killer(io.StringIO()))
+    assert [(failure.scan, failure.stage) for failure in failures] == [('sub-01_T1w', 'skullstrip')]
+    assert 'killed (SIGKILL)' in failures[0].message
+
+
+# Kills the first process of a name that another is an ancestor of
+HUNT = """
+import os, signal, sys, time
+from pathlib import Path
+
+def of(process):
+    name, fields = Path(f'/proc/{process}/stat').read_text().split('(', 1)[1].rsplit(') ', 1)
+    return name, int(fields.split()[1])
+
+def descends(process, ancestor):
+    while process > 1:
+        if process == ancestor:
+            return True
+        process = of(process)[1]
+    return False
+
+end = time.monotonic() + 60
+while time.monotonic() < end:
+    for path in Path('/proc').glob('[0-9]*'):
+        try:
+            process = int(path.name)
+            if of(process)[0] == sys.argv[2] and descends(process, int(sys.argv[1])):
+                os.kill(process, signal.SIGKILL)
+                sys.exit()
+        except OSError:
+            pass
+    time.sleep(0.02)
+"""
+
+
+# A worker whose step sleeps; prints the number of the step
+WORKER = """
+import os, sys, threading, time
+from pathlib import Path
+from cpmae_bids import lifeline
+from cpmae_bids.interfaces import forks
+from cpmae_bids.steps import skullstrip
+
+def sleep(args):
+    Path('step').write_text(str(os.getpid()))
+    time.sleep(10000)
+
+skullstrip.main = sleep
+environment = {'OMP_NUM_THREADS': '1', lifeline.VARIABLE: str(os.getpid())}
+options = ['--t1w', 'a', '--brain-mask', 'b', '--kept-mask', 'c']
+forks.run(['skullstrip', *options], environment, Path.cwd())
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='the kernel of Linux ends what is orphaned')
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_fork_ends_with_its_worker(tmp_path, number):
+    worker = subprocess.Popen([sys.executable, '-c', WORKER], cwd=tmp_path)
+    end = time.monotonic() + 60
+    written = tmp_path / 'step'
+    while not (written.exists() and written.read_text()):
+        assert time.monotonic() < end
+        assert worker.poll() is None
+        time.sleep(0.05)
+    step = int(written.read_text())
+    worker.send_signal(number)
+    worker.wait()
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < end:
+            os.kill(step, 0)
+            if Path(f'/proc/{step}/stat').read_text().rpartition(') ')[2].startswith('Z'):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail(f'{step} is alive')
