@@ -64,9 +64,7 @@ def memory_of(process: int) -> int:
     return total
 
 
-def run(
-    dataset: Path, folder: Path, options: Sequence[object], interval: float = INTERVAL
-) -> tuple[dict[str, float | int], str]:
+def run(dataset: Path, folder: Path, options: Sequence[object]) -> tuple[dict[str, float | int], str]:
     """De-identify a dataset with a seed of 1, and look at it meanwhile.
 
     Parameters
@@ -75,8 +73,6 @@ def run(
         BIDS dataset, and where to put everything.
     options : sequence
         Of the command, beside the seed.
-    interval : float
-        Seconds between two looks.
 
     Returns
     -------
@@ -105,7 +101,7 @@ def run(
         while process.poll() is None:
             memory, files = max(memory, memory_of(process.pid)), max(files, size_of(temporary))
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(interval)
+                process.wait(INTERVAL)
     seconds = time.monotonic() - start
     text = (folder / 'log.txt').read_text()
     if process.returncode:

@@ -7,7 +7,7 @@ The scan is the only one of a dataset; times are those of the command and of its
 processes have to themselves or share (PSS, Linux), summed up at intervals. ``--synthstrip`` measures
 SynthStrip's brain mask beside it, for comparison (of radveil, extra ``cpmae-bids[benchmarks]``).
 ``--repeats`` does all of it so often, in turn: machines that are shared are not equally fast at all times.
-Numbers are medians then.
+Times are medians then, memory is the most of all.
 
 At last each stage runs by itself, once: its peak is the largest resident set of that process, or of a child
 of it, as the kernel counts it. The scheduler sets aside about twice as much.
@@ -32,9 +32,6 @@ from benchmarks import scaling
 from benchmarks.scans import write_result
 from cpmae_bids.config import DEFAULT_STEPS
 from cpmae_bids.interfaces.base import THREAD_VARIABLES
-
-INTERVAL = 0.5
-"""Seconds between two looks at the memory of a run."""
 
 # A process starts with the peak memory of the one that made it: this one is small, and starts the stage alone
 LAUNCHER = """
@@ -187,7 +184,16 @@ def main(argv: list[str] | None = None) -> None:
         'seed': '1',
         'steps': str(args.steps),
     }
-    options = ['--nprocs', args.threads, '--preset', args.preset, '--device', args.device]
+    options = [
+        '--nprocs',
+        args.threads,
+        '--omp-nthreads',
+        args.threads,
+        '--preset',
+        args.preset,
+        '--device',
+        args.device,
+    ]
     options += ['--steps', args.steps]
     if args.weights:
         settings['weights'] = str(args.weights.resolve())
@@ -198,7 +204,7 @@ def main(argv: list[str] | None = None) -> None:
         folder = Path(name)
         scaling.make_dataset(folder / 'raw', args.t1w, 1)
         for number in range(args.repeats):
-            numbers, log = scaling.run(folder / 'raw', folder / str(number), options, INTERVAL)
+            numbers, log = scaling.run(folder / 'raw', folder / str(number), options)
             runs.append(numbers)
             logs.append(stage_seconds(log))
             print('run           {seconds:7.1f} s {peak_gib:6.2f} GiB'.format(**numbers), flush=True)

@@ -27,11 +27,15 @@ def end_with_parent(parent: int | None = None) -> None:
 
     with contextlib.suppress(OSError, AttributeError):  # a C library of another kind
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    parent = parent or int(os.environ.get(VARIABLE) or 0)
-    if parent:
+    # It may have ended before the kernel was asked
+    if parent is None:
+        parent = int(os.environ.get(VARIABLE) or 0)
+        if parent and os.getppid() != parent:
+            os._exit(1)
+    else:  # perhaps not the one that the kernel sees
         try:
             os.kill(parent, 0)
-        except ProcessLookupError:  # it ended before the kernel was asked
+        except ProcessLookupError:
             os._exit(1)
         except OSError:
             return

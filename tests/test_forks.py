@@ -50,10 +50,45 @@ def sleeping(monkeypatch):
 def test_the_environment_is_that_of_before_afterwards(monkeypatch):
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
     monkeypatch.setenv('MKL_NUM_THREADS', '7')
-    with forks.libraries_loaded(dict.fromkeys(THREAD_VARIABLES, '3')):
-        assert os.environ['OMP_NUM_THREADS'] == os.environ['MKL_NUM_THREADS'] == '3'
-    assert 'OMP_NUM_THREADS' not in os.environ
-    assert os.environ['MKL_NUM_THREADS'] == '7'
+    before = dict(os.environ)
+    with forks.libraries_loaded(dict.fromkeys(THREAD_VARIABLES, '1')):
+        assert os.environ['OMP_NUM_THREADS'] == os.environ['MKL_NUM_THREADS'] == '1'
+        assert os.environ['CUDA_VISIBLE_DEVICES'] == ''
+    assert os.environ == before
+
+
+# What numpy has loaded before, told by a fork
+THREADS = """
+import os, sys
+import numpy
+from threadpoolctl import threadpool_info
+from pathlib import Path
+from cpmae_bids.interfaces import forks
+from cpmae_bids.steps import skullstrip
+
+def tell(args):
+    numpy.ones((1500, 1500)) @ numpy.ones((1500, 1500))
+    print([pool['num_threads'] for pool in threadpool_info()], len(os.listdir('/proc/self/task')))
+
+skullstrip.main = tell
+forks._load = lambda: None
+with forks.libraries_loaded({'OMP_NUM_THREADS': '1'}):
+    print(*forks.run(['skullstrip', *'--t1w a --brain-mask b --kept-mask c'.split()],
+                     {'OMP_NUM_THREADS': '1'}, Path.cwd()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='counts threads in /proc')
+def test_threads_of_libraries_that_were_loaded_before_are_limited(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+    environment['OPENBLAS_NUM_THREADS'] = '3'
+    run = subprocess.run(
+        [sys.executable, '-c', THREADS], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    code, pools = run.stdout.split(' ', 1)
+    assert code == '0', run.stderr
+    assert set(pools[1 : pools.index(']')].split(', ')) == {'1'}
+    assert pools[pools.index(']') + 1 :].strip() == '1'
 
 
 def test_steps_start_anew_where_libraries_cannot_be_loaded(monkeypatch):

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cpmae_bids.bids.atomic import is_temporary, temporary_beside
@@ -226,19 +226,34 @@ def settle_device_elsewhere(device: str) -> str:
 
 
 def cuda_is_available() -> bool:
-    """Ask PyTorch in a process of its own.
+    """Ask PyTorch in a process of its own, if there may be a CUDA device.
 
-    A main process that has touched CUDA could not fork workers any more, and PyTorch would stay in the
-    memory of each of them. Builds for NVIDIA's GPUs look for the library of the driver first: without it
-    there is nothing to ask.
+    A main process that has touched CUDA could not fork workers any more.
     """
-    if '+rocm' not in version('torch') and sys.platform == 'linux':
-        try:
-            ctypes.CDLL('libcuda.so.1')
-        except OSError:
-            return False
+    if _has_no_gpu():
+        return False
     code = 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)'
     return subprocess.run([sys.executable, '-c', code], capture_output=True, check=False).returncode == 0
+
+
+def _has_no_gpu() -> bool:
+    """Tell whether this build of PyTorch is for the CPU, or for CUDA, whose driver is not there.
+
+    To load it takes seconds, to look for a library none.
+    """
+    try:
+        build = version('torch').partition('+')[2]
+    except PackageNotFoundError:
+        return False
+    if build == 'cpu':
+        return True
+    if sys.platform != 'linux' or not build.startswith('cu'):
+        return False
+    try:
+        ctypes.CDLL('libcuda.so.1')
+    except OSError:
+        return True
+    return False
 
 
 def settle_work_dir(config: RunConfig) -> RunConfig:

@@ -1,4 +1,4 @@
-"""What all steps have in common: a command line of its own process.
+"""What all steps have in common: a command line, and a process of its own.
 
 A model in the process of a nipype worker would take the whole pool with it when the kernel kills it for want
 of memory, and the run would wait for ever. A killed child is an ordinary failure of one node.

@@ -9,8 +9,12 @@ import logging
 import multiprocessing
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
+
+from cpmae_bids.lifeline import end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -42,25 +46,29 @@ def libraries_loaded(environment: Mapping[str, str]) -> Iterator[None]:
     Parameters
     ----------
     environment : mapping of str to str
-        Set meanwhile: numerical libraries heed it when they are loaded.
+        Set meanwhile: numerical libraries heed it when they are loaded. ``OMP_NUM_THREADS`` holds for those
+        that were loaded before as well.
     """
     global _loaded
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
+    from threadpoolctl import threadpool_limits
+
+    before = dict(os.environ)
+    # A GPU that was looked at is of no use to forks, and of none to these
+    os.environ.update({**environment, 'CUDA_VISIBLE_DEVICES': '', 'HIP_VISIBLE_DEVICES': ''})
     try:
         try:
-            _load()
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')
+                _load()
             _loaded = True
         except Exception:
             logger.debug('libraries could not be loaded', exc_info=True)
-        yield
+        with threadpool_limits(int(environment['OMP_NUM_THREADS'])):
+            yield
     finally:
         _loaded = False
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _load() -> None:
@@ -92,30 +100,34 @@ def run(arguments: Sequence[str], environment: Mapping[str, str], folder: Path) 
     stdout, stderr : str
         What it wrote to its standard streams.
     """
-    streams = folder / 'stdout.nipype', folder / 'stderr.nipype'  # as nipype calls them
-    process = multiprocessing.get_context('fork').Process(
-        target=_work, args=(list(arguments), dict(environment), folder, streams)
-    )
-    process.start()
-    process.join()
-    returncode = 1 if process.exitcode is None else process.exitcode
-    process.close()
-    stdout, stderr = (path.read_text(errors='replace') if path.exists() else '' for path in streams)
-    return returncode, stdout, stderr
+    paths = folder / 'stdout.nipype', folder / 'stderr.nipype'  # as nipype calls them
+    opened = [path.open('w+', buffering=1, errors='backslashreplace') for path in paths]
+    with opened[0] as stdout, opened[1] as stderr:
+        process = multiprocessing.get_context('fork').Process(
+            target=_work, args=(list(arguments), dict(environment), folder, stdout, stderr)
+        )
+        process.start()
+        process.join()
+        returncode = 1 if process.exitcode is None else process.exitcode
+        process.close()
+        for stream in opened:
+            stream.seek(0)
+        return returncode, stdout.read(), stderr.read()
 
 
 def _work(
-    arguments: list[str], environment: dict[str, str], folder: Path, streams: tuple[Path, Path]
+    arguments: list[str], environment: dict[str, str], folder: Path, stdout: TextIO, stderr: TextIO
 ) -> None:
     """Be a step, as one that was started anew would be."""
-    sys.stdout, sys.stderr = (path.open('w', errors='backslashreplace') for path in streams)
-    os.dup2(sys.stdout.fileno(), 1)
-    os.dup2(sys.stderr.fileno(), 2)
+    os.environ.update(environment)
+    end_with_parent()
+    sys.stdout, sys.stderr = stdout, stderr
+    os.dup2(stdout.fileno(), 1)
+    os.dup2(stderr.fileno(), 2)
     logging.getLogger('cpmae_bids').handlers.clear()  # those of the run; a step has its one line
     with contextlib.suppress(OSError):  # what `top` calls it
         Path('/proc/self/comm').write_text(arguments[0])
     os.chdir(folder)
-    os.environ.update(environment)
 
     import torch
 

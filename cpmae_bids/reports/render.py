@@ -173,7 +173,7 @@ def _first_crossings(
         values = ndimage.map_coordinates(
             field.values, matrix @ indices + offset[:, None], order=1, mode='constant', cval=air
         ).reshape(samples.shape)
-        inside = values > 0
+        inside = (values > 0) & (samples < shape[2])
         hit = inside.any(axis=1)
         after = inside[hit].argmax(axis=1)
         value_before, value_after = (values[hit, np.maximum(at, 0)] for at in (after - 1, after))

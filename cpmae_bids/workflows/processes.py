@@ -78,5 +78,6 @@ def _begin(folder: str) -> None:
     # The handlers of the main process are for the main process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or there is no telling how a step ended
     with contextlib.suppress(OSError):
         process_initializer(folder)

@@ -6,12 +6,10 @@ FAULT_MAIN: ``fsize=BYTES`` (no file may grow larger), ``full=WORD`` (no file wh
 written), ``clock=SECONDS`` (the clock jumps back and forth by that much).
 """
 
-import contextlib
 import errno
 import itertools
 import os
 import resource
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -19,18 +17,15 @@ import time
 from pathlib import Path
 
 import bids.layout  # noqa: F401 - as much as possible before the fork
-from nipype.interfaces.base import CommandLine
+import stub
+import torch  # noqa: F401
 from nipype.utils import profiler  # noqa: F401
 
-from cpmae_bids.cli import (
-    group,  # noqa: F401
-    process,
-)
+from cpmae_bids.cli import group  # noqa: F401
 from cpmae_bids.cli.run import main
-from cpmae_bids.interfaces.base import Step
+from cpmae_bids.interfaces import forks
+from cpmae_bids.steps import __main__ as steps
 from cpmae_bids.workflows import base, processes  # noqa: F401
-
-STUB = Path(__file__).with_name('stub.py')
 
 
 class Fork:
@@ -82,8 +77,8 @@ def start(arguments: list[str], environment: dict[str, str], log: Path, folder: 
         os.chdir(folder)
         os.environ.update(environment)
         tempfile.tempdir = None
-        Step.__init__ = _init
-        process._ready_to_work = lambda config: contextlib.nullcontext()  # these steps need no libraries
+        forks._load = lambda: None  # steps that need no libraries
+        steps.work = stub.main
         base.POLL_SECONDS = 0.02
         if environment.get('FAULT_MAIN'):
             _break(*environment['FAULT_MAIN'].split('='))
@@ -106,11 +101,6 @@ def _end_like_python() -> None:
 
     threading._shutdown()  # waits for pools, as the interpreter does
     atexit._run_exitfuncs()
-
-
-def _init(self, **inputs):
-    """Take the place of `Step.__init__`."""
-    CommandLine.__init__(self, command=shlex.join([sys.executable, '-SE', str(STUB), self.step]), **inputs)
 
 
 def _break(what: str, value: str) -> None:

@@ -1,4 +1,4 @@
-"""A step that takes a ready-made result, or goes wrong: ``python -SE stub.py STEP --option value ...``.
+"""A step that takes a ready-made result, or goes wrong.
 
 FAULT_STEPS: ``STEP=WHAT``, where WHAT is ``sleep`` (for ever), ``kill`` (by itself), ``half`` (of its
 results, then killed), ``full``, ``memory``, ``garbage``, ``nothing``, ``remove:PATH`` or ``swap:PATH`` (a
@@ -15,8 +15,6 @@ import sys
 import time
 import zlib
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from cpmae_bids import __version__
 from cpmae_bids.lifeline import end_with_parent
@@ -62,10 +60,10 @@ def verdict(options: dict[str, str]) -> bytes:
     return json.dumps(result).encode()
 
 
-def main() -> int:
-    """Write the results of a step."""
+def main(argv: list[str]) -> int:
+    """Write the results of a step, in place of `cpmae_bids.steps.__main__.work`."""
     end_with_parent()
-    step, *rest = sys.argv[1:]
+    step, *rest = argv
     options = {name.removeprefix('--'): value for name, value in zip(rest[::2], rest[1::2], strict=True)}
     if step == 'verdict':
         files = {options['verdict']: verdict(options)}
@@ -104,7 +102,3 @@ def main() -> int:
     for path, content in files.items():
         Path(path).write_bytes(content)
     return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())
