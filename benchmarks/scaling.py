@@ -46,9 +46,10 @@ def make_dataset(root: Path, t1w: Path, scans: int) -> int:
 def size_of(folder: Path) -> int:
     """Bytes in the files below a folder, as far as they stay while this looks."""
     total = 0
-    for path in folder.rglob('*'):
-        with contextlib.suppress(OSError):
-            total += 0 if path.is_dir() else path.lstat().st_size
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(parent, name)).st_size
     return total
 
 

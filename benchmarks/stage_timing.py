@@ -10,7 +10,7 @@ SynthStrip's brain mask beside it, for comparison (of radveil, extra ``cpmae-bid
 Times are medians then, memory is the most of all.
 
 At last each stage runs by itself, once: its peak is the largest resident set of that process, or of a child
-of it, as the kernel counts it. The scheduler sets aside about twice as much.
+of it, as the kernel counts it. The scheduler sets aside more than that (`MEM_GB` of the workflow).
 """
 
 from __future__ import annotations

@@ -17,17 +17,18 @@ from cpmae_bids.interfaces.preprocess import Conform, Coregister, Register, Skul
 from cpmae_bids.interfaces.result import Blend, Verdict
 from cpmae_bids.workflows.resources import size_factor
 
-# What the scheduler sets aside for the process of each step, in GB: about twice the peak that was measured on
-# a scan of 176 x 256 x 256 voxels of 1 mm with the preset 256. Steps that read a larger scan get more.
+# What the scheduler sets aside for the process of each step, in GB: 1.3 to 2.5 times the peak that was
+# measured on a scan of 176 x 256 x 256 voxels of 1 mm with the preset 256. Steps that read a larger scan get
+# more.
 MEM_GB = {
-    'skullstrip': 2.5,
+    'skullstrip': 2.0,
     'register': 1.0,
     'coregister': 1.0,
     'conform': 1.2,
     'encode_brain': 1.0,
     'encode_head': 1.0,
     'remodel': 1.5,
-    'decode_head': 2.2,
+    'decode_head': 2.0,
     'blend': 1.6,
     'verdict': 1.5,
     'locate': 1.5,
