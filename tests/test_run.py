@@ -261,7 +261,7 @@ def test_batches_keep_the_processors_busy(tmp_path):
         (1, {'nprocs': 32}, 8),
         (2, {'nprocs': 4}, 2),
         (1000, {'nprocs': 4}, 1),
-        (1000, {'nprocs': 8, 'mem_gb': 6.0}, 4),  # two at a time
+        (1000, {'nprocs': 8, 'mem_gb': 5.0}, 4),  # two at a time
         (1000, {'nprocs': 4, 'mem_gb': 1.0}, 4),
         (1000, {'nprocs': 4, 'omp_nthreads': 3}, 3),
         (1000, {'nprocs': 4, 'nipype_plugin_file': Path('slurm.yml')}, 4),
@@ -274,7 +274,7 @@ def test_scans_share_the_processors(tmp_path, n_scans, settings, threads):
 
 
 def test_scans_of_many_voxels_share_the_processors_with_fewer(tmp_path):
-    config = RunConfig(tmp_path, tmp_path).replace(nprocs=16, mem_gb=40.0, omp_nthreads=0)
+    config = RunConfig(tmp_path, tmp_path).replace(nprocs=16, mem_gb=32.0, omp_nthreads=0)
     assert [share_processors(10, config, size).omp_nthreads for size in (1, 4, 8)] == [1, 4, 8]
 
 

@@ -28,13 +28,16 @@ MEM_GB = {
     'encode_brain': 1.0,
     'encode_head': 1.0,
     'remodel': 1.5,
-    'decode_head': 2.0,
+    'decode_head': 1.9,
     'blend': 1.6,
     'verdict': 1.5,
     'locate': 1.5,
     'contrast': 1.0,
     'recolour': 1.0,
 }
+
+CUDA_GB = 0.5
+"""What is set aside beside that for the libraries of CUDA, in the memory of the machine."""
 
 HEAD_STAGES = ('skullstrip', 'register', 'conform', 'encode_brain', 'remodel', 'decode_head')
 """What it takes to generate a head: if one of them fails, no scan of the subject gets one."""
@@ -241,4 +244,5 @@ def make_node(interface: BaseInterface, name: str, config: RunConfig) -> pe.Node
     given = interface.inputs.get_traitsfree()
     read = [given[field] for field in ('image', 't1w', 'by', 'reference') if given.get(field)]
     factor = max(map(size_factor, read), default=1.0)
-    return pe.Node(interface, name=name, n_procs=n_procs, mem_gb=MEM_GB[name] * factor)
+    mem_gb = MEM_GB[name] * factor + (CUDA_GB if on_gpu else 0.0)
+    return pe.Node(interface, name=name, n_procs=n_procs, mem_gb=mem_gb)
