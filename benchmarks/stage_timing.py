@@ -184,17 +184,8 @@ def main(argv: list[str] | None = None) -> None:
         'seed': '1',
         'steps': str(args.steps),
     }
-    options = [
-        '--nprocs',
-        args.threads,
-        '--omp-nthreads',
-        args.threads,
-        '--preset',
-        args.preset,
-        '--device',
-        args.device,
-    ]
-    options += ['--steps', args.steps]
+    options = ['--nprocs', args.threads, '--omp-nthreads', args.threads]
+    options += [f'--{name}={settings[name]}' for name in ('preset', 'device', 'steps')]
     if args.weights:
         settings['weights'] = str(args.weights.resolve())
         options += ['--weights', settings['weights']]

@@ -211,9 +211,9 @@ while time.monotonic() < end:
 """
 
 
-# A worker whose step sleeps; prints the number of the step
+# A worker whose step sleeps, and leaves its number in a file
 WORKER = """
-import os, sys, threading, time
+import os, time
 from pathlib import Path
 from cpmae_bids import lifeline
 from cpmae_bids.interfaces import forks
