@@ -81,10 +81,13 @@ def test_padding_is_neither_tissue_nor_hides_noise(head, uniform, planes, value)
 
 
 def test_real_heads_are_left_alone_and_their_uniform_images_are_not(test_heads):
-    for path in sorted(test_heads.glob('sub-*/anat/*_T1w.nii.gz'))[::8]:
+    of_scanners = {path.name[:6]: path for path in test_heads.glob('sub-*/**/*_T1w.nii.gz')}
+    for path in of_scanners.values():  # one of each, for a whole set takes minutes
         scan = inspect.load_t1w(path)
         assert type(scan) is nifti.Scan
         values = scan.values()
+        values = values[tuple(slice(None, None, 1 + size // 200) for size in scan.shape)]
+        values = np.maximum(values - np.percentile(values, 40), 0)  # air may have a pedestal
         of_it = cases.Head(values, scan.affine, None, None, float(np.percentile(values, 95)))
         assert background.is_erratic(cases.mp2rage(of_it)[0])
 

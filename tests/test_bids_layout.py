@@ -249,7 +249,9 @@ def test_bad_filter_file(tmp_path, text):
 
 
 def test_real_dataset(test_heads, tmp_path):
-    subjects = [path.name for path in test_heads.glob('sub-*')]
-    scans = collect_scans(RunConfig(test_heads, tmp_path / 'out', seed=1))
-    assert sorted(f'sub-{scan.subject}' for scan in scans) == sorted(subjects)
-    assert not any(scan.problem for scan in scans)
+    images = [path for path in test_heads.glob('sub-*/**/*.nii.gz') if path.parent.name == 'anat']
+    for also, suffixes in ((), {'T1w'}), (('T2w', 'FLAIR', 'PDw'), {'T1w', 'T2w', 'FLAIR', 'PDw'}):
+        scans = collect_scans(RunConfig(test_heads, tmp_path / 'out', seed=1, also=also))
+        expected = [path for path in images if path.name.split('.')[0].rpartition('_')[2] in suffixes]
+        assert [scan.path for scan in scans] == sorted(expected)
+        assert not any(scan.problem for scan in scans)

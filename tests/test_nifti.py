@@ -1,6 +1,7 @@
 """What travels from the input's file to the output's, and what must not."""
 
 import errno
+import gzip
 import os
 
 import nibabel as nib
@@ -8,6 +9,7 @@ import numpy as np
 import phantom
 import pytest
 
+from cpmae_bids.bids.rawlike.images import copy_image
 from cpmae_bids.deid import nifti
 from cpmae_bids.exceptions import CpmaeError, InputError
 
@@ -67,6 +69,76 @@ def test_names_and_comments_stay_behind(tmp_path, volume, nifti2):
     assert len(image.header.extensions) == 0
     assert type(image.header) is type(scan.header)
     assert np.array_equal(nifti.read(tmp_path / 'out.nii').raw, scan.raw)
+
+
+SECRET = b'DOE^JANE 1970-01-01'
+
+
+def extensions(order, *contents):
+    """Bytes between header and voxels: a flag, and a block for each content with its size and code."""
+    block = b'\1\0\0\0'
+    for code, content in enumerate(contents, 1):
+        size = -(-(len(content) + 8) // 16) * 16
+        block += size.to_bytes(4, order) + (2 * code).to_bytes(4, order) + content.ljust(size - 8, b'\0')
+    return block
+
+
+def with_extension(path, make):
+    """Put bytes between header and voxels of a file, and set ``vox_offset`` accordingly."""
+    opened = gzip.open if path.suffix == '.gz' else open
+    with opened(path, 'rb') as file:
+        content = file.read()
+    kind = nib.Nifti1Header if content[344:347] == b'n+1' else nib.Nifti2Header
+    header = kind(content[: kind.sizeof_hdr], check=False)
+    extra = make('big' if header.endianness == '>' else 'little')
+    header['vox_offset'] = kind.sizeof_hdr + len(extra)
+    with opened(path, 'wb') as file:
+        file.write(header.binaryblock + extra + content[kind.sizeof_hdr + 4 :])
+    return path
+
+
+EXTENSIONS = {
+    'none, flagged': lambda order: b'\1\0\0\0',
+    'short': lambda order: extensions(order, SECRET),
+    'several': lambda order: extensions(order, SECRET, b'x', SECRET * 200),
+    'long': lambda order: extensions(order, SECRET * 200_000),
+    'not flagged': lambda order: bytes(4) + extensions(order, SECRET * 50)[4:],
+    'of size 0': lambda order: b'\1\0\0\0' + bytes(4) + SECRET * 40,
+    'of negative size': lambda order: b'\1\0\0\0' + b'\xff' * 4 + SECRET * 40,
+    'longer than the file': lambda order: b'\1\0\0\0' + (2**30).to_bytes(4, order) + SECRET * 40,
+    'of odd size': lambda order: extensions(order, SECRET)[:4] + (27).to_bytes(4, order) + SECRET * 3,
+}
+
+
+@pytest.mark.parametrize('make', EXTENSIONS.values(), ids=EXTENSIONS)
+@pytest.mark.parametrize('dtype', ['<i2', '>i2', '>f4'])
+@pytest.mark.parametrize('nifti2', [False, True])
+@pytest.mark.parametrize('suffix', ['.nii', '.nii.gz'])
+def test_header_extensions_are_stepped_over_and_stay_behind(tmp_path, volume, make, dtype, nifti2, suffix):
+    path = phantom.write(tmp_path / f'in{suffix}', *volume, dtype, nifti2=nifti2)
+    plain = nifti.read(path)
+    scan = nifti.read(with_extension(path, make))
+    assert np.array_equal(scan.raw, plain.raw)
+    assert np.array_equal(scan.affine, plain.affine)
+    nifti.write(tmp_path / 'out.nii', scan.raw, scan)
+    copy_image(path, tmp_path / f'copy{suffix}')
+    for written in (tmp_path / 'out.nii', tmp_path / f'copy{suffix}'):
+        assert len(nib.load(written).header.extensions) == 0
+        assert np.array_equal(nifti.read(written).raw, scan.raw)
+        content = written.read_bytes()
+        assert SECRET not in (gzip.decompress(content) if written.suffix == '.gz' else content)
+
+
+def test_an_extension_that_reaches_beyond_the_file_or_reason_is_told(tmp_path, volume):
+    path = with_extension(phantom.write(tmp_path / 'in.nii', *volume), EXTENSIONS['long'])
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(InputError, match='truncated'):
+        nifti.read(path)
+    content = bytearray(path.read_bytes())
+    content[108:112] = np.float32(1e9).tobytes()
+    path.write_bytes(content)
+    with pytest.raises(InputError, match='vox_offset'):
+        nifti.read(path)
 
 
 def test_gzip_tells_neither_name_nor_time(tmp_path, volume, monkeypatch):

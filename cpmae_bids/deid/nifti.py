@@ -7,7 +7,6 @@ scaling: the raw array in its own data type and byte order, and the header field
 from __future__ import annotations
 
 import gzip
-import io
 import math
 import os
 import zlib
@@ -129,19 +128,23 @@ def read(path: Path | str) -> Scan:
         start = stream.read(max(_HEADERS))
         header = _parse_header(path, start)
         shape, dtype = _layout(path, header)
-        offset = _offset(path, header)
-        end = offset + math.prod(shape) * dtype.itemsize
-        if end - offset > MAX_BYTES:
-            size = f'{(end - offset) / 2**30:.1f} GiB'
-            raise InputError(f'{path}: claims a volume of {size}, more than that of any head: check the file')
-        # Memory is taken only for what the file can hold
-        content = start if end > at_most else start + stream.read(max(end - len(start), 0))
-        if len(content) < end:
-            raise InputError(f'{path}: truncated, {end - len(content)} bytes missing: fetch it again')
+        offset, size = _offset(path, header), math.prod(shape) * dtype.itemsize
+        if size > MAX_BYTES:
+            claimed = f'{size / 2**30:.1f} GiB'
+            raise InputError(
+                f'{path}: claims a volume of {claimed}, more than that of any head: check the file'
+            )
+        content = start[offset : offset + size]
+        # Memory is taken only for what the file can hold, and none for header extensions
+        if offset + size <= at_most:
+            _skip(stream, offset - len(start))
+            content += stream.read(size - len(content))
+        if len(content) < size:
+            raise InputError(f'{path}: truncated, {size - len(content)} bytes missing: fetch it again')
         # A gzip stream has to be read to its end, where the checksum is compared
         if len(stream.read(MAX_TRAILING + 1)) > MAX_TRAILING:
-            raise InputError(f'{path}: goes on long after its volume: convert it again')
-    raw = np.frombuffer(content, dtype, count=math.prod(shape), offset=offset).reshape(shape, order='F')
+            raise InputError(f'{path}: trailing data after the image: convert it again')
+    raw = np.frombuffer(content, dtype).reshape(shape, order='F')
     slope, inter = _scaling(path, header)
     return Scan(path, header, raw, _affine(path, header), slope, inter)
 
@@ -225,13 +228,19 @@ def _open(path: Path) -> Iterator[tuple[IO[bytes], int]]:
         ) from error
 
 
+def _skip(stream: IO[bytes], size: int) -> None:
+    while size > 0 and (read := len(stream.read(min(size, 2**20)))):
+        size -= read
+
+
 def _parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
     sizes = {int.from_bytes(content[:4], order) for order in ('little', 'big')}
     kind = next((kind for size, kind in _HEADERS.items() if size in sizes), None)
     if kind is None:
         raise InputError(f'{path}: not a NIfTI file: convert it, e.g. with dcm2niix')
     try:
-        header = kind.from_fileobj(io.BytesIO(content), check=False)
+        # Extensions behind it are never read: whatever they hold stays behind
+        header = kind(content[: kind.sizeof_hdr], check=False)
     except Exception as error:  # nibabel raises many types on damaged headers
         raise InputError(f'{path}: damaged NIfTI header ({error}): convert it again') from error
     if bytes(header['magic'].tobytes())[:3] not in (b'n+1', b'n+2'):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import zlib
 from pathlib import Path
 from typing import IO, Any
@@ -79,10 +78,10 @@ def _read_header(source: Path, reader: IO[bytes]) -> tuple[bytes, int]:
         raise InputError(f'{source.name}: not a NIfTI file; convert it again')
     length = kind.sizeof_hdr
     try:
-        header = kind.from_fileobj(io.BytesIO(first + reader.read(length - 4)), check=False)
+        header = kind(first + reader.read(length - 4), check=False)
         dtype, shape = header.get_data_dtype(), header.get_data_shape()
         size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        offset = int(header['vox_offset'])
+        offset = int(header['vox_offset']) or length
     except Exception as err:  # nibabel raises many types on damaged headers
         raise InputError(f'{source.name}: damaged NIfTI header ({err}); convert it again') from err
     if bytes(header['magic'].tobytes())[:3] not in (b'n+1', b'n+2') or size <= 0 or offset < length:
