@@ -359,6 +359,20 @@ def test_a_workflow_that_cannot_be_built_leaves_no_image(behave, command, out, m
     assert {status for status, _ in table(out).values()} == {'error'}
 
 
+def test_a_workflow_that_breaks_is_tried_again_for_each_subject(behave, command, out, monkeypatch):
+    """A scan that nipype cannot cope with costs those of other subjects nothing."""
+
+    def fragile(scans, config, init=base.init_cpmae_bids_wf):
+        if any(scan.subject == '01' for scan in scans):
+            raise RuntimeError('no graph')
+        return init(scans, config)
+
+    monkeypatch.setattr('cpmae_bids.workflows.base.init_cpmae_bids_wf', fragile)
+    assert command('--nprocs', '2', '--omp-nthreads', '1') == 1
+    assert images(out) == ['sub-02_desc-refaced_T1w.nii.gz']
+    assert table(out)[SCANS[0]] == ['error', 'the workflow broke: no graph; -vv tells where']
+
+
 def test_stop_on_first_crash(behave, command, out):
     """What was not reached is neither redone nor taken away, but the scan that broke is."""
     assert command() == 0

@@ -30,7 +30,7 @@ from cpmae_bids.workflows.anatomical import MEM_GB, make_node
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import Progress, scan_and_stage
 from cpmae_bids.workflows.resources import size_factor
-from cpmae_bids.workflows.run import plugin_settings, read_failures, run_workflow
+from cpmae_bids.workflows.run import WorkflowError, plugin_settings, read_failures, run_workflow
 
 STAGES = {
     'skullstrip',
@@ -68,11 +68,11 @@ def scan(make_bids):
 @pytest.fixture
 def broken_scans(make_bids):
     """Two scans of two subjects that are no NIfTI files."""
-    paths = [f'sub-{label}/anat/sub-{label}_T1w.nii.gz' for label in ('01', '02')]
+    paths = [f'sub-{label}/anat/sub-{label}_T1w.nii.gz' for label in ('91', '92')]
     root = make_bids(paths)
     for path in paths:
         (root / path).write_bytes(b'this is no NIfTI file')
-    return [make_scan(root / path, label) for path, label in zip(paths, ('01', '02'), strict=True)]
+    return [make_scan(root / path, path[4:6]) for path in paths]
 
 
 def expand(workflow):
@@ -274,14 +274,25 @@ def test_a_failed_scan_does_not_stop_the_others(any_plugin, broken_scans):
     log, config = io.StringIO(), any_plugin
     failures = run_workflow(init_cpmae_bids_wf(broken_scans, config), config, Progress(log))
     assert {(failure.scan, failure.stage) for failure in failures} == {
-        ('sub-01_T1w', 'skullstrip'),
-        ('sub-02_T1w', 'skullstrip'),
+        ('sub-91_T1w', 'skullstrip'),
+        ('sub-92_T1w', 'skullstrip'),
     }
     for failure in failures:
         assert 'not a NIfTI file' in failure.message
         assert failure.crash_file.is_relative_to(config.work_dir)
         assert f'[{failure.scan}] skullstrip ... FAILED' in log.getvalue()
     assert not config.output_dir.exists()
+
+
+def test_a_fault_of_the_run_is_not_taken_for_that_of_a_scan(config, broken_scans):
+    class Faulty(Progress):
+        def __call__(self, node, status):
+            if list(config.work_dir.rglob('crash-*')):
+                raise ArithmeticError('no more events')
+
+    with pytest.raises(WorkflowError, match='no more events') as caught:
+        run_workflow(init_cpmae_bids_wf(broken_scans, config), config, Faulty(io.StringIO()))
+    assert len(caught.value.failures) == 1
 
 
 def test_stop_on_first_crash(any_plugin, broken_scans):
@@ -350,11 +361,14 @@ def report_wf(tmp_path, phantom):
 
 @pytest.fixture
 def instant_steps(monkeypatch):
-    """Steps that write something at once, up to a verdict that fails; the report and the sink are real."""
+    """Steps that write something at once, up to a verdict that fails.
+
+    The report, the sink and the steps on `broken_scans` are real.
+    """
     run_interface = Step._run_interface
 
     def write_outputs(self, runtime, correct_return_codes=(0,)):
-        if isinstance(self, Report):
+        if isinstance(self, Report) or 'sub-9' in str(self.inputs.get().get('t1w')):
             return run_interface(self, runtime, correct_return_codes)
         for name, path in self._list_outputs().items():
             verdict = json.dumps({'status': 'fail', 'reasons': ['no head'], 'measures': {}})
@@ -408,9 +422,13 @@ def test_a_failed_verdict_is_recorded_and_nothing_published(config, scan, instan
 
 
 @pytest.mark.parametrize('temporary', [True, False])
-def test_a_temporary_work_folder_does_not_grow(config, many_scans, instant_steps, temporary):
-    config = config.replace(temporary_work_dir=temporary, nprocs=2)
-    assert run_workflow(init_cpmae_bids_wf(many_scans, config), config, Progress(io.StringIO())) == []
+def test_a_temporary_work_folder_does_not_grow(config, many_scans, broken_scans, instant_steps, temporary):
+    """Nodes that never run, since an earlier one of their scan broke, have no folder to be removed."""
+    log, config = io.StringIO(), config.replace(temporary_work_dir=temporary, nprocs=2)
+    scans = [*many_scans, *broken_scans]
+    failures = run_workflow(init_cpmae_bids_wf(scans, config), config, Progress(log))
+    assert [failure.stage for failure in failures] == ['skullstrip'] * len(broken_scans)
+    assert all(f'[{scan.name}] sink' in log.getvalue() for scan in many_scans)
     assert any(config.work_dir.rglob('head.npz')) is not temporary
 
 

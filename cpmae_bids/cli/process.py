@@ -13,7 +13,7 @@ from itertools import groupby
 from cpmae_bids import memory
 from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.layout import Scan, without_reference, without_t1w
-from cpmae_bids.bids.publish import record_failure, stored_files_are_whole
+from cpmae_bids.bids.publish import private_page, record_failure, stored_files_are_whole
 from cpmae_bids.bids.records import read_record, record_path
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import CpmaeError, InputError
@@ -136,41 +136,70 @@ def batch_size(config: RunConfig) -> int | None:
 
 def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress | None) -> list[Failure]:
     """Run the workflow of some scans, and make sure that each has a record."""
-    from cpmae_bids.workflows.anatomical import HEAD_STAGES
     from cpmae_bids.workflows.base import init_cpmae_bids_wf
 
     config.work_folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # if it is gone since
     batch = _begin(batch, config)
     before = {scan: _signature(scan, config) for scan in batch}
     failures: list[Failure] = []
-    reason = 'no verdict was written'
+    fault = ''
     try:
         failures = run_workflow(init_cpmae_bids_wf(batch, config), config, progress)
     except CpmaeError:
         raise
     except Exception as err:
         logger.debug('the workflow broke', exc_info=True)
-        reason = f'the workflow broke: {err}; -vv tells where'
+        failures = getattr(err, 'failures', [])
+        fault = f'the workflow broke: {err}; -vv tells where'
     finally:
         if config.temporary_work_dir:
             _remove_intermediate_files(config)
 
-    broken = {failure.scan: failure for failure in reversed(failures)}
-    headless = {failure.scan: failure for failure in reversed(failures) if failure.stage in HEAD_STAGES}
+    unfinished = []
     for scan in batch:
         if _signature(scan, config) != before[scan]:
-            continue
-        if failure := broken.get(_name_in_graph(scan)):
-            _fail(scan, config, f'{failure.stage}: {failure.message}')
-        elif scan.t1w and (failure := broken.get(_name_in_graph(scan.t1w))):
-            _fail(scan, config, without_t1w(scan.t1w, f'{failure.stage}: {failure.message}'))
-        elif scan.reference and (failure := headless.get(_name_in_graph(scan.reference))):
-            _fail(scan, config, without_reference(scan.reference, f'{failure.stage}: {failure.message}'))
+            if fault and not _has_private_page(scan, config):
+                unfinished.append(scan)
+        elif reason := _reason(scan, failures):
+            _fail(scan, config, reason)
         elif failures and config.stop_on_first_crash:
             _leave_unprocessed(scan, config)
+        elif fault:
+            unfinished.append(scan)
         else:
-            _fail(scan, config, reason)
+            _fail(scan, config, 'no verdict was written')
+    if len({scan.subject for scan in batch}) > 1:  # one of them may have brought it down
+        for _, of_subject in groupby(unfinished, key=lambda scan: scan.subject):
+            failures += _process_batch(list(of_subject), config, progress)
+        return failures
+    for scan in unfinished:
+        if _signature(scan, config) == before[scan]:
+            _fail(scan, config, fault)
+        else:
+            failures.append(Failure(scan.name, 'private_report', fault, config.work_folder / CRASH_FOLDER))
     return failures
+
+
+def _reason(scan: Scan, failures: Sequence[Failure]) -> str:
+    """Say which node a scan has failed with, be it one of another scan that it is made from; or nothing."""
+    first = {failure.scan: failure for failure in reversed(failures)}
+    if failure := first.get(_name_in_graph(scan)):
+        return f'{failure.stage}: {failure.message}'
+    if scan.t1w and (reason := _reason(scan.t1w, failures)):
+        return without_t1w(scan.t1w, reason)
+    if scan.reference is None:
+        return ''
+    from cpmae_bids.workflows.anatomical import HEAD_STAGES
+
+    reason = _reason(scan.reference, [failure for failure in failures if failure.stage in HEAD_STAGES])
+    return without_reference(scan.reference, reason) if reason else ''
+
+
+def _has_private_page(scan: Scan, config: RunConfig) -> bool:
+    """Whether a scan that has its record also has the private report, if it is to have one."""
+    page = private_page(scan, config)
+    record = read_record(config.output_dir, scan.name) or {}
+    return page is None or page.is_file() or record.get('status') != 'pass'
 
 
 def _begin(batch: Sequence[Scan], config: RunConfig) -> list[Scan]:

@@ -63,8 +63,6 @@ def init_cpmae_bids_wf(
         # A work folder may outlive a copy or a re-download of the dataset: contents count, not dates.
         'hash_method': 'content',
         'poll_sleep_duration': str(POLL_SECONDS),
-        # Nothing will be resumed from a folder that is removed at the end; it need not grow with each scan.
-        'remove_node_directories': str(config.temporary_work_dir).lower(),
         'check_version': 'false',
         'get_linked_libs': 'false',
         'create_report': 'false',

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from traceback import format_exception
 from typing import Any
 
+import numpy as np
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer
+from nipype.utils.misc import str2bool
 
 from cpmae_bids.interfaces.base import StepError
 from cpmae_bids.lifeline import end_with_parent
@@ -22,6 +25,7 @@ class SturdyMultiProc(MultiProcPlugin):
 
     Where a worker is killed, nipype waits for ever; here its node fails, and the others go on with new
     workers. Where the run itself is interrupted or killed, its workers end at once, and their steps too.
+    Where intermediate files are to be removed, those of a node that never ran are not missed.
     """
 
     def __init__(self, plugin_args=None):
@@ -58,6 +62,15 @@ class SturdyMultiProc(MultiProcPlugin):
     def _async_callback(self, args):
         if not args.cancelled() and args.exception() is None:
             super()._async_callback(args)
+
+    def _remove_node_dirs(self):
+        """Remove the folders of nodes whose results nobody waits for any more."""
+        if not str2bool(self._config['execution']['remove_node_directories']):
+            return
+        unneeded = self.proc_done & ~self.proc_pending & (np.asarray(self.refidx.sum(axis=1)).ravel() == 0)
+        for number in np.flatnonzero(unneeded):
+            self.refidx[number, number] = -1  # not again
+            shutil.rmtree(self.procs[number].output_dir(), ignore_errors=True)
 
     def _get_result(self, taskid):
         future = self._task_obj[taskid]

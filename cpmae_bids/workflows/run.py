@@ -9,7 +9,7 @@ import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cpmae_bids import memory
 from cpmae_bids.config import RunConfig
@@ -46,6 +46,20 @@ class Failure:
     crash_file: Path
 
 
+class WorkflowError(Exception):
+    """A workflow that ended before all of its nodes had their turn.
+
+    Attributes
+    ----------
+    failures : list of Failure
+        Nodes that had ended with an error by then.
+    """
+
+    def __init__(self, cause: Exception, failures: list[Failure]):
+        super().__init__(str(cause) or type(cause).__name__)
+        self.failures = failures
+
+
 def run_workflow(workflow: pe.Workflow, config: RunConfig, progress: Progress | None = None) -> list[Failure]:
     """Run a workflow to its end.
 
@@ -68,8 +82,8 @@ def run_workflow(workflow: pe.Workflow, config: RunConfig, progress: Progress | 
     ------
     UsageError
         If the plugin file cannot be read.
-    Exception
-        Whatever kept the workflow as a whole from running.
+    WorkflowError
+        If anything but a node kept the workflow from getting to its end.
     """
     plugin, plugin_args = plugin_settings(config)
     progress = progress or Progress()
@@ -78,19 +92,23 @@ def run_workflow(workflow: pe.Workflow, config: RunConfig, progress: Progress | 
     crash_dir = Path(tempfile.mkdtemp(prefix='run-', dir=crash_root))
     workflow.config['execution']['crashdump_dir'] = str(crash_dir)
     plugin_args['status_callback'] = progress
+    runner: Any = plugin
     if cluster.is_batch(plugin):
         workflow.config['execution'].update(cluster.EXECUTION)
-        plugin = cluster.make_runner(plugin, plugin_args)
+        runner = cluster.make_runner(plugin, plugin_args)
     elif plugin == 'MultiProc':
         from cpmae_bids.workflows.processes import SturdyMultiProc
 
-        plugin = SturdyMultiProc(plugin_args)
+        # Nothing will be resumed from a folder that is removed at the end; it need not grow with each scan
+        workflow.config['execution']['remove_node_directories'] = str(config.temporary_work_dir).lower()
+        runner = SturdyMultiProc(plugin_args)
     try:
-        workflow.run(plugin=plugin, plugin_args=plugin_args)
-    except Exception:
+        workflow.run(plugin=runner, plugin_args=plugin_args)
+    except Exception as error:
         failures = read_failures(crash_dir)
-        if not failures:
-            raise
+        # Nipype raises the error of a node once more when all others have had their turn
+        if not failures or not (config.stop_on_first_crash or _is_through(runner)):
+            raise WorkflowError(error, failures) from error
         return failures
     finally:
         progress.close()
@@ -98,6 +116,12 @@ def run_workflow(workflow: pe.Workflow, config: RunConfig, progress: Progress | 
         if not any(crash_dir.iterdir()):
             crash_dir.rmdir()
     return read_failures(crash_dir)
+
+
+def _is_through(runner: Any) -> bool:
+    """Whether one of nipype's plugins has given each node its turn, as far as it keeps account of them."""
+    done = getattr(runner, 'proc_done', None)
+    return done is None or bool(done.all() and not runner.proc_pending.any())
 
 
 def plugin_settings(config: RunConfig) -> tuple[str, dict]:

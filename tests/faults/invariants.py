@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -197,9 +198,11 @@ def _check_image(path: Path, name: str, output: Path, heads) -> list[str]:
 
 def _kept(path: Path, head: _Head) -> np.ndarray | None:
     """The published mask beside an image, if it is one of a brain; of masks and others, nothing is kept."""
-    if '_desc-refaced_T1w' not in path.name:
+    found = re.fullmatch(r'(.+)_desc-refaced_(T1w|T2w)(\.nii\.gz)', path.name)
+    if found is None:
         return np.zeros(head.shape, bool)
-    mask = path.with_name(path.name.replace('_desc-refaced_T1w', '_desc-brain_mask'))
+    stem, contrast, extension = found.groups()
+    mask = path.with_name(f'{stem}_desc-brain{contrast.removeprefix("T1w")}_mask{extension}')
     try:
         kept = np.asanyarray(nib.load(mask).dataobj) > 0
     except Exception:

@@ -2,7 +2,7 @@
 
 FAULT_STEPS: ``STEP=WHAT``, where WHAT is ``sleep`` (for ever), ``kill`` (by itself), ``half`` (of its
 results, then killed), ``full``, ``memory``, ``garbage``, ``nothing``, ``remove:PATH`` or ``swap:PATH`` (a
-file that is written to).
+file that is written to). ``STEP@TEXT=WHAT`` is about steps on files with that text in their paths.
 """
 
 import hashlib
@@ -28,6 +28,10 @@ RESULTS = {
     'decode': ('head',),
     'blend': ('refaced', 'deface-mask'),
     'report': ('slices', 'face'),
+    'coregister': ('affine',),
+    'locate': ('brain-mask', 'kept-mask', 'affine'),
+    'contrast': ('table',),
+    'recolour': ('head',),
 }
 
 
@@ -70,8 +74,9 @@ def main(argv: list[str]) -> int:
     else:
         files = {options[name]: content_of(name) for name in RESULTS[step]}
     where, _, what = os.environ['FAULT_STEPS'].partition('=')
+    where, _, text = where.partition('@')
     flag = Path(os.environ['FAULT_FLAGS'], step)
-    if where in (step, 'any') and what:
+    if where in (step, 'any') and what and any(text in value for value in options.values()):
         part = flag.with_suffix('.part')
         part.write_text(str(os.getpid()))
         part.replace(flag)

@@ -78,6 +78,37 @@ def test_kill_9_of_a_worker_fails_its_scan_and_not_the_run(command, fault):
     )
 
 
+@pytest.mark.parametrize(
+    'step',
+    ['skullstrip', *(pytest.param(step, marks=exhaustive) for step in ('conform', 'verdict', 'report'))],
+)
+def test_a_scan_that_breaks_costs_no_other(command, fault, step):
+    """Scans side by side, and intermediate files that are removed as soon as nobody needs them."""
+    side_by_side = '--nprocs', '2', '--omp-nthreads', '1'
+    code = command.run(*side_by_side, steps=f'{step}@sub-02=full', work=False)
+    complaints = command.problems(code, (1,))
+    complaints += [] if command.images() == BOTH[:1] else [f'LOST {command.images()}']
+    record = (command.out / 'logs/verdicts/sub-02_T1w.json').read_text()
+    complaints += [] if f'{step}: ' in record else [f'UNCLEAR {record}']
+    fault(
+        'steps', f'{step} of one of two scans breaks', 'the other one is done', complaints + finish(command)
+    )
+
+
+def test_another_contrast_that_breaks_costs_no_t1w(command, fault):
+    for label in ('01', '02'):
+        t1w = command.raw / f'sub-{label}/anat/sub-{label}_T1w.nii.gz'
+        shutil.copy(t1w, t1w.with_name(f'sub-{label}_T2w.nii.gz'))
+    command.before = snapshot(command.raw)
+    options = '--nprocs', '2', '--omp-nthreads', '1', '--also', 'T2w'
+    code = command.run(*options, steps='locate@sub-02=full', work=False)
+    complaints = command.problems(code, (1,))
+    images = sorted(path.name for path in command.out.rglob('*_desc-refaced_T*.nii.gz'))
+    wanted = [BOTH[0], 'sub-01_desc-refaced_T2w.nii.gz', BOTH[1]]
+    complaints += [] if images == wanted else [f'LOST {images}']
+    fault('steps', 'another contrast breaks', 'all others are done', complaints)
+
+
 @exhaustive
 @pytest.mark.parametrize(
     ('step', 'what'),
