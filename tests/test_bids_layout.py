@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from cpmae_bids.bids.inventory import list_files
 from cpmae_bids.bids.layout import collect_scans, read_filters, scan_seed, select_subjects
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError, NothingToDoError, UsageError
@@ -166,6 +167,49 @@ def test_odd_folder_names(make_bids, tmp_path, folder):
     (scan,) = collect_scans(settings(root))
     assert scan.path == root / 'sub-01/anat/sub-01_T1w.nii.gz'
     assert scan.metadata == {'EchoTime': 0.003}
+
+
+@pytest.mark.parametrize(
+    'folder',
+    [
+        'func/ds',
+        'sub-99/anat/ds',
+        'derivatives/x',
+        'acq-x/ses-y',
+        'study_run-2_echo-1/.ds',
+        'sub-01_T1w.nii.gz',
+    ],
+)
+def test_folders_around_a_dataset_say_nothing_about_it(make_bids, tmp_path, folder):
+    scans = ['sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/ses-a/anat/sub-02_ses-a_acq-hi_T1w.nii.gz']
+    root = make_bids([*scans, 'sub-01/func/sub-01_task-rest_bold.nii.gz'], root=tmp_path / folder)
+    assert paths(collect_scans(settings(root))) == scans
+    assert paths(collect_scans(settings(root, participant_label=('02',)))) == scans[1:]
+    absent = dict.fromkeys(('session', 'acquisition', 'run', 'echo'))
+    (tmp_path / 'filter.json').write_text(json.dumps({'t1w': absent}))
+    assert paths(collect_scans(settings(root, bids_filter_file=tmp_path / 'filter.json'))) == scans[:1]
+    (tmp_path / 'filter.json').write_text('{"t1w": {"session": "a"}}')
+    assert paths(collect_scans(settings(root, bids_filter_file=tmp_path / 'filter.json'))) == scans[1:]
+
+
+def test_links_that_lead_back_up_have_an_end(make_bids, tmp_path):
+    scans = ['sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/anat/sub-02_T1w.nii.gz']
+    root = make_bids(scans)
+    elsewhere = tmp_path / 'elsewhere'
+    elsewhere.mkdir()
+    (elsewhere / 'back').symlink_to(root / 'sub-02')
+    for number in range(8):  # each of which doubles what there is to look at
+        (root / f'sub-01/anat/up{number}').symlink_to('../..')
+        (root / f'sub-02/anat/up{number}').symlink_to(('..', '.', root.parent, elsewhere)[number % 4])
+    assert paths(collect_scans(settings(root))) == scans
+    listed = [entry.path for entry in list_files(root) if entry.path.endswith('_T1w.nii.gz')]
+    assert set(scans) <= set(listed)
+
+
+def test_a_subject_that_is_a_link_to_another(make_bids):
+    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'elsewhere/anat/sub-02_T1w.nii.gz'])
+    (root / 'sub-02').symlink_to('elsewhere')
+    assert paths(collect_scans(settings(root)))[-1] == 'sub-02/anat/sub-02_T1w.nii.gz'
 
 
 def test_symlinked_dataset_and_content(make_bids, tmp_path):

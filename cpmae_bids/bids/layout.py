@@ -225,11 +225,13 @@ def collect_scans(config: RunConfig) -> list[Scan]:
 
 def _query(config: RunConfig, subjects: list[str]) -> list[Path]:
     """Ask pybids for the paths of the images of some subjects, in all sessions."""
-    from bids.layout import BIDSLayout, BIDSLayoutIndexer
+    from bids.layout import BIDSLayout
+
+    from cpmae_bids.bids.index import Indexer
 
     wanted = '|'.join(re.escape(label) for label in subjects)
     other_subjects = re.compile(rf'^/sub-(?!({wanted})(/|$))')
-    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=[*_IGNORED, other_subjects])
+    indexer = Indexer(validate=False, index_metadata=False, ignore=[*_IGNORED, other_subjects])
     layout = BIDSLayout(config.bids_dir, validate=False, indexer=indexer)
     found: list[str] = []
     for suffix in (T1W, *config.also):

@@ -1,0 +1,38 @@
+"""The files of a dataset, as pybids has them in its index."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from bids.layout import BIDSLayoutIndexer
+
+
+class Indexer(BIDSLayoutIndexer):
+    """An indexer that minds the dataset alone: entities are those of the path below its root.
+
+    pybids also reads those of the folders that the dataset lies in (pybids#600), and follows links that lead
+    back up without end.
+    """
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self._around: list[Path] = []  # the folder that is being looked through, and those around it
+
+    def _index_dir(self, path, config, force=None):
+        real = Path(os.path.realpath(path.path))
+        if any(folder.is_relative_to(real) for folder in self._around):
+            return [], []
+        self._around.append(real)
+        try:
+            return super()._index_dir(path, config, force)
+        finally:
+            self._around.pop()
+
+    def _index_file(self, abs_fn, entities):
+        path, root = os.fspath(abs_fn.path), os.fspath(self._layout._root.path)
+        file, tags = super()._index_file('/' + os.path.relpath(path, root), entities)
+        # Entities are known: now it gets the name by which it will be found
+        file.path, file.dirname = path, os.path.dirname(path)
+        return file, [{**tag, 'file_path': path} for tag in tags]
