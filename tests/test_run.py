@@ -1,9 +1,11 @@
 """A whole run of the command, with a small workflow in place of the models: what it leaves behind."""
 
+import contextlib
 import json
 import os
 import signal
 import stat
+import sys
 import time
 from pathlib import Path
 
@@ -54,7 +56,8 @@ class Fake(SimpleInterface):
         if behaviour == 'crash':
             raise RuntimeError(f'no brain in {self.inputs.t1w}')
         if behaviour.startswith('terminate '):
-            os.kill(int(behaviour.split()[1]), signal.SIGTERM)
+            _, process, number = behaviour.split()
+            os.kill(int(process), signal.Signals[number])
             time.sleep(0.5)
         if behaviour.startswith('touch '):
             Path(behaviour.removeprefix('touch ')).touch()
@@ -223,6 +226,30 @@ def test_a_private_report_that_fails_is_told_and_made_by_the_next_run(behave, co
     behave['processed'].clear()
     assert command(*flags, work=False) == 0
     assert behave['processed'] == []
+
+
+@pytest.mark.parametrize('log', ['full', 'broken pipe', 'closed', 'missing'])
+def test_a_log_that_cannot_be_written_costs_nothing(behave, command, out, monkeypatch, log):
+    assert command() == 0
+    first = images(out)
+    stream = None
+    if log == 'broken pipe':
+        reader, writer = os.pipe()
+        os.close(reader)
+        stream = os.fdopen(writer, 'w', buffering=1)
+    elif log != 'missing':
+        stream = os.fdopen(os.open('/dev/full', os.O_WRONLY), 'w', buffering=1)
+    if log == 'closed':
+        stream.close()
+    monkeypatch.setattr(sys, 'stderr', stream)
+    behave['processed'].clear()
+    assert command('--overwrite') == 0
+    assert len(behave['processed']) == len(SCANS)
+    assert images(out) == first
+    assert {status for status, _ in table(out).values()} == {'pass'}
+    if stream is not None:
+        with contextlib.suppress(OSError):
+            stream.close()
 
 
 def test_many_processes(behave, command, out):
@@ -419,13 +446,13 @@ def test_temporary_work_dir_is_removed_unless_it_explains_a_crash(
 # The signal may come while Python runs a callback whose exceptions are lost, as those of its garbage
 # collector are: the run has to end all the same, at the next stage.
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
-@pytest.mark.parametrize('nprocs', ['1', '2'])
-def test_termination_cleans_up(behave, command, monkeypatch, tmp_path, out, nprocs):
+@pytest.mark.parametrize(('nprocs', 'number'), [('1', 'TERM'), ('2', 'TERM'), ('1', 'HUP')])
+def test_termination_cleans_up(behave, command, monkeypatch, tmp_path, out, nprocs, number):
     monkeypatch.setattr(preflight.tempfile, 'tempdir', str(tmp_path))
     at_exit = []
     monkeypatch.setattr(run.atexit, 'register', lambda *call: at_exit.append(call))
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    behave |= {'sub-01_ses-a_T1w': f'terminate {os.getpid()}'}
+    behave |= {'sub-01_ses-a_T1w': f'terminate {os.getpid()} SIG{number}'}
     assert command('--nprocs', nprocs, work=False) == EXIT_INTERRUPTED
     for function, *arguments in at_exit:
         function(*arguments)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpmae_bids._version import __version__
 from cpmae_bids.cli.parser import _at_least, _flag, _Parser, _path, available_cpus
+from cpmae_bids.cli.streams import forgiving_streams
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError, NothingToDoError, UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@forgiving_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``cpmae-bids-audit``; return its exit code."""
     args = build_parser().parse_args(argv)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cpmae_bids._version import __version__
 from cpmae_bids.cli.parser import _at_least, _flag, _Parser, _path
+from cpmae_bids.cli.streams import forgiving_streams
 from cpmae_bids.config import DEFAULT_STEPS, PRESET_NAMES
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError, UsageError
 
@@ -71,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@forgiving_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``cpmae-bids-file``; return its exit code."""
     args = build_parser().parse_args(argv)

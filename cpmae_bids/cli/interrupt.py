@@ -2,16 +2,17 @@
 
 import signal
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 from cpmae_bids.workflows.progress import Progress
 
 EXIT_INTERRUPTED = 130
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and what schedulers send when time is up
+# Ctrl-C, what schedulers send when time is up, and the end of a terminal unless `nohup` has it outlived
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption:
-    """Context in which both signals raise KeyboardInterrupt, and are remembered.
+    """Context in which these signals raise KeyboardInterrupt, and are remembered.
 
     Nipype takes an exception inside a node, even this one, for a failure of that node, and would go on
     with the next; and Python drops any exception that is raised while it collects garbage. So `check` is to
@@ -25,11 +26,13 @@ class Interruption:
 
     def __init__(self):
         self.requested = False
-        self._before = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         try:
-            self._before = {number: signal.signal(number, self._interrupt) for number in _SIGNALS}
+            for number in _SIGNALS:
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._interrupt)
         except ValueError:  # outside the main thread no handler can be set, and none is called
             self._before = {}
         return self

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cpmae_bids.cli.parser import parse_config
+from cpmae_bids.cli.streams import forgiving_streams
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError, UsageError
 
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 _SHOWN_ISSUES = 5
 
 
+@forgiving_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``cpmae-bids``.
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from cpmae_bids.cli.streams import forgiving_streams
 from cpmae_bids.exceptions import CpmaeError, UsageError
 
 
@@ -53,6 +54,7 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@forgiving_streams()
 def main(argv: list[str] | None = None) -> int:
     """Run ``cpmae-bids-train``; returns the exit code."""
     args = get_parser().parse_args(argv)

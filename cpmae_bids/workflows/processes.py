@@ -90,6 +90,7 @@ def _begin(folder: str) -> None:
     os.umask(0o077)  # what steps write shows the original, wherever it lies
     # The handlers of the main process are for the main process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or there is no telling how a step ended
     with contextlib.suppress(OSError):
