@@ -45,7 +45,7 @@ def cached(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     make : callable
         Gives the array.
     """
-    from cpmae_bids.bids.atomic import temporary_beside
+    from cpmae_bids.bids.output_folder import temporary_beside
 
     if not path.exists():
         array = make()

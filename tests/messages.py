@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / 'cpmae_bids'
 ERRORS = {
     *('CpmaeError', 'InputError', 'UsageError', 'NothingToDoError', 'WeightsError', 'TemplateError'),
-    *('VerdictError', 'ValidatorMissingError'),
+    *('VerdictError', 'ValidatorMissingError', 'OutsideError'),
 }
 
 

@@ -1,6 +1,7 @@
 """An image is in the output only with a passing record and its hash; everything else leaves none."""
 
 import json
+import os
 import pickle
 
 import nibabel as nb
@@ -137,14 +138,14 @@ def test_a_full_disk_leaves_nothing(config, scan, finished, monkeypatch, failing
     """Whichever file it is that does not fit, an older image of the scan is gone as well."""
     publish_scan(scan, config, finished(scan), PASS)
     calls = iter(range(100))
-    sync = publish.sync
+    sync = os.fsync
 
-    def full(path):
+    def full(descriptor):
         if next(calls) == failing_call:
             raise OSError(28, 'No space left on device')
-        sync(path)
+        sync(descriptor)
 
-    monkeypatch.setattr(publish, 'sync', full)
+    monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(InputError, match=r'sub-01_ses-a_T1w.*No space left'):
         publish_scan(scan, config, finished(scan, seed=2), PASS)
     assert tree(config.output_dir) == []

@@ -507,8 +507,8 @@ def test_wherever_it_is_cut_off_it_is_valid_and_holds_final_files(settings, proc
 def test_a_full_disk_leaves_final_files_only(settings, process, monkeypatch):
     process(settings)
 
-    def full(source, target):
-        target.write_bytes(b'half')
+    def full(source, file):
+        file.write(b'half')
         raise OSError(28, 'No space left on device')
 
     with monkeypatch.context() as patch:
@@ -528,7 +528,8 @@ def test_uncompressed_big_endian_and_nifti2_images(tmp_path):
         image.header['descrip'] = b'Jane'
         nb.save(image, tmp_path / name)
         target = tmp_path / f'copy_{name}'
-        images.copy_image(tmp_path / name, target)
+        with target.open('wb') as file:
+            images.copy_image(tmp_path / name, file)
         copied = nb.load(target)
         np.testing.assert_array_equal(copied.dataobj, data)
         assert copied.header.endianness == '>'

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -576,6 +577,50 @@ def test_layout_bids(behave, command, raw, out, capsys):
     assert images(out / 'bids') == ['sub-01_ses-a_T1w.nii.gz']
     assert command('--layout', 'bids', '--stop-on-first-crash') == 1
     assert images(out / 'bids') == ['sub-01_ses-a_T1w.nii.gz', 'sub-01_ses-b_T1w.nii.gz']
+
+
+@pytest.mark.parametrize(
+    ('link', 'target'),
+    [
+        ('bids/sub-02/anat', 'raw/sub-02/anat'),
+        ('bids/sub-02', 'raw/sub-02'),
+        ('bids/sub-02', 'elsewhere'),
+        ('sub-02', 'raw/sub-02'),
+        ('sub-02/anat', 'elsewhere'),
+    ],
+)
+def test_a_linked_folder_costs_its_scan_alone(behave, command, raw, out, tmp_path, capsys, link, target):
+    (tmp_path / 'elsewhere').mkdir()
+    for name in ('sub-02_T1w.nii.gz', 'sub-02_desc-refaced_T1w.nii.gz'):
+        (tmp_path / 'elsewhere' / name).write_text('of somebody')
+    assert command('--layout', 'bids') == 0
+    shutil.rmtree(out / link)
+    (out / link).symlink_to(tmp_path / target)
+    before = snapshot(raw), snapshot(tmp_path / 'elsewhere')
+    assert command('--layout', 'bids', '--overwrite') == 1
+    assert (snapshot(raw), snapshot(tmp_path / 'elsewhere')) == before
+    assert 'remove the link' in capsys.readouterr().err
+    assert (out / 'bids/sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz').is_file()
+    assert (out / 'sub-01/ses-a/anat/sub-01_ses-a_desc-refaced_T1w.nii.gz').is_file()
+    (out / link).unlink()
+    assert command('--layout', 'bids') == 0
+
+
+@pytest.mark.parametrize(
+    'link',
+    ['out/logs', 'out/logs/verdicts', 'out/figures', 'out/bids/code', 'work/crash', 'work/cpmae_bids_wf'],
+)
+def test_a_linked_folder_of_the_run_is_refused_at_once(behave, command, raw, tmp_path, capsys, link):
+    (tmp_path / link).parent.mkdir(parents=True)
+    (tmp_path / link).symlink_to(raw / 'sub-01')
+    if 'bids' in link:
+        description = {'Name': 'x', 'DatasetType': 'raw', 'GeneratedBy': [{'Name': 'cpmae-bids'}]}
+        (tmp_path / 'out/bids/dataset_description.json').write_text(json.dumps(description))
+    before = snapshot(raw)
+    assert command('--layout', 'bids') == 64
+    assert 'link into the input' in capsys.readouterr().err
+    assert snapshot(raw) == before
+    assert behave['processed'] == []
 
 
 def test_a_raw_like_dir_of_its_own(behave, command, out, tmp_path):

@@ -4,31 +4,13 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import secrets
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from cpmae_bids.bids.output_folder import OutputFolder
+
 _CHUNK = 1 << 20
-_TEMPORARY = '.tmp'
-
-
-def temporary_beside(path: Path) -> Path:
-    """Return a fresh hidden name in the folder of `path`, which is therefore on the same file system."""
-    return path.with_name(f'.{path.name}.{secrets.token_hex(4)}{_TEMPORARY}')
-
-
-def is_temporary(path: Path) -> bool:
-    """Whether a file has such a name: another run writes it, or a killed one has left it."""
-    return path.name.startswith('.') and path.name.endswith(_TEMPORARY)
-
-
-def remove_temporaries(path: Path) -> None:
-    """Remove what a killed run has left of `path` under temporary names."""
-    if path.parent.is_dir():
-        for leftover in path.parent.iterdir():
-            if leftover.name.startswith(f'.{path.name}.') and leftover.name.endswith(_TEMPORARY):
-                leftover.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:
@@ -58,16 +40,17 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(root: Path, folder: str = '') -> Iterator[None]:
     """Keep other runs out of what is done in the context, by a lock that ends with the process.
 
     Parameters
     ----------
-    folder : Path
-        Holds the file of the lock; made if it is not there.
+    root : Path
+        Of the output.
+    folder : str
+        Folder in it that holds the file of the lock; made if it is not there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / '.lock').open('a') as file:
+    with OutputFolder(root).open_lock(f'{folder}/.lock' if folder else '.lock') as file:
         with contextlib.suppress(OSError):  # some network file systems know no locks
             fcntl.flock(file, fcntl.LOCK_EX)
         try:
@@ -78,12 +61,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old content or the new one, and never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
-    try:
-        temporary.write_text(text, 'utf-8')
-        sync(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a text file for a user who has named it, so that a reader sees it whole or not at all.
+
+    Files of an output go through its `OutputFolder`.
+    """
+    OutputFolder(path.parent).write(path.name, text)

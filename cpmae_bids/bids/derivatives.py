@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 from cpmae_bids._version import __version__
-from cpmae_bids.bids.atomic import temporary_beside, write_text
 from cpmae_bids.bids.jsontext import read_json, to_json
+from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
 
@@ -41,13 +41,13 @@ def write_dataset_files(config: RunConfig) -> None:
 
     None of them holds a path of this machine. A README that is there already is kept.
     """
-    output_dir = config.output_dir
-    write_text(output_dir / 'dataset_description.json', to_json(describe_dataset(config)))
-    write_text(output_dir / '.bidsignore', _BIDSIGNORE)
-    if not any(output_dir.glob('README*')):
-        write_text(output_dir / 'README', _package_text('output_readme.md'))
-    write_text(output_dir / 'logs' / 'CITATION.md', _package_text('citation.md'))
-    write_text(output_dir / 'logs' / 'config.toml', _config_text(config))
+    folder = OutputFolder(config.output_dir)
+    folder.write('dataset_description.json', to_json(describe_dataset(config)))
+    folder.write('.bidsignore', _BIDSIGNORE)
+    if not any(config.output_dir.glob('README*')):
+        folder.write('README', _package_text('output_readme.md'))
+    folder.write('logs/CITATION.md', _package_text('citation.md'))
+    folder.write('logs/config.toml', _config_text(config))
 
 
 def _package_text(name: str) -> str:
@@ -148,7 +148,7 @@ def settle_seed(config: RunConfig) -> RunConfig:
     stored = _stored_seed(path)
     if stored is None:
         drawn = config.replace(seed=secrets.randbelow(2**31))
-        _create_exclusively(path, _config_text(drawn))
+        _create_exclusively(config.output_dir, path, _config_text(drawn))
         stored = _stored_seed(path)
         if stored is None:  # a file that was there before, and holds no seed
             stored = drawn.seed
@@ -163,21 +163,14 @@ def _stored_seed(path: Path) -> int | None:
     return seed if isinstance(seed, int) else None
 
 
-def _create_exclusively(path: Path, text: str) -> None:
+def _create_exclusively(output_dir: Path, path: Path, text: str) -> None:
     """Write a file unless it is there already; in both cases it is whole."""
+    folder = OutputFolder(output_dir)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_beside(path)
-        temporary.write_text(text, 'utf-8')
+        temporary = folder.stage(path, text)
         try:
-            # A hard link, unlike a rename, fails where the name is taken.
-            os.link(temporary, path)
-        except FileExistsError:
-            pass
-        except OSError:  # no hard links on this file system
-            if not path.exists():
-                temporary.replace(path)
+            folder.move(temporary, path, replace=False)
         finally:
-            temporary.unlink(missing_ok=True)
+            folder.remove(temporary)
     except OSError as err:
         raise UsageError(f'{path}: cannot be written ({err.strerror}); check the output folder') from err

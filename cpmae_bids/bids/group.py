@@ -8,8 +8,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.records import _cell, leading_columns, measured
 from cpmae_bids.deid.disclosure import is_public
 
@@ -74,8 +74,9 @@ def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers:
         cells += [measured(record).get(name) for name in measures]
         writer.writerow(_cell(value) for value in cells)
     path = output_dir / TABLE
-    write_text(path.with_suffix('.json'), to_json(_describe(leading, measures, records)))
-    write_text(path, text.getvalue())
+    folder = OutputFolder(output_dir)
+    folder.write(path.with_suffix('.json'), to_json(_describe(leading, measures, records)))
+    folder.write(path, text.getvalue())
     _ignore(output_dir)
     return path
 
@@ -112,4 +113,4 @@ def _ignore(output_dir: Path) -> None:
     path = output_dir / '.bidsignore'
     lines = path.read_text('utf-8').splitlines() if path.is_file() else []
     if IGNORED not in lines:
-        write_text(path, '\n'.join([*lines, IGNORED, '']))
+        OutputFolder(output_dir).write(path, '\n'.join([*lines, IGNORED, '']))

@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cpmae_bids.bids.atomic import write_text
+from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, split_name
 from cpmae_bids.exceptions import InputError
 
@@ -254,7 +254,7 @@ def classify(relative: str) -> DatasetFile:
     )
 
 
-def write_list(path: Path, entries: Collection[DatasetFile]) -> None:
+def write_list(dataset: Path, path: str, entries: Collection[DatasetFile]) -> None:
     """Write a table of files and why each was left out, as far as their names can be told."""
     rows: dict[tuple[str, bool, str], int] = {}
     for entry in sorted(entries, key=lambda entry: (entry.told, entry.reason)):
@@ -265,7 +265,7 @@ def write_list(path: Path, entries: Collection[DatasetFile]) -> None:
         f'{told}\t{count}\t{"yes" if face else "no"}\t{" ".join(reason.split())}'
         for (told, face, reason), count in rows.items()
     ]
-    write_text(path, '\n'.join(lines) + '\n')
+    OutputFolder(dataset).write(path, '\n'.join(lines) + '\n')
 
 
 def summary_lines(entries: Collection[DatasetFile]) -> list[str]:

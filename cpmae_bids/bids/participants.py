@@ -8,9 +8,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.metadata import is_private_text
+from cpmae_bids.bids.output_folder import OutputFolder
 
 # None of these identifies anybody by itself, nor does any free text hide in them.
 SHAREABLE_COLUMNS = ('participant_id', 'species', 'age', 'sex', 'handedness', 'group')
@@ -35,13 +35,13 @@ def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[st
     Nothing is written if the input has no participants.tsv that can be read, or lists none of the
     subjects; what an earlier run wrote is then removed.
     """
-    table, sidecar = output_dir / 'participants.tsv', output_dir / 'participants.json'
+    folder, table, sidecar = OutputFolder(output_dir), 'participants.tsv', 'participants.json'
     rows = _read_rows(bids_dir / 'participants.tsv')
     wanted = {f'sub-{label}' for label in subjects}
     rows = [row for row in rows if row.get('participant_id') in wanted]
     if not rows:
-        table.unlink(missing_ok=True)
-        sidecar.unlink(missing_ok=True)
+        folder.remove(table)
+        folder.remove(sidecar)
         return
 
     columns = [column for column in SHAREABLE_COLUMNS if column in rows[0]]
@@ -49,13 +49,13 @@ def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[st
     oldest = age_limit('age', descriptions.get('age', {}))
     cells = [[_cell(column, row[column], oldest) for column in columns] for row in rows]
     # By hand: BIDS knows no quotes in tables, and the csv module writes no quotation mark without them
-    write_text(table, ''.join('\t'.join(line) + '\n' for line in (columns, *cells)))
+    folder.write(table, ''.join('\t'.join(line) + '\n' for line in (columns, *cells)))
 
     described = {column: descriptions[column] for column in columns if descriptions.get(column)}
     if described:
-        write_text(sidecar, to_json(described))
+        folder.write(sidecar, to_json(described))
     else:
-        sidecar.unlink(missing_ok=True)
+        folder.remove(sidecar)
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:

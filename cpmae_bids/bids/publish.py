@@ -10,22 +10,17 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
-from cpmae_bids.bids.atomic import (
-    locked,
-    remove_temporaries,
-    sha256_of,
-    sync,
-    temporary_beside,
-)
+from cpmae_bids.bids.atomic import locked, sha256_of, sync
 from cpmae_bids.bids.header import header_leaks
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.layout import Scan
 from cpmae_bids.bids.metadata import output_sidecar
+from cpmae_bids.bids.output_folder import OutputFolder, OutsideError, never_written_to
 from cpmae_bids.bids.patterns import output_path
 from cpmae_bids.bids.rawlike.manifest import raw_like_dir, withdraw_image
 from cpmae_bids.bids.records import (
@@ -89,41 +84,28 @@ def publish_scan(
         If the scan has changed since it was judged, or a file cannot be written, for example to a full disk.
         Likewise.
     """
-    _refuse_links_into_input(scan, config)
     try:
-        with locked(config.output_dir / 'logs'):
+        with never_written_to(config.bids_dir), locked(config.output_dir, 'logs'):
+            OutputFolder(config.output_dir).check((config.output_dir / scan.relative_path).parent)
             if scan.t1w is not None and not stands(scan.t1w, config):
                 reason = _WITHOUT_T1W.format(scan.t1w.relative_path)
                 verdict = {**verdict, 'status': 'fail', 'reasons': [reason, *verdict.get('reasons', [])]}
             record = make_record(scan, config, verdict)
             judged = record.pop('judged', None) or {}
             if record['status'] != 'pass':
-                withdraw_scan(scan, config.output_dir)
-                withdraw_image(raw_like_dir(config), scan.relative_path)
-                _withdraw_contrasts(scan, config)
+                _withdraw(scan, config)
                 write_record(config.output_dir, scan.name, record)
                 return []
             return _publish_passed(scan, config, files, record, judged)
     except BaseException as err:
-        with contextlib.suppress(OSError):
-            withdraw_scan(scan, config.output_dir)
-            withdraw_image(raw_like_dir(config), scan.relative_path)
-            _withdraw_contrasts(scan, config)
+        with contextlib.suppress(OSError, OutsideError), never_written_to(config.bids_dir):
+            _withdraw(scan, config)
         if isinstance(err, OSError):
             raise InputError(
                 f'{scan.relative_path}: its outputs cannot be written ({err.strerror or err}); '
                 'free space or check the permissions of the output'
             ) from err
         raise
-
-
-def _refuse_links_into_input(scan: Scan, config: RunConfig) -> None:
-    folder = (config.output_dir / scan.relative_path).parent
-    if folder.resolve().is_relative_to(config.bids_dir.resolve()):
-        raise InputError(
-            f'{scan.relative_path}: its folder in the output is a link into the input, which is never '
-            'written to; remove the link'
-        )
 
 
 def _publish_passed(
@@ -146,7 +128,8 @@ def _publish_passed(
         sources[sidecar] = to_json(content)
         sources[image] = files[kind]
         images[image] = judged.get(kind, '')
-    staged = _stage(sources)
+    folder = OutputFolder(config.output_dir)
+    staged = _stage(folder, sources)
     try:
         record['files'] = {
             target.relative_to(config.output_dir).as_posix(): sha256_of(temporary)
@@ -158,56 +141,65 @@ def _publish_passed(
         # The old image goes first and the new one comes last, so that at no moment an image lies
         # beside the record, mask or sidecar of another.
         *_, image = staged
-        image.unlink(missing_ok=True)
+        folder.remove(image)
         write_record(config.output_dir, scan.name, record)
         for target, temporary in staged.items():
-            temporary.replace(target)
+            folder.move(temporary, target)
         sync(image.parent)
     finally:
         for temporary in staged.values():
-            temporary.unlink(missing_ok=True)
+            folder.remove(temporary)
     return list(staged)
 
 
-def _stage(sources: dict[Path, Path | str]) -> dict[Path, Path]:
+def _stage(folder: OutputFolder, sources: dict[Path, Path | str]) -> dict[Path, Path]:
     """Write each target's content, a file or a text, to the disk under a temporary name beside it."""
     staged: dict[Path, Path] = {}
     try:
         for target, source in sources.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            remove_temporaries(target)
-            staged[target] = temporary = temporary_beside(target)
-            if isinstance(source, str):
-                temporary.write_text(source, 'utf-8')
-            else:
-                _copy_verified(source, temporary)
-            sync(temporary)
+            folder.remove_temporaries(target)
+            staged[target] = folder.stage(target, source if isinstance(source, str) else _copied(source))
+            if isinstance(source, Path) and sha256_of(staged[target]) != sha256_of(source):
+                raise VerdictError(f'{source.name}: the copy differs from what was judged; check the disk')
     except BaseException:
         for temporary in staged.values():
-            temporary.unlink(missing_ok=True)
+            folder.remove(temporary)
         raise
     return staged
 
 
-def _copy_verified(source: Path, target: Path) -> None:
-    """Copy a file and read the copy back."""
-    with source.open('rb') as reader, target.open('xb') as writer:
-        shutil.copyfileobj(reader, writer)
-    if sha256_of(target) != sha256_of(source):
-        raise VerdictError(f'{source.name}: the copy differs from what was judged; check the disk')
+def _copied(source: Path) -> Callable[[IO[bytes]], None]:
+    def write(writer: IO[bytes]) -> None:
+        with source.open('rb') as reader:
+            shutil.copyfileobj(reader, writer)
+
+    return write
 
 
 def withdraw_scan(scan: Scan, output_dir: Path) -> None:
-    """Remove every file, picture and record of a scan from the output, whichever run made them."""
-    for path in reversed(output_files(scan, output_dir)):
-        path.unlink(missing_ok=True)
-        remove_temporaries(path)
-    for picture in (output_dir / 'figures').glob(f'{glob.escape(scan.name)}_*'):
-        picture.unlink()
-    record_path(output_dir, scan.name).unlink(missing_ok=True)
-    _remove_empty(output_dir / 'figures')
-    for folder in PurePosixPath(scan.relative_path).parents[:-1]:
-        _remove_empty(output_dir / folder)
+    """Remove every file, picture and record of a scan from the output, whichever run made them.
+
+    What lies elsewhere, by way of a link in the output, is not the scan's.
+    """
+    folder = OutputFolder(output_dir)
+    with contextlib.suppress(OutsideError):
+        for path in reversed(output_files(scan, output_dir)):
+            folder.remove(path)
+            folder.remove_temporaries(path)
+    with contextlib.suppress(OutsideError):
+        for picture in (output_dir / 'figures').glob(f'{glob.escape(scan.name)}_*'):
+            folder.remove(picture)
+    folder.remove(record_path(output_dir, scan.name))
+    for parent in ('figures', *PurePosixPath(scan.relative_path).parents[:-1]):
+        folder.remove_if_empty(str(parent))
+
+
+def _withdraw(scan: Scan, config: RunConfig) -> None:
+    """Remove a scan from all that is shared, and the other contrasts whose brain was found by it."""
+    withdraw_scan(scan, config.output_dir)
+    with contextlib.suppress(OutsideError):
+        withdraw_image(raw_like_dir(config), scan.relative_path)
+    _withdraw_contrasts(scan, config)
 
 
 def _withdraw_contrasts(t1w: Scan, config: RunConfig) -> None:
@@ -217,15 +209,11 @@ def _withdraw_contrasts(t1w: Scan, config: RunConfig) -> None:
             path = str(record['scan'])
             scan = replace(t1w, path=config.bids_dir / path, relative_path=path)
             withdraw_scan(scan, config.output_dir)
-            withdraw_image(raw_like_dir(config), path)
+            with contextlib.suppress(OutsideError):
+                withdraw_image(raw_like_dir(config), path)
             kept = {key: value for key, value in record.items() if key not in _OF_AN_IMAGE}
             reason = _WITHOUT_T1W.format(t1w.relative_path)
             write_record(config.output_dir, scan.name, {**kept, 'status': 'error', 'reasons': [reason]})
-
-
-def _remove_empty(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        folder.rmdir()
 
 
 def record_failure(scan: Scan, config: RunConfig, reason: str) -> dict[str, Any]:
@@ -242,10 +230,8 @@ def record_failure(scan: Scan, config: RunConfig, reason: str) -> dict[str, Any]
         'status': 'error',
         'reasons': [hide_paths(' '.join(reason.split()), config)],
     }
-    with locked(config.output_dir / 'logs'):
-        withdraw_scan(scan, config.output_dir)
-        withdraw_image(raw_like_dir(config), scan.relative_path)
-        _withdraw_contrasts(scan, config)
+    with never_written_to(config.bids_dir), locked(config.output_dir, 'logs'):
+        _withdraw(scan, config)
         write_record(config.output_dir, scan.name, record)
     return record
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from cpmae_bids._version import __version__
-from cpmae_bids.bids.atomic import crc32_of, sha256_of, write_text
+from cpmae_bids.bids.atomic import crc32_of, sha256_of
 from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.layout import Scan
+from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.config import RunConfig
 from cpmae_bids.deid.disclosure import is_public
 from cpmae_bids.exceptions import InputError, VerdictError
@@ -176,7 +177,7 @@ def _crc32_of_source(scan: Scan) -> str:
 
 def write_record(output_dir: Path, name: str, record: dict[str, Any]) -> None:
     """Write the record of a scan."""
-    write_text(record_path(output_dir, name), to_json(dict(sorted(record.items()))))
+    OutputFolder(output_dir).write(record_path(output_dir, name), to_json(dict(sorted(record.items()))))
 
 
 def read_record(output_dir: Path, name: str) -> dict[str, Any] | None:
@@ -220,7 +221,7 @@ def write_table(output_dir: Path, records: list[dict[str, Any]]) -> Path:
         cells = [row.get(key) for key in leading] + [measured(record).get(key) for key in measures]
         writer.writerow(_cell(value) for value in cells)
     path = output_dir / 'logs' / 'verdicts.tsv'
-    write_text(path, text.getvalue())
+    OutputFolder(output_dir).write(path, text.getvalue())
     return path
 
 

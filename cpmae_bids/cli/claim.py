@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.exceptions import UsageError
 
 logger = logging.getLogger(__name__)
@@ -34,8 +35,9 @@ def claimed(work_dir: Path, subjects: Iterable[str]) -> Iterator[None]:
     """
     if not (subjects := sorted(set(subjects))):
         return (yield)
-    work_dir.mkdir(0o700, parents=True, exist_ok=True)
-    with (work_dir / _NAME).open('a') as file:
+    folder = OutputFolder(work_dir)
+    folder.make(mode=0o700)
+    with folder.open_lock(_NAME) as file:
         try:
             for subject in subjects:
                 place = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:7], 'big')

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpmae_bids.bids.audit import audit_output
 from cpmae_bids.bids.records import write_table
-from cpmae_bids.cli.preflight import _refuse_foreign_output, check_folders, check_writable
+from cpmae_bids.cli.preflight import _refuse_foreign_output, check_folders, check_writable, refuse_links
 from cpmae_bids.cli.summary import summarise
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, NothingToDoError
@@ -49,7 +49,8 @@ def run_group(config: RunConfig) -> int:
     records = audit_output(config.output_dir)
     if not records:
         raise NothingToDoError(f'{config.output_dir}: no verdict yet; run the participant level first')
-    check_writable(config.output_dir / 'logs', 'output_dir')
+    check_writable(config.output_dir, 'output_dir')
+    refuse_links(config.output_dir, ('logs',))
     for line in summarise(records):
         logger.info(line)
 

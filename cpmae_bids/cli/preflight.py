@@ -3,21 +3,22 @@
 Each check raises a `cpmae_bids.exceptions.CpmaeError` whose one line says what to do.
 """
 
-import contextlib
 import ctypes
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from cpmae_bids.bids.atomic import is_temporary, temporary_beside
 from cpmae_bids.bids.derivatives import GENERATOR, is_output_dataset, settle_seed
 from cpmae_bids.bids.layout import select_subjects
-from cpmae_bids.bids.rawlike.manifest import is_raw_like, raw_like_dir
+from cpmae_bids.bids.output_folder import OutputFolder, OutsideError, is_temporary
+from cpmae_bids.bids.rawlike.manifest import FOLDER, is_raw_like, raw_like_dir
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.workflows.cluster import check_batch, is_batch
@@ -53,8 +54,10 @@ def preflight(config: RunConfig) -> RunConfig:
     config = config.replace(model_hash=find_model_hash(config))
     check_template(config)
     check_writable(config.output_dir, 'output_dir')
+    refuse_links(config.output_dir, ('logs/verdicts', 'figures'))
     if config.layout == 'bids':
         check_writable(raw_like_dir(config), '--raw-like-dir')
+        refuse_links(raw_like_dir(config), (FOLDER, 'phenotype'))
     if config.private_report_dir is not None:
         check_writable(config.private_report_dir, '--private-report-dir', mode=0o700)
     settle = settle_device_elsewhere if is_batch(plugin) else settle_device
@@ -160,18 +163,53 @@ def check_writable(folder: Path, name: str, mode: int = 0o777) -> None:
     ------
     UsageError
     """
-    probe = temporary_beside(folder / 'probe')
+    written = OutputFolder(folder)
     try:
-        folder.mkdir(mode, parents=True, exist_ok=True)
-        try:
-            probe.write_bytes(b'probe')
-        finally:
-            with contextlib.suppress(OSError):
-                probe.unlink()
+        written.make(mode=mode)
+        written.remove(written.stage('probe', b'probe'))
+    except OutsideError as err:
+        raise UsageError(str(err)) from err
     except OSError as err:
         raise UsageError(
             f'{folder}: {name} cannot be written ({err.strerror}); choose another folder'
         ) from err
+
+
+def refuse_links(root: Path, folders: Iterable[str]) -> None:
+    """Refuse an output whose own folders are links to other places, or into the input.
+
+    Raises
+    ------
+    UsageError
+    """
+    for folder in folders:
+        try:
+            OutputFolder(root).check(folder)
+        except OutsideError as err:
+            raise UsageError(str(err)) from err
+
+
+def refuse_links_in_work(work_dir: Path, subjects: Iterable[str]) -> None:
+    """Refuse a work directory in which links lead nipype to other places, or into the input.
+
+    Parameters
+    ----------
+    work_dir : Path
+    subjects : iterable of str
+        Those whose intermediate files are going to be written, with ``sub-``.
+
+    Raises
+    ------
+    UsageError
+    """
+    names = [re.sub(r'[^\w-]', '-', subject) for subject in subjects]  # as nodes have them
+    tops = [path.name for path in work_dir.glob('*') if path.is_dir()]
+    refuse_links(work_dir, tops)
+    for subject_wf in (f'{top}/{name}_wf' for top in tops for name in names):
+        refuse_links(work_dir, [subject_wf])
+        for place, folders, _ in os.walk(work_dir / subject_wf):
+            below = os.path.relpath(place, work_dir)
+            refuse_links(work_dir, (f'{below}/{folder}' for folder in folders))
 
 
 def find_model_hash(config: RunConfig) -> str:

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import groupby
+from pathlib import PurePosixPath
 
 from cpmae_bids import memory
 from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.layout import Scan, without_reference, without_t1w
+from cpmae_bids.bids.output_folder import OutputFolder, OutsideError
 from cpmae_bids.bids.publish import private_page, record_failure, stored_files_are_whole
 from cpmae_bids.bids.records import read_record, record_path
 from cpmae_bids.config import RunConfig
@@ -55,10 +57,12 @@ def process_scans(
     CpmaeError
         If no scan could be worked on because of the settings.
     """
+    waiting = []
     for scan in scans:
-        if scan.problem:
-            _fail(scan, config, scan.problem)
-    waiting = [scan for scan in scans if not scan.problem]
+        if problem := scan.problem or _misplaced(scan, config):
+            _fail(scan, config, problem)
+        else:
+            waiting.append(scan)
     n_workable = len(waiting)
     batches = make_batches(waiting, config)
     failures: list[Failure] = []
@@ -138,7 +142,7 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
     """Run the workflow of some scans, and make sure that each has a record."""
     from cpmae_bids.workflows.base import init_cpmae_bids_wf
 
-    config.work_folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # if it is gone since
+    OutputFolder(config.work_folder).make(mode=0o700)  # if it is gone since
     batch = _begin(batch, config)
     before = {scan: _signature(scan, config) for scan in batch}
     failures: list[Failure] = []
@@ -200,6 +204,15 @@ def _has_private_page(scan: Scan, config: RunConfig) -> bool:
     page = private_page(scan, config)
     record = read_record(config.output_dir, scan.name) or {}
     return page is None or page.is_file() or record.get('status') != 'pass'
+
+
+def _misplaced(scan: Scan, config: RunConfig) -> str:
+    """Say why the folder of a scan in the output cannot be written to, or nothing."""
+    try:
+        OutputFolder(config.output_dir).check(str(PurePosixPath(scan.relative_path).parent))
+    except OutsideError as err:
+        return str(err)
+    return ''
 
 
 def _begin(batch: Sequence[Scan], config: RunConfig) -> list[Scan]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cpmae_bids.bids.output_folder import never_written_to
 from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.streams import forgiving_streams
 from cpmae_bids.config import RunConfig
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = parse_config(argv)
     from cpmae_bids.cli.interrupt import EXIT_INTERRUPTED, Interruption
 
-    with _messages(config.verbose), Interruption() as interruption:
+    with _messages(config.verbose), Interruption() as interruption, never_written_to(config.bids_dir):
         try:
             if config.analysis_level == 'group':
                 from cpmae_bids.cli.group import run_group
@@ -82,7 +83,7 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
     from cpmae_bids.bids.publish import complete_scans
     from cpmae_bids.cli.claim import claimed
     from cpmae_bids.cli.interrupt import InterruptibleProgress
-    from cpmae_bids.cli.preflight import check_space, preflight, remove_work_dir
+    from cpmae_bids.cli.preflight import check_space, preflight, refuse_links_in_work, remove_work_dir
     from cpmae_bids.cli.process import make_batches, process_scans, share_processors
     from cpmae_bids.cli.summary import count
     from cpmae_bids.workflows.resources import size_factor
@@ -103,6 +104,7 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
         write_dataset_files(config)
         # nobody else works in a temporary folder
         subjects = [] if config.temporary_work_dir else [f'sub-{scan.subject}' for scan in todo]
+        refuse_links_in_work(config.work_folder, subjects)
         with claimed(config.work_folder, subjects):
             failures = process_scans(todo, config, InterruptibleProgress(interruption))
         keep_work_dir = bool(failures)
@@ -145,7 +147,7 @@ def _conclude(scans: list, failures: list, config: RunConfig) -> int:
     from cpmae_bids.reports.html import write_subject_report
 
     # Tables are about all scans of the output, those of runs beside this one included
-    with locked(config.output_dir / 'logs'):
+    with locked(config.output_dir, 'logs'):
         records = audit_output(config.output_dir, thorough=False)
         table = write_table(config.output_dir, records)
         passed = {Path(record['scan']).parts[0] for record in records if record['status'] == 'pass'}

@@ -24,8 +24,8 @@ def report_unprocessed(config: RunConfig, records: list[dict[str, Any]]) -> None
         All verdict records of the output.
     """
     found = unprocessed(list_files(config.bids_dir), records, (T1W, *config.also))
+    write_list(config.output_dir, 'logs/not_processed.tsv', found)
     path = config.output_dir / 'logs' / 'not_processed.tsv'
-    write_list(path, found)
     if wanted := config.participant_label:
         folders = tuple(f'sub-{label}/' for label in wanted)
         found = [entry for entry in found if entry.path.startswith(folders)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cpmae_bids.bids.atomic import remove_temporaries, temporary_beside
+from cpmae_bids.bids.output_folder import OutputFolder
 
 
 def figure_path(output_dir: Path, name: str, figure: str) -> Path:
@@ -31,15 +31,10 @@ def publish_figures(output_dir: Path, name: str, drawn: dict[str, Path]) -> list
     list of Path
         The copies.
     """
-    targets = []
+    folder, targets = OutputFolder(output_dir), []
     for figure, source in drawn.items():
         target = figure_path(output_dir, name, figure)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        remove_temporaries(target)
-        temporary = temporary_beside(target)
-        try:
-            temporary.write_bytes(Path(source).read_bytes())
-            targets.append(temporary.replace(target))
-        finally:
-            temporary.unlink(missing_ok=True)
+        folder.remove_temporaries(target)
+        folder.write(target, Path(source).read_bytes())
+        targets.append(target)
     return targets

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpmae_bids import __version__
-from cpmae_bids.bids.atomic import write_text
+from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.deid.verdict import Limit, limits_shared
 from cpmae_bids.reports.figures import figure_path
 from cpmae_bids.reports.html import CAPTIONS, COMPARED, WITHIN, _page, _range, _table
@@ -73,7 +73,7 @@ def write_group_report(
         _measure_section(records),
     ]
     path = Path(output_dir) / PAGE
-    write_text(path, _page('All scans', NOTE, sections))
+    OutputFolder(output_dir).write(path, _page('All scans', NOTE, sections))
     return path
 
 

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from cpmae_bids import __version__
-from cpmae_bids.bids.atomic import write_text
+from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.records import read_records
 from cpmae_bids.deid.verdict import Limit, limits_shared
 from cpmae_bids.reports.figures import figure_path
@@ -67,12 +67,12 @@ def write_subject_report(output_dir: Path, subject: str) -> Path | None:
         if name.partition('_')[0] == f'sub-{subject}'
     }
     if not records:
-        page.unlink(missing_ok=True)
+        OutputFolder(output_dir).remove(page)
         return None
     sections = (
         _scan_section(name, record, _pictures(output_dir, name, record)) for name, record in records.items()
     )
-    write_text(page, _page(f'sub-{subject}', SUBJECT_NOTE, sections))
+    OutputFolder(output_dir).write(page, _page(f'sub-{subject}', SUBJECT_NOTE, sections))
     return page
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
+from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.deid import background, nifti
 from cpmae_bids.reports.html import private_page
 from cpmae_bids.reports.pictures import face_picture, intensity_window, png, slices_picture
@@ -35,8 +35,9 @@ def private_report(
         same name: first, so that where there is a page there are numbers.
     """
     judged = verdict.read_text(encoding='utf-8')
-    page.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write_private(page.with_suffix('.json'), judged)
+    folder = OutputFolder(page.parent)
+    folder.make(mode=0o700)
+    _write_private(folder, page.with_suffix('.json'), judged)
     before = background.look_past(nifti.read(original))
     after = background.in_units_of(before, nifti.read(refaced))
     mask = nifti.read_mask(kept_mask, before)
@@ -49,14 +50,12 @@ def private_report(
             pictures[f'{label}: skin'] = png(face_picture(values, scan.affine))
         except ValueError:  # a failed scan may show no head at all
             continue
-    _write_private(page, private_page(title, json.loads(judged), pictures))
+    _write_private(folder, page, private_page(title, json.loads(judged), pictures))
 
 
-def _write_private(path: Path, text: str) -> None:
+def _write_private(folder: OutputFolder, path: Path, text: str) -> None:
     """Write a file that nobody but its owner can read, in place of any of that name."""
-    path.unlink(missing_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'w', encoding='utf-8') as file:
-        file.write(text)
+    folder.move(folder.stage(path, text, 0o600), path)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpmae_bids import memory
+from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.workflows import cluster
@@ -88,7 +89,7 @@ def run_workflow(workflow: pe.Workflow, config: RunConfig, progress: Progress | 
     plugin, plugin_args = plugin_settings(config)
     progress = progress or Progress()
     crash_root = Path(workflow.config['execution']['crashdump_dir'])
-    crash_root.mkdir(parents=True, exist_ok=True)
+    OutputFolder(crash_root.parent).make(crash_root.name, mode=0o700)
     crash_dir = Path(tempfile.mkdtemp(prefix='run-', dir=crash_root))
     workflow.config['execution']['crashdump_dir'] = str(crash_dir)
     plugin_args['status_callback'] = progress

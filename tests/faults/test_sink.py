@@ -38,7 +38,9 @@ class Injector:
                 return
         elif event not in OPERATIONS:
             return
-        if self.folder not in str(arguments[0]):
+        # A name without a folder is that of a file in an opened folder of the output
+        path = arguments[0]
+        if isinstance(path, int) or (os.path.isabs(path) and self.folder not in str(path)):
             return
         self.count += 1
         self.seen.append(event)

@@ -10,6 +10,7 @@ from pathlib import Path
 from cpmae_bids.bids.atomic import locked
 from cpmae_bids.bids.inventory import DatasetFile, list_files
 from cpmae_bids.bids.layout import list_subjects
+from cpmae_bids.bids.output_folder import never_written_to
 from cpmae_bids.bids.rawlike.manifest import DATASET, raw_like_dir, read_manifest, units
 from cpmae_bids.bids.rawlike.root import write_description, write_root
 from cpmae_bids.bids.rawlike.subject import Subject
@@ -62,7 +63,8 @@ def write_raw_like(config: RunConfig, shows_face: Callable[[Path], str] | None =
     """
     dataset = raw_like_dir(config)
     try:
-        return _write(config, dataset, shows_face)
+        with never_written_to(config.bids_dir):
+            return _write(config, dataset, shows_face)
     except OSError as err:
         raise InputError(
             f'{dataset}: the raw-like dataset cannot be written ({err.strerror or err}); free space or '
@@ -88,7 +90,7 @@ def _write(config: RunConfig, dataset: Path, shows_face: Callable[[Path], str] |
         failures += subject.failures
     folders = tuple(f'sub-{label}/' for label in present)
     beside = [entry for entry in entries if not entry.path.startswith(folders) or entry.path in folders]
-    with locked(config.output_dir / 'logs'):  # runs over other subjects write these files as well
+    with locked(config.output_dir, 'logs'):  # runs over other subjects write these files as well
         left_out += write_root(config.bids_dir, dataset, beside)
     manifests = [read_manifest(dataset, unit) for unit in units(dataset)]
     n_refaced = sum(len(manifest['refaced']) for manifest in manifests)

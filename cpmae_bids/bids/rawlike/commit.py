@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cpmae_bids._version import __version__
-from cpmae_bids.bids.atomic import remove_temporaries, sync, temporary_beside
+from cpmae_bids.bids.atomic import sync
+from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.rawlike.manifest import read_manifest, write_manifest
 
 
@@ -55,37 +56,32 @@ def commit(
     changed = {path: text for path, text in texts.items() if not _holds(dataset / path, text)}
     if not stale and not changed and not staged and old == new:
         return
-    temporaries = dict(staged)
+    folder, temporaries = OutputFolder(dataset), dict(staged)
     try:
         for path, text in changed.items():
-            target = dataset / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            remove_temporaries(target)
-            temporaries[path] = temporary_beside(target)
-            temporaries[path].write_bytes(text)
-            sync(temporaries[path])
+            folder.remove_temporaries(path)
+            temporaries[path] = folder.stage(path, text)
         going = [*stale, *staged, *(path for path in changed if is_table_of_folder(path))]
         if stale or staged:
             going += [path for path in old['files'] if is_table_of_folder(path)]
         # Tables first; then, backwards, an image before its sidecar.
         for path in sorted(set(going), key=lambda path: (is_table_of_folder(path), path), reverse=True):
-            (dataset / path).unlink(missing_ok=True)
+            folder.remove(path)
         write_manifest(dataset, unit, new)
         for path in texts:
             if path in temporaries or (dataset / path).exists():
                 continue
             # A table that was in the way and says the same as before
-            temporaries[path] = temporary_beside(dataset / path)
-            temporaries[path].write_bytes(texts[path])
+            temporaries[path] = folder.stage(path, texts[path])
         for path in sorted(temporaries, key=lambda path: (is_table_of_folder(path), path)):
-            temporaries[path].replace(dataset / path)
-        for folder in {(dataset / path).parent for path in temporaries}:
-            sync(folder)
+            folder.move(temporaries[path], path)
+        for parent in {(dataset / path).parent for path in temporaries}:
+            sync(parent)
     finally:
         for temporary in temporaries.values():
-            temporary.unlink(missing_ok=True)
+            folder.remove(temporary)
     for path in stale:
-        remove_temporaries(dataset / path)
+        folder.remove_temporaries(path)
 
 
 def _is_inside(path: str) -> bool:

@@ -35,7 +35,7 @@ _GZIP_LEVEL = 4
 _NUMERIC = b'0123456789+-.eEnaNiIfF/ \t\r\n'
 
 
-def copy_image(source: Path, target: Path) -> None:
+def copy_image(source: Path, file: IO[bytes]) -> None:
     """Copy a NIfTI file chunk by chunk, with a header of its geometry, type, scaling and timing alone.
 
     Free text, extensions, whatever follows the voxels, and name and time in the gzip header stay behind.
@@ -44,8 +44,8 @@ def copy_image(source: Path, target: Path) -> None:
     ----------
     source : Path
         Single-file NIfTI of any number of dimensions, compressed or not.
-    target : Path
-        File to write; compressed if `source` ends in ``.gz``, whatever its own name.
+    file : binary file
+        What to write to; compressed if `source` ends in ``.gz``.
 
     Raises
     ------
@@ -57,14 +57,13 @@ def copy_image(source: Path, target: Path) -> None:
             compressed = source.name.endswith('.gz')
             reader: Any = gzip.GzipFile(fileobj=plain) if compressed else plain
             header, size = _read_header(source, reader)
-            with target.open('xb') as file:
-                writer: Any = gzip.GzipFile('', 'wb', _GZIP_LEVEL, file, mtime=0) if compressed else file
-                writer.write(header)
-                _copy_exactly(source, reader, writer, size)
-                if compressed:
-                    while reader.read(_CHUNK):  # to the end, where the checksum is compared
-                        pass
-                    writer.close()
+            writer: Any = gzip.GzipFile('', 'wb', _GZIP_LEVEL, file, mtime=0) if compressed else file
+            writer.write(header)
+            _copy_exactly(source, reader, writer, size)
+            if compressed:
+                while reader.read(_CHUNK):  # to the end, where the checksum is compared
+                    pass
+                writer.close()
     except (EOFError, zlib.error, gzip.BadGzipFile) as err:
         raise InputError(f'{source.name}: damaged or truncated gzip file ({err}); get it again') from err
 

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cpmae_bids._version import __version__
-from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.derivatives import GENERATOR, is_output_dataset, read_description
 from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS
 from cpmae_bids.config import RunConfig
 
@@ -77,9 +77,9 @@ def write_manifest(dataset: Path, unit: str, manifest: dict[str, Any]) -> None:
     """Write a manifest, or remove it if there is nothing to say."""
     path = manifest_path(dataset, unit)
     if any(manifest[key] for key in ('files', 'left_out')):
-        write_text(path, to_json({**manifest, 'version': __version__}))
+        OutputFolder(dataset).write(path, to_json({**manifest, 'version': __version__}))
     else:
-        path.unlink(missing_ok=True)
+        OutputFolder(dataset).remove(path)
 
 
 def units(dataset: Path) -> list[str]:
@@ -109,6 +109,7 @@ def withdraw_image(dataset: Path, source: str) -> None:
         return
     unit = unit_of(source)
     # A table that names files that are not there would be invalid.
-    (dataset / unit.replace('_', '/') / f'{unit}_scans.tsv').unlink(missing_ok=True)
-    image.unlink()
-    image.with_name(f'{image.name.partition(".")[0]}.json').unlink(missing_ok=True)
+    folder = OutputFolder(dataset)
+    folder.remove(dataset / unit.replace('_', '/') / f'{unit}_scans.tsv')
+    folder.remove(image)
+    folder.remove(image.with_name(f'{image.name.partition(".")[0]}.json'))

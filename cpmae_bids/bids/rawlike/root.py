@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from cpmae_bids._version import __version__
-from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.derivatives import BIDS_VERSION, GENERATOR, read_description
 from cpmae_bids.bids.inventory import DatasetFile, sharing_rules, write_list
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.layout import list_subjects
 from cpmae_bids.bids.metadata import METHOD, read_json_object
+from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.rawlike.commit import commit
 from cpmae_bids.bids.rawlike.manifest import DATASET, FOLDER, read_manifest, units
 from cpmae_bids.bids.rawlike.tables import Table, described, of_persons
@@ -64,7 +64,7 @@ def write_description(bids_dir: Path, dataset: Path) -> None:
     content = to_json(describe(bids_dir))
     path = dataset / 'dataset_description.json'
     if not path.is_file() or path.read_text('utf-8') != content:
-        write_text(path, content)
+        OutputFolder(dataset).write(path, content)
 
 
 def write_root(bids_dir: Path, dataset: Path, entries: Collection[DatasetFile]) -> list[DatasetFile]:
@@ -90,7 +90,7 @@ def write_root(bids_dir: Path, dataset: Path, entries: Collection[DatasetFile]) 
         for row in rows
         for _ in range(int(row.get('files', 1)))
     ]
-    write_list(dataset / FOLDER / 'left_out.tsv', everything)
+    write_list(dataset, f'{FOLDER}/left_out.tsv', everything)
     return left_out
 
 

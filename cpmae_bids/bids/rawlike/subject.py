@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from cpmae_bids._version import __version__
-from cpmae_bids.bids.atomic import crc32_of, remove_temporaries, sha256_of, sync, temporary_beside
+from cpmae_bids.bids.atomic import crc32_of, sha256_of
 from cpmae_bids.bids.inventory import DatasetFile, sharing_rules
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.layout import unreadable
 from cpmae_bids.bids.metadata import applicable_files, read_sidecars, shareable_metadata
+from cpmae_bids.bids.output_folder import OutputFolder, OutsideError
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, split_name
 from cpmae_bids.bids.publish import hide_paths
 from cpmae_bids.bids.rawlike.commit import commit
@@ -41,6 +40,7 @@ class Unit:
     """What is to be in one folder of a session, or of a subject without sessions; see `commit`."""
 
     name: str
+    folder: OutputFolder
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     staged: dict[str, Path] = field(default_factory=dict)
     texts: dict[str, bytes] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Unit:
         self.refaced.pop(path, None)
         temporary = self.staged.pop(path, None)
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            self.folder.remove(temporary)
         stem = path.partition('.')[0]
         for text in [text for text in self.texts if text.partition('.')[0] == stem]:
             del self.texts[text]
@@ -112,12 +112,13 @@ class Subject:
         self.label = label
         self.entries = [entry for entry in entries if entry.path.startswith(f'sub-{label}/')]
         self.records, self.dataset, self.config, self.shows_face = records, dataset, config, shows_face
+        self.folder = OutputFolder(dataset)
         self.left_out: list[DatasetFile] = []
         self.failures = 0
 
     def write(self) -> None:
         """Write the files, and remove those of earlier runs that do not belong there any more."""
-        units = {name: Unit(name) for name in self._unit_names()}
+        units = {name: Unit(name, self.folder) for name in self._unit_names()}
         try:
             for entry in self.entries:
                 if (name := unit_of(entry.path)) in units:
@@ -129,13 +130,22 @@ class Subject:
             for name in sorted(units, key=lambda name: '_ses-' not in name):
                 unit = units[name]
                 self._write_folder_tables(unit)
-                commit(self.dataset, name, unit.files, unit.staged, unit.texts, unit.refaced, unit.told())
+                self._commit(unit)
                 self.left_out += unit.left_out
         finally:
             for unit in units.values():
                 for temporary in unit.staged.values():
-                    temporary.unlink(missing_ok=True)
-            remove_empty_folders(self.dataset / f'sub-{self.label}')
+                    self.folder.remove(temporary)
+            for place, _, _ in os.walk(self.dataset / f'sub-{self.label}', topdown=False):
+                self.folder.remove_if_empty(Path(place))
+
+    def _commit(self, unit: Unit) -> None:
+        try:
+            commit(self.dataset, unit.name, unit.files, unit.staged, unit.texts, unit.refaced, unit.told())
+        except OutsideError as err:
+            self.failures += 1
+            place = DatasetFile(f'{unit.name.replace("_", "/")}/', 'out')
+            unit.leave_out(place, hide_paths(str(err), self.config), True)
 
     def _unit_names(self) -> list[str]:
         """The units that a run may change: of the sessions that it is about, and of the subject itself."""
@@ -151,7 +161,7 @@ class Subject:
     def _announce(self, will_be_there: bool) -> None:
         """Remove participants.tsv where a subject comes or goes: it must name all of them, and no other."""
         if will_be_there != (self.dataset / f'sub-{self.label}').is_dir():
-            (self.dataset / 'participants.tsv').unlink(missing_ok=True)
+            self.folder.remove('participants.tsv')
 
     # Images and tables
 
@@ -196,7 +206,7 @@ class Subject:
             content = (self.config.output_dir / sidecar).read_bytes()
             if sha256_of(self.config.output_dir / sidecar) != files.get(sidecar):
                 raise gone
-            self._stage(path, files[source], unit, lambda target: shutil.copyfile(derivative, target))
+            self._stage(path, files[source], unit, lambda file: file.write(derivative.read_bytes()))
         except OSError as err:
             if not derivative.is_file():
                 raise gone from err
@@ -209,17 +219,14 @@ class Subject:
         described_how = {k: v for k, v in json.loads(content).items() if k not in _FIELDS_OF_DERIVATIVES}
         unit.texts[_sidecar_of(path)] = to_json(described_how).encode()
 
-    def _stage(self, path: str, sha256: str, unit: Unit, make: Callable[[Path], Any]) -> None:
+    def _stage(self, path: str, sha256: str, unit: Unit, make: Callable[[IO[bytes]], Any]) -> None:
         """Make a file under a temporary name, unless the one that is there has that hash."""
         target = self.dataset / path
         if target.is_file() and not target.is_symlink() and sha256 and sha256_of(target) == sha256:
             return
         self._announce(True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        remove_temporaries(target)
-        unit.staged[path] = temporary_beside(target)
-        make(unit.staged[path])
-        sync(unit.staged[path])
+        self.folder.remove_temporaries(path)
+        unit.staged[path] = self.folder.stage(path, make)
 
     def _copy_image(self, entry: DatasetFile, unit: Unit) -> None:
         source = self.config.bids_dir / entry.path
@@ -235,7 +242,7 @@ class Subject:
         if not known and self.shows_face is not None and (how := self.shows_face(source)):
             unit.leave_out(entry, f'a face was found in it ({how})', True)
             return
-        self._stage(entry.path, known, unit, lambda target: copy_image(source, target))
+        self._stage(entry.path, known, unit, lambda file: copy_image(source, file))
         made = unit.staged.get(entry.path)
         unit.files[entry.path] = {'sha256': sha256_of(made) if made else known, 'source_crc32': crc32}
 
@@ -376,13 +383,6 @@ class Subject:
                 except InputError:
                     continue  # named where its turn comes
         return shift_of(self.config.seed, self.label, times)
-
-
-def remove_empty_folders(root: Path) -> None:
-    """Remove the folders under a folder that hold nothing, and the folder itself likewise."""
-    for place, _, _ in os.walk(root, topdown=False):
-        with contextlib.suppress(OSError):
-            os.rmdir(place)
 
 
 def refaced_output(record: dict[str, Any]) -> str | None:
