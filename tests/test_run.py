@@ -613,7 +613,7 @@ def test_a_linked_folder_costs_its_scan_alone(behave, command, raw, out, tmp_pat
 def test_a_linked_folder_of_the_run_is_refused_at_once(behave, command, raw, tmp_path, capsys, link):
     (tmp_path / link).parent.mkdir(parents=True)
     (tmp_path / link).symlink_to(raw / 'sub-01')
-    if 'bids' in link:
+    if link.startswith('out/bids'):
         description = {'Name': 'x', 'DatasetType': 'raw', 'GeneratedBy': [{'Name': 'cpmae-bids'}]}
         (tmp_path / 'out/bids/dataset_description.json').write_text(json.dumps(description))
     before = snapshot(raw)
