@@ -129,6 +129,18 @@ def test_same_scan_twice_is_refused(make_bids):
         collect_scans(settings(root))
 
 
+def test_names_that_leave_no_room_for_those_of_outputs_are_refused(make_bids, tmp_path):
+    """Before any work, and not after all of it."""
+    stem = f'sub-01_acq-{"x" * 180}'
+    root = make_bids([f'sub-01/anat/{stem}_T1w.nii.gz', 'sub-02/anat/sub-02_T1w.nii.gz'])
+    assert len(collect_scans(settings(root))) == 2
+    (root / f'sub-01/anat/{stem}_T1w.nii.gz').rename(root / f'sub-01/anat/{stem}{"y" * 40}_T1w.nii.gz')
+    with pytest.raises(InputError, match=r'sub-01_acq.* bytes too long'):
+        collect_scans(settings(root))
+    (tmp_path / 'filter.json').write_text('{"t1w": {"acquisition": null}}')
+    assert len(collect_scans(settings(root, bids_filter_file=tmp_path / 'filter.json'))) == 1
+
+
 def test_one_name_in_two_folders_is_refused(make_bids):
     """Workflows, records and reports go by the name: one would take the other's."""
     root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'sub-01/again/anat/sub-01_T1w.nii.gz'])

@@ -253,6 +253,47 @@ def test_a_log_that_cannot_be_written_costs_nothing(behave, command, out, monkey
             stream.close()
 
 
+@pytest.mark.parametrize('lacking', ['current folder', 'semaphores'])
+def test_a_run_without_what_machines_mostly_have(
+    behave, command, out, monkeypatch, tmp_path, capsys, lacking
+):
+    if lacking == 'current folder':
+        (tmp_path / 'gone').mkdir()
+        monkeypatch.chdir(tmp_path / 'gone')
+        (tmp_path / 'gone').rmdir()
+    else:
+
+        def refused(*arguments):
+            raise PermissionError(13, 'Permission denied')
+
+        monkeypatch.setattr('multiprocessing.synchronize._multiprocessing.SemLock', refused)
+        behave['sub-01_ses-a_T1w'] = 'crash'
+    assert command('--nprocs', '2', '--omp-nthreads', '1') == (lacking == 'semaphores')
+    assert len(images(out)) == (2 if lacking == 'semaphores' else 3)
+    assert ('/dev/shm' in capsys.readouterr().err) == (lacking == 'semaphores')
+
+
+def test_an_output_that_datalad_saved(behave, command, out, tmp_path):
+    """All files, hidden ones too, are links to objects that nobody may write."""
+    flags = '--layout', 'bids'
+    assert command(*flags) == 0
+    objects = out / '.git' / 'annex' / 'objects'
+    objects.mkdir(parents=True)
+    for number, path in enumerate(p for p in out.rglob('*') if p.is_file() and '.git' not in p.parts):
+        path.rename(objects / str(number))
+        (objects / str(number)).chmod(0o444)
+        path.symlink_to(objects / str(number))
+    objects.chmod(0o555)
+    before = snapshot(objects)
+    behave['processed'].clear()
+    assert command(*flags) == 0
+    assert behave['processed'] == []
+    assert command('--overwrite', *flags) == 0
+    assert len(behave['processed']) == len(SCANS)
+    assert snapshot(objects) == before
+    assert validate_bids(out) == []
+
+
 def test_many_processes(behave, command, out):
     behave |= {'sub-02_T1w': 'crash'}
     assert command('--nprocs', '2') == 1

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from cpmae_bids.exceptions import CpmaeError
 
+NO_SEMAPHORES = (OSError, ImportError, NotImplementedError)
+"""What Python raises where processes cannot wait for each other: /dev/shm is missing, full or read-only."""
+
 
 @contextlib.contextmanager
 def workers(nprocs: int) -> Iterator[Callable[..., Iterable]]:
@@ -28,7 +31,11 @@ def workers(nprocs: int) -> Iterator[Callable[..., Iterable]]:
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
-    pool = ProcessPoolExecutor(nprocs)
+    try:
+        pool = ProcessPoolExecutor(nprocs)
+    except NO_SEMAPHORES:
+        yield map
+        return
     try:
         yield pool.map
     except BrokenProcessPool as err:

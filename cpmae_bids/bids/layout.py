@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,8 @@ from typing import Any
 
 from cpmae_bids.bids.jsontext import read_json
 from cpmae_bids.bids.metadata import read_sidecars, shareable_metadata
-from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, output_path, split_name
+from cpmae_bids.bids.output_folder import NAME_MAX
+from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, output_kinds, output_path, split_name
 from cpmae_bids.config import T1W, RunConfig
 from cpmae_bids.exceptions import InputError, NothingToDoError, UsageError
 
@@ -220,6 +222,7 @@ def collect_scans(config: RunConfig) -> list[Scan]:
     for subject in sorted(set(subjects) - {scan.subject for scan in t1ws}):
         logger.warning('sub-%s: no T1w scan', subject)
     _refuse_collisions(scans)
+    _refuse_long_names(scans)
     return scans
 
 
@@ -342,9 +345,22 @@ def unreadable(path: Path) -> str:
         with path.open('rb') as file:
             return '' if file.read(1) else 'the file is empty; get it again'
     except FileNotFoundError:
+        if not path.is_symlink():
+            return 'there is no such file; check its path'
         return 'a link to content that is not here; get it, for example by "datalad get"'
     except OSError as err:
         return f'the file cannot be read ({err.strerror}); check its permissions'
+
+
+def _refuse_long_names(scans: list[Scan]) -> None:
+    """Refuse scans whose outputs no file system takes, before any work."""
+    for scan in scans:
+        names = [output_path(scan.relative_path, kind).name for kind in output_kinds()]
+        if (excess := max(len(os.fsencode(name)) for name in names) - NAME_MAX) > 0:
+            raise InputError(
+                f'{scan.relative_path}: the names of its outputs would be {excess} bytes too long; shorten '
+                'its labels, or leave it out by a --bids-filter-file'
+            )
 
 
 def _refuse_collisions(scans: list[Scan]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import stat
@@ -21,6 +22,10 @@ from cpmae_bids.exceptions import InputError
 # To open a folder takes the right to enter it, as a path through it would, and not the right to list it.
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, 'O_PATH', os.O_RDONLY)
 _TEMPORARY = '.tmp'
+
+NAME_MAX = 255
+"""Bytes of the longest name of a file."""
+
 _untouchable: list[Path] = []
 
 
@@ -40,7 +45,16 @@ def never_written_to(folder: Path) -> Iterator[None]:
 
 def temporary_beside(path: Path) -> Path:
     """Return a fresh hidden name in the folder of `path`, which is therefore on the same file system."""
-    return path.with_name(f'.{path.name}.{secrets.token_hex(4)}{_TEMPORARY}')
+    return path.with_name(f'{_prefix(path.name)}{secrets.token_hex(4)}{_TEMPORARY}')
+
+
+def _prefix(name: str) -> str:
+    """How temporary names of a file begin; short enough for what follows."""
+    encoded, room = os.fsencode(name), NAME_MAX - len('..01234567') - len(_TEMPORARY)
+    if len(encoded) > room:
+        digest = hashlib.sha256(encoded).hexdigest()[:8]
+        name = os.fsdecode(encoded[: room - len(digest)]) + digest
+    return f'.{name}.'
 
 
 def is_temporary(path: Path) -> bool:
@@ -162,7 +176,7 @@ class OutputFolder:
             listed = os.open('.', os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=descriptor)
             try:
                 for leftover in os.listdir(listed):
-                    if leftover.startswith(f'.{name}.') and leftover.endswith(_TEMPORARY):
+                    if leftover.startswith(_prefix(name)) and leftover.endswith(_TEMPORARY):
                         with contextlib.suppress(FileNotFoundError):
                             os.unlink(leftover, dir_fd=descriptor)
             finally:
@@ -181,13 +195,15 @@ class OutputFolder:
         with self._entered(folder, make=0o777) as descriptor:
             try:
                 opened = os.open(name, flags, 0o666, dir_fd=descriptor)
+            except PermissionError:  # another user's
+                opened = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
             except OSError as err:
                 if err.errno != errno.ELOOP:
                     raise
                 with contextlib.suppress(FileNotFoundError):  # another run was quicker
                     os.unlink(name, dir_fd=descriptor)
                 opened = os.open(name, flags, 0o666, dir_fd=descriptor)
-        return open(opened, 'r+b')
+        return open(opened, 'rb')
 
     def _parts(self, path: str | Path) -> list[str]:
         """Names of the folders down to a path, and its own."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cpmae_bids._version import __version__
 from cpmae_bids.cli.parser import _at_least, _flag, _Parser, _path, available_cpus
 from cpmae_bids.cli.streams import forgiving_streams
+from cpmae_bids.cli.surroundings import settle_surroundings
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError, NothingToDoError, UsageError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``cpmae-bids-audit``; return its exit code."""
     args = build_parser().parse_args(argv)
+    settle_surroundings()
     try:
         return _run(args)
     except CpmaeError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from cpmae_bids._version import __version__
 from cpmae_bids.cli.parser import _at_least, _flag, _Parser, _path
 from cpmae_bids.cli.streams import forgiving_streams
+from cpmae_bids.cli.surroundings import settle_surroundings
 from cpmae_bids.config import DEFAULT_STEPS, PRESET_NAMES
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError, UsageError
 
@@ -76,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``cpmae-bids-file``; return its exit code."""
     args = build_parser().parse_args(argv)
+    settle_surroundings()
     from cpmae_bids.cli.interrupt import EXIT_INTERRUPTED, Interruption
 
     try:
@@ -95,6 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_paths(args: argparse.Namespace) -> None:
+    from cpmae_bids.bids.layout import unreadable
+    from cpmae_bids.cli.preflight import check_writable
+
     out: Path = args.output
     if not out.name.endswith(('.nii', '.nii.gz')):
         raise UsageError(f'{out}: OUT must end in .nii or .nii.gz')
@@ -102,10 +107,19 @@ def _check_paths(args: argparse.Namespace) -> None:
         raise UsageError(f'{out.parent}: no such folder: make it first')
     if out.resolve() == args.input.resolve():
         raise UsageError(f'{out}: OUT is the input, which is never written to: choose another name')
+    if problem := unreadable(args.input):
+        raise UsageError(f'{args.input}: {problem}')
     if out.exists() and not args.overwrite:
         raise UsageError(f'{out}: exists: choose another name, or give --overwrite')
     if args.verdict is not None and args.verdict.resolve() in (out.resolve(), args.input.resolve()):
         raise UsageError(f'{args.verdict}: --verdict is one of the images: choose another name')
+    for path, name in ((out, 'OUT'), (args.verdict, '--verdict')):
+        if path is not None:
+            check_writable(path.parent, name)
+            if path.is_dir():
+                raise UsageError(f'{path}: {name} is a folder: choose another name')
+    if args.work_dir is not None:
+        check_writable(args.work_dir, '--work-dir', mode=0o700)
 
 
 def _deidentify(args: argparse.Namespace) -> None:

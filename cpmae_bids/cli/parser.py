@@ -56,7 +56,13 @@ def _path(text: str) -> Path:
     """Make a path absolute without following links: a linked dataset keeps the names that it shows."""
     if not text:
         raise argparse.ArgumentTypeError('an empty path')
-    return Path(os.path.abspath(Path(text).expanduser()))
+    try:
+        return Path(os.path.abspath(Path(text).expanduser()))
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f'{text}: no such home; give the path in full') from None
+    except OSError:
+        message = f'{text}: relative to a folder that is gone; change to another, or give the path in full'
+        raise argparse.ArgumentTypeError(message) from None
 
 
 def _file(text: str) -> Path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cpmae_bids.bids.output_folder import never_written_to
 from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.streams import forgiving_streams
+from cpmae_bids.cli.surroundings import settle_surroundings
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError, UsageError
 
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         130 after an interrupt.
     """
     config = parse_config(argv)
+    settle_surroundings()
     from cpmae_bids.cli.interrupt import EXIT_INTERRUPTED, Interruption
 
     with _messages(config.verbose), Interruption() as interruption, never_written_to(config.bids_dir):

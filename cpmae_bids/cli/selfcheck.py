@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from cpmae_bids._version import __version__
+from cpmae_bids.cli.surroundings import settle_surroundings
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError
 
 LIBRARIES = ('torch', 'nipype', 'antspyx', 'pybids', 'nibabel', 'numpy', 'scipy', 'deepbet', 'templateflow')
@@ -37,6 +38,7 @@ def self_check(weights: Path | None = None, device: str = 'auto') -> int:
     int
         0 if every check passed, else 1.
     """
+    settle_surroundings()
     code = EXIT_OK
     for name, check in _checks(weights, device):
         try:

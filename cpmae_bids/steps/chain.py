@@ -139,7 +139,9 @@ def deidentify(
 
 def _publish(source: Path, target: Path) -> None:
     """Copy a file so that it appears under its name only when it is complete."""
-    part = target.with_name(f'.{target.name}.{os.getpid()}.part')
+    from cpmae_bids.bids.output_folder import temporary_beside
+
+    part = temporary_beside(target)
     try:
         with open(source, 'rb') as reader, open(part, 'wb') as writer:
             shutil.copyfileobj(reader, writer)

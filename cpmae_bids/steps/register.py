@@ -175,6 +175,8 @@ def import_ants() -> ModuleType:
     # Read by ITK when it is loaded. With more than one thread, or no seed, results differ from run to run
     os.environ['ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS'] = '1'
     os.environ['ANTS_RANDOM_SEED'] = '1'
+    # It loads Matplotlib, which looks for the backend of a notebook that a run was started from
+    os.environ['MPLBACKEND'] = 'Agg'
     import ants
 
     return ants

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpmae_bids import memory
+from cpmae_bids.audit.pool import NO_SEMAPHORES
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
@@ -20,6 +22,8 @@ from cpmae_bids.workflows.progress import Progress, scan_and_stage
 
 if TYPE_CHECKING:
     from nipype.pipeline import engine as pe
+
+logger = logging.getLogger(__name__)
 
 # What nipype adds to a traceback if a batch system's job left no result, or it has put that aside itself
 _POSTSCRIPTS = ('When creating this crashfile,', 'During the creation of this crashfile')
@@ -102,7 +106,11 @@ def run_workflow(workflow: pe.Workflow, config: RunConfig, progress: Progress | 
 
         # Nothing will be resumed from a folder that is removed at the end; it need not grow with each scan
         workflow.config['execution']['remove_node_directories'] = str(config.temporary_work_dir).lower()
-        runner = SturdyMultiProc(plugin_args)
+        try:
+            runner = SturdyMultiProc(plugin_args)
+        except NO_SEMAPHORES as error:
+            logger.warning('no processes side by side (%s; check /dev/shm): one step after another', error)
+            runner = 'Linear'
     try:
         workflow.run(plugin=runner, plugin_args=plugin_args)
     except Exception as error:

@@ -1,0 +1,22 @@
+"""What libraries expect of a process, and containers, schedulers and shells do not always give it."""
+
+import os
+from pathlib import Path
+
+NO_HOME = '/nonexistent'
+
+
+def settle_surroundings() -> None:
+    """Have a home and a current folder, once all paths of the command line are absolute.
+
+    Libraries raise where the user is unknown to the machine and ``HOME`` is not set, or where the current
+    folder was removed.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ['HOME'] = NO_HOME
+    try:
+        os.getcwd()
+    except OSError:
+        os.chdir('/')
