@@ -121,12 +121,15 @@ def test_heads() -> Path:
 def finished(tmp_path, make_nifti) -> Callable[..., dict[str, Path]]:
     """Return ``finished(scan)``: the images that the steps would leave in the work folder.
 
-    The "refaced" image is the head phantom with other noise: enough for whatever files are done with.
+    The "refaced" image is the head phantom with other noise around the brain of the scan: enough for whatever
+    files are done with.
     """
 
     def make(scan, seed: int = 1) -> dict[str, Path]:
         folder = tmp_path / 'work' / scan.name
         head, brain = head_phantom(seed=seed)
+        original = nb.load(scan.path)
+        head[brain] = np.asanyarray(original.dataobj)[brain]
         files = {
             'refaced': make_nifti(folder / 'refaced.nii.gz', head),
             'defacemask': make_nifti(folder / 'deface_mask.nii.gz', ~brain, dtype=np.uint8),

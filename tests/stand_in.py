@@ -51,12 +51,12 @@ class Invert(SimpleInterface):
         kept = np.zeros(data.shape, np.uint8)
         kept[tuple(size // 2 for size in data.shape)] = 1
         for name, values in (
-            ('refaced', data.max() - data),
+            ('refaced', np.where(kept, data, data.max() - data)),
             ('deface_mask', 1 - kept),
             ('kept_mask', kept),
         ):
             path = Path(runtime.cwd, f'{name}.nii.gz')
-            nib.save(nib.Nifti1Image(values, image.affine), path)
+            nib.save(nib.Nifti1Image(values, image.affine, image.header), path)
             self._results[name] = str(path)
         judged = {'status': 'pass', 'reasons': [], 'measures': {}} | self.inputs.judged
         images = ('refaced', 'refaced'), ('defacemask', 'deface_mask'), ('brainmask', 'kept_mask')

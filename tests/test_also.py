@@ -16,7 +16,7 @@ from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.metadata import output_sidecar
 from cpmae_bids.bids.patterns import output_path
 from cpmae_bids.bids.publish import is_complete, publish_scan
-from cpmae_bids.bids.records import identify, make_record, settings_of
+from cpmae_bids.bids.records import checked_sources, identify, settings_of
 from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.process import process_scans
 from cpmae_bids.config import RunConfig
@@ -268,7 +268,7 @@ def test_what_a_contrast_was_made_from_may_not_change(config, published, finishe
         file.write(b'\0')
     assert not is_complete(scan, config)
     with pytest.raises(InputError, match='was changed while it was worked on'):
-        make_record(begun, config, {'status': 'pass'})
+        checked_sources(begun, config, {'status': 'pass'})
 
 
 def test_the_sidecar_says_what_it_is(config):

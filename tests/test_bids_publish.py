@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import stat
 
 import nibabel as nb
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from judged import publish_scan
 
 from cpmae_bids.bids import publish
+from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.publish import (
     complete_scans,
@@ -207,6 +209,95 @@ def test_complete_needs_the_same_input(config, scan, finished, make_nifti, phant
     assert not is_complete(scan, config)
 
 
+@pytest.mark.parametrize('private', ['work_dir', 'private_report_dir', None])
+def test_a_changed_input_is_noticed_with_and_without_a_place_for_checksums(
+    config, scan, finished, make_nifti, phantom, tmp_path, private
+):
+    config = config.replace(work_dir=None, private_report_dir=None)
+    if private:
+        config = config.replace(**{private: tmp_path / 'kept'})
+        (tmp_path / 'kept').mkdir(mode=0o700)
+    publish_scan(scan, config, finished(scan), PASS)
+    if private == 'private_report_dir':
+        (tmp_path / 'kept' / f'{scan.name}.html').touch()
+    assert is_complete(scan, config)
+    kept = list((tmp_path / 'kept').rglob('*.json')) if private else []
+    assert len(kept) == bool(private)
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in kept)
+    content = scan.path.read_bytes()
+    head, brain = phantom(seed=0)
+    head[brain] += 1
+    make_nifti(scan.path, head)
+    assert not is_complete(scan, config)
+    scan.path.write_bytes(content)
+    assert is_complete(scan, config)
+    image = nb.load(scan.path)
+    affine = image.affine + np.eye(4, k=3)
+    nb.save(nb.Nifti1Image(np.asanyarray(image.dataobj), affine, image.header), scan.path)
+    assert not is_complete(scan, config)
+
+
+REJECTED = {
+    'status': 'fail',
+    'reasons': ['a part of the face lies where it lay (surface_same_share > 0.4)'],
+    'measures': {'brain_ml': 1200.0, 'surface_same_share': 0.7, 'seam_ratio': 1.0},
+}
+
+
+@pytest.fixture
+def sessions(make_bids, tmp_path):
+    """Settings, three scans of one subject, which share a head, and one of another."""
+    scans = [f'sub-01/ses-{s}/anat/sub-01_ses-{s}_T1w.nii.gz' for s in 'abc'] + [
+        'sub-02/anat/sub-02_T1w.nii.gz'
+    ]
+    config = RunConfig(make_bids(scans), tmp_path / 'out', seed=1, model_hash='abc')
+    return config, collect_scans(config)
+
+
+@pytest.mark.parametrize('vetoing', [0, 1, 2])
+def test_a_head_that_one_scan_rejects_is_withdrawn_from_all(sessions, finished, vetoing):
+    config, scans = sessions
+    for scan in scans:
+        verdict = REJECTED if scan is scans[vetoing] else PASS
+        publish_scan(scan, config, finished(scan), {**verdict, 'noise': {'sigma': 1}})
+    images = [path for path in tree(config.output_dir) if path.endswith('refaced_T1w.nii.gz')]
+    assert images == ['sub-02/anat/sub-02_desc-refaced_T1w.nii.gz']
+    records = [read_record(config.output_dir, scan.name) for scan in scans]
+    told = [{k: v for k, v in record.items() if k not in ('scan', 'template')} for record in records[:3]]
+    assert told[0] == told[1] == told[2]
+    assert told[0]['status'] == 'fail'
+    assert '--seed' in told[0]['reasons'][0]
+    assert 'surface_same_share' not in ''.join(
+        path.read_text() for path in config.output_dir.rglob('*01*.json')
+    )
+
+
+def test_other_failures_and_other_heads_leave_the_scans_of_a_subject_alone(sessions, finished):
+    config, scans = sessions
+    publish_scan(scans[0], config, finished(scans[0]), PASS)
+    publish_scan(scans[1], config, finished(scans[1]), FAIL)
+    unmeasured = {'surface_moved_mm': None, 'surface_same_share': None}
+    publish_scan(scans[2], config, finished(scans[2]), {**FAIL, 'measures': unmeasured})
+    assert read_record(config.output_dir, scans[0].name)['status'] == 'pass'
+    assert read_record(config.output_dir, scans[1].name)['reasons'] == FAIL['reasons']
+    other = config.replace(seed=2)
+    scan = collect_scans(other)[1]
+    publish_scan(scan, other, finished(scan), REJECTED)
+    assert read_record(config.output_dir, scans[0].name)['status'] == 'pass'
+
+
+def test_a_rejection_is_forgotten_when_its_scan_is_judged_again(sessions, finished):
+    config, scans = sessions
+    publish_scan(scans[0], config, finished(scans[0]), REJECTED)
+    publish_scan(scans[1], config, finished(scans[1]), PASS)
+    assert publish.is_rejected(read_record(config.output_dir, scans[1].name))
+    publish.forget_rejections(scans, config)
+    assert read_record(config.output_dir, scans[0].name)['status'] == 'error'
+    for scan in scans:
+        publish_scan(scan, config, finished(scan), PASS)
+    assert {record['status'] for record in read_records(config.output_dir).values()} == {'pass'}
+
+
 def test_complete_needs_what_the_sidecar_says_now(config, scan, finished):
     publish_scan(scan, config, finished(scan), PASS)
     (config.bids_dir / 'T1w.json').write_text('{"EchoTime": 0.003, "PatientName": "nobody"}')
@@ -255,7 +346,9 @@ def test_records_hold_no_nan_and_no_fingerprint(config, scan, finished):
     publish_scan(scan, config, finished(scan), {**PASS, 'measures': {'brain_ml': float('nan')}})
     record = read_record(config.output_dir, scan.name)
     assert record['measures'] == {'brain_ml': None}
-    assert len(record['source_crc32']) == 8
+    crc32 = crc32_of(scan.path)
+    assert not [path for path in config.output_dir.rglob('*.json') if crc32 in path.read_text()]
+    assert not any('crc32' in key for key in record)
     assert stored_files_are_whole(record, config.output_dir)
 
 

@@ -62,14 +62,17 @@ class Fake(SimpleInterface):
             time.sleep(0.5)
         if behaviour.startswith('touch '):
             Path(behaviour.removeprefix('touch ')).touch()
-        data = np.asanyarray(nb.load(self.inputs.t1w).dataobj)
+        image = nb.load(self.inputs.t1w)
+        data = np.asanyarray(image.dataobj)
+        kept = np.zeros(data.shape, bool)
+        kept[tuple(slice(n // 3, 2 * n // 3) for n in data.shape)] = True
         for name, values in (
-            ('refaced', data[::-1].astype(np.int16)),
-            ('deface_mask', np.ones(data.shape, np.uint8)),
-            ('kept_mask', np.zeros(data.shape, np.uint8)),
+            ('refaced', np.where(kept, data, data[::-1])),
+            ('deface_mask', (~kept).astype(np.uint8)),
+            ('kept_mask', kept.astype(np.uint8)),
         ):
             path = Path(runtime.cwd, f'{name}.nii.gz')
-            nb.save(nb.Nifti1Image(values, np.eye(4)), path)
+            nb.save(nb.Nifti1Image(values, image.affine, image.header), path)
             self._results[name] = str(path)
         verdict = {'status': 'pass', 'reasons': [], 'measures': {'seam': 1.0}, 'template': 'none'}
         kinds = {'refaced': 'refaced', 'defacemask': 'deface_mask', 'brainmask': 'kept_mask'}

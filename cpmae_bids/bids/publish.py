@@ -24,22 +24,25 @@ from cpmae_bids.bids.output_folder import OutputFolder, OutsideError, never_writ
 from cpmae_bids.bids.patterns import output_path
 from cpmae_bids.bids.rawlike.manifest import raw_like_dir, withdraw_image
 from cpmae_bids.bids.records import (
+    OF_AN_IMAGE,
+    checked_sources,
+    have_one_head,
+    is_rejected,
     make_record,
     public_form,
     read_record,
     read_records,
     record_path,
+    rejected,
     settings_of,
-    source_checksums,
     write_record,
 )
+from cpmae_bids.bids.sources import changed_source, remember
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError, VerdictError
 
 # The order in which files get their names: the image last.
 _ORDER = ('defacemask', 'brainmask', 'refaced')
-# Fields of a record that go with the image.
-_OF_AN_IMAGE = ('files', 'measures', 'within_limits')
 _WITHOUT_T1W = '{}, by which its brain is found, has not passed; see its reasons, and run both again'
 
 
@@ -91,12 +94,20 @@ def publish_scan(
                 reason = _WITHOUT_T1W.format(scan.t1w.relative_path)
                 verdict = {**verdict, 'status': 'fail', 'reasons': [reason, *verdict.get('reasons', [])]}
             record = make_record(scan, config, verdict)
+            crc32 = checked_sources(scan, config, verdict)
             judged = record.pop('judged', None) or {}
+            with_its_head = _with_its_head(scan, record, config)
+            if any(is_rejected(other) for other in with_its_head.values()):
+                record = rejected(record)
             if record['status'] != 'pass':
                 _withdraw(scan, config)
                 write_record(config.output_dir, scan.name, record)
+                if is_rejected(record):
+                    _withdraw_head(scan, with_its_head, config)
                 return []
-            return _publish_passed(scan, config, files, record, judged)
+            published = _publish_passed(scan, config, files, record, judged)
+            remember(record, crc32, config)
+            return published
     except BaseException as err:
         with contextlib.suppress(OSError, OutsideError), never_written_to(config.bids_dir):
             _withdraw(scan, config)
@@ -211,9 +222,41 @@ def _withdraw_contrasts(t1w: Scan, config: RunConfig) -> None:
             withdraw_scan(scan, config.output_dir)
             with contextlib.suppress(OutsideError):
                 withdraw_image(raw_like_dir(config), path)
-            kept = {key: value for key, value in record.items() if key not in _OF_AN_IMAGE}
+            kept = {key: value for key, value in record.items() if key not in OF_AN_IMAGE}
             reason = _WITHOUT_T1W.format(t1w.relative_path)
             write_record(config.output_dir, scan.name, {**kept, 'status': 'error', 'reasons': [reason]})
+
+
+def _with_its_head(scan: Scan, record: dict[str, Any], config: RunConfig) -> dict[str, dict[str, Any]]:
+    """The records of other scans that have, or had, the same generated head."""
+    if record.get('fill') == 'air':
+        return {}
+    return {
+        name: other
+        for name, other in read_records(config.output_dir).items()
+        if name != scan.name
+        and name.partition('_')[0] == f'sub-{scan.subject}'
+        and other.get('fill') != 'air'
+        and have_one_head(record, other)
+    }
+
+
+def _withdraw_head(scan: Scan, with_its_head: dict[str, dict[str, Any]], config: RunConfig) -> None:
+    """Remove all images with a head that was rejected: what one scan tells of it holds for all of them."""
+    for name, record in with_its_head.items():
+        if record['status'] == 'pass':
+            path = str(record['scan'])
+            other = replace(scan, path=config.bids_dir / path, relative_path=path)
+            _withdraw(other, config)
+            write_record(config.output_dir, name, rejected(record))
+
+
+def forget_rejections(scans: Iterable[Scan], config: RunConfig) -> None:
+    """Forget that heads were rejected for scans that are about to be judged again, and may have changed."""
+    for scan in scans:
+        record = read_record(config.output_dir, scan.name)
+        if record is not None and is_rejected(record):
+            record_failure(scan, config, 'its head was rejected before, and was not judged again; run again')
 
 
 def record_failure(scan: Scan, config: RunConfig, reason: str) -> dict[str, Any]:
@@ -311,7 +354,7 @@ def stands(scan: Scan, config: RunConfig) -> bool:
     names = {path.relative_to(config.output_dir).as_posix() for path in output_files(scan, config.output_dir)}
     if set(record.get('files', ())) != names or not stored_files_are_whole(record, config.output_dir):
         return False
-    return all(record.get(key) == checksum for key, checksum in source_checksums(scan).items())
+    return not changed_source(record, config)
 
 
 def complete_scans(scans: Iterable[Scan], config: RunConfig) -> list[Scan]:

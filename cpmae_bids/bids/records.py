@@ -14,6 +14,7 @@ from cpmae_bids.bids.atomic import crc32_of, sha256_of
 from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.layout import Scan
 from cpmae_bids.bids.output_folder import OutputFolder
+from cpmae_bids.bids.sources import checksums
 from cpmae_bids.config import RunConfig
 from cpmae_bids.deid.disclosure import is_public
 from cpmae_bids.exceptions import InputError, VerdictError
@@ -32,6 +33,15 @@ _LEADING_COLUMNS = (
     'reference',
 )
 _COLUMNS_OF_CONTRASTS = ('t1w', 'fill')
+OF_AN_IMAGE = ('files', 'judged', 'measures', 'within_limits')
+"""Fields of a record that go with the image."""
+
+HEAD_REJECTED = (
+    'the generated head was rejected: run all scans of the subject again with another --seed '
+    '(--private-report-dir has the numbers)'
+)
+_NEVER_PUBLISHED = ('noise', 'source_crc32', 'reference_crc32', 't1w_crc32')
+_OF_A_HEAD = ('version', 'model_hash', 'preset', 'seed', 'steps', 'reference')
 
 
 def settings_of(scan: Scan, config: RunConfig) -> dict[str, Any]:
@@ -67,8 +77,7 @@ def identify(source: Path, files: dict[str, Path]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``source_crc32``, short on purpose: no fingerprint of the original; ``judged``, the SHA-256 of each
-        image.
+        ``source_crc32``, which is not published; ``judged``, the SHA-256 of each image.
     """
     return {
         'source_crc32': crc32_of(source),
@@ -87,12 +96,17 @@ def public_form(verdict: dict[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Without ``noise``, which is that of the original. ``measures`` has the numbers that may be published;
-        of others that are judged, ``within_limits`` says whether they lay within (bool).
+        Without ``noise``, which is that of the original, and its checksum, which finds it among others.
+        ``measures`` has the numbers that may be published; of others that are judged, ``within_limits`` says
+        whether they lay within (bool). Of a head that is like the original, only that it was rejected.
     """
-    from cpmae_bids.deid.verdict import limits_shared
+    from cpmae_bids.deid.verdict import limits_shared, rejects_head
 
-    public = {key: value for key, value in verdict.items() if key != 'noise'}
+    public = {key: value for key, value in verdict.items() if key not in _NEVER_PUBLISHED}
+    if rejects_head(verdict):
+        return rejected(public)
+    if verdict.get('status') != 'pass':
+        public.pop('judged', None)  # of images that nobody is to have
     if 'measures' not in verdict:
         return public
     measures = _dict(verdict, 'measures')
@@ -103,6 +117,25 @@ def public_form(verdict: dict[str, Any]) -> dict[str, Any]:
     }
     numbers = {name: value for name, value in measures.items() if is_public(name)}
     return public | {'measures': numbers, 'within_limits': within}
+
+
+def rejected(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of a scan whose head was rejected: the same whichever scan of the subject it was.
+
+    With the seed anybody can generate the head again, and a reason would tell how it is like the original.
+    """
+    kept = {key: value for key, value in record.items() if key not in OF_AN_IMAGE}
+    return kept | {'status': 'fail', 'reasons': [HEAD_REJECTED]}
+
+
+def is_rejected(record: dict[str, Any]) -> bool:
+    """Whether a record is one of a head that was rejected."""
+    return record.get('reasons') == [HEAD_REJECTED]
+
+
+def have_one_head(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Whether two records are of scans with one generated head: the same model, seed and brain made it."""
+    return all(first.get(key) == second.get(key) for key in _OF_A_HEAD)
 
 
 def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[str, Any]:
@@ -119,8 +152,6 @@ def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[
     VerdictError
         If the verdict is of another scan or other settings, has no valid status, or is a failure
         without a reason.
-    InputError
-        If the scan, or one that it is made from, is not what it was when work on it began.
     """
     ours = {'scan': scan.relative_path, **settings_of(scan, config)}
     for key, value in ours.items():
@@ -129,50 +160,28 @@ def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[
                 f'{scan.relative_path}: the verdict is for {key} {verdict[key]!r} instead of {value!r}; '
                 'use a fresh --work-dir'
             )
-    status, reasons = verdict.get('status'), list(verdict.get('reasons', []))
+    public = public_form(verdict)
+    status, reasons = public.get('status'), list(public.get('reasons', []))
     if status not in STATUSES or (status != 'pass' and not reasons):
         raise VerdictError(f'{scan.relative_path}: no usable verdict ({status!r}, reasons {reasons!r})')
-    record = {**public_form(verdict), **ours, 'status': status, 'reasons': reasons}
-    if not scan.problem:
-        record |= source_checksums(scan)
-        _refuse_changed(scan, record['source_crc32'], verdict.get('source_crc32'))
-        for name in ('reference', 't1w'):
-            if (source := getattr(scan, name)) is not None:
-                _refuse_changed(source, record[f'{name}_crc32'])
-    return record
+    return {**public, **ours, 'status': status, 'reasons': reasons}
 
 
-def _refuse_changed(scan: Scan, *checksums: str | None) -> None:
-    if len({scan.crc32, *checksums} - {'', None}) > 1:
-        raise InputError(f'{scan.relative_path}: was changed while it was worked on; run again')
-
-
-def source_checksums(scan: Scan) -> dict[str, str]:
-    """Return the checksums of what the outputs of a scan are made from.
-
-    That is the scan itself, and those that it takes head and brain from. They tell a replaced input from the
-    same one, and are short on purpose: no fingerprint of the original.
+def checked_sources(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[str, str]:
+    """Return the checksums of what a scan is made from, by path, after a look at what they were before.
 
     Raises
     ------
     InputError
-        If one of them cannot be read any more.
+        If the scan, or one that it is made from, is not what it was when work on it began.
     """
-    checksums = {'source_crc32': _crc32_of_source(scan)}
-    if scan.reference is not None:
-        checksums['reference_crc32'] = _crc32_of_source(scan.reference)
-    if scan.t1w is not None:
-        checksums['t1w_crc32'] = _crc32_of_source(scan.t1w)
-    return checksums
-
-
-def _crc32_of_source(scan: Scan) -> str:
-    try:
-        return crc32_of(scan.path)
-    except OSError as err:
-        raise InputError(
-            f'{scan.relative_path}: cannot be read any more ({err.strerror}); check the input'
-        ) from err
+    found = checksums({'scan': scan.relative_path, **settings_of(scan, config)}, config.bids_dir)
+    before = {scan: {scan.crc32, verdict.get('source_crc32')}}
+    before |= {source: {source.crc32} for source in (scan.reference, scan.t1w) if source is not None}
+    for source, known in before.items():
+        if len({found[source.relative_path], *known} - {'', None}) > 1:
+            raise InputError(f'{source.relative_path}: was changed while it was worked on; run again')
+    return found
 
 
 def write_record(output_dir: Path, name: str, record: dict[str, Any]) -> None:

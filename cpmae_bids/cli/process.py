@@ -15,7 +15,7 @@ from cpmae_bids import memory
 from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.layout import Scan, without_reference, without_t1w
 from cpmae_bids.bids.output_folder import OutputFolder, OutsideError
-from cpmae_bids.bids.publish import private_page, record_failure, stored_files_are_whole
+from cpmae_bids.bids.publish import forget_rejections, private_page, record_failure, stored_files_are_whole
 from cpmae_bids.bids.records import read_record, record_path
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import CpmaeError, InputError
@@ -143,6 +143,7 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
     from cpmae_bids.workflows.base import init_cpmae_bids_wf
 
     OutputFolder(config.work_folder).make(mode=0o700)  # if it is gone since
+    forget_rejections(batch, config)
     batch = _begin(batch, config)
     before = {scan: _signature(scan, config) for scan in batch}
     failures: list[Failure] = []

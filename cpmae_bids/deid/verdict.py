@@ -131,6 +131,9 @@ LIMITS = (
     Limit('air_p95_change', -0.05, 0.1, 'noise of the air differs from the input'),
 )
 
+_OF_A_SHARED_HEAD = ('detail_correlation', 'surface_moved_mm', 'surface_same_share', 'code_agreement')
+"""Measures of how like the original a generated head is: what one scan tells holds for all with that head."""
+
 _OF_T1W = ('template_correlation', 'code_agreement', 'head_brightness', 'head_contrast')
 _OF_HEADS = (
     *('surface_moved_mm', 'surface_same_share', 'head_per_brain', 'head_volume_ratio'),
@@ -167,6 +170,21 @@ def limits_shared(fills: Iterable[str]) -> dict[str, Limit]:
     kinds = [{limit.measure: limit for limit in _LIMITS_OF.get(fill, ())} for fill in {*fills}]
     first = kinds[0] if kinds else {}
     return {name: limit for name, limit in first.items() if all(kind.get(name) == limit for kind in kinds)}
+
+
+def rejects_head(verdict: dict) -> bool:
+    """Whether a verdict with numbers says that the generated head is like the original one.
+
+    What could not be measured says nothing of the other scans with that head.
+    """
+    measures = verdict.get('measures') or {}
+    return any(
+        limit.measure in _OF_A_SHARED_HEAD
+        and (value := measures.get(limit.measure)) is not None
+        and not np.isnan(value)
+        and not limit.holds(value)
+        for limit in _LIMITS_OF.get(verdict.get('fill') or '', ())
+    )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,18 +53,48 @@ def copy_image(source: Path, file: IO[bytes]) -> None:
     InputError
         If the source cannot be read, is no such file, or ends before its last voxel.
     """
+    compressed = source.name.endswith('.gz')
+    writer: Any = gzip.GzipFile('', 'wb', _GZIP_LEVEL, file, mtime=0) if compressed else file
+    for chunk in _scrubbed(source):
+        writer.write(chunk)
+    if compressed:
+        writer.close()
+
+
+def is_copy(source: Path, copy: Path) -> bool:
+    """Whether a file is what `copy_image` would make of another one now, apart from the compression.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be read, or is no NIfTI file.
+    """
+    try:
+        if copy.is_symlink() or not copy.is_file():
+            return False
+        with copy.open('rb') as plain:
+            reader: Any = gzip.GzipFile(fileobj=plain) if copy.name.endswith('.gz') else plain
+            return all(reader.read(len(chunk)) == chunk for chunk in _scrubbed(source)) and not reader.read(1)
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+def _scrubbed(source: Path) -> Iterator[bytes]:
+    """Yield a NIfTI file, uncompressed, with nothing in it that `copy_image` leaves behind."""
     try:
         with source.open('rb') as plain:
             compressed = source.name.endswith('.gz')
             reader: Any = gzip.GzipFile(fileobj=plain) if compressed else plain
             header, size = _read_header(source, reader)
-            writer: Any = gzip.GzipFile('', 'wb', _GZIP_LEVEL, file, mtime=0) if compressed else file
-            writer.write(header)
-            _copy_exactly(source, reader, writer, size)
-            if compressed:
-                while reader.read(_CHUNK):  # to the end, where the checksum is compared
-                    pass
-                writer.close()
+            yield header
+            while size:
+                chunk = reader.read(min(size, _CHUNK))
+                if not chunk:
+                    raise InputError(f'{source.name}: truncated, {size} bytes missing; get it again')
+                yield chunk
+                size -= len(chunk)
+            while compressed and reader.read(_CHUNK):  # to the end, where the checksum is compared
+                pass
     except (EOFError, zlib.error, gzip.BadGzipFile) as err:
         raise InputError(f'{source.name}: damaged or truncated gzip file ({err}); get it again') from err
 
@@ -101,15 +132,6 @@ def _skip(source: Path, reader: IO[bytes], size: int) -> None:
         if not read:
             raise InputError(f'{source.name}: truncated; get it again')
         size -= read
-
-
-def _copy_exactly(source: Path, reader: IO[bytes], writer: IO[bytes], size: int) -> None:
-    while size:
-        chunk = reader.read(min(size, _CHUNK))
-        if not chunk:
-            raise InputError(f'{source.name}: truncated, {size} bytes missing; get it again')
-        writer.write(chunk)
-        size -= len(chunk)
 
 
 def copy_numbers(source: Path) -> bytes:

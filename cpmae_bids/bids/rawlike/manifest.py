@@ -59,8 +59,8 @@ def read_manifest(dataset: Path, unit: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``version``; ``files``, by path: empty, or for images ``sha256`` and, of those that were copied,
-        ``source_crc32``; ``refaced``, by path: the verdict record of each de-identified image;
+        ``version``; ``files``, by path: empty, or for images ``sha256``; ``refaced``, by path: the verdict
+        record of each de-identified image;
         ``left_out``: a list of ``path``, number of ``files``, ``may_show_face`` and ``reason``.
     """
     try:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from cpmae_bids._version import __version__
-from cpmae_bids.bids.atomic import crc32_of, sha256_of
+from cpmae_bids.bids.atomic import sha256_of
 from cpmae_bids.bids.inventory import DatasetFile, sharing_rules
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.layout import unreadable
@@ -20,9 +20,10 @@ from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, split_name
 from cpmae_bids.bids.publish import hide_paths
 from cpmae_bids.bids.rawlike.commit import commit
 from cpmae_bids.bids.rawlike.dates import shift_of, shifted
-from cpmae_bids.bids.rawlike.images import copy_image, copy_numbers, is_numeric
+from cpmae_bids.bids.rawlike.images import copy_image, copy_numbers, is_copy, is_numeric
 from cpmae_bids.bids.rawlike.manifest import raw_name, read_manifest, unit_of
 from cpmae_bids.bids.rawlike.tables import Table, described, of_persons, of_recording
+from cpmae_bids.bids.sources import SOURCES, changed_source
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError
 
@@ -31,8 +32,7 @@ _ASSOCIATED = {'bold': 'events', 'asl': 'aslcontext'}
 _ENTITIES_OF_EVENTS = ('sub', 'ses', 'task', 'acq', 'ce', 'rec', 'dir', 'run')
 # What the sidecar of a derivative says and that of a raw image does not.
 _FIELDS_OF_DERIVATIVES = ('Sources', 'SkullStripped', 'Description', 'GeneratedBy')
-_SOURCES_OF_RECORDS = {'source_crc32': 'scan', 't1w_crc32': 't1w', 'reference_crc32': 'reference'}
-_FIELDS_OF_RECORDS = ('files', *_SOURCES_OF_RECORDS)
+_FIELDS_OF_RECORDS = ('files',)
 
 
 @dataclass
@@ -192,13 +192,11 @@ class Subject:
         source = refaced_output(record)
         if source is None:
             raise InputError('its record names no de-identified image; run this scan again')
-        for key, name in _SOURCES_OF_RECORDS.items():
-            if key not in record:
-                continue
-            if problem := unreadable(self.config.bids_dir / record[name]):
-                raise InputError(f'{record[name]}: {problem}')
-            if crc32_of(self.config.bids_dir / record[name]) != record[key]:
-                raise InputError(f'{record[name]} has changed since; run this scan again')
+        for name in dict.fromkeys(str(record[key]) for key in SOURCES if record.get(key)):
+            if problem := unreadable(self.config.bids_dir / name):
+                raise InputError(f'{name}: {problem}')
+        if changed := changed_source(record, self.config):
+            raise InputError(f'{changed} has changed since; run this scan again')
         sidecar = source.removesuffix(IMAGE_EXTENSIONS[0]) + '.json'
         derivative = self.config.output_dir / source
         gone = InputError('its output is missing or has changed since; run this scan again')
@@ -233,18 +231,16 @@ class Subject:
         if problem := unreadable(source):
             raise InputError(problem)
         read_sidecars(self.config.bids_dir, entry.path)  # or there is no use in copying it
-        crc32 = crc32_of(source)
-        manifest = read_manifest(self.dataset, unit.name)
-        old = manifest['files'].get(entry.path) or {}
-        known = old.get('sha256', '') if old.get('source_crc32') == crc32 else ''
-        if manifest['version'] != __version__:  # which may have another idea of what is shared
-            known = ''
+        manifest, known = read_manifest(self.dataset, unit.name), ''
+        if manifest['version'] == __version__:  # another one may have another idea of what is shared
+            known = (manifest['files'].get(entry.path) or {}).get('sha256', '')
+            known = known if is_copy(source, self.dataset / entry.path) else ''
         if not known and self.shows_face is not None and (how := self.shows_face(source)):
             unit.leave_out(entry, f'a face was found in it ({how})', True)
             return
         self._stage(entry.path, known, unit, lambda file: copy_image(source, file))
         made = unit.staged.get(entry.path)
-        unit.files[entry.path] = {'sha256': sha256_of(made) if made else known, 'source_crc32': crc32}
+        unit.files[entry.path] = {'sha256': sha256_of(made) if made else known}
 
     def _copy_table(self, entry: DatasetFile, unit: Unit) -> None:
         source = self.config.bids_dir / entry.path

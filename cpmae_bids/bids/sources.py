@@ -1,0 +1,132 @@
+"""Whether the outputs of a scan were made from what lies in the input now.
+
+A checksum finds the original among candidates, so none is published. They are kept in the folder of private
+reports or in the work directory, if there is one. Without them the output itself tells: its geometry and
+preserved voxels are those of the original.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cpmae_bids.bids.atomic import crc32_of
+from cpmae_bids.bids.jsontext import read_json, to_json
+from cpmae_bids.bids.output_folder import OutputFolder
+from cpmae_bids.bids.patterns import output_path
+from cpmae_bids.config import RunConfig
+from cpmae_bids.exceptions import InputError
+
+SOURCES = ('scan', 'reference', 't1w')
+"""Fields of a record that name what its outputs are made from."""
+
+
+def checksums(record: dict[str, Any], bids_dir: Path) -> dict[str, str]:
+    """Return the CRC-32 of each source of a record, by its path in the dataset.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be read any more.
+    """
+    found = {}
+    for path in _sources(record):
+        try:
+            found[path] = crc32_of(bids_dir / path)
+        except OSError as err:
+            raise InputError(f'{path}: cannot be read any more ({err.strerror}); check the input') from err
+    return found
+
+
+def remember(record: dict[str, Any], crc32: dict[str, str], config: RunConfig) -> None:
+    """Keep the checksums of what a scan was made from, readable for the owner alone, if there is a place."""
+    if (path := _private_path(record, config)) is None:
+        return
+    folder = OutputFolder(path.parents[1])
+    with contextlib.suppress(OSError, InputError):  # it saves time, no more
+        folder.make(mode=0o700)
+        folder.make(path.parent, mode=0o700)
+        content = to_json({'files': record.get('files'), 'crc32': crc32})
+        folder.move(folder.stage(path, content, 0o600), path)
+
+
+def changed_source(record: dict[str, Any], config: RunConfig) -> str:
+    """Return the path of a source that is not what the outputs of a record were made from, or nothing.
+
+    A source that has failed, and has no image in the output, counts as changed unless its checksum is known.
+
+    Raises
+    ------
+    InputError
+        If a source cannot be read any more.
+    """
+    crc32 = checksums(record, config.bids_dir)
+    known = _remembered(record, config)
+    if known is not None:
+        return next((path for path, value in crc32.items() if known.get(path) != value), '')
+    return next((path for path in crc32 if not _is_source_of_its_output(path, config)), '')
+
+
+def _sources(record: dict[str, Any]) -> Iterator[str]:
+    yield from dict.fromkeys(str(record[key]) for key in SOURCES if record.get(key))
+
+
+def _private_path(record: dict[str, Any], config: RunConfig) -> Path | None:
+    folder = config.private_report_dir or (None if config.temporary_work_dir else config.work_dir)
+    return folder and folder / 'sources' / f'{_name(str(record["scan"]))}.json'
+
+
+def _remembered(record: dict[str, Any], config: RunConfig) -> dict[str, str] | None:
+    """Checksums that were kept when these very files were published."""
+    if (path := _private_path(record, config)) is None:
+        return None
+    try:
+        kept = read_json(path)
+        return kept['crc32'] if kept['files'] == record['files'] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_source_of_its_output(path: str, config: RunConfig) -> bool:
+    refaced, mask = (config.output_dir / output_path(path, kind) for kind in ('refaced', 'brainmask'))
+    try:
+        states = [_state(file) for file in (config.bids_dir / path, refaced, mask)]
+    except OSError:
+        return False
+    return _has_preserved_voxels(*states)
+
+
+def _state(path: Path) -> tuple[Path, int, int, int]:
+    status = path.stat()
+    return path, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=4096)
+def _has_preserved_voxels(
+    original: tuple[Path, int, int, int],
+    refaced: tuple[Path, int, int, int],
+    mask: tuple[Path, int, int, int],
+) -> bool:
+    """Whether an output has the geometry of a scan and, within the mask, its stored values."""
+    from cpmae_bids.deid import nifti
+
+    try:
+        before, after = nifti.read(original[0]), nifti.read(refaced[0])
+        kept = nifti.read_mask(mask[0], before)
+    except InputError:
+        return False
+    if (before.shape, before.raw.dtype) != (after.shape, after.raw.dtype) or not kept.any():
+        return False
+    same_header = all(
+        before.header[field].tobytes() == after.header[field].tobytes() for field in nifti.KEPT_FIELDS
+    )
+    return same_header and np.array_equal(before.raw[kept].view(np.uint8), after.raw[kept].view(np.uint8))
+
+
+def _name(path: str) -> str:
+    return path.rpartition('/')[2].partition('.')[0]
