@@ -182,7 +182,7 @@ def test_participants_columns_and_rows(tmp_path):
     rows = participants(tmp_path / 'raw', tmp_path, text, ['01', '02'], sidecar)
     assert rows == [
         ['participant_id', 'age', 'sex', 'group'],
-        ['sub-01', '34.5', 'F', 'control'],
+        ['sub-01', '35', 'F', 'control'],
         ['sub-02', '88', 'M', 'patient'],
     ]
     described = json.loads((tmp_path / 'out' / 'participants.json').read_text())
@@ -200,11 +200,53 @@ def test_participants_columns_and_rows(tmp_path):
         ('', 'n/a'),
         ('n/a', 'n/a'),
         ('inf', 'n/a'),
+        ('34.7123', '35'),
+        ('0.7534', '0.75'),
+        ('1.49', '1.5'),
+        ('870503', 'n/a'),
     ],
 )
 def test_ages_are_capped(tmp_path, age, shared):
     rows = participants(tmp_path / 'raw', tmp_path, f'participant_id\tage\nsub-01\t{age}\n', ['01'])
     assert rows[1] == ['sub-01', shared]
+
+
+@pytest.mark.parametrize(
+    ('unit', 'age', 'shared'),
+    [('months', '9.3', '9'), ('months', '412', '408'), ('weeks', '13.2', '13'), ('days', '12543', '12410')],
+)
+def test_ages_are_rounded_in_any_unit(tmp_path, unit, age, shared):
+    text = f'participant_id\tage\nsub-01\t{age}\n'
+    rows = participants(tmp_path / 'raw', tmp_path, text, ['01'], {'age': {'Units': unit}})
+    assert rows[1] == ['sub-01', shared]
+
+
+@pytest.mark.parametrize(
+    ('column', 'shared', 'private'),
+    [
+        ('sex', ['F', 'male', 'O'], ['=1+1', '=HYPERLINK("x")', 'Jane', 'F, born 870503']),
+        (
+            'group',
+            ['HC', 'MCI-AD', 'healthy control', '1'],
+            ['=cmd|x', '+SUM(A1)', '@x', 'Jane Doe'],
+        ),
+        ('handedness', ['R', 'left', '-33.3'], ['Jane', '=1', '870503']),
+        ('species', ['homo sapiens'], ['Jane Doe']),
+    ],
+)
+def test_categories_hold_what_many_share(tmp_path, column, shared, private):
+    cells = shared + private
+    text = f'participant_id\t{column}\n' + ''.join(f'sub-{i}\t{cell}\n' for i, cell in enumerate(cells))
+    rows = participants(tmp_path / 'raw', tmp_path, text, [str(i) for i in range(len(cells))])
+    assert [row[1] for row in rows[1:]] == shared + ['n/a'] * len(private)
+
+
+def test_levels_of_a_group_are_shared(tmp_path):
+    text = 'participant_id\tgroup\nsub-01\tLate onset, treated\n'
+    rows = participants(
+        tmp_path / 'raw', tmp_path, text, ['01'], {'group': {'Levels': {'Late onset, treated': 'x'}}}
+    )
+    assert rows[1] == ['sub-01', 'Late onset, treated']
 
 
 def test_ages_in_months_are_not_capped_as_years(tmp_path):

@@ -6,7 +6,13 @@ import nibabel as nb
 import pytest
 
 from cpmae_bids.bids.header import header_leaks
-from cpmae_bids.bids.metadata import allowed_fields, output_sidecar, read_sidecars, shareable_metadata
+from cpmae_bids.bids.metadata import (
+    allowed_fields,
+    is_private_text,
+    output_sidecar,
+    read_sidecars,
+    shareable_metadata,
+)
 from cpmae_bids.exceptions import InputError
 
 SCAN = 'sub-01/ses-a/anat/sub-01_ses-a_acq-hi_T1w.nii.gz'
@@ -96,6 +102,80 @@ def test_identifying_fields_stay_behind():
 def test_allowed_fields_carry_nothing_else(field, value):
     assert field in allowed_fields()
     assert shareable_metadata({field: value}) == {}
+
+
+@pytest.mark.parametrize(
+    ('field', 'values'),
+    [
+        (
+            'SoftwareVersions',
+            [
+                'syngo MR E11',
+                'syngo MR 2004A 4VA25A',
+                '5.1.7\\5.1.7.2',
+                '27\\LX\\MR Software release:DV26.0_R02',
+            ],
+        ),
+        ('ReceiveCoilName', ['Head_32', 'HeadNeck_64', '32Ch Head', 'RM:32NovaHead', '8HRBRAIN', 'BC']),
+        ('SequenceName', ['*tfl3d1_16ns', 'EFGRE3D', '*spcir_192ns', 'T1TFE', 'epfid2d1_64']),
+        ('ManufacturersModelName', ['TrioTim', 'Discovery MR750', 'Investigational_Device_7T', 'Ingenia CX']),
+        ('Manufacturer', ['SIEMENS', 'GE MEDICAL SYSTEMS', 'Philips Medical Systems', 'CANON_MEC']),
+        ('ScanOptions', ['IR\\PFP', 'FAST_GEMS\\EDR_GEMS', ['IR', 'WE']]),
+        ('ReceiveCoilActiveElements', ['HEA;HEP', 'HC1-7;NC1,2']),
+        ('SequenceVariant', [['SK', 'SP', 'MP'], 'SK\\SP\\MP']),
+        ('PhaseEncodingDirection', ['j-']),
+    ],
+)
+def test_what_scanners_write_travels(field, values):
+    for value in values:
+        assert shareable_metadata({field: value}) == {field: value}
+
+
+@pytest.mark.parametrize('field', [field for field, kind in allowed_fields().items() if 'words' in kind])
+def test_free_text_travels_in_no_field(field):
+    free = [
+        'Jane Doe',
+        'JD',
+        'scan of Jane',
+        '870503',
+        '87 05 03',
+        'born 1987',
+        '1987',
+        'J870503',
+        '=1+1',
+        'Müller',
+    ]
+    words = allowed_fields()[field]['words'].split()
+    free += [f'{words[0]} {text}' for text in free]
+    assert [text for text in free if shareable_metadata({field: text})] == []
+    assert [text for text in free if shareable_metadata({field: [words[0], text]})] == []
+
+
+def test_a_frequency_is_that_of_the_field_and_not_of_the_head_in_it():
+    told = shareable_metadata({'ImagingFrequency': 123.252234, 'MagneticFieldStrength': 2.89362})
+    assert told == {'ImagingFrequency': 123, 'MagneticFieldStrength': 2.89}
+    assert shareable_metadata({'ImagingFrequency': [63.68123, 63.7]}) == {'ImagingFrequency': [64, 64]}
+
+
+@pytest.mark.parametrize(
+    ('text', 'private'),
+    [
+        ('870503', True),
+        ('050387', True),
+        ('scan of 870503', True),
+        ('87-05-03', True),
+        ('=HYPERLINK("a")', True),
+        ('+SUM(A1)', True),
+        ('@cmd', True),
+        ('879903', False),
+        ('0.870503', False),
+        ('8705031', False),
+        ('+', False),
+        ('-3', False),
+    ],
+)
+def test_short_dates_and_formulas_are_private(text, private):
+    assert is_private_text(text) is private
 
 
 RECORD = {

@@ -10,7 +10,7 @@ import phantom
 import pytest
 
 from cpmae_bids.bids.rawlike.images import copy_image
-from cpmae_bids.deid import nifti
+from cpmae_bids.deid import nifti, verdict
 from cpmae_bids.exceptions import CpmaeError, InputError
 
 KINDS = [
@@ -46,6 +46,24 @@ def test_raw_values_and_their_description_survive(tmp_path, volume, dtype, slope
         assert back.header[field].tobytes() == scan.header[field].tobytes(), field
     assert np.array_equal(nib.load(tmp_path / f'out{suffix}').get_fdata(), nib.load(source).get_fdata())
     assert np.array_equal(back.affine, scan.affine)
+
+
+@pytest.mark.parametrize('nifti2', [False, True])
+def test_numbers_in_unused_dimensions_stay_behind(tmp_path, volume, nifti2):
+    source = phantom.write(tmp_path / 'in.nii', *volume, nifti2=nifti2)
+    header = nifti.read(source).header
+    header['pixdim'][4:8] = 870503, 19870503, 1, 0
+    header['dim'][5] = 8705
+    content = source.read_bytes()
+    source.write_bytes(header.binaryblock + content[len(header.binaryblock) :])
+    scan = nifti.read(source)
+    nifti.write(tmp_path / 'out.nii', scan.raw, scan)
+    nifti.write_mask(tmp_path / 'mask.nii', scan.raw > 100, scan)
+    for name in ('out.nii', 'mask.nii'):
+        written = nifti.read(tmp_path / name).header
+        assert set(written['pixdim'][4:].tolist()) <= {0, 1}
+        assert set(written['dim'][4:].tolist()) <= {0, 1}
+    assert verdict.header_fields_changed(scan, nifti.read(tmp_path / 'out.nii')) == 0
 
 
 @pytest.mark.parametrize('nifti2', [False, True])

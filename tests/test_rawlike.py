@@ -536,6 +536,26 @@ def test_uncompressed_big_endian_and_nifti2_images(tmp_path):
         assert header_leaks(target) == []
 
 
+def test_unused_dimensions_of_a_copy_hold_no_numbers(tmp_path):
+    image = nb.Nifti1Image(np.zeros((4, 4, 4, 3), np.int16), np.diag([2.0, 2, 2, 1]))
+    image.header['pixdim'][4:8] = 2.5, 870503, 1, 5
+    image.header['intent_p1'] = 870503
+    nb.save(image, tmp_path / 'a.nii')
+    content = bytearray((tmp_path / 'a.nii').read_bytes())
+    content[50:52] = (8705).to_bytes(2, 'little')  # dim[5]
+    (tmp_path / 'a.nii').write_bytes(content)
+    with (tmp_path / 'b.nii').open('wb') as file:
+        images.copy_image(tmp_path / 'a.nii', file)
+    header = nb.load(tmp_path / 'b.nii').header
+    assert header['pixdim'][4:].tolist() == [2.5, 0, 1, 0]
+    assert header['dim'].tolist() == [4, 4, 4, 4, 3, 1, 1, 1]
+    assert header['intent_p1'] == 0
+    assert images.is_copy(tmp_path / 'a.nii', tmp_path / 'b.nii')
+    content[-1] ^= 1
+    (tmp_path / 'a.nii').write_bytes(content)
+    assert not images.is_copy(tmp_path / 'a.nii', tmp_path / 'b.nii')
+
+
 def test_a_table_of_numbers_is_one(tmp_path):
     path = tmp_path / 'physio.tsv.gz'
     path.write_bytes(gzip.compress(b'1.5\t-2e3\nn/a\t4\n'))
@@ -560,7 +580,13 @@ def test_a_table_of_numbers_is_one(tmp_path):
         ('AgeAtScan', ['96', '30'], ['89', '30']),
         ('Age (years)', ['96', '30'], ['89', '30']),
         ('ageyears', ['96', '30'], ['89', '30']),
-        ('age_months', ['150', '1100'], ['150', '1068']),
+        ('age_months', ['150', '1100'], ['156', '1068']),
+        ('age', ['34.71', '0.7534'], ['35', '0.75']),
+        ('code', ['870503', '910212'], None),
+        ('code', ['050387', 'n/a'], None),
+        ('volume', ['655935', '671988', '794100', '688850'], ['655935', '671988', '794100', '688850']),
+        ('sex', ['=1+1', 'M'], ['n/a', 'M']),
+        ('group', ['=cmd|x', 'HC'], ['n/a', 'HC']),
         ('age_month_12', ['96', '30'], ['89', '30']),
         ('age_at_d1', ['96', '30'], ['89', '30']),
         ('language', ['96', '30'], ['96', '30']),
@@ -590,10 +616,13 @@ def test_ages_that_are_categories_keep_their_levels():
     assert of_persons('age_at_visit', ['YA', 'OA', '96'], 'participant_id', description) == ['YA', 'OA', '89']
 
 
-@pytest.mark.parametrize(('units', 'limit'), [('months', 1068), ('Weeks', 4628), ('days (corrected)', 32485)])
-def test_ages_in_other_units_are_capped_as_well(units, limit):
+@pytest.mark.parametrize(
+    ('units', 'limit', 'rounded'),
+    [('months', 1068, '96'), ('Weeks', 4628, '100'), ('days (corrected)', 32485, '91')],
+)
+def test_ages_in_other_units_are_capped_as_well(units, limit, rounded):
     cells = [str(limit + 5), '100']
-    assert of_persons('age', cells, 'participant_id', {'Units': units}) == [str(limit), '100']
+    assert of_persons('age', cells, 'participant_id', {'Units': units}) == [str(limit), rounded]
 
 
 def test_columns_about_events():

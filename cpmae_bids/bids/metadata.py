@@ -1,13 +1,15 @@
 """Sidecars: read them with inheritance, and write those of the outputs.
 
-What may travel from an original sidecar is a list of acquisition parameters with the type of each
-(``data/sidecar_fields.json``). Everything else stays behind: names, dates, places, serial numbers,
-free text, and numbers that follow the person (SAR, shims, anatomical landmarks).
+What may travel from an original sidecar is a list of acquisition parameters with what each may hold
+(``data/sidecar_fields.json``): a number, perhaps rounded, a boolean, or text of known words. Everything else
+stays behind: names, dates, places, serial numbers, free text, and numbers that follow the person (SAR, shims,
+anatomical landmarks).
 """
 
 import json
 import re
 import sys
+from collections.abc import Collection
 from functools import cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -34,9 +36,17 @@ _PRIVATE_TEXT = re.compile(
     rf'|(?<![\d.]){_DAY}(?P<b>[-./_ ]){_DAY}(?P=b)(19|20)\d\d(?!\d)'
     rf'|(?<![\d.]){_DAY}(?P<c>[./]){_DAY}(?P=c)\d\d(?![\d./])'
     rf'|\d[-._/ ,]*{_MONTH}[-._/ ,]*\d'
-    rf'|(?<![a-z]){_MONTH}[-._/ ,]*\d{{1,2}}[-._/ ,]+(\d\d|(19|20)\d\d)(?!\d)',
+    rf'|(?<![a-z]){_MONTH}[-._/ ,]*\d{{1,2}}[-._/ ,]+(\d\d|(19|20)\d\d)(?!\d)'
+    r'|(?<![\d.])\d\d(?P<d>[-_ ])(0[1-9]|1[0-2])(?P=d)([0-2]\d|3[01])(?!\d)'
+    r'|(?<![\d.])([0-2]\d|3[01])(?P<e>[-_ ])(0[1-9]|1[0-2])(?P=e)\d\d(?!\d)',
     re.IGNORECASE,
 )
+_DD, _MM = '(?:0[1-9]|[12][0-9]|3[01])', '(?:0[1-9]|1[0-2])'
+# A birthday of six digits: year, month, day; day, month, year; or month, day, year
+_SHORT_DATE = re.compile(rf'(?<![\d.])(?:\d\d{_MM}{_DD}|{_DD}{_MM}\d\d|{_MM}{_DD}\d\d)(?!\d|\.\d)')
+# What a spreadsheet would execute
+_FORMULA = re.compile(r'\s*=|\s*[+-].*[(|!]|[\t\r]')
+_TECHNICAL = re.compile(r'[A-Za-z0-9\s_./\\,;:+*()&#-]*')
 
 METHOD = (
     f'cpmae-bids {__version__}: everything outside the brain (face, ears, scalp, skull, neck) replaced by '
@@ -55,8 +65,8 @@ METHOD_CODES = (
 
 
 @cache
-def allowed_fields() -> dict[str, str]:
-    """Return the sidecar fields that may travel, and the type that each must have."""
+def allowed_fields() -> dict[str, Any]:
+    """Return the sidecar fields that may travel, and what each may hold."""
     return json.loads(files('cpmae_bids').joinpath('data/sidecar_fields.json').read_text('utf-8'))
 
 
@@ -129,40 +139,92 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def shareable_metadata(metadata: dict[str, Any], more: dict[str, str] | None = None) -> dict[str, Any]:
-    """Return the acquisition parameters of a sidecar: allowed fields whose values have the right type.
+def shareable_metadata(metadata: dict[str, Any], more: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the acquisition parameters of a sidecar: allowed fields that hold what they may.
 
     Parameters
     ----------
     metadata : dict
         The sidecar, unfiltered.
     more : dict, optional
-        Further fields that are allowed, and the type of each.
+        Further fields that are allowed, and what each may hold.
     """
     allowed = allowed_fields() | (more or {})
     return {
-        name: value
+        name: _rounded(value, allowed[name])
         for name, value in sorted(metadata.items())
         if name in allowed and _is_shareable(value, allowed[name])
     }
 
 
-def _is_shareable(value: Any, kind: str) -> bool:
+def _rounded(value: Any, kind: Any) -> Any:
+    """Leave out the digits of a number that differ from person to person."""
+    if not isinstance(kind, dict) or 'decimals' not in kind:
+        return value
+    if isinstance(value, list):
+        return [_rounded(item, kind) for item in value]
+    return round(value, kind['decimals'] or None)
+
+
+def _is_shareable(value: Any, kind: Any) -> bool:
     """Whether a value, or each of a list of values, is of the kind and gives nothing away."""
     if isinstance(value, list):
         return bool(value) and all(not isinstance(v, list) and _is_shareable(v, kind) for v in value)
     if kind == 'boolean':
         return isinstance(value, bool)
-    if kind == 'number':
+    if isinstance(kind, dict) and 'words' in kind:
+        words = frozenset(kind['words'].split())
+        return isinstance(value, str) and is_technical(value, words, bool(kind.get('numbers')))
+    if kind == 'number' or isinstance(kind, dict):
         return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX
     if kind == 'text':  # of a task, not of a person
         return isinstance(value, str) and _PRIVATE_TEXT.search(value) is None
     return isinstance(value, str) and not is_private_text(value)
 
 
+def is_technical(value: str, words: Collection[str], numbers: bool) -> bool:
+    """Whether a text consists of known words and, if these are allowed, of short numbers and codes like E11C.
+
+    Parameters
+    ----------
+    value : str
+    words : collection of str
+        In lower case.
+    numbers : bool
+        Whether there may be numbers of up to four digits, with two letters that are no word beside them.
+        Numbers that may be years of birth, and dates, are none.
+    """
+    if is_private_text(value) or not _TECHNICAL.fullmatch(value):
+        return False
+    for token in re.findall('[A-Za-z0-9]+', value):
+        if token.lower() in words:
+            continue
+        parts = re.findall('[0-9]+|[A-Z]?[a-z]+|[A-Z]+(?![a-z])', token)
+        has_digits = any(part.isdigit() for part in parts)
+        for part in parts:
+            if part.isdigit():
+                is_year = len(part) == 4 and part[:2] in ('19', '20') and token.endswith(part)
+                if not numbers or len(part) > 4 or is_year:
+                    return False
+            elif part.lower() not in words and not (numbers and has_digits and len(part) < 3):
+                return False
+    return True
+
+
 def is_private_text(value: str) -> bool:
-    """Whether a string looks like free text, a date, a time, an address or a person's name in DICOM."""
+    """Whether a string looks like free text, a date, a time, an address, a formula or a name in DICOM."""
+    return is_private_number(value) or bool(_SHORT_DATE.search(value) or _FORMULA.match(value))
+
+
+def is_private_number(value: str) -> bool:
+    """Whether a number looks like a date; six digits alone do not, as numbers often have as many."""
     return len(value) > _MAX_TEXT or _PRIVATE_TEXT.search(value) is not None
+
+
+def are_short_dates(cells: Collection[str]) -> bool:
+    """Whether the numbers of six digits in a column are birthdays: by chance, one in ten would look so."""
+    six = [cell for cell in cells if len(cell) == 6 and cell.isdigit()]
+    return 4 * sum(_SHORT_DATE.fullmatch(cell) is not None for cell in six) >= max(len(six), 1)
 
 
 def output_sidecar(

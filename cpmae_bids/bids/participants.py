@@ -17,6 +17,26 @@ SHAREABLE_COLUMNS = ('participant_id', 'species', 'age', 'sex', 'handedness', 'g
 _SHAREABLE_DESCRIPTIONS = ('Description', 'LongName', 'Levels', 'Units', 'TermURL')
 # Older people are few: BIDS, like HIPAA, wants their ages capped.
 MAX_AGE = 89
+_INFANT_YEARS = 2
+# A birthday follows from an exact age and the date of a scan, so ages are rounded.
+_VALUES = {
+    'sex': {*('f', 'm', 'o', 'u', 'female', 'male', 'other', 'unknown', 'intersex', 'woman', 'man', 'girl')}
+    | {*('boy', 'w', 'd', 'na', 'n/a', '0', '1', '2')},
+    'handedness': {*('l', 'r', 'a', 'u', 'left', 'right', 'ambidextrous', 'both', 'mixed', 'unknown', 'lh')}
+    | {*('rh', 'left-handed', 'right-handed', 'n/a')},
+    'species': {*('human', 'homo sapiens', 'mouse', 'mus musculus', 'rat', 'rattus norvegicus', 'macaque')}
+    | {*('macaca mulatta', 'macaca fascicularis', 'callithrix jacchus', 'marmoset', 'pan troglodytes')}
+    | {*('chimpanzee', 'canis lupus familiaris', 'dog', 'sus scrofa', 'pig', 'n/a')},
+}
+_HANDEDNESS_SCORE = re.compile(r'[+-]?(100|\d\d?)(\.\d+)?')
+# One word, such as HC or MCI-AD_2; several words only of these
+_LABEL = re.compile(r'[A-Za-z][A-Za-z0-9_.+/-]{0,23}|\d{1,3}|RRID:[A-Za-z]+_?[A-Za-z]*:?\d+')
+_GROUP_WORDS = {
+    *('healthy', 'normal', 'control', 'controls', 'patient', 'patients', 'group', 'cohort', 'sibling'),
+    *('siblings', 'relative', 'relatives', 'at', 'high', 'low', 'risk', 'first', 'early', 'late', 'mild'),
+    *('severe', 'active', 'placebo', 'treatment', 'sham', 'waitlist', 'old', 'older', 'young', 'younger'),
+    *('adult', 'adults', 'child', 'children', 'adolescent', 'adolescents', 'typically', 'developing'),
+}
 # Units of ages other than years, and how many of them make a year
 _UNITS = {r'months?|mos?': 12, r'weeks?|wks?': 52, r'days?|d': 365}
 
@@ -47,7 +67,8 @@ def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[st
     columns = [column for column in SHAREABLE_COLUMNS if column in rows[0]]
     descriptions = _read_descriptions(bids_dir / 'participants.json')
     oldest = age_limit('age', descriptions.get('age', {}))
-    cells = [[_cell(column, row[column], oldest) for column in columns] for row in rows]
+    levels = {column: levels_of(descriptions.get(column, {})) for column in columns}
+    cells = [[_cell(column, row[column], oldest, levels[column]) for column in columns] for row in rows]
     # By hand: BIDS knows no quotes in tables, and the csv module writes no quotation mark without them
     folder.write(table, ''.join('\t'.join(line) + '\n' for line in (columns, *cells)))
 
@@ -111,22 +132,64 @@ def age_limit(name: str, description: dict[str, Any]) -> int:
     return MAX_AGE
 
 
-def _cell(column: str, value: str | None, oldest: int) -> str:
+def _cell(column: str, value: str | None, oldest: int, levels: Collection[str]) -> str:
     """Return one value as it may be shared."""
     value = ' '.join((value or '').split())
-    if not value or not value.isprintable() or (column != 'participant_id' and is_private_text(value)):
-        return 'n/a'
-    if column == 'age':
+    if column == 'participant_id':
+        return value
+    if column == 'age' and value.isprintable() and not is_private_text(value):
         return shareable_age(value, oldest)
-    return value
+    return shareable_category(column, value, levels) if column != 'age' else 'n/a'
+
+
+def levels_of(description: dict[str, Any]) -> set[str]:
+    """Return the values that a sidecar lists for a column."""
+    levels = description.get('Levels')
+    return set(map(str, levels)) if isinstance(levels, dict | list) else set()
+
+
+def shareable_category(column: str, value: str, levels: Collection[str] = ()) -> str:
+    """Return a value of a column about persons if it is one that many share, else ``n/a``.
+
+    Parameters
+    ----------
+    column : str
+        Of `SHAREABLE_COLUMNS`, or a strain.
+    value : str
+    levels : collection of str
+        Values that the sidecar lists for the column.
+    """
+    value = ' '.join(value.split())
+    if not value or not value.isprintable() or is_private_text(value):
+        return 'n/a'
+    if value in levels or value.lower() in _VALUES.get(column, ()):
+        return value
+    if column == 'handedness' and _HANDEDNESS_SCORE.fullmatch(value):
+        return value
+    is_label = column not in _VALUES and _LABEL.fullmatch(value) is not None
+    is_words = column == 'group' and {*re.findall(r'[a-z]+', value.lower())} <= _GROUP_WORDS
+    return value if is_label or is_words else 'n/a'
 
 
 def shareable_age(value: str, limit: int) -> str:
-    """Cap an age; what is no number is not passed on, for it might be a date."""
+    """Cap an age and round it: to years, or to months below the age of two.
+
+    What is no number is not passed on, for it might be a date.
+
+    Parameters
+    ----------
+    limit : int
+        The greatest age that may be shared, see `age_limit`: says what the unit is.
+    """
     try:
         age = float(value.removesuffix('+'))
     except ValueError:
         return 'n/a'
     if not math.isfinite(age):
         return 'n/a'
-    return str(limit) if age > limit else value.removesuffix('+')
+    if age > limit:
+        return str(limit)
+    in_a_year = limit / MAX_AGE
+    step = 1 if age >= _INFANT_YEARS * in_a_year else 1 / 12
+    rounded = math.floor(age / in_a_year / step + 0.5) * step * in_a_year
+    return f'{rounded:.2f}'.rstrip('0').rstrip('.') if in_a_year == 1 else str(round(rounded))

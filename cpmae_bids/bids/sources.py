@@ -123,7 +123,8 @@ def _has_preserved_voxels(
     if (before.shape, before.raw.dtype) != (after.shape, after.raw.dtype) or not kept.any():
         return False
     same_header = all(
-        before.header[field].tobytes() == after.header[field].tobytes() for field in nifti.KEPT_FIELDS
+        value.tobytes() == after.header[field].tobytes()
+        for field, value in nifti.kept_fields(before.header).items()
     )
     return same_header and np.array_equal(before.raw[kept].view(np.uint8), after.raw[kept].view(np.uint8))
 

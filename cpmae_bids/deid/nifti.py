@@ -10,7 +10,7 @@ import gzip
 import math
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +149,29 @@ def read(path: Path | str) -> Scan:
     return Scan(path, header, raw, _affine(path, header), slope, inter)
 
 
+def kept_fields(header: nib.Nifti1Header, fields: Iterable[str] = KEPT_FIELDS) -> dict[str, np.ndarray]:
+    """Return what travels of a header, without numbers in dimensions that the image does not have.
+
+    Parameters
+    ----------
+    header : nibabel.Nifti1Header or nibabel.Nifti2Header
+    fields : iterable of str
+
+    Returns
+    -------
+    dict
+        Field to value. Of unused dimensions, ``dim`` and ``pixdim`` are 0 or 1, as programs leave them.
+    """
+    kept = {field: np.array(header[field]) for field in fields}
+    used = max(
+        (axis for axis in range(1, 8) if header['dim'][axis] > 1 and axis <= header['dim'][0]), default=3
+    )
+    for field in {'dim', 'pixdim'} & kept.keys():
+        unused = kept[field][max(used, 3) + 1 :]
+        unused[~np.isin(unused, (0, 1))] = field == 'dim'
+    return kept
+
+
 def write(path: Path | str, raw: np.ndarray, like: Scan) -> None:
     """Write raw values under the geometry, type and scaling of another scan, and nothing else of its header.
 
@@ -172,8 +195,8 @@ def write(path: Path | str, raw: np.ndarray, like: Scan) -> None:
     if raw.dtype != like.raw.dtype or raw.shape != like.shape:
         raise ValueError(f'{raw.dtype}{raw.shape} does not fit the header of {like.raw.dtype}{like.shape}')
     header = type(like.header)(endianness=like.header.endianness, check=False)
-    for field in KEPT_FIELDS:
-        header[field] = like.header[field]
+    for field, value in kept_fields(like.header).items():
+        header[field] = value
     _write_volume(Path(path), header, raw)
 
 
@@ -182,8 +205,8 @@ def write_mask(path: Path | str, mask: np.ndarray, like: Scan) -> None:
     header = nib.Nifti1Header()
     if type(like.header) is nib.Nifti2Header:
         header = nib.Nifti2Header()
-    for field in KEPT_FIELDS:
-        header[field] = like.header[field]
+    for field, value in kept_fields(like.header).items():
+        header[field] = value
     header.set_data_dtype(np.uint8)
     header['scl_slope'], header['scl_inter'] = 1, 0
     _write_volume(Path(path), header, np.asarray(mask, dtype=bool).astype(np.uint8))

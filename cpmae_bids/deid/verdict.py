@@ -306,8 +306,8 @@ def header_fields_changed(original: nifti.Scan, refaced: nifti.Scan) -> int:
     if type(original.header) is not type(refaced.header):
         return len(nifti.KEPT_FIELDS)
     changed = int(original.raw.dtype != refaced.raw.dtype)
-    for field in nifti.KEPT_FIELDS:
-        a, b = (np.asarray(scan.header[field]) for scan in (original, refaced))
+    for field, a in nifti.kept_fields(original.header).items():
+        b = np.asarray(refaced.header[field])
         # Compared as little-endian bytes, so that a NaN slope equals itself
         changed += (
             a.astype(a.dtype.newbyteorder('<')).tobytes() != b.astype(b.dtype.newbyteorder('<')).tobytes()

@@ -11,6 +11,7 @@ from typing import IO, Any
 import nibabel as nb
 import numpy as np
 
+from cpmae_bids.deid.nifti import kept_fields
 from cpmae_bids.exceptions import InputError
 
 _HEADERS = {348: nb.Nifti1Header, 540: nb.Nifti2Header}
@@ -119,8 +120,10 @@ def _read_header(source: Path, reader: IO[bytes]) -> tuple[bytes, int]:
     _skip(source, reader, offset - length)
 
     scrubbed = kind(endianness=header.endianness, check=False)
-    for field in _KEPT_FIELDS:
-        scrubbed[field] = header[field]
+    for field, value in kept_fields(header, _KEPT_FIELDS).items():
+        scrubbed[field] = value
+    if not header['intent_code']:  # nothing says what these are
+        scrubbed['intent_p1'] = scrubbed['intent_p2'] = scrubbed['intent_p3'] = 0
     scrubbed['vox_offset'] = length + 4
     scrubbed['magic'] = b'n+1' if kind is nb.Nifti1Header else b'n+2'
     return scrubbed.binaryblock + bytes(4), size

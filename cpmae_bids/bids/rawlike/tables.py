@@ -7,8 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cpmae_bids.bids.metadata import is_private_text
-from cpmae_bids.bids.participants import SHAREABLE_COLUMNS, age_limit, shareable_age
+from cpmae_bids.bids.metadata import are_short_dates, is_private_number, is_private_text
+from cpmae_bids.bids.participants import (
+    SHAREABLE_COLUMNS,
+    age_limit,
+    levels_of,
+    shareable_age,
+    shareable_category,
+)
 from cpmae_bids.exceptions import InputError
 
 NOT_THERE = 'n/a'
@@ -119,19 +125,18 @@ def of_persons(name: str, cells: list[str], key: str, description: dict[str, Any
     if name == key:
         return cells
     cells = [cell.strip() or NOT_THERE for cell in cells]
-    levels = description.get('Levels')
-    levels = set(levels) if isinstance(levels, dict | list) else set()
+    levels = levels_of(description)
     if _AGE.search(name) and not _PRIVATE_NAME.search(name):
         oldest = age_limit(name, description)
         return [
             cell if cell in levels and not _is_number(cell) else shareable_age(cell, oldest) for cell in cells
         ]
     if name in _CATEGORIES:
-        return [NOT_THERE if is_private_text(cell) else cell for cell in cells]
-    if _PRIVATE_NAME.search(name):
+        return [shareable_category(name, cell, levels) for cell in cells]
+    if _PRIVATE_NAME.search(name) or are_short_dates(cells):
         return None
     shareable = all(
-        cell == NOT_THERE or (not is_private_text(cell) and (_is_number(cell) or cell in levels))
+        cell == NOT_THERE or _is_shareable_number(cell) or (cell in levels and not is_private_text(cell))
         for cell in cells
     )
     return cells if shareable else None
@@ -145,7 +150,8 @@ def of_recording(name: str, cells: list[str]) -> list[str] | None:
     text = ''.join(cells) if name == 'HED' else None  # long by nature
     if text is not None:
         return None if '@' in text else cells
-    return None if any(is_private_text(cell) for cell in cells) else cells
+    private = any(is_private_number(c) if _is_number(c) else is_private_text(c) for c in cells)
+    return None if private else cells
 
 
 def described(columns: list[str], sidecar: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -156,6 +162,10 @@ def described(columns: list[str], sidecar: dict[str, Any]) -> dict[str, dict[str
         if isinstance(entry := sidecar.get(column), dict)
     }
     return {column: entry for column, entry in kept.items() if entry}
+
+
+def _is_shareable_number(cell: str) -> bool:
+    return _is_number(cell) and not is_private_number(cell)
 
 
 def _is_number(cell: str) -> bool:
