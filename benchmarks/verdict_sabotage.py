@@ -35,6 +35,8 @@ from cpmae_bids.deid import (
     verdict,
 )
 from cpmae_bids.steps.conform import read_affine
+from cpmae_bids.steps.register import align, brain_on_grid
+from cpmae_bids.steps.skullstrip import GUARD_MM
 from cpmae_bids.templates import Template, find_template
 
 
@@ -206,6 +208,29 @@ def kept_mask_off(out):
     return {'kept': kept, 'deface_mask': ~kept}
 
 
+def scalp_swallowed(mm: float):
+    """The brain mask dilated, and all that follows from it: kept mask, alignment, head."""
+
+    def sabotage(out):
+        sizes = out.scan.voxel_sizes
+        brain = masks.dilate(out.brain, mm, sizes)
+        kept = masks.dilate(brain, GUARD_MM, sizes)
+        moving = brain_on_grid(out.scan.values(), brain, out.scan.affine)
+        matrix = align(*moving, out.template.brain, out.template.affine)
+        generated = blending.synthesize(
+            out.head, out.scale, out.scan.affine, matrix, out.scan.shape, out.air, 1
+        )
+        return {
+            'raw': blending.blend(out.scan, kept, generated),
+            'brain': brain,
+            'kept': kept,
+            'deface_mask': ~kept,
+            'world_to_template': matrix,
+        }
+
+    return sabotage
+
+
 def header_changed(out):
     moved = nifti.read(out.scan.path)
     moved.header['qoffset_y'] += 1
@@ -360,6 +385,14 @@ SABOTAGES = {
     'left and right mirrored': (mirrored, {'kept_voxels_changed'}),
     'shifted by a voxel': (shifted_by_a_voxel, {'kept_voxels_changed'}),
     'kept mask off by 5 mm': (kept_mask_off, {'brain_voxels_not_kept'}),
+    'scalp within a brain mask dilated by 10 mm': (
+        scalp_swallowed(10),
+        {'kept_near_air_ml', 'volume_by_interior'},
+    ),
+    'scalp within a brain mask dilated by 12 mm': (
+        scalp_swallowed(12),
+        {'kept_near_air_ml', 'volume_by_interior'},
+    ),
     'header moved by 1 mm': (header_changed, {'header_fields_changed'}),
     'a voxel is NaN': (not_a_number, {'not_finite_voxels'}),
     'a voxel brighter than the input': (too_bright, {'voxels_out_of_range'}),

@@ -341,6 +341,20 @@ def test_a_kept_mask_that_takes_in_the_scalp_fails(case):
     assert case.judge(case.raw(kept=kept), kept=kept)[1] == {'kept_per_brain', 'kept_far_ml'}
 
 
+@pytest.mark.parametrize('mm', [14, 16])  # the phantom's skin lies 17 mm and more from its brain
+def test_a_brain_mask_that_has_swallowed_the_scalp_fails_however_well_it_aligns(case, mm):
+    sizes = case.original.voxel_sizes
+    brain = masks.dilate(case.brain, mm, sizes)
+    kept = masks.dilate(brain, 3.0, sizes)
+    shrunk = np.eye(4)  # the alignment fits the mask, and all that it holds, to the template's brain
+    shrunk[:3, :3] *= np.cbrt(case.brain.sum() / brain.sum())
+    shrunk[:3, 3] = (np.eye(3) - shrunk[:3, :3]) @ [0, -18, 8]
+    raw = case.raw(kept=kept, world_to_template=shrunk)
+    failed = case.judge(raw, brain=brain, kept=kept, world_to_template=shrunk)[1]
+    assert {'kept_near_air_ml', 'volume_by_interior'} <= failed
+    assert not {'template_overlap', 'stretch_max', 'kept_far_ml', 'kept_per_brain'} & failed
+
+
 def test_a_brain_mask_that_has_grown_into_the_nose_fails(case):
     nose = np.argwhere(~case.kept & (case.original.values() > 0.3 * phantom.SCALE))
     world = nose @ case.original.affine[:3, :3].T + case.original.affine[:3, 3]

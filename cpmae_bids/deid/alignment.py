@@ -33,6 +33,12 @@ MIN_SHARPNESS = 1.2
 """Least ratio of the information that two contrasts of a brain share where they are aligned, to the greatest
 at `SHIFT_MM`."""
 
+INTERIOR_MM = 12.0
+"""Depth below the surface of the template's brain from which on a brain is compared by what is within it."""
+
+SIZES = np.arange(0.8, 1.42, 0.02)
+"""Sizes that are tried, as multiples of that after the alignment."""
+
 _BINS = 32
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -118,11 +124,7 @@ def intensity_correlation(
     correlation : float
         NaN if the brains do not meet, or one of them is constant.
     """
-    # Every second or fourth voxel holds all that the filter lets pass
-    steps = np.maximum(1, BAND_MM[0] / geometry.voxel_sizes(template_affine) + 1e-3).astype(int)
-    part = tuple(slice(None, None, step) for step in steps)
-    template_brain, template_mask = template_brain[part], template_mask[part]
-    template_affine = template_affine @ np.diag([*steps, 1])
+    template_brain, template_mask, template_affine = _coarse(template_brain, template_mask, template_affine)
     matrix = _template_to_scan_voxels(affine, world_to_template, template_affine)
     share = geometry.resample(mask, matrix, template_mask.shape)
     brain = geometry.resample(np.where(mask, values, 0), matrix, template_mask.shape)
@@ -132,6 +134,60 @@ def intensity_correlation(
     if not inside.any() or min(np.ptp(detail) for detail in details) < 1e-3:
         return float('nan')
     return float(np.corrcoef(*details)[0, 1])
+
+
+def volume_by_interior(
+    values: np.ndarray,
+    mask: np.ndarray,
+    affine: np.ndarray,
+    world_to_template: np.ndarray,
+    template_brain: np.ndarray,
+    template_mask: np.ndarray,
+    template_affine: np.ndarray,
+) -> float:
+    """Volume of a brain mask over that of the template's, where the size is that of what lies within.
+
+    An alignment fits the outlines of two brains. A mask that holds skull and scalp is shrunk by it, with
+    the brain within; it then has the size of a brain, and the brain has not.
+
+    Parameters
+    ----------
+    values, mask, affine, world_to_template, template_brain, template_mask, template_affine
+        As of `intensity_correlation`.
+
+    Returns
+    -------
+    ratio : float
+        After the change in size (`SIZES`) by which the interiors correlate most. NaN if they do for none.
+    """
+    template_brain, template_mask, template_affine = _coarse(template_brain, template_mask, template_affine)
+    sizes = geometry.voxel_sizes(template_affine)
+    deep = ndimage.distance_transform_edt(np.pad(template_mask, 1), sampling=sizes) > INTERIOR_MM
+    deep = deep[1:-1, 1:-1, 1:-1]
+    if not deep.any():
+        return float('nan')
+    center = template_affine[:3, :3] @ np.argwhere(template_mask).mean(axis=0) + template_affine[:3, 3]
+    expected = _band(template_brain, deep, template_affine)
+    found = []
+    for size in SIZES:
+        resize = np.diag([size, size, size, 1.0])
+        resize[:3, 3] = center - size * center
+        matrix = _template_to_scan_voxels(affine, resize @ world_to_template, template_affine)
+        detail = _band(geometry.resample(values, matrix, deep.shape), deep, template_affine)
+        if min(np.ptp(detail), np.ptp(expected)) >= 1e-3:
+            found.append((float(np.corrcoef(detail, expected)[0, 1]), matrix))
+    if not found:
+        return float('nan')
+    _, matrix = max(found, key=lambda one: one[0])
+    # The mask may reach beyond the grid of the template: counted by its own voxels
+    return float(mask.sum() * abs(np.linalg.det(np.linalg.inv(matrix)[:3, :3])) / max(template_mask.sum(), 1))
+
+
+def _coarse(brain, mask, affine) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The template at every second or fourth voxel, which hold all that `BAND_MM` lets pass."""
+    steps = np.maximum(1, BAND_MM[0] / geometry.voxel_sizes(affine) + 1e-3).astype(int)
+    part = tuple(slice(None, None, step) for step in steps)
+    return brain[part], mask[part], affine @ np.diag([*steps, 1])
 
 
 def shared_information(

@@ -22,6 +22,7 @@ PUBLIC = frozenset({
     'kept_far_ml',
     'template_overlap',
     'template_correlation',
+    'volume_by_interior',
     'rotation_deg',
     'stretch_min',
     'stretch_max',

@@ -56,6 +56,18 @@ def voxel_sizes(affine: np.ndarray) -> np.ndarray:
     return np.sqrt((np.asarray(affine)[:3, :3] ** 2).sum(axis=0))
 
 
+def world_grid(
+    shape: tuple[int, ...], affine: np.ndarray, size: float
+) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Affine and shape of the grid of cubes (mm) along the axes of the world that covers a whole scan."""
+    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in shape])).reshape(3, -1)
+    corners = affine[:3, :3] @ corners + affine[:3, 3:]
+    grid = np.diag([size, size, size, 1.0])
+    grid[:3, 3] = corners.min(axis=1) + size / 2
+    counts = np.ceil(np.ptp(corners, axis=1) / size - 1e-6).astype(int)
+    return grid, (int(counts[0]), int(counts[1]), int(counts[2]))
+
+
 def resample(
     data: np.ndarray,
     target_to_source: np.ndarray,

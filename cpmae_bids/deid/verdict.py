@@ -18,6 +18,8 @@ from cpmae_bids.deid import (
     background,
     face,
     geometry,
+    intensity,
+    margin,
     masks,
     nifti,
     noise,
@@ -60,6 +62,9 @@ MAX_ROUNDED = 0.001
 BRAIN_ROOM_MM = 12.0
 """Distance from the brain of the template within which brains and their rim lie, once aligned."""
 
+VOLUME_BY_INTERIOR = (0.6, 1.25)
+"""Volume of a brain mask over the template's, once the interiors of both have one size."""
+
 _COARSE = 64  # cube in which masks are compared with the template's: 4 mm
 _N = 128  # cube in which heads are compared: 2 mm
 
@@ -94,6 +99,8 @@ LIMITS = (
     Limit('template_overlap', alignment.MIN_DICE, 1, 'brain does not overlap the template'),
     Limit('template_correlation', alignment.MIN_CORRELATION, 1, 'brain does not look like the template'),
     Limit('kept_far_ml', 0, 1, 'kept mask reaches far beyond where brains lie'),
+    Limit('volume_by_interior', *VOLUME_BY_INTERIOR, 'brain mask is larger or smaller than what it holds'),
+    Limit('kept_near_air_ml', 0, 5, 'kept mask reaches into the scalp'),
     Limit('rotation_deg', 0, alignment.MAX_ROTATION, 'implausible rotation to the template'),
     Limit('stretch_min', *alignment.SCALES, 'implausible scaling to the template'),
     Limit('stretch_max', *alignment.SCALES, 'implausible scaling to the template'),
@@ -262,6 +269,7 @@ def measure(
         lambda: _air(before, after, kept, original.voxel_sizes, scale),
         lambda: _alignment(before, brain, original.affine, world_to_template, template),
         lambda: {'kept_far_ml': kept_far_ml(kept, original.affine, world_to_template, *template[1:])},
+        lambda: _margins(before, brain, kept, original.affine, world_to_template, scale, template, t1w),
         lambda: _by_t1w(original, before, brain, kept, t1w) if t1w is not None else {},
     ):
         measures.update(found)
@@ -383,6 +391,20 @@ def kept_far_ml(
     expected = geometry.to_cube(template_mask, template_affine, np.eye(4), _COARSE) >= 0.5
     far = ndimage.distance_transform_edt(~expected, sampling=size) > BRAIN_ROOM_MM
     return float(geometry.to_cube(kept, affine, world_to_template, _COARSE)[far].sum() * size**3 / 1000)
+
+
+def _margins(values, brain, kept, affine, world_to_template, scale, template, t1w) -> dict[str, float]:
+    """Whether the masks end within the skull; of another contrast, those of its T1w."""
+    if t1w is not None:
+        values, brain, kept, affine = t1w.values, t1w.brain, t1w.kept, t1w.affine
+        world_to_template = world_to_template @ np.linalg.inv(t1w.from_scan)
+        scale = intensity.brain_scale(values[brain])
+    return {
+        'kept_near_air_ml': margin.Outside.of(values, affine, scale).near_ml(kept, affine),
+        'volume_by_interior': alignment.volume_by_interior(
+            values, brain, affine, world_to_template, *template
+        ),
+    }
 
 
 def _by_t1w(original: nifti.Scan, values, brain, kept, t1w: T1w) -> dict[str, float]:
