@@ -62,9 +62,6 @@ MAX_ROUNDED = 0.001
 BRAIN_ROOM_MM = 12.0
 """Distance from the brain of the template within which brains and their rim lie, once aligned."""
 
-VOLUME_BY_INTERIOR = (0.6, 1.25)
-"""Volume of a brain mask over the template's, once the interiors of both have one size."""
-
 _COARSE = 64  # cube in which masks are compared with the template's: 4 mm
 _N = 128  # cube in which heads are compared: 2 mm
 
@@ -99,7 +96,7 @@ LIMITS = (
     Limit('template_overlap', alignment.MIN_DICE, 1, 'brain does not overlap the template'),
     Limit('template_correlation', alignment.MIN_CORRELATION, 1, 'brain does not look like the template'),
     Limit('kept_far_ml', 0, 1, 'kept mask reaches far beyond where brains lie'),
-    Limit('volume_by_interior', *VOLUME_BY_INTERIOR, 'brain mask is larger or smaller than what it holds'),
+    Limit('volume_by_interior', 0, 1.25, 'brain mask is larger than the brain within'),
     Limit('kept_near_air_ml', 0, 5, 'kept mask reaches into the scalp'),
     Limit('rotation_deg', 0, alignment.MAX_ROTATION, 'implausible rotation to the template'),
     Limit('stretch_min', *alignment.SCALES, 'implausible scaling to the template'),
