@@ -1,0 +1,242 @@
+"""Super-resolution: from a head at 2 mm to one at 1 mm.
+
+Heads are put together at 2 mm. A residual network on the voxels of 2 mm adds to their cubic interpolation
+what scans have between 4 and 2 mm: sharp edges of bone, fat planes and vessels. It predicts the eight voxels
+of 1 mm within each voxel of 2 mm at once (sub-pixel convolution: Shi et al., CVPR 2016) by residual blocks
+without normalisation (Lim et al., CVPR workshops 2017). Noise lets it draw what does not follow from 2 mm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cpmae_bids.models.shuffle import pixel_shuffle
+
+CEILING = 2.5
+"""Greatest intensity; white matter is about 1."""
+
+TISSUE = 0.02
+"""Least intensity of what is not air."""
+
+BLOCK_VOXELS = 700_000
+"""Voxels of 2 mm that are computed at once, with their halo: some 70 MB for each of five tensors."""
+
+SLOPE = 0.1
+"""Of the leaky rectifiers."""
+
+
+@dataclass(frozen=True)
+class SuperResolutionConfig:
+    """Shape of the network.
+
+    Attributes
+    ----------
+    width : int
+        Channels of the residual blocks.
+    blocks : int
+        Residual blocks.
+    noise : int
+        Channels of noise beside the volume.
+    """
+
+    width: int = 24
+    blocks: int = 2
+    noise: int = 4
+
+    def to_dict(self) -> dict:
+        """Plain JSON-serialisable dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> SuperResolutionConfig:
+        """Inverse of `to_dict`."""
+        return cls(**values)
+
+
+class ResidualUnit(nn.Module):
+    """Two 3^3 convolutions beside the identity."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.first = nn.Conv3d(width, width, 3, padding=1)
+        self.second = nn.Conv3d(width, width, 3, padding=1)
+        with torch.no_grad():
+            self.second.weight.mul_(0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (B, width, X, Y, Z) to the same shape."""
+        return x + self.second(F.leaky_relu(self.first(F.leaky_relu(x, SLOPE)), SLOPE, inplace=True))
+
+
+class SuperResolution(nn.Module):
+    """Head at 1 mm from a head at 2 mm; starts as cubic interpolation.
+
+    Parameters
+    ----------
+    config : SuperResolutionConfig
+    """
+
+    def __init__(self, config: SuperResolutionConfig):
+        super().__init__()
+        self.config = config
+        self.enter = nn.Conv3d(1 + config.noise, config.width, 3, padding=1)
+        self.units = nn.ModuleList(ResidualUnit(config.width) for _ in range(config.blocks))
+        self.leave = nn.Conv3d(config.width, 8, 3, padding=1)
+        for parameter in self.leave.parameters():
+            nn.init.zeros_(parameter)
+
+    @property
+    def halo(self) -> int:
+        """Voxels of 2 mm around a voxel that change what it becomes."""
+        return 2 + 2 * self.config.blocks
+
+    def draw(self, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Noise for volumes (B, 1, X, Y, Z), drawn on the CPU so that devices agree.
+
+        Parameters
+        ----------
+        like : Tensor
+        generator : torch.Generator, optional
+            None takes torch's own.
+
+        Returns
+        -------
+        noise : Tensor, shape (B, noise, X, Y, Z)
+            Unit variance.
+        """
+        drawn = torch.randn(len(like), self.config.noise, *like.shape[2:], generator=generator)
+        return drawn.to(like.device)
+
+    def refine(self, volume: Tensor, noise: Tensor) -> Tensor:
+        """Double a crop at once; what is within `halo` of its faces is not what the whole head would get.
+
+        Parameters
+        ----------
+        volume : Tensor of float32, shape (B, 1, X, Y, Z)
+        noise : Tensor, shape (B, noise, X, Y, Z)
+            See `draw`.
+
+        Returns
+        -------
+        doubled : Tensor of float32, shape (B, 1, 2 X, 2 Y, 2 Z)
+            May leave the range of intensities.
+        """
+        x = torch.cat([volume, noise], 1).contiguous(memory_format=torch.channels_last_3d)
+        x = self.enter(x)
+        for unit in self.units:
+            x = unit(x)
+        added = self.leave(F.leaky_relu(x, SLOPE))
+        return upsample_cubic(volume) + pixel_shuffle(added.contiguous(), 2)
+
+    @torch.no_grad()
+    def forward(self, volume: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Double a whole head, block by block.
+
+        Parameters
+        ----------
+        volume : Tensor of float32, shape (1, 1, X, Y, Z)
+            At 2 mm, white matter about 1, air 0. The outermost voxels are taken to go on beyond the grid.
+        generator : torch.Generator, optional
+            On the CPU; the same one gives the same head.
+
+        Returns
+        -------
+        doubled : Tensor of float32, shape (1, 1, 2 X, 2 Y, 2 Z)
+            At 1 mm, from 0 to `CEILING`; 0 in air.
+        """
+        halo = self.halo
+        padded = F.pad(volume, [halo] * 6, mode='replicate')
+        noise = self.draw(padded, generator)
+        tissue = _dilated(volume > TISSUE)
+        doubled = volume.new_zeros(1, 1, *(2 * size for size in volume.shape[2:]))
+        for block in blocks_of_tissue(tissue[0, 0], halo, BLOCK_VOXELS):
+            x, y, z = (slice(s.start, s.stop + 2 * halo) for s in block)
+            around = self.refine(padded[..., x, y, z], noise[..., x, y, z])
+            x, y, z = (slice(2 * s.start, 2 * s.stop) for s in block)
+            inner = slice(2 * halo, -2 * halo)
+            doubled[..., x, y, z] = around[..., inner, inner, inner]
+        for axis in (2, 3, 4):
+            tissue = tissue.repeat_interleave(2, axis)
+        return doubled.clamp_(0, CEILING).mul_(tissue)
+
+
+def blocks_of_tissue(tissue: Tensor, halo: int, voxels: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Boxes that cover all tissue, each of few enough voxels.
+
+    Parameters
+    ----------
+    tissue : Tensor of bool, shape (X, Y, Z)
+    halo : int
+        What is computed around each box.
+    voxels : int
+        Most voxels of a box with its halo, as long as a single layer has fewer.
+
+    Yields
+    ------
+    box : tuple of slice
+    """
+    pending = [tuple(slice(0, size) for size in tissue.shape)]
+    while pending:
+        box = _shrunk(tissue, pending.pop())
+        if box is None:
+            continue
+        edges = [s.stop - s.start for s in box]
+        longest = max(range(3), key=edges.__getitem__)
+        if math.prod(edge + 2 * halo for edge in edges) <= voxels or edges[longest] == 1:
+            yield box
+            continue
+        start, stop = box[longest].start, box[longest].stop
+        middle = (start + stop) // 2
+        for part in (slice(start, middle), slice(middle, stop)):
+            pending.append((*box[:longest], part, *box[longest + 1 :]))
+
+
+def _shrunk(tissue: Tensor, box: tuple[slice, ...]) -> tuple[slice, slice, slice] | None:
+    """The part of a box that holds its tissue, or None where it holds none."""
+    inside = tissue[box]
+    if not inside.any():
+        return None
+    found = []
+    for axis, span in enumerate(box):
+        others = [other for other in range(3) if other != axis]
+        layers = inside.any(others[1]).any(others[0]).nonzero()
+        found.append(slice(span.start + int(layers[0]), span.start + int(layers[-1]) + 1))
+    return found[0], found[1], found[2]
+
+
+def _dilated(mask: Tensor) -> Tensor:
+    """Mask (B, 1, X, Y, Z) and the voxels that touch it."""
+    return F.max_pool3d(mask.float(), 3, stride=1, padding=1) > 0
+
+
+def upsample_cubic(volume: Tensor) -> Tensor:
+    """Voxels of half the edge by cubic convolution (Keys, 1981); the outermost voxels go on beyond the grid.
+
+    Parameters
+    ----------
+    volume : Tensor, shape (B, 1, X, Y, Z)
+
+    Returns
+    -------
+    doubled : Tensor, shape (B, 1, 2 X, 2 Y, 2 Z)
+    """
+    for axis in (2, 3, 4):
+        size, beyond = volume.shape[axis], [0] * 6
+        beyond[2 * (4 - axis) : 2 * (4 - axis) + 2] = 2, 2
+        padded = F.pad(volume, beyond, mode='replicate')
+        taps = [padded.narrow(axis, start, size) for start in range(5)]
+        before = [w * tap for w, tap in zip(_QUARTER[::-1], taps[:-1], strict=True)]
+        after = [w * tap for w, tap in zip(_QUARTER, taps[1:], strict=True)]
+        halves = [torch.stack(parts).sum(0) for parts in (before, after)]
+        volume = torch.stack(halves, axis + 1).flatten(axis, axis + 1)
+    return volume
+
+
+_QUARTER = (-9 / 128, 111 / 128, 29 / 128, -3 / 128)
+"""Weights of the voxels -1 to 2 for a point a quarter of the way from voxel 0 to voxel 1."""
