@@ -58,6 +58,8 @@ ARG BASE
 ARG VERSION=
 ARG REVISION=
 ARG CREATED=
+# Named in dataset_description.json of what the image makes.
+ENV CPMAE_BIDS_DOCKER_TAG=cpmae-bids:${VERSION:-latest}
 LABEL org.opencontainers.image.title="cpmae-bids" \
       org.opencontainers.image.description="BIDS App that gives T1w MRI a different, generated head around a bit-identical brain" \
       org.opencontainers.image.licenses="Apache-2.0" \

@@ -2,7 +2,6 @@
 
 import dataclasses
 import tomllib
-import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,17 @@ PRESET_NAMES = ('128', '256')
 DEFAULT_STEPS = 12
 
 T1W = 'T1w'
+T1W_SUFFIXES = (T1W, 'UNIT1')
+"""T1w scans by their suffixes; UNIT1 is the uniform image of MP2RAGE."""
 ALSO_SUFFIXES = ('T2w', 'FLAIR', 'PDw', 'T2starw')
 """Contrasts that may be de-identified beside the T1w of a session."""
+
+
+SETTLED = ('bids_dir', 'output_dir', 'analysis_level', 'model_hash', 'temporary_work_dir')
+"""Settings that are no options of the command line: its arguments, and what the pre-flight settles."""
+
+DECIDING_PATHS = ('bids_filter_file', 'derivatives', 'weights')
+"""Paths that decide which scans are processed, or what becomes of them."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +38,15 @@ class RunConfig:
     analysis_level : {'participant', 'group'}
     participant_label, session_label : tuple of str
         Labels without ``sub-`` and ``ses-``; empty means all.
+    exclude_participant_label : tuple of str
+        Subjects to leave out.
+    subject_anatomical_reference : {'first', 'sessionwise'}
+        Whose brain the head of a scan is generated around: that of the first T1w scan of its subject, or of
+        its session.
     bids_filter_file : Path, optional
         JSON file with extra pybids query terms under the key ``t1w``.
+    derivatives : tuple of Path
+        Datasets of derivatives to take brain masks from.
     skip_bids_validation : bool
     nprocs, omp_nthreads : int
         Processes at a time, and threads of each; 0 threads: see `cpmae_bids.cli.process.share_processors`.
@@ -68,6 +83,10 @@ class RunConfig:
     stop_on_first_crash, overwrite : bool
     fetch_template : bool
         Allow TemplateFlow to download the template when it is not cached.
+    dry_run : bool
+        Say what would be done, and do nothing.
+    write_graph : bool
+        Draw the workflow into `work_dir`.
     verbose : int
         Number of ``-v`` given.
     model_hash : str
@@ -81,7 +100,10 @@ class RunConfig:
     analysis_level: Literal['participant', 'group'] = 'participant'
     participant_label: tuple[str, ...] = ()
     session_label: tuple[str, ...] = ()
+    exclude_participant_label: tuple[str, ...] = ()
+    subject_anatomical_reference: Literal['first', 'sessionwise'] = 'first'
     bids_filter_file: Path | None = None
+    derivatives: tuple[Path, ...] = ()
     skip_bids_validation: bool = False
     nprocs: int = 1
     omp_nthreads: int = 1
@@ -103,6 +125,8 @@ class RunConfig:
     stop_on_first_crash: bool = False
     overwrite: bool = False
     fetch_template: bool = False
+    dry_run: bool = False
+    write_graph: bool = False
     verbose: int = 0
 
     model_hash: str = ''
@@ -125,6 +149,16 @@ class RunConfig:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    @property
+    def is_about_some_subjects(self) -> bool:
+        """Whether labels restrict the run to a part of the subjects."""
+        return bool(self.participant_label or self.exclude_participant_label)
+
+    def includes_subject(self, label: str) -> bool:
+        """Whether a run is about a subject, by its label without ``sub-``."""
+        asked = not self.participant_label or label in self.participant_label
+        return asked and label not in self.exclude_participant_label
+
     def to_dict(self, *, with_paths: bool = True) -> dict[str, Any]:
         """Return the settings as plain TOML types, without those that are None.
 
@@ -139,11 +173,9 @@ class RunConfig:
             value = getattr(self, field.name)
             if value is None or (_is_path(field.type) and not with_paths):
                 continue
-            if isinstance(value, Path):
-                value = str(value)
-            elif isinstance(value, tuple):
-                value = list(value)
-            settings[field.name] = value
+            if isinstance(value, tuple):
+                value = [str(item) for item in value]
+            settings[field.name] = str(value) if isinstance(value, Path) else value
         return settings
 
     def to_toml(self, *, with_paths: bool = True) -> str:
@@ -167,15 +199,14 @@ class RunConfig:
         for field in dataclasses.fields(cls):
             if field.name in settings:
                 value = settings[field.name]
-                if _is_path(field.type):
+                kind = Path if _is_path(field.type) else str
+                if isinstance(value, list):
+                    settings[field.name] = tuple(kind(item) for item in value)
+                elif kind is Path:
                     settings[field.name] = Path(value)
-                elif isinstance(value, list):
-                    settings[field.name] = tuple(value)
         return cls(**settings)
 
 
 def _is_path(annotation: Any) -> bool:
-    """Whether a field's type is Path or an optional Path."""
-    if isinstance(annotation, types.UnionType):
-        return Path in typing.get_args(annotation)
-    return annotation is Path
+    """Whether a field's type is Path, an optional Path or a tuple of them."""
+    return annotation is Path or Path in typing.get_args(annotation)

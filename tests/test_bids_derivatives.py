@@ -7,10 +7,12 @@ import tomllib
 import pytest
 from judged import publish_scan
 
+from cpmae_bids import __version__
 from cpmae_bids.bids import validation
-from cpmae_bids.bids.derivatives import describe_dataset, settle_seed, write_dataset_files
+from cpmae_bids.bids.derivatives import describe_dataset, generated_by, settle_seed, write_dataset_files
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.participants import write_participants
+from cpmae_bids.bids.rawlike.root import describe
 from cpmae_bids.bids.validation import ValidatorMissingError, validate_bids
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
@@ -95,7 +97,20 @@ def test_description_with_doi(make_bids, tmp_path):
     assert description['License'] == 'CC0'
     assert description['SourceDatasets'] == [{'DOI': 'doi:10.18112/openneuro.ds000001.v1'}]
     assert description['DatasetLinks'] == {'raw': 'https://doi.org/10.18112/openneuro.ds000001.v1'}
-    assert description['GeneratedBy'][0]['Name'] == 'cpmae-bids'
+    (maker,) = description['GeneratedBy']
+    assert maker['Name'] == 'cpmae-bids'
+    assert maker['CodeURL'].startswith('https://')
+    assert __version__ in maker['CodeURL']
+    assert 'Container' not in maker
+
+
+@pytest.mark.parametrize('kind', ['docker', 'apptainer', 'singularity'])
+def test_description_names_the_container_and_no_path(kind, monkeypatch, make_bids):
+    monkeypatch.setenv('CPMAE_BIDS_DOCKER_TAG', 'cpmae-bids:1.2.3')
+    if kind != 'docker':
+        monkeypatch.setenv(f'{kind.upper()}_CONTAINER', '/home/jane/cpmae-bids.sif')
+    assert generated_by()['Container'] == {'Type': kind, 'Tag': 'cpmae-bids:1.2.3'}
+    assert describe(make_bids([]))['GeneratedBy'][0] == generated_by()
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,67 @@ def test_the_first_scan_of_a_subject_is_the_reference_of_the_others(make_bids, t
     assert f'around the brain of {first}, which cannot be used (a link to content' in scan.problem
 
 
+def test_each_session_may_have_a_reference_of_its_own(make_bids):
+    """A brain that grew between two sessions does not fit into the head of the first."""
+    first, again, later, alone, t2w = (
+        'sub-01/ses-a/anat/sub-01_ses-a_run-1_T1w.nii.gz',
+        'sub-01/ses-a/anat/sub-01_ses-a_run-2_T1w.nii.gz',
+        'sub-01/ses-b/anat/sub-01_ses-b_T1w.nii.gz',
+        'sub-02/anat/sub-02_T1w.nii.gz',
+        'sub-01/ses-b/anat/sub-01_ses-b_T2w.nii.gz',
+    )
+    root = make_bids([first, again, later, alone, t2w])
+    config = settings(root, subject_anatomical_reference='sessionwise', also=('T2w',))
+    found = {scan.relative_path: scan for scan in collect_scans(config)}
+    references = {path: scan.reference and scan.reference.relative_path for path, scan in found.items()}
+    assert references == {first: None, again: first, later: None, alone: None, t2w: later}
+    assert found[t2w].t1w == found[later]
+
+
+def test_uniform_images_of_mp2rage_are_t1w_scans(make_bids, tmp_path, caplog):
+    root = make_bids([
+        'sub-01/anat/sub-01_T1w.nii.gz',
+        'sub-01/anat/sub-01_acq-mp2rage_UNIT1.nii.gz',
+        'sub-01/anat/sub-01_inv-1_MP2RAGE.nii.gz',
+        'sub-01/anat/sub-01_inv-2_T1w.nii.gz',
+        'sub-02/anat/sub-02_UNIT1.nii.gz',
+        'sub-02/anat/sub-02_inv-1_part-phase_MP2RAGE.nii.gz',
+        'sub-02/anat/sub-02_T2w.nii.gz',
+    ])  # fmt: skip
+
+    def found(filters=None, **changes):
+        if filters is not None:
+            (tmp_path / 'filter.json').write_text(json.dumps({'t1w': filters}))
+            changes['bids_filter_file'] = tmp_path / 'filter.json'
+        return {scan.name: scan for scan in collect_scans(settings(root, **changes))}
+
+    scans = found(also=('T2w',))
+    assert list(scans) == ['sub-01_T1w', 'sub-01_acq-mp2rage_UNIT1', 'sub-02_T2w', 'sub-02_UNIT1']
+    assert 'sub-01_inv-2_T1w.nii.gz: one inversion of several, left out' in caplog.text
+    # A UNIT1 gets the head of a T1w, whatever comes first by name, and is a reference where it is alone
+    assert scans['sub-01_acq-mp2rage_UNIT1'].reference == scans['sub-01_T1w']
+    assert scans['sub-02_UNIT1'].reference is None
+    assert scans['sub-02_T2w'].t1w == scans['sub-02_T2w'].reference == scans['sub-02_UNIT1']
+    assert 'no T1w scan' not in caplog.text
+
+    assert list(found({'suffix': 'T1w'})) == ['sub-01_T1w']
+    assert list(found({'suffix': 'UNIT1'})) == ['sub-01_acq-mp2rage_UNIT1', 'sub-02_UNIT1']
+    assert list(found({'acquisition': 'mp2rage'})) == ['sub-01_acq-mp2rage_UNIT1']
+    with pytest.raises(UsageError, match='only suffix T1w or UNIT1'):
+        found({'suffix': ['UNIT1', 'MP2RAGE']})
+
+
+def test_subjects_are_excluded(make_bids):
+    root = make_bids([f'sub-{label}/anat/sub-{label}_T1w.nii.gz' for label in '123'])
+    assert select_subjects(settings(root, exclude_participant_label=('2',))) == ['1', '3']
+    both = {'participant_label': ('1', '2'), 'exclude_participant_label': ('2',)}
+    assert [scan.subject for scan in collect_scans(settings(root, **both))] == ['1']
+    with pytest.raises(UsageError, match='sub-9; check --exclude-participant-label'):
+        select_subjects(settings(root, exclude_participant_label=('9',)))
+    with pytest.raises(NothingToDoError, match='excluded'):
+        select_subjects(settings(root, exclude_participant_label=('1', '2', '3')))
+
+
 def test_labels_that_do_not_exist_are_all_named(make_bids):
     root = make_bids(['sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz'])
     with pytest.raises(UsageError, match='sub-02, sub-03') as caught:

@@ -1,6 +1,7 @@
 """What is shipped: versions, package data, containers and the commands that the README promises."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -16,8 +17,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cpmae_bids import __version__
+from cpmae_bids._version import __url__
 
 ROOT = Path(__file__).parents[1]
 DATA_SUFFIXES = {'.safetensors', '.json', '.md', '.css', '.toml'}
@@ -57,6 +60,17 @@ def test_version_is_the_same_everywhere():
     assert re.fullmatch(r'\d+\.\d+\.\d+((a|b|rc|\.dev)\d+)?', __version__)
     assert re.search(r'^version: (.+)$', read('CITATION.cff'), re.MULTILINE)[1] == __version__
     assert re.search(r'^## (\S+)', read('CHANGES.md'), re.MULTILINE)[1] == __version__
+
+
+def test_what_is_said_to_cite_it_agrees():
+    cff, zenodo = yaml.safe_load(read('CITATION.cff')), json.loads(read('.zenodo.json'))
+    for ours, theirs in (('title', 'title'), ('license', 'license'), ('keywords', 'keywords')):
+        assert zenodo[ours] == cff[theirs]
+    assert zenodo['creators'] == cff['authors']
+    identifiers = [item['value'] for source in cff['references'] for item in source['identifiers']]
+    assert [item['identifier'] for item in zenodo['related_identifiers']] == identifiers
+    assert zenodo['upload_type'] == cff['type'] == 'software'
+    assert cff['repository-code'] == setup_cfg()['metadata']['url'] == __url__
 
 
 def test_installed_version_is_this_one():
@@ -302,8 +316,9 @@ def test_containers_have_the_same_entry_point(recipes):
 
 def test_containers_have_the_same_environment(recipes):
     docker, singularity = (dict(pair.split('=', 1) for pair in recipe.environ) for recipe in recipes)
-    # apptainer keeps the user's own home and has --nv for the GPU
-    assert set(docker) - set(singularity) == {'HOME', 'NVIDIA_VISIBLE_DEVICES', 'NVIDIA_DRIVER_CAPABILITIES'}
+    # apptainer keeps the user's own home and has --nv for the GPU; the tag comes with the image
+    of_docker = {'HOME', 'NVIDIA_VISIBLE_DEVICES', 'NVIDIA_DRIVER_CAPABILITIES', 'CPMAE_BIDS_DOCKER_TAG'}
+    assert set(docker) - set(singularity) == of_docker
     assert set(singularity) <= set(docker)
     # folders of caches differ: /tmp is private to a Docker container and shared with the host under apptainer
     caches = {name for name, value in docker.items() if value.startswith('/tmp/')}
@@ -364,6 +379,15 @@ def test_commands_of_the_documentation_exist():
     assert set(re.findall(r'\bcpmae-bids-[a-z]+\b', code)) <= set(
         re.findall(r'^[\w-]+', scripts, re.MULTILINE)
     )
+
+
+def test_the_recipe_for_neurodesk_is_of_this_package():
+    blocks = re.findall(r'^```\n(.*?)^```', read('docs/hpc.md'), re.DOTALL | re.MULTILINE)
+    (recipe,) = [yaml.safe_load(block) for block in blocks if 'kind: neurodocker' in block]
+    assert (recipe['name'], recipe['version']) == ('cpmae-bids', __version__)
+    assert recipe['copyright'] == [{'license': 'Apache-2.0'}]
+    scripts = setup_cfg()['options.entry_points']['console_scripts']
+    assert set(recipe['deploy']['bins']) <= set(re.findall(r'^[\w-]+', scripts, re.MULTILINE))
 
 
 def test_documented_options_are_those_of_the_parser():

@@ -31,6 +31,15 @@ def test_labels_with_and_without_prefix_are_one():
     assert parse_config([*BASE, '--session_label', 'ses-a', 'a']).session_label == ('a',)
 
 
+def test_the_reference_is_spelled_as_in_fmriprep():
+    option = '--subject-anatomical-reference'
+    assert parse_config(BASE).subject_anatomical_reference == 'first'
+    for given, taken in (('sessionwise', 'sessionwise'), ('first', 'first'), ('first-lex', 'first')):
+        assert parse_config([*BASE, option, given]).subject_anatomical_reference == taken
+    excluded = parse_config([*BASE, '--exclude_participant_label', 'sub-1', '2']).exclude_participant_label
+    assert excluded == ('1', '2')
+
+
 def test_every_long_flag_has_both_spellings():
     options = {option for action in build_parser()._actions for option in action.option_strings}
     for option in options:

@@ -484,9 +484,8 @@ def test_temporary_work_dir_is_removed_unless_it_explains_a_crash(
     (kept,) = tmp_path.glob('cpmae-bids-*')
     assert stat.S_IMODE(kept.stat().st_mode) == 0o700
     assert f'kept for the crash files in it: {kept}' in capsys.readouterr().err
-    (crash_file,) = (path for path in kept.rglob('*') if path.is_file() and path.name != '.in-use')
+    (crash_file,) = (path for path in kept.rglob('*') if path.is_file())
     assert crash_file.name.startswith('crash-')
-    assert stat.S_IMODE(crash_file.stat().st_mode) == 0o600
 
 
 # The signal may come while Python runs a callback whose exceptions are lost, as those of its garbage
@@ -599,6 +598,27 @@ def test_what_was_not_processed_is_told(behave, command, raw, out, capsys):
         'sub-02/anat/sub-02_part-phase_T1w.nii.gz',
     ]
     assert validate_bids(out) == []
+
+
+def test_uniform_images_of_mp2rage(behave, command, raw, out, capsys):
+    folder = raw / 'sub-02/anat'
+    (folder / 'sub-02_T1w.nii.gz').rename(folder / 'sub-02_UNIT1.nii.gz')
+    (folder / 'sub-02_inv-1_MP2RAGE.nii.gz').write_bytes(b'x')
+    (folder / 'sub-02_inv-2_MP2RAGE.nii.gz').write_bytes(b'x')
+    assert command('--layout', 'bids', '--participant-label', '02') == 0
+    message = capsys.readouterr().err
+    first = 'sub-02/anat/sub-02_inv-1_MP2RAGE.nii.gz and 1 more: inversion image of MP2RAGE'
+    assert f'NOT PROCESSED {first}' in message
+    assert sorted(path.name for path in (out / 'sub-02/anat').glob('*.nii.gz')) == [
+        'sub-02_desc-brainUNIT1_mask.nii.gz',
+        'sub-02_desc-refaced_UNIT1.nii.gz',
+        'sub-02_mod-UNIT1_desc-refaced_defacemask.nii.gz',
+    ]
+    assert [path.name for path in (out / 'bids').rglob('*.nii.gz')] == ['sub-02_UNIT1.nii.gz']
+    assert validate_bids(out) == []
+    assert validate_bids(out / 'bids') == []
+    assert command('--participant-label', '02') == 0
+    assert behave['processed'] == ['sub-02_UNIT1']
 
 
 def test_layout_bids(behave, command, raw, out, capsys):

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from cpmae_bids._version import __version__
+from cpmae_bids._version import __url__, __version__
 from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.output_folder import OutputFolder
-from cpmae_bids.config import RunConfig
+from cpmae_bids.config import DECIDING_PATHS, RunConfig
 from cpmae_bids.exceptions import UsageError
 
 BIDS_VERSION = '1.10.0'
@@ -72,6 +72,21 @@ def is_output_dataset(folder: Path) -> bool:
     )
 
 
+def generated_by() -> dict[str, Any]:
+    """Return the entry of this tool in GeneratedBy, with the container that it runs in, if any."""
+    maker: dict[str, Any] = {
+        'Name': GENERATOR,
+        'Version': __version__,
+        'Description': 'Generated heads around bit-identical brains',
+        'CodeURL': f'{__url__}/archive/{__version__}.tar.gz',
+    }
+    if tag := os.environ.get('CPMAE_BIDS_DOCKER_TAG'):
+        # apptainer and singularity name the image file in variables; its path is not for others to see
+        kinds = [kind for kind in ('apptainer', 'singularity') if f'{kind.upper()}_CONTAINER' in os.environ]
+        maker['Container'] = {'Type': kinds[0] if kinds else 'docker', 'Tag': tag}
+    return maker
+
+
 def describe_dataset(config: RunConfig) -> dict[str, Any]:
     """Return the content of dataset_description.json of the output."""
     source = read_description(config.bids_dir)
@@ -80,13 +95,7 @@ def describe_dataset(config: RunConfig) -> dict[str, Any]:
         'Name': f'{name}, de-identified',
         'BIDSVersion': BIDS_VERSION,
         'DatasetType': 'derivative',
-        'GeneratedBy': [
-            {
-                'Name': GENERATOR,
-                'Version': __version__,
-                'Description': 'Generated heads around bit-identical brains',
-            }
-        ],
+        'GeneratedBy': [generated_by()],
     }
     if isinstance(source.get('License'), str):
         description['License'] = source['License']
@@ -116,7 +125,10 @@ def _link_without_doi(config: RunConfig, name: str) -> str:
 def _config_text(config: RunConfig) -> str:
     import tomli_w
 
-    return config.to_toml(with_paths=False) + '\n' + tomli_w.dumps({'environment': _environment()})
+    more: dict[str, Any] = {'environment': _environment()}
+    if lost := ['--' + name.replace('_', '-') for name in DECIDING_PATHS if getattr(config, name)]:
+        more['not_recorded'] = {'options': lost}
+    return config.to_toml(with_paths=False) + '\n' + tomli_w.dumps(more)
 
 
 def _environment() -> dict[str, str]:
@@ -148,6 +160,8 @@ def settle_seed(config: RunConfig) -> RunConfig:
     stored = _stored_seed(path)
     if stored is None:
         drawn = config.replace(seed=secrets.randbelow(2**31))
+        if config.dry_run:
+            return drawn
         _create_exclusively(config.output_dir, path, _config_text(drawn))
         stored = _stored_seed(path)
         if stored is None:  # a file that was there before, and holds no seed

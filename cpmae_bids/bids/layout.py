@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cpmae_bids.bids.atomic import crc32_of
+from cpmae_bids.bids.brain_masks import with_brain_masks
 from cpmae_bids.bids.jsontext import read_json
 from cpmae_bids.bids.metadata import read_sidecars, shareable_metadata
 from cpmae_bids.bids.output_folder import NAME_MAX
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, output_kinds, output_path, split_name
-from cpmae_bids.config import T1W, RunConfig
+from cpmae_bids.config import T1W, T1W_SUFFIXES, RunConfig
 from cpmae_bids.exceptions import InputError, NothingToDoError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,10 @@ class Scan:
         there is to be no head.
     t1w : Scan or None
         The T1w scan by which the brain of another contrast is found; None for T1w scans.
+    brain_mask : Path or None
+        Its brain as another pipeline found it, to be used in place of our own.
+    brain_mask_crc32 : str
+        CRC-32 of that file. It tells no more than the mask of the preserved region, which is published.
     """
 
     path: Path
@@ -70,11 +76,19 @@ class Scan:
     crc32: str = field(default='', compare=False)  # a scan is the same before and after
     reference: 'Scan | None' = field(default=None, hash=False, repr=False)
     t1w: 'Scan | None' = field(default=None, hash=False, repr=False)
+    brain_mask: Path | None = field(default=None, hash=False, repr=False)
+    brain_mask_crc32: str = field(default='', hash=False, repr=False)
 
     @property
     def suffix(self) -> str:
         """The contrast, by the last part of the name: ``T1w``."""
         return self.name.rpartition('_')[2]
+
+    @property
+    def given_brain_masks(self) -> dict[str, str]:
+        """Checksums of the brain masks that were given, of this scan and those it is made from, by path."""
+        scans = [scan for scan in (self, self.reference, self.t1w) if scan is not None]
+        return {scan.relative_path: scan.brain_mask_crc32 for scan in scans if scan.brain_mask_crc32}
 
     @property
     def reference_path(self) -> str:
@@ -136,21 +150,27 @@ def select_subjects(config: RunConfig) -> list[str]:
         raise NothingToDoError(f'{config.bids_dir}: no sub-* folder; give the root of a BIDS dataset')
     if config.participant_label:
         _refuse_missing('participant', 'sub-', config.participant_label, subjects)
-        subjects = [label for label in subjects if label in config.participant_label]
+    if config.exclude_participant_label:
+        _refuse_missing('exclude-participant', 'sub-', config.exclude_participant_label, subjects)
+    subjects = [label for label in subjects if config.includes_subject(label)]
+    if not subjects:
+        raise NothingToDoError(f'{config.bids_dir}: all subjects are excluded; check the labels')
     if config.session_label:
         sessions = {ses for sub in subjects for ses in _labels(config.bids_dir / f'sub-{sub}', 'ses-')}
         _refuse_missing('session', 'ses-', config.session_label, sessions)
     return subjects
 
 
-def _refuse_missing(what: str, prefix: str, asked: Iterable[str], present: Iterable[str]) -> None:
+def _refuse_missing(option: str, prefix: str, asked: Iterable[str], present: Iterable[str]) -> None:
     missing = [prefix + label for label in dict.fromkeys(asked) if label not in set(present)]
     if missing:
-        raise UsageError(f'no such {what} in the dataset: {", ".join(missing)}; check --{what}-label')
+        raise UsageError(f'not in the dataset: {", ".join(missing)}; check --{option}-label')
 
 
 def read_filters(path: Path | None, suffix: str = T1W) -> dict[str, Any]:
     """Read the query terms for scans of a contrast from a BIDS filter file, as fMRIPrep does.
+
+    Those of ``t1w`` are about `T1W_SUFFIXES` unless they name one of them.
 
     Parameters
     ----------
@@ -175,9 +195,13 @@ def read_filters(path: Path | None, suffix: str = T1W) -> dict[str, Any]:
 
     from bids.layout import Query
 
-    for name, value in (('suffix', suffix), ('datatype', 'anat')):
-        if filters.get(name, value) not in (value, [value]):
-            raise UsageError(f'{path}: only {name} {value} can be de-identified, not {filters[name]!r}')
+    suffixes = T1W_SUFFIXES if suffix == T1W else (suffix,)
+    for name, possible in (('suffix', suffixes), ('datatype', ('anat',))):
+        asked = filters.get(name, possible[0])
+        items_asked = asked if isinstance(asked, list) else [asked]
+        if not items_asked or any(item not in possible for item in items_asked):
+            known = ' or '.join(possible)
+            raise UsageError(f'{path}: only {name} {known} can be de-identified, not {asked!r}')
     special = {None: Query.NONE, '*': Query.ANY}
     return {key: special.get(value, value) if not isinstance(value, list) else value for key, value in items}
 
@@ -212,8 +236,11 @@ def collect_scans(config: RunConfig) -> list[Scan]:
     except UnicodeEncodeError as err:  # neither pybids nor JSON has room for such a name
         raise InputError(f'{err.object!a}: a name that is no UTF-8 text; rename the file') from err
     scans = [scan for path in sorted(found) if (scan := _as_scan(path, config, config.seed)) is not None]
-    t1ws = _with_references([scan for scan in scans if scan.suffix == T1W])
-    scans = [*t1ws, *(_with_t1w(scan, t1ws, config) for scan in scans if scan.suffix != T1W)]
+    t1ws = [scan for scan in scans if scan.suffix in T1W_SUFFIXES]
+    t1ws.sort(key=lambda scan: scan.suffix != T1W)  # a UNIT1 is a reference where there is nothing else
+    t1ws = [_with_checked_mask(scan) for scan in with_brain_masks(t1ws, config.derivatives)]
+    t1ws = _with_references(t1ws, config)
+    scans = [*t1ws, *(_with_t1w(scan, t1ws, config) for scan in scans if scan.suffix not in T1W_SUFFIXES)]
     scans.sort(key=lambda scan: scan.path)
     if config.session_label:
         scans = [scan for scan in scans if scan.session in config.session_label]
@@ -238,8 +265,9 @@ def _query(config: RunConfig, subjects: list[str]) -> list[Path]:
     layout = BIDSLayout(config.bids_dir, validate=False, indexer=indexer)
     found: list[str] = []
     for suffix in (T1W, *config.also):
-        terms = read_filters(config.bids_filter_file, suffix)
-        terms |= {'suffix': suffix, 'datatype': 'anat', 'extension': list(IMAGE_EXTENSIONS)}
+        terms: dict[str, Any] = {'suffix': list(T1W_SUFFIXES) if suffix == T1W else suffix}
+        terms |= read_filters(config.bids_filter_file, suffix)
+        terms |= {'datatype': 'anat', 'extension': list(IMAGE_EXTENSIONS)}
         if 'subject' not in terms:
             terms['subject'] = subjects
         try:
@@ -264,6 +292,9 @@ def _as_scan(path: Path, config: RunConfig, seed: int) -> Scan | None:
     if 'desc' in entities or 'space' in entities or entities.get('part') in _PARTS_WITHOUT_CONTRAST:
         logger.warning('%s: not a raw magnitude image, left out', relative)
         return None
+    if 'inv' in entities:
+        logger.warning('%s: one inversion of several, left out', relative)
+        return None
     metadata, problem = {}, unreadable(path)
     try:
         metadata = shareable_metadata(read_sidecars(config.bids_dir, relative))
@@ -281,16 +312,27 @@ def _as_scan(path: Path, config: RunConfig, seed: int) -> Scan | None:
     )
 
 
-def _with_references(scans: list[Scan]) -> list[Scan]:
-    """Name the reference of each scan: the first one of the subject, whichever are worked on now.
+def _with_checked_mask(scan: Scan) -> Scan:
+    """Note what the brain mask of a scan is, or that it cannot be read."""
+    if scan.brain_mask is None:
+        return scan
+    if reason := unreadable(scan.brain_mask):
+        reason = f'its brain mask {scan.brain_mask.name} cannot be used: {reason}'
+        return replace(scan, problem=scan.problem or reason)
+    return replace(scan, brain_mask_crc32=crc32_of(scan.brain_mask))
+
+
+def _with_references(scans: list[Scan], config: RunConfig) -> list[Scan]:
+    """Name the reference of each scan: the first one of the subject or session, whichever are worked on now.
 
     The labels of a run say what part of the work it does, and may not change what comes out of it. A filter
     file does: it says which scans of the dataset there are to work on at all.
     """
-    first: dict[str, Scan] = {}
+    sessionwise = config.subject_anatomical_reference == 'sessionwise'
+    first: dict[tuple[str, str | None], Scan] = {}
     result = []
     for scan in scans:
-        reference = first.setdefault(scan.subject, scan)
+        reference = first.setdefault((scan.subject, scan.session if sessionwise else None), scan)
         if reference is scan:
             result.append(scan)
             continue
@@ -302,19 +344,18 @@ def _with_references(scans: list[Scan]) -> list[Scan]:
 
 
 def _with_t1w(scan: Scan, t1ws: list[Scan], config: RunConfig) -> Scan:
-    """Name the T1w scan by which the brain of another contrast is found: of its session, or the reference.
+    """Name the T1w scan by which the brain of another contrast is found: of its session, or the first one.
 
-    The latter gives the head as well, if there is to be one.
+    Its reference gives the head as well, if there is to be one.
     """
     of_subject = [t1w for t1w in t1ws if t1w.subject == scan.subject]
     if not of_subject:
         problem = 'the subject has no T1w scan to find its brain by; leave it out by a --bids-filter-file'
         return replace(scan, problem=scan.problem or problem)
-    reference = of_subject[0].reference or of_subject[0]
     of_session = [t1w for t1w in of_subject if t1w.session == scan.session]
-    t1w = next((t1w for t1w in of_session if not t1w.problem), reference)
+    t1w = next((t1w for t1w in of_session if not t1w.problem), of_subject[0])
     problem = scan.problem
-    head = reference if config.also_fill == 'head' else None
+    head = t1w.reference or t1w if config.also_fill == 'head' else None
     for needed in filter(None, (t1w, head)):
         if not problem and (reason := needed.problem or unreadable(needed.path)):
             problem = without_t1w(needed, reason)

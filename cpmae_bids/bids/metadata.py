@@ -274,6 +274,7 @@ def output_sidecar(
                 'ModelHash': record['model_hash'],
                 'Template': record.get('template', ''),
                 'Reference': f'bids:raw:{reference}',
+                **({'BrainMask': 'given'} if source in record.get('given_brain_masks', ()) else {}),
                 **({'T1w': f'bids:raw:{t1w}', 'Fill': record['fill']} if t1w else {}),
                 'Verdict': record['status'],
                 'Measures': record.get('measures', {}),

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import PurePosixPath
 
-from cpmae_bids.config import ALSO_SUFFIXES, T1W
+from cpmae_bids.config import ALSO_SUFFIXES, T1W, T1W_SUFFIXES
 from cpmae_bids.exceptions import InputError
 
 IMAGE_EXTENSIONS = ('.nii.gz', '.nii')
@@ -29,7 +29,7 @@ def output_kinds() -> tuple[str, ...]:
 def output_patterns(kind: str) -> list[str]:
     """Return glob patterns for all images of a kind, relative to the output dataset."""
     globs = []
-    for suffix in (T1W, *ALSO_SUFFIXES):
+    for suffix in (*T1W_SUFFIXES, *ALSO_SUFFIXES):
         pattern = _filled(_patterns()['outputs'][kind], suffix)
         entities = ''.join(f'*_{key}-{label}' for key, label in pattern['entities'].items())
         globs.append(f'sub-*/**/sub-{entities}_{pattern["suffix"]}{pattern["extension"]}')

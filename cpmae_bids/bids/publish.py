@@ -291,21 +291,16 @@ def hide_paths(text: str, config: RunConfig) -> str:
         '<home>': Path.home(),
         '<temporary>': Path(tempfile.gettempdir()),
     }
-    forms = [(str(form), role) for role, path in roles.items() if path for form in (path, path.resolve())]
+    folders = [*((path, role) for role, path in roles.items() if path)]
+    folders += [(path, '<derivatives>') for path in config.derivatives]
+    forms = [(str(form), role) for path, role in folders for form in (path, path.resolve())]
     for form, role in sorted(forms, key=lambda item: -len(item[0])):
         if len(form) > 1:
-            # The whole of it, not the end of another path or the beginning of a longer name
-            text = re.sub(rf'(?<![\w.-])(?:(?<=://)|(?<!/)){re.escape(form)}(?![\w-])', role, text)
+            text = text.replace(form, role)
     return _OTHER_PATH.sub('<path>', text)
 
 
-_IN_PATH = r'[^\n\'":;,<>()/]'
-_OTHER_PATH = re.compile(
-    # In quotation marks to their end; else to the last slash of the clause, as folders have blanks in their
-    # names, and on to what looks like the end of a file name
-    r"""(?<=')/[^'\n]*/[^'\n]*(?=')|(?<=")/[^"\n]*/[^"\n]*(?=")|"""
-    rf'(?<![\w>/.:])/(?:{_IN_PATH}+/)+(?:{_IN_PATH}*?\.[A-Za-z]\w{{0,9}}(?:\.gz)?(?!\w)|[^\s\'":;,<>()/]*)'
-)
+_OTHER_PATH = re.compile(r"(?<![\w>/.:])/[^\s/'\":;,]+(/[^\s'\":;,]+)+")
 """An absolute path of two parts or more, that follows on none of the roles."""
 
 
@@ -353,7 +348,7 @@ def stands(scan: Scan, config: RunConfig) -> bool:
     record = read_record(config.output_dir, scan.name)
     if record is None or scan.problem:
         return False
-    expected = {'scan': scan.relative_path, **settings_of(scan, config)}
+    expected = {'scan': scan.relative_path, 'given_brain_masks': None, **settings_of(scan, config)}
     if any(record.get(key) != value for key, value in expected.items()):
         return False
     if public_form(record) != record:  # an earlier version published more

@@ -54,6 +54,8 @@ def settings_of(scan: Scan, config: RunConfig) -> dict[str, Any]:
         'steps': config.steps,
         'reference': scan.reference_path,
     }
+    if given := scan.given_brain_masks:
+        settings['given_brain_masks'] = given
     if scan.t1w is not None:
         settings |= {'t1w': scan.t1w.relative_path, 'fill': config.also_fill}
     return settings

@@ -3,13 +3,14 @@
 import argparse
 import os
 import re
+import tomllib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cpmae_bids._version import __version__
-from cpmae_bids.config import ALSO_SUFFIXES, DEFAULT_STEPS, PRESET_NAMES, RunConfig
+from cpmae_bids.config import ALSO_SUFFIXES, DEFAULT_STEPS, PRESET_NAMES, SETTLED, RunConfig
 from cpmae_bids.exceptions import EXIT_USAGE
 
 _DESCRIPTION = """\
@@ -22,9 +23,12 @@ group level raised an alarm, 64 wrong use, 70 nothing to do."""
 class _Parser(argparse.ArgumentParser):
     """A parser that ends with the exit code of wrong use, and knows both spellings of a flag."""
 
+    origin = ''
+    """Where arguments come from, if not from the command line; to begin messages with."""
+
     def error(self, message: str) -> NoReturn:
         # the usage would fill the screen, and hide what is wrong
-        self.exit(EXIT_USAGE, f'{self.prog}: {message}; {self._advice(message)}\n')
+        self.exit(EXIT_USAGE, f'{self.prog}: {self.origin}{message}; {self._advice(message)}\n')
 
     def _advice(self, message: str) -> str:
         """Options that an unknown one may have meant, or where all of them are listed."""
@@ -72,6 +76,15 @@ def _file(text: str) -> Path:
     return path
 
 
+def _derivatives(text: str) -> Path:
+    """Take a folder of derivatives, with or without the name that fMRIPrep wants before it."""
+    name, equals, rest = text.partition('=')
+    path = _path(rest if equals and re.fullmatch(r'[\w.-]+', name) else text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f'no such folder: {text}')
+    return path
+
+
 def _label(prefix: str):
     """Return an argument type that takes a label with or without its prefix."""
 
@@ -114,7 +127,7 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> _Parser:
     """Return the parser of ``cpmae-bids``."""
     parser = _Parser(
         prog='cpmae-bids',
@@ -160,10 +173,30 @@ def build_parser() -> argparse.ArgumentParser:
         help='sessions, with or without "ses-" (all by default)',
     )
     group.add_argument(
+        *_flag('--exclude-participant-label'),
+        nargs='+',
+        action='extend',
+        default=[],
+        type=_label('sub-'),
+        metavar='LABEL',
+        help='subjects to leave out, with or without "sub-"',
+    )
+    group.add_argument(
         *_flag('--bids-filter-file'),
         type=_file,
         metavar='FILE',
         help='JSON file with more query terms, such as {"t1w": {"acquisition": "mprage"}}',
+    )
+    group.add_argument(
+        '-d',
+        *_flag('--derivatives'),
+        nargs='+',
+        action='extend',
+        default=[],
+        type=_derivatives,
+        metavar='[PACKAGE=]PATH',
+        help='derivatives to take brain masks (desc-brain_mask) from; scans without one there are '
+        'skull-stripped',
     )
     group.add_argument(
         '--also',
@@ -194,6 +227,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     group = parser.add_argument_group('how')
+    group.add_argument(
+        *_flag('--subject-anatomical-reference'),
+        choices=('first', 'sessionwise'),
+        type=lambda name: name.removesuffix('-lex'),  # as fMRIPrep spells it
+        default='first',
+        help='scan around whose brain the head is generated: the first one of a subject, or of each session, '
+        'where brains change between them, as those of growing children do (default: %(default)s)',
+    )
     group.add_argument(
         '--preset', choices=PRESET_NAMES, default='256', help='edge of the cube: 256 (1 mm) or 128 (2 mm)'
     )
@@ -299,6 +340,24 @@ def build_parser() -> argparse.ArgumentParser:
         'outside input and output',
     )
 
+    group = parser.add_argument_group('the run')
+    group.add_argument(
+        *_flag('--dry-run'),
+        action='store_true',
+        help='say what would be processed, skipped and left out, and why; nothing is written',
+    )
+    group.add_argument(
+        *_flag('--config-file'),
+        type=_file,
+        metavar='FILE',
+        help='take the options of an earlier run from its logs/config.toml; those that are given here win',
+    )
+    group.add_argument(
+        *_flag('--write-graph'),
+        action='store_true',
+        help='draw the workflow into --work-dir, as nipype does',
+    )
+
     group = parser.add_argument_group('messages')
     group.add_argument(
         *_flag('--stop-on-first-crash'),
@@ -329,10 +388,64 @@ def parse_config(argv: Sequence[str] | None = None) -> RunConfig:
     """
     parser = build_parser()
     options = vars(parser.parse_args(argv))
+    if path := options['config_file']:
+        options |= _recorded_options(path, argv)
+    del options['config_file']
     if options['raw_like_dir'] and options['layout'] != 'bids':
         parser.error('--raw-like-dir needs --layout bids')
-    for name in ('participant_label', 'session_label', 'also'):
-        options[name] = tuple(dict.fromkeys(options[name]))
+    if options['write_graph'] and not options['work_dir']:
+        parser.error('--write-graph needs --work-dir, where the graph is written')
+    if options['dry_run'] and options['analysis_level'] != 'participant':
+        parser.error('--dry-run is for the participant level')
+    for name, value in options.items():
+        if isinstance(value, list):
+            options[name] = tuple(dict.fromkeys(value))
     options['nprocs'] = options['nprocs'] or available_cpus()
     options['omp_nthreads'] = options['omp_nthreads'] or 0
     return RunConfig(**options)
+
+
+def _recorded_options(path: Path, argv: Sequence[str] | None) -> dict[str, Any]:
+    """Return the options of an earlier run where the command line does not give them itself."""
+    parser = build_parser()
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    given = vars(parser.parse_args(argv))
+    parser.origin = f'{path}: '
+    try:
+        arguments, model_hash, lost = _read_recorded(path)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as err:
+        parser.error(f'not the config.toml of a run ({err})')
+    if missing := [option for option in lost if option.removeprefix('--').replace('-', '_') not in given]:
+        parser.error(f'that run had {", ".join(missing)}, and records no paths: give this option again')
+    positional = ['bids_dir', 'output_dir', 'participant']
+    return vars(parser.parse_args([*positional, *arguments])) | {'model_hash': model_hash} | given
+
+
+def _read_recorded(path: Path) -> tuple[list[str], str, list[str]]:
+    """Read ``logs/config.toml`` of an earlier run.
+
+    Returns
+    -------
+    arguments : list of str
+        The options of that run, as on its command line.
+    model_hash : str
+        Hash of its weights.
+    lost : list of str
+        Options that decided what came out, and are not among the arguments.
+    """
+    recorded = tomllib.loads(path.read_text('utf-8'))
+    arguments = []
+    for name, value in recorded['run'].items():
+        option = '--' + name.replace('_', '-')
+        if name in SETTLED or (name == 'omp_nthreads' and not value):
+            continue
+        if isinstance(value, bool) or name == 'verbose':
+            arguments += [option] * value
+        else:
+            arguments += [f'{option}={item}' for item in (value if isinstance(value, list) else [value])]
+    return (
+        arguments,
+        recorded['run'].get('model_hash', ''),
+        recorded.get('not_recorded', {}).get('options', []),
+    )

@@ -84,10 +84,12 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
     from cpmae_bids.bids.layout import collect_scans
     from cpmae_bids.bids.publish import complete_scans
     from cpmae_bids.cli.claim import claimed
+    from cpmae_bids.cli.dry_run import print_plan
     from cpmae_bids.cli.interrupt import InterruptibleProgress
     from cpmae_bids.cli.preflight import check_space, preflight, refuse_links_in_work, remove_work_dir
     from cpmae_bids.cli.process import make_batches, process_scans, share_processors
     from cpmae_bids.cli.summary import count
+    from cpmae_bids.workflows.graph import write_graph
     from cpmae_bids.workflows.resources import size_factor
 
     config = preflight(config)
@@ -97,6 +99,8 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
             _validate_input(config.bids_dir)
         scans = collect_scans(config)
         complete = set() if config.overwrite else set(complete_scans(scans, config))
+        if config.dry_run:
+            return print_plan(scans, complete, config)
         todo = [scan for scan in scans if scan not in complete]
         logger.info('%s, %d of them complete already', count(len(scans), 'scan'), len(complete))
         size = max((size_factor(scan.path) for scan in todo), default=1.0)
@@ -104,6 +108,8 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
         largest = max(map(len, make_batches(todo, config)), default=0)
         check_space(config, len(todo), at_a_time=largest if config.temporary_work_dir else None)
         write_dataset_files(config)
+        if config.write_graph:
+            write_graph([scan for scan in todo if not scan.problem], config)
         # nobody else works in a temporary folder
         subjects = [] if config.temporary_work_dir else [f'sub-{scan.subject}' for scan in todo]
         refuse_links_in_work(config.work_folder, subjects)

@@ -4,9 +4,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from cpmae_bids.bids.inventory import list_files, summary_lines, unprocessed, write_list
+from cpmae_bids.bids.inventory import DatasetFile, list_files, summary_lines, unprocessed, write_list
 from cpmae_bids.bids.rawlike.manifest import FOLDER, is_raw_like, raw_like_dir
-from cpmae_bids.config import T1W, RunConfig
+from cpmae_bids.config import T1W_SUFFIXES, RunConfig
 
 logger = logging.getLogger(__name__)
 
@@ -23,14 +23,10 @@ def report_unprocessed(config: RunConfig, records: list[dict[str, Any]]) -> None
     records : list of dict
         All verdict records of the output.
     """
-    found = unprocessed(list_files(config.bids_dir), records, (T1W, *config.also))
+    found = unprocessed(list_files(config.bids_dir), records, (*T1W_SUFFIXES, *config.also))
     write_list(config.output_dir, 'logs/not_processed.tsv', found)
     path = config.output_dir / 'logs' / 'not_processed.tsv'
-    if wanted := config.participant_label:
-        folders = tuple(f'sub-{label}/' for label in wanted)
-        found = [entry for entry in found if entry.path.startswith(folders)]
-    if sessions := config.session_label:
-        found = [entry for entry in found if _session_of(entry.path) in (None, *sessions)]
+    found = of_this_run(found, config)
     if found:
         logger.warning('%d files or folders may show a face and were not processed: %s', len(found), path)
         for line in summary_lines(found):
@@ -38,6 +34,15 @@ def report_unprocessed(config: RunConfig, records: list[dict[str, Any]]) -> None
     folder = raw_like_dir(config)
     if config.layout != 'bids' and is_raw_like(folder):
         logger.warning('%s: is of an earlier run and was not updated; --layout bids does it', folder)
+
+
+def of_this_run(entries: list[DatasetFile], config: RunConfig) -> list[DatasetFile]:
+    """Return the files of the subjects and sessions that a run is about, and what lies beside them."""
+    labels = {entry: entry.path.partition('/')[0].removeprefix('sub-') for entry in entries}
+    entries = [entry for entry in entries if config.includes_subject(labels[entry])]
+    if sessions := config.session_label:
+        entries = [entry for entry in entries if _session_of(entry.path) in (None, *sessions)]
+    return entries
 
 
 def _session_of(path: str) -> str | None:
@@ -66,7 +71,7 @@ def conclude_raw_like(config: RunConfig) -> bool:
         outcome.n_copied,
         outcome.dataset / FOLDER / 'left_out.tsv',
     )
-    is_valid = bool(config.skip_bids_validation or config.participant_label) or _is_valid(outcome.dataset)
+    is_valid = config.skip_bids_validation or config.is_about_some_subjects or _is_valid(outcome.dataset)
     return is_valid and not outcome.failures
 
 

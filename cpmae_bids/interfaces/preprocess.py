@@ -9,6 +9,7 @@ from cpmae_bids.interfaces.base import DeviceStepInputSpec, Step, StepInputSpec
 
 class _SkullStripInputSpec(DeviceStepInputSpec):
     t1w = File(exists=True, mandatory=True, argstr='--t1w %s', desc='the scan')
+    given = File(exists=True, argstr='--given %s', desc='brain mask of another pipeline to use')
     guard_mm = traits.Float(argstr='--guard-mm %g', desc='rim kept around the brain, mm')
     brain_mask = File('brain_mask.nii.gz', usedefault=True, argstr='--brain-mask %s', desc='file to write')
     kept_mask = File('kept_mask.nii.gz', usedefault=True, argstr='--kept-mask %s', desc='file to write')

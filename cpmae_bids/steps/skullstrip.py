@@ -8,14 +8,20 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from cpmae_bids.deid import inspect, masks, nifti, prior
+from cpmae_bids.deid import geometry, inspect, masks, nifti, prior
+from cpmae_bids.exceptions import InputError
 
 GUARD_MM = 2.0
 """Rim around the brain: holds what the mask missed of the cortex, and ends within the skull."""
 
 
 def skullstrip(
-    t1w: Path, brain_mask: Path, kept_mask: Path, guard_mm: float = GUARD_MM, device: str = 'cpu'
+    t1w: Path,
+    brain_mask: Path,
+    kept_mask: Path,
+    guard_mm: float = GUARD_MM,
+    device: str = 'cpu',
+    given: Path | None = None,
 ) -> None:
     """Write the brain mask and the kept mask of a scan.
 
@@ -28,15 +34,24 @@ def skullstrip(
     guard_mm : float
     device : str
         'cpu', 'cuda' or 'cuda:N'.
+    given : Path, optional
+        Brain mask of another pipeline to use; see `read_brain`.
 
     Raises
     ------
     InputError
-        If the scan is unusable or shows no whole brain.
+        If the scan is unusable or shows no whole brain, or the given mask is none of a whole brain.
     """
     scan = inspect.load_t1w(t1w)
-    brain = find_brain(scan.values(), scan.affine, device)
-    prior.check_brain(brain, scan)
+    if given is None:
+        brain = find_brain(scan.values(), scan.affine, device)
+        prior.check_brain(brain, scan)
+    else:
+        brain = read_brain(given, scan)
+        try:
+            prior.check_brain(brain, scan)
+        except InputError as error:
+            raise InputError(f'{error} Its brain mask was given: {given}') from error
     nifti.write_mask(brain_mask, brain, scan)
     nifti.write_mask(kept_mask, masks.dilate(brain, guard_mm, scan.voxel_sizes), scan)
 
@@ -68,13 +83,42 @@ def find_brain(values: np.ndarray, affine: np.ndarray, device: str = 'cpu') -> n
     return masks.fill_holes(masks.largest_component(np.asarray(mask.dataobj) > 0))
 
 
+def read_brain(path: Path, scan: nifti.Scan) -> np.ndarray:
+    """Brain mask by another pipeline: largest component, filled, on the grid of the scan.
+
+    Parameters
+    ----------
+    path : Path
+        Two values, on any grid: pipelines turn and resample scans.
+    scan : nifti.Scan
+
+    Returns
+    -------
+    brain : ndarray of bool, shape (X, Y, Z)
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or has more than two values.
+    """
+    mask = nifti.read(path)
+    values = mask.values()
+    inside = values > 0
+    if inside.any() and np.ptp(values[inside]) > 0:
+        raise InputError(f'{path}: has more than two values: give a mask of the brain')
+    to_mask = np.linalg.inv(mask.affine) @ scan.affine
+    brain = geometry.resample(inside, to_mask, scan.shape) > 0.5
+    return masks.fill_holes(masks.largest_component(brain))
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--t1w', type=Path, required=True)
     parser.add_argument('--brain-mask', type=Path, required=True)
     parser.add_argument('--kept-mask', type=Path, required=True)
     parser.add_argument('--guard-mm', type=float, default=GUARD_MM)
     parser.add_argument('--device', default='cpu')
+    parser.add_argument('--given', type=Path)
 
 
 def main(args: argparse.Namespace) -> None:
-    skullstrip(args.t1w, args.brain_mask, args.kept_mask, args.guard_mm, args.device)
+    skullstrip(args.t1w, args.brain_mask, args.kept_mask, args.guard_mm, args.device, args.given)

@@ -53,7 +53,7 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
     Parameters
     ----------
     scan : Scan
-        ``path`` and ``reference`` are used.
+        ``path``, ``brain_mask`` and ``reference`` are used.
     config : RunConfig
         ``preset``, ``device``, ``omp_nthreads``, ``fetch_template``.
     name : str
@@ -81,7 +81,8 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(fields=['reference_mask', 'reference_affine']), name='inputnode')
     outputnode = pe.Node(IdentityInterface(fields=list(BRAIN_FIELDS)), name='outputnode')
-    skullstrip = make_node(SkullStrip(t1w=t1w), 'skullstrip', config)
+    given = {} if scan.brain_mask is None else {'given': str(scan.brain_mask)}
+    skullstrip = make_node(SkullStrip(t1w=t1w, **given), 'skullstrip', config)
     conform = make_node(Conform(t1w=t1w, preset=config.preset), 'conform', config)
     if scan.reference is None:
         register = make_node(Register(t1w=t1w, fetch_template=config.fetch_template), 'register', config)

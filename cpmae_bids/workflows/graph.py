@@ -1,4 +1,4 @@
-"""Draw the graph of one scan as nipype would execute it.
+"""Draw the workflow of a run, or the graph of one scan as nipype would execute it.
 
 ``python -m cpmae_bids.workflows.graph docs/graph.svg`` makes the drawing of the documentation.
 """
@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
-from nipype.pipeline.engine.utils import generate_expanded_graph
-
 from cpmae_bids.bids.layout import Scan
 from cpmae_bids.config import RunConfig
-from cpmae_bids.workflows.base import init_cpmae_bids_wf
+
+logger = logging.getLogger(__name__)
 
 STYLE = """\
   rankdir=TB; nodesep=0.5; ranksep=0.45; bgcolor=white;
@@ -29,12 +30,32 @@ INPUT_STYLE = 'shape=folder, style=filled, fillcolor="#fde9c9"'
 GPU_STYLE = 'fillcolor="#d6e6fb"'
 
 
+def write_graph(scans: Sequence[Scan], config: RunConfig) -> None:
+    """Draw the workflow of a run into its folder in the work folder: graph.dot, and graph.svg by graphviz.
+
+    A run goes on without a drawing.
+    """
+    from cpmae_bids.workflows.base import init_cpmae_bids_wf
+
+    workflow = init_cpmae_bids_wf(scans, config)
+    drawing = Path(workflow.base_dir, workflow.name, 'graph.dot')
+    try:
+        drawing = workflow.write_graph(graph2use='colored', format='svg', simple_form=True)
+    except Exception as err:
+        logger.warning('graph: was not drawn (%s)', ' '.join(str(err).split()))
+    logger.info('graph: %s', drawing)
+
+
 def scan_graph_dot() -> str:
     """Return the graph of one scan in the DOT language.
 
     Nodes that take a GPU where there is one are blue. Dashed arrows from ``T1w`` lead to those that read the
     original.
     """
+    from nipype.pipeline.engine.utils import generate_expanded_graph
+
+    from cpmae_bids.workflows.base import init_cpmae_bids_wf
+
     with tempfile.TemporaryDirectory() as folder:
         t1w = Path(folder) / 'sub-01_T1w.nii.gz'
         t1w.touch()

@@ -77,8 +77,7 @@ def _write(config: RunConfig, dataset: Path, shows_face: Callable[[Path], str] |
     entries = list_files(config.bids_dir)
     present = list_subjects(config.bids_dir)
     known = {unit.partition('_')[0].removeprefix('sub-') for unit in units(dataset) if unit != DATASET}
-    wanted = config.participant_label
-    subjects = [label for label in sorted({*present, *known}) if not wanted or label in wanted]
+    subjects = [label for label in sorted({*present, *known}) if config.includes_subject(label)]
 
     write_description(config.bids_dir, dataset)
     left_out, failures = [], 0

@@ -6,8 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from cpmae_bids._version import __version__
-from cpmae_bids.bids.derivatives import BIDS_VERSION, GENERATOR, read_description
+from cpmae_bids.bids.derivatives import BIDS_VERSION, GENERATOR, generated_by, read_description
 from cpmae_bids.bids.inventory import DatasetFile, sharing_rules, write_list
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.layout import list_subjects
@@ -45,14 +44,7 @@ def describe(bids_dir: Path) -> dict[str, Any]:
         for maker in (makers if isinstance(makers, list) else [])
         if isinstance(maker, dict) and maker.get('Name') not in (None, GENERATOR)
     ]
-    description['GeneratedBy'] = [
-        {
-            'Name': GENERATOR,
-            'Version': __version__,
-            'Description': 'Generated heads around bit-identical brains',
-        },
-        *named,
-    ]
+    description['GeneratedBy'] = [generated_by(), *named]
     doi = source.get('DatasetDOI')
     if isinstance(doi, str) and doi:
         description['SourceDatasets'] = [{'DOI': doi}]

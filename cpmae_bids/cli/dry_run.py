@@ -1,0 +1,79 @@
+"""What a run would do with each scan, and why, instead of doing it."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+from cpmae_bids.bids.inventory import list_files, unprocessed
+from cpmae_bids.bids.layout import Scan, list_subjects
+from cpmae_bids.bids.records import read_record, settings_of
+from cpmae_bids.cli.sharing import of_this_run
+from cpmae_bids.cli.summary import count
+from cpmae_bids.config import T1W_SUFFIXES, RunConfig
+from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK
+
+
+def print_plan(scans: Sequence[Scan], complete: Collection[Scan], config: RunConfig) -> int:
+    """Print a line for each scan of a run, and for each file that is left out.
+
+    Parameters
+    ----------
+    scans : sequence of Scan
+    complete : collection of Scan
+        Those that need not be processed again.
+    config : RunConfig
+
+    Returns
+    -------
+    int
+        1 if a scan cannot be processed, as the run itself would end, else 0.
+    """
+    todo = [scan for scan in scans if not scan.problem and scan not in complete]
+    broken = [scan for scan in scans if scan.problem]
+    for scan in scans:
+        if scan in complete:
+            print(f'SKIP {scan.relative_path}: complete')
+        elif scan.problem:
+            print(f'FAIL {scan.relative_path}: {scan.problem}')
+        else:
+            print(f'PROCESS {scan.relative_path}: {"; ".join(_reasons(scan, config))}')
+    for line in _left_out(scans, config):
+        print(f'LEFT OUT {line}')
+    skipped = len(scans) - len(todo) - len(broken)
+    parts = f'{len(todo)} to process, {skipped} complete, {len(broken)} with an error'
+    print(f'{count(len(scans), "scan")}: {parts}; nothing was written')
+    return EXIT_FAILED if broken else EXIT_OK
+
+
+def _reasons(scan: Scan, config: RunConfig) -> Iterator[str]:
+    """Why a scan would be processed, and from what."""
+    record = read_record(config.output_dir, scan.name)
+    if record is None:
+        yield 'not processed yet'
+    elif config.overwrite:
+        yield '--overwrite'
+    elif record['status'] != 'pass':
+        yield f'did not pass before ({record["status"]})'
+    elif changed := [key for key, value in settings_of(scan, config).items() if record.get(key) != value]:
+        yield f'was made with another {", ".join(changed)}'
+    else:
+        yield 'its input or its outputs have changed since'
+    if config.derivatives and scan.t1w is None:
+        yield 'skull-stripped' if scan.brain_mask is None else 'brain mask from --derivatives'
+    if scan.reference is not None:
+        yield f'gets the head of {scan.reference_path}'
+    if scan.t1w is not None:
+        yield f'brain by {scan.t1w.relative_path}'
+
+
+def _left_out(scans: Sequence[Scan], config: RunConfig) -> Iterator[str]:
+    """Subjects and files that may show a face and that the run is not about."""
+    labels = [label for label in list_subjects(config.bids_dir) if not config.includes_subject(label)]
+    yield from (f'sub-{label}: not among the labels' for label in labels)
+    if config.session_label:
+        yield 'all other sessions: not among the labels'
+    suffixes = (*T1W_SUFFIXES, *config.also)
+    planned = [{'scan': scan.relative_path, 'status': 'pass'} for scan in scans]
+    for entry in of_this_run(unprocessed(list_files(config.bids_dir), planned, suffixes), config):
+        if any(f'({suffix} in anat)' in entry.reason for suffix in suffixes):
+            yield f'{entry.path}: not chosen by the filters, or named above'
+        else:
+            yield f'{entry.path}: {entry.reason.replace("was not", "is not")}'
