@@ -334,6 +334,27 @@ def test_paths_are_hidden(config, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ('text', 'hidden'),
+    [
+        ('cannot read /data/Jane Doe/scan 1.nii.gz: get it', 'cannot read <path>: get it'),
+        ("No such file: '/mnt/Jane Doe/my scans/a'", "No such file: '<path>'"),
+        ('/srv/my lab/Doe, 12 bytes missing', '<path>, 12 bytes missing'),
+        ('no space on /scratch/big disk/tmp; free it', 'no space on <path>; free it'),
+        ('/mnt/a b/c and <input>/sub-01/x', '<path> and <input>/sub-01/x'),
+        ('3/4 of https://bids.neuroimaging.io/tools.html', '3/4 of https://bids.neuroimaging.io/tools.html'),
+    ],
+)
+def test_paths_with_blanks_are_hidden(config, text, hidden):
+    assert hide_paths(text, config) == hidden
+
+
+def test_folders_of_a_run_with_blanks_are_hidden(config, tmp_path):
+    config = config.replace(bids_dir=tmp_path / 'Jane Doe' / 'raw data')
+    text = f'cannot read {config.bids_dir}/sub-01/x.nii: get it'
+    assert hide_paths(text, config) == 'cannot read <input>/sub-01/x.nii: get it'
+
+
 def test_withdraw_keeps_what_is_not_the_scans(config, scan, finished):
     publish_scan(scan, config, finished(scan), PASS)
     other = config.output_dir / 'sub-01/ses-a/anat/sub-01_ses-a_acq-x_desc-refaced_T1w.nii.gz'

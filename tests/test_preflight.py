@@ -130,6 +130,22 @@ def test_a_read_only_input_is_fine(config, ready, tmp_path):
             path.chmod(0o700 if path.is_dir() else 0o600)
 
 
+@pytest.mark.parametrize('mode', [0o755, 0o750, 0o777, 0o2770, 0o701])
+def test_a_work_directory_is_closed_to_others_or_refused(config, ready, tmp_path, mode, caplog):
+    work = tmp_path / 'work'
+    (work / 'cpmae_bids_wf').mkdir(parents=True)
+    work.chmod(mode)
+    preflight.preflight(config.replace(work_dir=work))
+    assert stat.S_IMODE(work.stat().st_mode) & 0o077 == 0
+    assert 'closed to other users' in caplog.text
+    (work / 'of somebody').touch()
+    preflight.preflight(config.replace(work_dir=work))  # which nobody can read
+    work.chmod(mode)
+    with pytest.raises(UsageError, match='chmod 700'):
+        preflight.preflight(config.replace(work_dir=work))
+    assert stat.S_IMODE(work.stat().st_mode) == mode
+
+
 def test_private_report_dir_is_private(config, ready, tmp_path):
     preflight.preflight(config.replace(work_dir=tmp_path / 'w', private_report_dir=tmp_path / 'private'))
     assert stat.S_IMODE((tmp_path / 'private').stat().st_mode) == 0o700

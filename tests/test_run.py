@@ -484,8 +484,9 @@ def test_temporary_work_dir_is_removed_unless_it_explains_a_crash(
     (kept,) = tmp_path.glob('cpmae-bids-*')
     assert stat.S_IMODE(kept.stat().st_mode) == 0o700
     assert f'kept for the crash files in it: {kept}' in capsys.readouterr().err
-    (crash_file,) = (path for path in kept.rglob('*') if path.is_file())
+    (crash_file,) = (path for path in kept.rglob('*') if path.is_file() and path.name != '.in-use')
     assert crash_file.name.startswith('crash-')
+    assert stat.S_IMODE(crash_file.stat().st_mode) == 0o600
 
 
 # The signal may come while Python runs a callback whose exceptions are lost, as those of its garbage

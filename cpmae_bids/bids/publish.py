@@ -296,11 +296,18 @@ def hide_paths(text: str, config: RunConfig) -> str:
     forms = [(str(form), role) for path, role in folders for form in (path, path.resolve())]
     for form, role in sorted(forms, key=lambda item: -len(item[0])):
         if len(form) > 1:
-            text = text.replace(form, role)
+            # The whole of it, not the end of another path or the beginning of a longer name
+            text = re.sub(rf'(?<![\w.-])(?:(?<=://)|(?<!/)){re.escape(form)}(?![\w-])', role, text)
     return _OTHER_PATH.sub('<path>', text)
 
 
-_OTHER_PATH = re.compile(r"(?<![\w>/.:])/[^\s/'\":;,]+(/[^\s'\":;,]+)+")
+_IN_PATH = r'[^\n\'":;,<>()/]'
+_OTHER_PATH = re.compile(
+    # In quotation marks to their end; else to the last slash of the clause, as folders have blanks in their
+    # names, and on to what looks like the end of a file name
+    r"""(?<=')/[^'\n]*/[^'\n]*(?=')|(?<=")/[^"\n]*/[^"\n]*(?=")|"""
+    rf'(?<![\w>/.:])/(?:{_IN_PATH}+/)+(?:{_IN_PATH}*?\.[A-Za-z]\w{{0,9}}(?:\.gz)?(?!\w)|[^\s\'":;,<>()/]*)'
+)
 """An absolute path of two parts or more, that follows on none of the roles."""
 
 

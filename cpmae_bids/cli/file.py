@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check_paths(args: argparse.Namespace) -> None:
     from cpmae_bids.bids.layout import unreadable
-    from cpmae_bids.cli.preflight import check_writable
+    from cpmae_bids.cli.preflight import check_writable, close_to_others
 
     out: Path = args.output
     if not out.name.endswith(('.nii', '.nii.gz')):
@@ -120,11 +120,15 @@ def _check_paths(args: argparse.Namespace) -> None:
                 raise UsageError(f'{path}: {name} is a folder: choose another name')
     if args.work_dir is not None:
         check_writable(args.work_dir, '--work-dir', mode=0o700)
+        close_to_others(args.work_dir)
 
 
 def _deidentify(args: argparse.Namespace) -> None:
     from cpmae_bids.cli.preflight import settle_device
+    from cpmae_bids.scratch import sweep
     from cpmae_bids.steps.chain import deidentify
+
+    sweep()
 
     # Whatever happens from here on, no earlier image is left to be taken for the result
     args.output.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 Each check raises a `cpmae_bids.exceptions.CpmaeError` whose one line says what to do.
 """
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -15,12 +16,14 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from cpmae_bids import scratch
 from cpmae_bids.bids.derivatives import GENERATOR, is_output_dataset, settle_seed
 from cpmae_bids.bids.layout import select_subjects
 from cpmae_bids.bids.output_folder import OutputFolder, OutsideError, is_temporary
 from cpmae_bids.bids.rawlike.manifest import FOLDER, is_raw_like, raw_like_dir
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
+from cpmae_bids.scratch import CRASH_FOLDER
 from cpmae_bids.workflows.cluster import check_batch, is_batch
 from cpmae_bids.workflows.run import plugin_settings
 
@@ -313,28 +316,55 @@ def _has_no_gpu() -> bool:
 
 
 def settle_work_dir(config: RunConfig) -> RunConfig:
-    """Return the settings with a work folder that exists and is closed to other users if it is new.
+    """Return the settings with a work folder that exists and is closed to other users.
 
     Raises
     ------
     UsageError
-        If it cannot be written.
+        If it cannot be written, or is open to others.
     """
+    if not Path(tempfile.gettempdir()).resolve().is_relative_to(config.bids_dir.resolve()):
+        scratch.sweep()
     if config.work_dir is not None:
         check_writable(config.work_dir, '--work-dir', mode=0o700)
+        close_to_others(config.work_dir)
         return config
     try:
         check_folders(config.replace(work_dir=Path(tempfile.gettempdir(), 'probe')))  # TMPDIR may be anywhere
-        folder = Path(tempfile.mkdtemp(prefix='cpmae-bids-')).resolve()
+        folder = scratch.make()
     except OSError as err:
         raise UsageError(f'no temporary folder can be made ({err.strerror}); give a --work-dir') from err
     return config.replace(work_dir=folder, temporary_work_dir=True)
 
 
+def close_to_others(work_dir: Path) -> None:
+    """Take the rights of other users to a work directory that holds nothing but what this tool left there.
+
+    Raises
+    ------
+    UsageError
+        If others have rights to it that cannot be taken, or it holds other things that they may need.
+    """
+    status = work_dir.stat()
+    if not status.st_mode & 0o077:
+        return
+    ours = (CRASH_FOLDER, 'sources', '.subjects', 'cpmae_bids_wf')
+    only_ours = all(p.name in ours or p.name.startswith('cpmae-bids-') for p in work_dir.iterdir())
+    if only_ours and os.geteuid() in (status.st_uid, 0):
+        with contextlib.suppress(OSError):
+            work_dir.chmod(0o700)
+    if work_dir.stat().st_mode & 0o077:
+        raise UsageError(
+            f'{work_dir}: other users may read or write this --work-dir, which holds original pixels; '
+            'chmod 700 it, or choose another'
+        )
+    logger.warning('%s: closed to other users, since it holds original pixels', work_dir)
+
+
 def remove_work_dir(config: RunConfig) -> None:
     """Remove the work folder if it was made for this run."""
     if config.temporary_work_dir and config.work_dir is not None:
-        shutil.rmtree(config.work_dir, ignore_errors=True)
+        scratch.remove(config.work_dir)
 
 
 def check_space(config: RunConfig, n_scans: int = 1, at_a_time: int | None = None) -> None:

@@ -19,12 +19,12 @@ from cpmae_bids.bids.publish import forget_rejections, private_page, record_fail
 from cpmae_bids.bids.records import read_record, record_path
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import CpmaeError, InputError
+from cpmae_bids.scratch import CRASH_FOLDER
 from cpmae_bids.workflows.progress import Progress
 from cpmae_bids.workflows.run import Failure, run_workflow
 
 logger = logging.getLogger(__name__)
 
-CRASH_FOLDER = 'crash'
 _NIPYPE_LEVELS = ('CRITICAL', 'INFO', 'DEBUG')
 MAX_DEFAULT_THREADS = 8
 """More of them take processors from other scans, and hardly any time from this one."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cpmae_bids import scratch
 from cpmae_bids.config import DEFAULT_STEPS
 from cpmae_bids.exceptions import CpmaeError, InputError, VerdictError
 
@@ -81,7 +81,7 @@ def deidentify(
     models: dict[str, Any] = {'weights': found.directory, 'device': device}
     if work_dir is not None:
         work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix='cpmae-bids-', dir=work_dir))
+    folder = scratch.make(work_dir)
 
     brain_mask, kept_mask = folder / 'brain_mask.nii.gz', folder / 'kept_mask.nii.gz'
     affine, brain, head = folder / 'affine.txt', folder / 'brain.npz', folder / 'head.npz'
@@ -133,7 +133,7 @@ def deidentify(
         _publish(refaced, out)
     finally:
         if work_dir is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            scratch.remove(folder)
     return judged
 
 

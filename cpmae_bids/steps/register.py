@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
+from cpmae_bids import scratch
 from cpmae_bids.deid import alignment, geometry, inspect, nifti, prior
 from cpmae_bids.deid.intensity import TINY
 from cpmae_bids.exceptions import InputError
@@ -148,8 +148,8 @@ def optimise(
     masks = {}
     if mask is not None:
         masks = {'mask': _to_ants(ants, mask, fixed_affine), 'mask_all_stages': True}
-    with tempfile.TemporaryDirectory(prefix='cpmae-register-') as folder:
-        begin = str(Path(folder) / 'start.mat')
+    with scratch.made() as folder:
+        begin = str(folder / 'start.mat')
         # World of the fixed volume to world of the moving one: the direction of ITK
         lps = alignment.to_lps(np.eye(4)) @ np.linalg.inv(initial) @ alignment.to_lps(np.eye(4))
         transform = ants.create_ants_transform(
@@ -161,7 +161,7 @@ def optimise(
             moving=_to_ants(ants, moving, moving_affine),
             type_of_transform='Rigid' if rigid else 'Affine',
             initial_transform=begin,
-            outprefix=str(Path(folder) / 'affine'),
+            outprefix=str(folder / 'affine'),
             **masks,
             **SETTINGS,
         )

@@ -122,6 +122,8 @@ def run_workflow(workflow: pe.Workflow, config: RunConfig, progress: Progress | 
     finally:
         progress.close()
         workflow.config['execution']['crashdump_dir'] = str(crash_root)
+        for crash_file in crash_dir.iterdir():
+            crash_file.chmod(0o600)  # it names files of the input
         if not any(crash_dir.iterdir()):
             crash_dir.rmdir()
     return read_failures(crash_dir)
