@@ -156,8 +156,8 @@ what each measure means.
 * *catches*: what was done to an output of a test head that this check noticed
   (`python -m benchmarks.verdict_sabotage T1W WORK`); the honest output passes.
 
-These are numbers of research data. Of a scan that is published, those that compare it with its original are not
-([outputs.md](outputs.md#what-of-it-is-published)); and if one of `detail_correlation`, `surface_moved_mm`,
+These are numbers of research data. Of other scans, those that compare with the original are not told
+([outputs.md](outputs.md#what-of-it-is-published)). If one of `detail_correlation`, `surface_moved_mm`,
 `surface_same_share` and `code_agreement` fails, all scans that share the generated head are withdrawn, with
 one reason that names none of them.
 

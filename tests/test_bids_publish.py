@@ -22,7 +22,7 @@ from cpmae_bids.bids.publish import (
     stored_files_are_whole,
     withdraw_scan,
 )
-from cpmae_bids.bids.records import read_record, read_records, write_table
+from cpmae_bids.bids.records import read_record, read_records, write_record, write_table
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError, VerdictError
 
@@ -284,6 +284,17 @@ def test_other_failures_and_other_heads_leave_the_scans_of_a_subject_alone(sessi
     scan = collect_scans(other)[1]
     publish_scan(scan, other, finished(scan), REJECTED)
     assert read_record(config.output_dir, scans[0].name)['status'] == 'pass'
+
+
+def test_a_scan_whose_head_another_one_rejected_is_not_complete(sessions, finished):
+    """As after a kill between the two records."""
+    config, scans = sessions
+    for scan in scans[:2]:
+        publish_scan(scan, config, finished(scan), PASS)
+    assert is_complete(scans[1], config)
+    record = read_record(config.output_dir, scans[0].name)
+    write_record(config.output_dir, scans[0].name, publish.rejected(record))
+    assert not is_complete(scans[1], config)
 
 
 def test_a_rejection_is_forgotten_when_its_scan_is_judged_again(sessions, finished):

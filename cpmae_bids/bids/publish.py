@@ -101,9 +101,9 @@ def publish_scan(
                 record = rejected(record)
             if record['status'] != 'pass':
                 _withdraw(scan, config)
-                write_record(config.output_dir, scan.name, record)
                 if is_rejected(record):
                     _withdraw_head(scan, with_its_head, config)
+                write_record(config.output_dir, scan.name, record)
                 return []
             published = _publish_passed(scan, config, files, record, judged)
             remember(record, crc32, config)
@@ -233,11 +233,8 @@ def _with_its_head(scan: Scan, record: dict[str, Any], config: RunConfig) -> dic
         return {}
     return {
         name: other
-        for name, other in read_records(config.output_dir).items()
-        if name != scan.name
-        and name.partition('_')[0] == f'sub-{scan.subject}'
-        and other.get('fill') != 'air'
-        and have_one_head(record, other)
+        for name, other in read_records(config.output_dir, scan.subject).items()
+        if name != scan.name and other.get('fill') != 'air' and have_one_head(record, other)
     }
 
 
@@ -349,8 +346,9 @@ def is_complete(scan: Scan, config: RunConfig) -> bool:
 def stands(scan: Scan, config: RunConfig) -> bool:
     """Whether a scan has passed, and its images are what this run would make again.
 
-    That is: the record says 'pass', names the same version, weights, preset, steps, seed and reference, the
-    input and the reference are those it was made from, and every file has the recorded hash.
+    That is: the record says 'pass', names the same version, weights, preset, steps, seed and reference, no
+    other scan has rejected the head, the input and the reference are those it was made from, and every file
+    has the recorded hash.
     """
     record = read_record(config.output_dir, scan.name)
     if record is None or scan.problem:
@@ -362,6 +360,8 @@ def stands(scan: Scan, config: RunConfig) -> bool:
         return False
     names = {path.relative_to(config.output_dir).as_posix() for path in output_files(scan, config.output_dir)}
     if set(record.get('files', ())) != names or not stored_files_are_whole(record, config.output_dir):
+        return False
+    if any(is_rejected(other) for other in _with_its_head(scan, record, config).values()):
         return False
     return not changed_source(record, config)
 

@@ -5,6 +5,7 @@ scan's outputs are still good. It lies in ``logs/verdicts`` of the output.
 """
 
 import csv
+import glob
 import io
 from pathlib import Path
 from typing import Any
@@ -200,9 +201,17 @@ def read_record(output_dir: Path, name: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and record.get('status') in STATUSES else None
 
 
-def read_records(output_dir: Path) -> dict[str, dict[str, Any]]:
-    """Return all records of an output dataset in their public form by the names of their scans, sorted."""
-    names = sorted(path.stem for path in record_path(output_dir, '*').parent.glob('[!.]*.json'))
+def read_records(output_dir: Path, subject: str = '') -> dict[str, dict[str, Any]]:
+    """Return the records of an output dataset in their public form by the names of their scans, sorted.
+
+    Parameters
+    ----------
+    output_dir : Path
+    subject : str
+        Label of the subject; all by default.
+    """
+    pattern = f'sub-{glob.escape(subject)}_*.json' if subject else '[!.]*.json'
+    names = sorted(path.stem for path in record_path(output_dir, '*').parent.glob(pattern))
     return {
         name: public_form(record) for name in names if (record := read_record(output_dir, name)) is not None
     }
