@@ -62,15 +62,16 @@ def figures(numbers: dict) -> dict[str, list[Row]]:
                 continue
             scans = numbers['measures'][figure.measure]['scans'][next(iter(own))]
             known = sum(scan.get(figure.key) is not None for scan in scans.values()) or len(scans)
+            met = [figure.goal.met(value[0], method, values, numbers) for method, value in own.items()]
+            if None in met:
+                continue
             rows.append(
                 Row(
                     figure.title,
                     tuple(table.plain(value[0], figure.form) for value in own.values()),
                     f'{known} scans',
                     figure.goal.text,
-                    tuple(
-                        figure.goal.met(value[0], method, values, numbers) for method, value in own.items()
-                    ),
+                    tuple(bool(one) for one in met),
                 )
             )
         if rows:

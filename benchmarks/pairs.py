@@ -25,7 +25,16 @@ OWN = ('cpmae-256', 'cpmae-128')
 
 PEERS = ('radveil', 'quickshear', 'pydeface', 'skullstrip', 'meanhead', 'nearesthead')
 
-DEFAULT = ('original', *OWN, *PEERS)
+CONTROLS = ('own-grid', 'own-air', 'own-codes', 'own-detail')
+"""The scan's own head on ever more of the way of a generated one: see `benchmarks.methods.own`."""
+
+DEFAULT = ('original', *OWN, *PEERS, *CONTROLS)
+
+RESCAN = 'rescan'
+"""Another scan of the person on the grid of this one: what no method can be asked to stay below."""
+
+DOWNSTREAM = (*DEFAULT, RESCAN)
+"""Methods of the measures that compare what tools make of two images."""
 
 PERTURBED = 'perturbed'
 """The original turned, scaled and noised: an attack that does not know it again proves nothing."""
@@ -43,7 +52,7 @@ class Pair:
     scan : str
         Name of the scan, such as ``sub-01_T1w``.
     method : str
-        One of `DEFAULT`, `PERTURBED` and `GALLERY`.
+        One of `DEFAULT`, `RESCAN`, `PERTURBED` and `GALLERY`.
     original, output : Path
         NIfTI on one grid; the same file for the methods ``original`` and ``gallery``.
     brain_mask : Path

@@ -14,23 +14,28 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import pkgutil
 import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import nibabel as nib
 from tqdm import tqdm
 
-from benchmarks import goals, table, usage
+from benchmarks import goals, groups, table, usage
 from benchmarks import measures as measure_package
 from benchmarks.contact_sheet import REPOSITORY, refuse_shared
+from benchmarks.methods import rescan
 from benchmarks.methods.cpmae import output_path
-from benchmarks.pairs import DEFAULT, GALLERY, OWN, PERTURBED, Pair, work_folder
-from benchmarks.scans import RESULTS, find_t1w, read_split
+from benchmarks.pairs import DEFAULT, GALLERY, OWN, PERTURBED, RESCAN, Pair, work_folder
+from benchmarks.provenance import MixedError, Provenance, admit
+from benchmarks.scans import RESULTS, find_t1w, read_people, read_split
+from benchmarks.tfjs import MODELS, model_path
 from benchmarks.worker import MEASURES, pooled_path, read_values, value_path, write_json
 from cpmae_bids import __version__
 
@@ -135,7 +140,7 @@ class Run:
         scans = spread(scans, getattr(module, 'SCANS', len(scans)))
         groups: dict[str, list[Pair]] = {}
         for number, pair in enumerate(pairs):
-            if pair.method in wanted and (pair.method == GALLERY or pair.scan in scans):
+            if pair.method in wanted and (pair.method in (GALLERY, RESCAN) or pair.scan in scans):
                 group = f'gallery {number // GALLERY_AT_ONCE}' if pair.method == GALLERY else pair.scan
                 groups.setdefault(group, []).append(pair)
         todo = [missing for group in groups.values() if (missing := self.unmeasured(name, group))]
@@ -197,6 +202,23 @@ def spread(scans: list, count: int) -> list:
     return scans[:: max(1, -(-len(scans) // count))]
 
 
+def divide(everything: list[Path], labels: set[str], people: dict[str, str]) -> tuple[list[Path], list[Path]]:
+    """Scans to test, and those of the gallery; of nobody there are scans in both.
+
+    Scans of a test participant who is also in the gallery, under another label, are in neither: an attacker
+    would find the person there, whatever becomes of the scan.
+    """
+    trained = {person for label, person in people.items() if label not in labels}
+    tests = [path for path in everything if path.name.split('_')[0] in labels]
+    others = [path for path in everything if path not in tests]
+    return [path for path in tests if people[path.name.split('_')[0]] not in trained], others
+
+
+def longest_edge(path: Path) -> float:
+    """Longest edge of the voxels of a scan (mm)."""
+    return float(max(nib.load(path).header.get_zooms()[:3]))
+
+
 def _scan(path: Path) -> str:
     return path.name.split('.')[0]
 
@@ -214,7 +236,13 @@ def _status(pair: Pair, name: str) -> str | None:
     return _record(pair, name).get('status')
 
 
-def collect(run: Run, names: list[str], attempts: dict[str, list[Pair]], gallery: int) -> dict:
+def collect(
+    run: Run,
+    names: list[str],
+    attempts: dict[str, list[Pair]],
+    gallery: int,
+    provenance: Sequence[Provenance] = (),
+) -> dict:
     """All numbers of a run, as they are published.
 
     Parameters
@@ -226,12 +254,14 @@ def collect(run: Run, names: list[str], attempts: dict[str, list[Pair]], gallery
         By method, what was to be made.
     gallery : int
         Heads that are no test.
+    provenance : sequence of Provenance
+        Of all numbers in the folder, that of today at last.
 
     Returns
     -------
     numbers : dict
-        ``methods`` (versions, and how many scans were made, refused and failed), ``measures`` (``scans``: by
-        method and scan; ``pooled``: by method).
+        ``methods`` (versions, and how many scans were made, refused and failed), ``groups`` (scanner and age
+        by scan), ``measures`` (``scans``: by method and scan; ``pooled``: by method).
     """
     summary = {}
     for method, pairs in attempts.items():
@@ -257,7 +287,19 @@ def collect(run: Run, names: list[str], attempts: dict[str, list[Pair]], gallery
             'scans': values,
             'pooled': json.loads(pooled.read_text(encoding='utf-8')) if pooled.exists() else {},
         }
-    return {'version': __version__, 'gallery': gallery, 'methods': summary, 'measures': found}
+    paths = {_scan(pair.original): pair.original for pairs in attempts.values() for pair in pairs}
+    kinds = {}
+    for scan, path in paths.items():
+        group = groups.find(run.heads, path)
+        kinds[scan] = {'scanner': group.scanner, 'age': group.age, 'voxel': group.voxel}
+    return {
+        'version': __version__,
+        'provenance': [one.dump() for one in provenance],
+        'gallery': gallery,
+        'methods': summary,
+        'groups': numbered(kinds, order),
+        'measures': found,
+    }
 
 
 def with_rest(numbers: dict, rest: dict) -> dict:
@@ -284,14 +326,32 @@ def with_rest(numbers: dict, rest: dict) -> dict:
             }
             for part in ('scans', 'pooled')
         }
-    methods = {**rest['methods'], **numbers['methods']}
-    ordered = {name: methods[name] for name in (*DEFAULT, PERTURBED) if name in methods}
+    earlier = (rest.get('provenance') or [None])[-1]
+    left_out = {name: {'provenance': earlier, **summary} for name, summary in rest['methods'].items()}
+    methods = {**left_out, **numbers['methods']}
+    ordered = {name: methods[name] for name in (*DEFAULT, RESCAN, PERTURBED) if name in methods}
     return {**numbers, 'methods': ordered, 'measures': measures}
 
 
 def measure_names() -> list[str]:
     """Names of all measures."""
     return sorted(module.name for module in pkgutil.iter_modules(measure_package.__path__))
+
+
+def lacking(names: list[str]) -> dict[str, str]:
+    """Measures that cannot be run for want of networks of others, and what is missing."""
+    found = {}
+    for name in names:
+        try:
+            needs = getattr(importlib.import_module(f'{MEASURES}.{name}'), 'NEEDS_MODELS', ())
+        except ImportError:
+            continue  # told where the measure is run
+        try:
+            for parts in needs:
+                model_path(*parts)
+        except FileNotFoundError as error:
+            found[name] = str(error)
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -303,16 +363,26 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('out', type=Path)
     parser.add_argument('--split', default='test', help='value of the column "split" of participants.tsv')
     parser.add_argument('--scans', nargs='+', help='only these, such as sub-01_T1w')
-    parser.add_argument('--methods', nargs='+', choices=(*DEFAULT, PERTURBED))
+    parser.add_argument('--methods', nargs='+', choices=(*DEFAULT, RESCAN, PERTURBED))
     parser.add_argument('--measures', nargs='+', choices=measure_names())
     parser.add_argument('--nprocs', type=int, default=2)
     parser.add_argument(
         '--prepared', type=Path, help='work folder of cpmae-bids-train prepare, for the gallery'
     )
     parser.add_argument(
+        '--models',
+        type=Path,
+        help=f'folder with the networks of others, brainchop and human-models (default: {MODELS})',
+    )
+    parser.add_argument(
         '--rest',
         type=Path,
         help='benchmark.json of an earlier run, for the methods that --methods leaves out',
+    )
+    parser.add_argument(
+        '--mixed',
+        action='store_true',
+        help='go on in an OUT with numbers of other weights or code; the pages then say so',
     )
     args = parser.parse_args(argv)
     heads, out = args.heads.resolve(), args.out.resolve()
@@ -320,42 +390,62 @@ def main(argv: list[str] | None = None) -> int:
         refuse_shared(out, REPOSITORY, heads)
         labels = read_split(heads / 'participants.tsv', args.split)
         everything = find_t1w(heads)
+        people = read_people(heads / 'participants.tsv')
+        out.mkdir(mode=0o700, parents=True, exist_ok=True)
+        provenance = admit(out, args.mixed)
+    except MixedError as error:
+        parser.exit(2, f'{error}\n')
     except (OSError, ValueError) as error:
         parser.error(str(error))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopped'))
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    tests = [path for path in everything if path.name.split('_')[0] in labels]
-    others = [path for path in everything if path not in tests]
+    tests, others = divide(everything, labels, people)
     if args.scans:
         tests = [path for path in tests if _scan(path) in args.scans]
     if not tests:
         parser.error('no scan to test')
-    chosen = [method for method in (*DEFAULT, PERTURBED) if not args.methods or method in args.methods]
+    known = (*DEFAULT, RESCAN, PERTURBED)
+    chosen = [method for method in known if not args.methods or method in args.methods]
     names = args.measures or measure_names()
+    if args.models:
+        os.environ[MODELS] = str(args.models.resolve())
+    left_out = lacking(names)
+    names = [name for name in names if name not in left_out]
 
     run = Run(heads, out, args.prepared, args.nprocs)
+    run.problems += [f'{name}: left out ({reason})' for name, reason in left_out.items()]
     originals = run.anatomy(run.pair(path, 'original') for path in tests)
     gallery = run.anatomy(run.pair(path, GALLERY) for path in others)
     for name, pairs in (('scans', originals), ('gallery', gallery)):  # for what looks at other scans as well
         with (out / f'{name}.jsonl').open('w', encoding='utf-8') as file:
             file.writelines(f'{pair.dump()}\n' for pair in pairs)
+    persons = {pair.scan: people[pair.scan.split('_')[0]] for pair in (*originals, *gallery)}
+    write_json(out / 'people.json', persons)
+    edges = {pair.scan: longest_edge(pair.original) for pair in (*originals, *gallery)}
+    partners = rescan.next_scans(persons, edges)
+    write_json(out / 'rescans.json', partners)
     ready = {pair.scan for pair in originals}
     run.problems += [f'{path}: no brain mask or no alignment' for path in tests if _scan(path) not in ready]
     attempts = {
         method: [run.pair(path, method) for path in tests if _scan(path) in ready]
         for method in chosen
-        if method != 'original'
+        if method not in ('original', RESCAN)
     }
     # scan by scan, so that two processes do not wait for one method
     jobs = [pair for row in zip(*attempts.values(), strict=True) for pair in row]
+    if RESCAN in chosen:  # people of the gallery who were scanned twice count here as well
+        attempts[RESCAN] = [
+            run.pair(pair.original, RESCAN) for pair in (*originals, *gallery) if pair.scan in partners
+        ]
+        jobs += attempts[RESCAN]
     made = run.step(MAKE, jobs)
     perturbed = run.anatomy(pair for pair in made if pair.method == PERTURBED)
     made = [pair for pair in made if pair.method != PERTURBED]
     for name in names:
         run.measure(name, [*originals, *made, *perturbed, *gallery])
 
-    numbers = collect(run, names, attempts, len(gallery))
+    numbers = collect(run, names, attempts, len(gallery), provenance)
+    numbers['left_out'] = sorted(left_out)
     if args.rest:
         numbers = with_rest(numbers, json.loads(args.rest.read_text(encoding='utf-8')))
     write_json(out / 'benchmark.json', numbers)

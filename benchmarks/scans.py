@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from cpmae_bids import __version__
@@ -37,6 +38,26 @@ def read_split(participants: Path, split: str) -> set[str]:
     if not labels:
         raise ValueError(f'{participants}: nobody has the split {split!r}')
     return labels
+
+
+def read_people(participants: Path) -> dict[str, str]:
+    """Person by participant label: the column ``person``, or the label where there is none.
+
+    Parameters
+    ----------
+    participants : Path
+        A BIDS ``participants.tsv``. Labels with the same value in ``person`` are the same human being.
+    """
+    with participants.open(newline='', encoding='utf-8') as file:
+        rows = list(csv.DictReader(file, delimiter='\t'))
+    return {row['participant_id']: row.get('person') or row['participant_id'] for row in rows}
+
+
+def people_of(out: Path, scans: Iterable[str]) -> dict[str, str]:
+    """Person by scan, as the run in a folder has it; its participant where the run has none."""
+    path = out / 'people.json'
+    known = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+    return {scan: known.get(scan, scan.split('_')[0]) for scan in scans}
 
 
 def find_t1w(folder: Path, labels: set[str] | None = None) -> list[Path]:

@@ -96,6 +96,70 @@ def attack(distances: np.ndarray, own: np.ndarray) -> dict[str, list[float]]:
     }
 
 
+def by_person(
+    distances: np.ndarray, probes: list[str], gallery: list[str], people: dict[str, str], *, own_scan: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distances to people rather than to scans: of the scans of a person the nearest counts.
+
+    Parameters
+    ----------
+    distances : ndarray, shape (probes, gallery)
+    probes, gallery : list of str
+        Scans.
+    people : dict of str to str
+        Person by scan.
+    own_scan : bool
+        Whether the gallery holds the very scan that a probe was made of. Without it an attacker has other
+        scans of the person, as in life; probes of people who were scanned once are left out.
+
+    Returns
+    -------
+    distances : ndarray, shape (known probes, people)
+        ``nan`` where no scan of the person can be compared.
+    own : ndarray of int, shape (known probes,)
+        Column of the person of each probe.
+    known : ndarray of int
+        Which of the probes these are.
+    """
+    names = list(dict.fromkeys(people[scan] for scan in gallery))
+    columns = [np.array([people[scan] == name for scan in gallery]) for name in names]
+    rows, own, known = [], [], []
+    for number, scan in enumerate(probes):
+        row = distances[number].astype(float)
+        mine = columns[names.index(people[scan])]
+        if not own_scan:
+            mine = mine & np.array([other != scan for other in gallery])
+        if not mine.any():
+            continue
+        groups = [
+            mine if people[scan] == name else column for name, column in zip(names, columns, strict=True)
+        ]
+        nearest = [np.fmin.reduce(row[group]) for group in groups]
+        rows.append(nearest)
+        own.append(names.index(people[scan]))
+        known.append(number)
+    return np.array(rows).reshape(-1, len(names)), np.array(own, int), np.array(known, int)
+
+
+def living_attack(
+    distances: np.ndarray, probes: list[str], gallery: list[str], people: dict[str, str]
+) -> dict[str, list[float] | int]:
+    """Success of an attacker who has other scans of the people: see `by_person`.
+
+    Returns
+    -------
+    success : dict
+        ``living_probes``, and ``living_rank1``, ``living_rank5`` and ``living_auc`` if there are any.
+    """
+    found, own, known = by_person(distances, probes, gallery, people, own_scan=False)
+    if not len(known):
+        return {'living_probes': 0}
+    return {
+        'living_probes': len(known),
+        **{f'living_{key}': value for key, value in attack(found, own).items()},
+    }
+
+
 def share(values: np.ndarray) -> Interval:
     """Mean of truth values or probabilities, with Wilson's interval."""
     values = np.asarray(values, dtype=float)

@@ -8,13 +8,15 @@ import nibabel as nib
 import numpy as np
 import phantom as heads
 import pytest
+from scipy import ndimage
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the benchmarks are no part of the package
 
-from benchmarks import goals, methods, run, statistics, surfaces, table  # noqa: E402
+from benchmarks import goals, methods, provenance, run, statistics, surfaces, table  # noqa: E402
 from benchmarks.measures import faces, geometry, independence  # noqa: E402
-from benchmarks.pairs import GALLERY, OWN, PEERS, Pair, run_folder  # noqa: E402
+from benchmarks.methods import rescan  # noqa: E402
+from benchmarks.pairs import CONTROLS, GALLERY, OWN, PEERS, Pair, run_folder  # noqa: E402
 from benchmarks.worker import read_values, value_path, write_json  # noqa: E402
 
 
@@ -200,7 +202,7 @@ def _pair(folder: Path, scan: str, person: int) -> Pair:
     made = run.Run(dataset, folder / 'out').pair(
         dataset / scan.split('_')[0] / 'anat' / f'{scan}.nii.gz', 'original'
     )
-    made.original.parent.mkdir(parents=True)
+    made.original.parent.mkdir(parents=True, exist_ok=True)
     nib.Nifti1Image(values.astype(np.int16), affine).to_filename(made.original)
     for path in (made.brain_mask, made.kept_mask):
         nib.Nifti1Image(brain.astype(np.uint8), affine).to_filename(path)
@@ -225,7 +227,7 @@ def test_a_pair_survives_the_way_to_another_process(pair):
     assert Pair.load(pair.dump()) == pair
 
 
-@pytest.mark.parametrize('method', [*OWN, *PEERS, 'perturbed'])
+@pytest.mark.parametrize('method', [*OWN, *PEERS, *CONTROLS, 'rescan', 'perturbed'])
 def test_every_method_has_a_module_with_a_version(method):
     if method in ('radveil', 'quickshear', 'pydeface'):
         pytest.importorskip(method, reason='of the extra "benchmarks"')
@@ -427,3 +429,129 @@ def test_a_goal_is_met_or_missed_by_its_number():
     assert goals.at_least('efficiency', 0.894, 0.9, '4 scans').cells()[-1] == '**missed**'
     both = goals.Row('AUC', ('0.60', '0.58'), '26 scans', '≤ 0.6', (False, True)).cells()
     assert both[1:] == ['0.60 / 0.58', '26 scans', '≤ 0.6', '**missed** / met']
+
+
+# -- controls, rescans, living attack, provenance ----------------------------------------------------------
+def test_the_own_head_comes_back_from_the_template_grid(pair):
+    kept = _voxels(pair.kept_mask) > 0
+    before, after = (
+        _voxels(path).astype(float) for path in (pair.original, _output(pair, 'own-grid').output)
+    )
+    assert np.array_equal(before[kept], after[kept])
+    assert np.corrcoef(before[~kept], after[~kept])[0, 1] > 0.97
+    assert (before != after)[~kept].mean() > 0.5  # it was resampled all the same
+
+
+def test_the_own_head_gets_other_air(pair):
+    kept = _voxels(pair.kept_mask) > 0
+    before, after = (_voxels(path).astype(float) for path in (pair.original, _output(pair, 'own-air').output))
+    air = ndimage.binary_erosion(before < 40, iterations=2)
+    tissue = before > 100
+    assert np.corrcoef(before[~kept & tissue], after[~kept & tissue])[0, 1] > 0.7
+    assert abs(np.corrcoef(before[air], after[air])[0, 1]) < 0.5
+    assert after[air].std() > 1
+    assert np.array_equal(before[kept], after[kept])
+
+
+def test_a_scan_is_compared_with_the_next_one_of_the_person():
+    people = {'a_1': 'a', 'a_2': 'a', 'a_3': 'a', 'b': 'b', 'c_1': 'c', 'c_thick': 'c'}
+    edges = {**dict.fromkeys(people, 1.0), 'c_thick': 4.8}
+    assert rescan.next_scans(people, edges) == {'a_1': 'a_2', 'a_2': 'a_3', 'a_3': 'a_1'}
+
+
+@pytest.mark.slow
+def test_the_other_scan_of_a_person_comes_to_the_grid_of_the_first(tmp_path):
+    one, two = _pair(tmp_path, 'sub-1_ses-1_T1w', 1), _pair(tmp_path, 'sub-1_ses-2_T1w', 1)
+    # moved in the scanner, in another unit
+    image = nib.load(two.original)
+    turn = np.eye(4)
+    turn[:3, :3], turn[:3, 3] = heads.rotation_matrix(6, 0, 5), (8, -5, 3)
+    voxels = _voxels(two.original) * 3
+    for path, data in ((two.original, voxels), (two.brain_mask, _voxels(two.brain_mask))):
+        nib.Nifti1Image(data.copy(), turn @ image.affine).to_filename(path)
+    folder = run_folder(one)
+    (folder / 'scans.jsonl').write_text(f'{one.dump()}\n{two.dump()}\n')
+    (folder / 'gallery.jsonl').write_text('')
+    write_json(folder / 'rescans.json', {'sub-1_ses-1_T1w': 'sub-1_ses-2_T1w'})
+    made = _output(one, 'rescan')
+    assert rescan.partner(made) == two
+    brain = _voxels(one.brain_mask) > 0
+    before, after = _voxels(one.original)[brain].astype(float), _voxels(made.output)[brain].astype(float)
+    assert np.corrcoef(before, after)[0, 1] > 0.9
+    assert np.median(after) == pytest.approx(np.median(before), rel=0.05)
+
+
+def test_nobody_is_tested_and_in_the_gallery():
+    paths = [Path(f'sub-{name}_T1w.nii.gz') for name in ('a', 'b', 'c')]
+    people = {'sub-a': 'x', 'sub-b': 'x', 'sub-c': 'c'}
+    assert run.divide(paths, {'sub-a', 'sub-c'}, people) == ([paths[2]], [paths[1]])
+
+
+def test_an_attacker_who_has_another_scan_of_the_person():
+    gallery, people = ['a_1', 'a_2', 'b', 'c'], {'a_1': 'a', 'a_2': 'a', 'b': 'b', 'c': 'c'}
+    # each is nearest to its own scan, and a's scans are near to each other
+    distances = np.array([[0, 0.2, 0.9, 0.8], [0.2, 0, 0.7, 0.9], [0.9, 0.7, 0, 0.5], [0.8, 0.9, 0.5, 0]])
+    found, own, _ = statistics.by_person(distances, gallery, gallery, people, own_scan=True)
+    assert found.shape == (4, 3)
+    assert (found[np.arange(4), own] == 0).all()
+    living = statistics.living_attack(distances, gallery, gallery, people)
+    assert living['living_probes'] == 2
+    assert living['living_rank1'][0] == 1
+    distances[0, 1] = distances[1, 0] = 1  # the person cannot be known again
+    assert statistics.living_attack(distances, gallery, gallery, people)['living_rank1'][0] == 0
+    alone = statistics.living_attack(distances[2:], ['b', 'c'], gallery, people)
+    assert alone == {'living_probes': 0}
+
+
+def test_a_probe_without_a_face_ranks_at_random_among_people():
+    people = {'a_1': 'a', 'a_2': 'a', 'b': 'b', 'c': 'c'}
+    living = statistics.living_attack(np.full((1, 4), np.nan), ['a_1'], list(people), people)
+    assert living['living_rank1'][0] == pytest.approx(1 / 3)
+
+
+def test_numbers_of_other_weights_or_code_are_not_mixed_without_a_word(
+    tmp_path, monkeypatch, dataset, capsys
+):
+    argv = [str(tmp_path / 'heads'), str(tmp_path / 'out'), '--methods', 'original', '--measures', 'brain']
+    assert run.main(argv) == 0
+    assert 'Some are of others' not in (tmp_path / 'out' / 'benchmarks.md').read_text()
+    other = provenance.Provenance('other', 'code', 'today')
+    monkeypatch.setattr(provenance.Provenance, 'today', classmethod(lambda cls: other))
+    with pytest.raises(SystemExit):
+        run.main(argv)
+    assert 'other benchmarks and tool and weights' in capsys.readouterr().err
+    assert run.main([*argv, '--mixed']) == 0
+    page = (tmp_path / 'out' / 'benchmarks.md').read_text()
+    assert 'Some are of others' in page
+    assert 'weights other' in page
+    # a folder of before provenance was recorded
+    (tmp_path / 'out' / 'provenance.json').unlink()
+    with pytest.raises(SystemExit):
+        run.main(argv)
+
+
+def test_methods_of_an_earlier_run_say_so():
+    summary = {'version': '1', 'scans': 1, 'made': 1, 'refused': 0, 'failed': 0}
+    old, new = (provenance.Provenance(name, 'a', 'b').dump() for name in ('old', 'new'))
+    rest = {'provenance': [old], 'methods': {'radveil': summary}, 'measures': {}}
+    numbers = {
+        'version': '1',
+        'provenance': [new],
+        'gallery': 1,
+        'methods': {'cpmae-256': summary},
+        'measures': {},
+    }
+    page = table.document(run.with_rest(numbers, rest))
+    assert 'Those of RadVeil are of an earlier run: weights old' in page
+    assert 'Numbers are of weights new' in page
+
+
+def test_goals_are_compared_with_rescans_and_controls():
+    goal, value = table.as_a_rescan(table.at_least(0.99), higher=True), (0.98, 0.97, 0.99)
+    assert goal.met(0.985, 'cpmae-256', {'rescan': value}, {})
+    assert not goal.met(0.985, 'cpmae-256', {'rescan': None}, {})
+    assert not goal.met(0.975, 'cpmae-256', {'rescan': value}, {})
+    control = table.over_control(0.1)
+    assert control.met(0.7, 'cpmae-256', {'own-air': (0.65, 0.6, 0.7)}, {})
+    assert not control.met(0.8, 'cpmae-256', {'own-air': (0.65, 0.6, 0.7)}, {})
+    assert control.met(0.8, 'cpmae-256', {}, {}) is None

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks are no part of the package
 
-from benchmarks import derived, slice_network
+from benchmarks import anatomy, derived, slice_network
 from benchmarks.measures import (
     bias,
     brain,
@@ -442,12 +442,12 @@ def test_power_of_a_wave_is_in_its_band():
     noise = 1 + 0.01 * rng.normal(size=kept.shape)
     wave = noise + 0.3 * np.sin(2 * np.pi * z / 6.4)  # five waves in a tile
     wave[:16, :16, :16] = 0
-    before, after = (np.array(classifier.spectrum(v, kept, (2.0, 2.0, 2.0))) for v in (noise, wave))
+    before, after = (np.array(anatomy.spectrum(v, kept, (2.0, 2.0, 2.0))) for v in (noise, wave))
     ratio = after / before
     assert ratio[2] > 50  # 8 to 4 mm
     assert ratio[:2].max() < 2
     assert np.isnan(ratio[3])  # shorter than two voxels
-    assert np.isnan(classifier.spectrum(np.zeros_like(noise), kept, (2.0, 2.0, 2.0))).all()
+    assert np.isnan(anatomy.spectrum(np.zeros_like(noise), kept, (2.0, 2.0, 2.0))).all()
 
 
 def test_slices_hide_what_was_kept_and_are_pooled(tmp_path, make_pair):

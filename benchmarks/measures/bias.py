@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks import derived
-from benchmarks.pairs import Pair
+from benchmarks.pairs import DOWNSTREAM, Pair
+
+METHODS = DOWNSTREAM
 
 SCANS = 5
 """Of the split: N4, Atropos and registrations take minutes of a core for each scan and method."""

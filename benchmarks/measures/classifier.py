@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import derived
+from benchmarks.anatomy import BANDS_MM, spectrum
 from benchmarks.pairs import Pair, work_folder
 from benchmarks.slice_network import tell_apart
 
@@ -18,13 +19,6 @@ _RANGES = (range(36, 96, 8), range(20, 120, 14), range(14, 114, 14))
 SLICES = tuple((axis, index) for axis, part in enumerate(_RANGES) for index in part)
 """Axis and index in the cube: 8 sagittal (within 56 mm of the middle), 8 coronal (from the back of the head
 to the nose) and 8 axial ones (from the neck to the crown)."""
-
-BANDS_MM = (32.0, 16.0, 8.0, 4.0, 2.5)
-"""Limits of the bands of the power spectrum, as wavelengths."""
-
-TILE_MM = 32.0
-TISSUE = 0.15
-"""Intensity (white matter is 1) above which there is tissue."""
 
 
 def measure(pair: Pair) -> dict[str, float | int | bool | None]:
@@ -117,47 +111,3 @@ def slices(pair: Pair, scaled: np.ndarray, affine: np.ndarray, kept: np.ndarray)
 def histogram_distance(before: np.ndarray, after: np.ndarray) -> float:
     """Wasserstein distance of two equally large samples: mean difference of their sorted values."""
     return float(np.abs(np.sort(before) - np.sort(after)).mean(dtype=np.float64))
-
-
-def spectrum(volume: np.ndarray, kept: np.ndarray, sizes: np.ndarray) -> list[float]:
-    """Power of the tissue outside of the kept mask, by wavelength.
-
-    The volume is cut into tiles of `TILE_MM`. Those that touch the kept mask, and those of which less than
-    half is tissue, are left out; the others are windowed (Hann) after their mean is taken away.
-
-    Parameters
-    ----------
-    volume : ndarray, shape (X, Y, Z)
-        White matter is about 1.
-    kept : ndarray of bool, shape (X, Y, Z)
-    sizes : sequence of 3 float
-        mm.
-
-    Returns
-    -------
-    power : list of float
-        Mean power of a frequency in each of `BANDS_MM`; ``nan`` where there is no tile, or no frequency.
-    """
-    edge = np.maximum(1, np.round(TILE_MM / np.asarray(sizes))).astype(int)
-    window = np.ones(())
-    for size in edge:
-        window = window[..., None] * np.hanning(size + 1)[:-1]
-    frequency = np.sqrt(
-        sum(axis**2 for axis in np.meshgrid(*map(np.fft.fftfreq, edge, sizes), indexing='ij', sparse=True))
-    )
-    powers = []
-    for start in np.ndindex(*(np.array(volume.shape) // edge)):
-        box = tuple(slice(i * size, (i + 1) * size) for i, size in zip(start, edge, strict=True))
-        tile = volume[box].astype(np.float64)
-        if not kept[box].any() and np.mean(tile > TISSUE) >= 0.5:
-            powers.append(np.abs(np.fft.fftn((tile - tile.mean()) * window)) ** 2)
-    if not powers:
-        return [np.nan] * (len(BANDS_MM) - 1)
-    power = np.mean(powers, axis=0)
-    nyquist = 1 / (2 * np.max(sizes))
-    found = []
-    for high, low in pairwise(BANDS_MM):
-        band = (frequency >= 1 / high) & (frequency < 1 / low)
-        seen = 1 / low <= nyquist * 1.01 and band.any()
-        found.append(float(power[band].mean()) if seen else np.nan)
-    return found

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 from benchmarks import methods
-from benchmarks.pairs import DEFAULT, Pair, run_folder, work_folder
+from benchmarks.pairs import OWN, PEERS, Pair, run_folder, work_folder
 from benchmarks.statistics import bootstrap
 
-METHODS = DEFAULT[1:]
+METHODS = (*OWN, *PEERS)
 REFERENCE = 'cpmae-256'
 
 

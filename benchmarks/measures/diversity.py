@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.pairs import DEFAULT, GALLERY, Pair, work_folder
+from benchmarks.pairs import GALLERY, OWN, PEERS, Pair, work_folder
 from benchmarks.statistics import bootstrap, share
 from benchmarks.surfaces import maps, mean_distances, read_maps
 
-METHODS = (*DEFAULT, GALLERY)
+METHODS = ('original', *OWN, *PEERS, GALLERY)
 REGION = 'face'
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks import derived
-from benchmarks.pairs import Pair
+from benchmarks.pairs import DOWNSTREAM, Pair
+
+METHODS = DOWNSTREAM
 
 SCANS = 9
 """Of the split: deepbet takes several seconds of a core for each scan and method."""

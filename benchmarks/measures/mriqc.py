@@ -17,8 +17,11 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks import derived
-from benchmarks.pairs import Pair
+from benchmarks.methods.rescan import partner
+from benchmarks.pairs import DOWNSTREAM, RESCAN, Pair
 from benchmarks.statistics import bootstrap
+
+METHODS = DOWNSTREAM
 
 SCANS = 5
 """Of the split: N4, Atropos and registrations take minutes of a core for each scan and method."""
@@ -42,10 +45,12 @@ def measure(pair: Pair) -> dict[str, float | int | bool | None]:
         one of the two is no number or the original's is 0. ``crash``: a measure or a value of the image is no
         number, or no brain is found.
     """
-    after = _measures(pair, 'output')
+    # air and noise change where they are resampled: the other scan of the person is measured as it is
+    other = partner(pair) if pair.method == RESCAN else None
+    after = _measures(other, 'original') if other else _measures(pair, 'output')
     before = after if pair.method == 'original' else _measures(pair, 'original')
     changes = {f'{name}_change': change(before[name], after[name]) for name in RELATIVE}
-    crash = any(value is None for value in after.values()) or not _finite(pair.output)
+    crash = any(value is None for value in after.values()) or not _finite((other or pair).output)
     return {**after, **changes, 'crash': crash}
 
 

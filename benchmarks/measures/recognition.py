@@ -6,6 +6,7 @@ distance of those means. A probe in which no view has a face is compared with no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from scipy.spatial.distance import cdist
 
 from benchmarks.pairs import DEFAULT, GALLERY, PERTURBED, Pair, work_folder
 from benchmarks.recogniser import read_views, views
-from benchmarks.statistics import attack, chance_limit, matched_by_chance, share
+from benchmarks.scans import people_of
+from benchmarks.statistics import attack, by_person, chance_limit, living_attack, matched_by_chance, share
 
 METHODS = (*DEFAULT, PERTURBED, GALLERY)
 
@@ -26,22 +28,43 @@ def measure(pair: Pair) -> dict[str, float]:
 def pool(values: dict[str, dict[str, dict]], out: Path) -> dict[str, dict]:
     """Success of the attack on each method; ``with_face`` is the share of probes that show one at all.
 
-    ``dealt_p`` is the p of `matched_by_chance`.
+    ``dealt_p`` is the p of `matched_by_chance`. ``living_...`` is the attack with other scans of the people
+    in the gallery instead of those that the probes were made of; for ``original`` it shows whether the attack
+    is alive, with the people of the gallery among the probes.
+    """
+    return search(values, out, lambda method, scan: read_views(work_folder(out, method, scan)).template)
+
+
+def search(values: dict[str, dict[str, dict]], out: Path, template: Callable) -> dict[str, dict]:
+    """Look for the probes of each method among the originals.
+
+    Parameters
+    ----------
+    values : dict
+        By method and scan.
+    out : Path
+        Folder of the run.
+    template : callable
+        ``template(method, scan)`` is the embedding of a head, shape (n,); ``nan`` where it has no face.
     """
     gallery = [(method, scan) for method in ('original', GALLERY) for scan in values.get(method, {})]
-    column = {scan: number for number, (_, scan) in enumerate(gallery)}
-    known = np.array([read_views(work_folder(out, *head)).template for head in gallery])
+    names = [scan for _, scan in gallery]
+    people = people_of(out, names)
+    known = np.array([template(*head) for head in gallery])
     pooled = {}
     for method in values:
-        scans = [scan for scan in values[method] if method != GALLERY and scan in column]
+        scans = [scan for scan in values[method] if method != GALLERY and scan in people]
         if not scans:
             continue
-        probes = np.array([read_views(work_folder(out, method, scan)).template for scan in scans])
-        distances, own = cdist(probes, known), np.array([column[scan] for scan in scans])
+        probes = np.array([template(method, scan) for scan in scans])
+        to_scans = cdist(probes, known)
+        distances, own, _ = by_person(to_scans, scans, names, people, own_scan=True)
+        living = (cdist(known, known), names) if method == 'original' else (to_scans, scans)
         pooled[method] = {
             **attack(distances, own),
+            **living_attack(*living, names, people),
             'dealt_p': matched_by_chance(distances, own),
-            'chance_limit': chance_limit(len(scans), len(gallery)),
+            'chance_limit': chance_limit(len(scans), distances.shape[1]),
             'with_face': list(share(np.isfinite(probes[:, 0]))),
             'probes': len(scans),
             'gallery': len(gallery),

@@ -10,7 +10,9 @@ import nibabel as nib
 import numpy as np
 
 from benchmarks import derived
-from benchmarks.pairs import Pair
+from benchmarks.pairs import DOWNSTREAM, Pair
+
+METHODS = DOWNSTREAM
 
 SCANS = 5
 """Of the split: N4, Atropos and registrations take minutes of a core for each scan and method."""

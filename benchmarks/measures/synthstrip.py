@@ -9,7 +9,9 @@ import numpy as np
 
 from benchmarks import derived
 from benchmarks.measures.masks import compare
-from benchmarks.pairs import Pair
+from benchmarks.pairs import DOWNSTREAM, Pair
+
+METHODS = DOWNSTREAM
 
 SCANS = 2
 """Of the split: a mask takes a minute on one core."""

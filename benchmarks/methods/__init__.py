@@ -10,7 +10,14 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-_MODULES = {'cpmae-256': 'cpmae', 'cpmae-128': 'cpmae'}
+_MODULES = {
+    'cpmae-256': 'cpmae',
+    'cpmae-128': 'cpmae',
+    'own-grid': 'own',
+    'own-air': 'own',
+    'own-codes': 'own',
+    'own-detail': 'own',
+}
 
 
 class Refused(Exception):  # noqa: N818 - it is no error: the method says that it cannot do this scan

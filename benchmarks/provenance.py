@@ -1,0 +1,124 @@
+"""Of which weights and code numbers are: what is of different ones is not mixed without a word."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+from benchmarks.contact_sheet import REPOSITORY
+
+UNKNOWN = 'not recorded'
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What numbers depend on, apart from the scans.
+
+    Attributes
+    ----------
+    weights, tool, benchmarks : str
+        Hashes of the weights, of the source of this tool and of that of the benchmarks.
+    """
+
+    weights: str
+    tool: str
+    benchmarks: str
+
+    @classmethod
+    def today(cls) -> Provenance:
+        """Of the weights and the code that are in place."""
+        from cpmae_bids.models.weights import resolve_weights
+
+        return cls(resolve_weights().model_hash, source('cpmae_bids'), source('benchmarks'))
+
+    @classmethod
+    def read(cls, content: dict | None) -> Provenance:
+        """What `dump` gave; of numbers that have none, nothing is known."""
+        return cls(**content) if content else cls(UNKNOWN, UNKNOWN, UNKNOWN)
+
+    def dump(self) -> dict[str, str]:
+        """As JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f'weights {self.weights}, tool {self.tool}, benchmarks {self.benchmarks}'
+
+
+@cache
+def source(package: str) -> str:
+    """Hash of the Python files of a package of the repository, and of the tables beside them."""
+    digest = hashlib.sha256()
+    for path in sorted((REPOSITORY / package).rglob('*')):
+        if path.suffix in ('.py', '.json', '.toml') and not {'results', '__pycache__'} & set(path.parts):
+            digest.update(path.relative_to(REPOSITORY).as_posix().encode() + b'\0')
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def differences(one: Provenance, other: Provenance) -> list[str]:
+    """Names of what differs."""
+    return [name for name, value in one.dump().items() if value != other.dump()[name]]
+
+
+class MixedError(ValueError):
+    """Numbers of different weights or code would be mixed."""
+
+
+def admit(folder: Path, mixed: bool = False) -> list[Provenance]:
+    """Provenances of what a folder of numbers holds, with that of today, which is written down there.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a run, which goes on in it.
+    mixed : bool
+        Let numbers of today stand beside older ones; the pages then say so.
+
+    Raises
+    ------
+    MixedError
+        If the folder has numbers of other weights or code, and `mixed` is not set.
+    """
+    import json
+
+    from benchmarks.worker import write_json
+
+    path, today = folder / 'provenance.json', Provenance.today()
+    known = []
+    if path.exists():
+        known = [Provenance.read(one) for one in json.loads(path.read_text(encoding='utf-8'))]
+    elif (folder / 'measures').exists() or (folder / 'scans').exists():
+        known = [Provenance.read(None)]
+    others = [one for one in known if one != today]
+    if others and not mixed:
+        what = ' and '.join(sorted({name for one in others for name in differences(one, today)}))
+        raise MixedError(
+            f'{folder}: has numbers of other {what} ({others[-1]}; now {today}): '
+            'take a fresh folder, or --mixed to let them stand side by side, which the pages then say'
+        )
+    found = [*others, today]
+    write_json(path, [one.dump() for one in found])
+    return found
+
+
+def remarks(found: list[Provenance], by_method: dict[str, Provenance] | None = None) -> list[str]:
+    """What a page has to say of numbers of these provenances; lines of Markdown.
+
+    Parameters
+    ----------
+    found : list of Provenance
+        Of a run; the last one is that of the latest call.
+    by_method : dict of str to Provenance, optional
+        Of methods whose numbers are of another run.
+    """
+    if not found:
+        return ['Weights and code of these numbers were not recorded.']
+    lines = [f'Numbers are of {found[-1]}.']
+    if len(found) > 1:
+        lines.append('**Some are of others**: ' + '; '.join(map(str, found[:-1])) + '.')
+    for method, one in (by_method or {}).items():
+        if one not in found:
+            lines.append(f'Those of {method} are of an earlier run: {one}.')
+    return lines
