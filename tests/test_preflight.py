@@ -7,6 +7,7 @@ from collections import namedtuple
 
 import pytest
 
+from cpmae_bids.bids.derivatives import read_description
 from cpmae_bids.cli import preflight
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import TemplateError, UsageError, WeightsError
@@ -92,6 +93,25 @@ def test_our_own_output_is_fine(config):
 
     write_dataset_files(config.replace(seed=1))
     preflight.check_folders(config)
+
+
+@pytest.mark.parametrize('content', [b'{"Name": ', b'[]', b'3', '{"Name": "ä"}'.encode('latin-1'), None])
+def test_a_description_that_cannot_be_read_is_refused(config, ready, content):
+    """Name, authors and licence would be lost."""
+    path = config.bids_dir / 'dataset_description.json'
+    path.unlink()
+    os.mkfifo(path) if content is None else path.write_bytes(content)
+    with pytest.raises(UsageError, match=r'dataset_description\.json: cannot be read'):
+        preflight.preflight(config)
+
+
+def test_a_description_in_another_encoding_is_read(config):
+    path = config.bids_dir / 'dataset_description.json'
+    path.write_bytes(path.read_text().encode('utf-16'))
+    preflight.check_description(config.bids_dir)
+    assert read_description(config.bids_dir)['Name'] == 'Tiny heads'
+    path.unlink()
+    preflight.check_description(config.bids_dir)  # the validator asks for one
 
 
 def test_our_own_output_as_input_is_noticed(config, caplog):

@@ -18,12 +18,14 @@ from judged import publish_scan
 from cpmae_bids.bids.derivatives import write_dataset_files
 from cpmae_bids.bids.header import header_leaks
 from cpmae_bids.bids.layout import collect_scans
+from cpmae_bids.bids.participants import write_participants
 from cpmae_bids.bids.publish import record_failure
 from cpmae_bids.bids.rawlike import build, images
 from cpmae_bids.bids.rawlike.build import write_raw_like
-from cpmae_bids.bids.rawlike.dates import shift_of, shifted
-from cpmae_bids.bids.rawlike.tables import Table, of_persons, of_recording
+from cpmae_bids.bids.rawlike.dates import dated_labels, shift_of, shifted
+from cpmae_bids.bids.rawlike.tables import of_persons, of_recording
 from cpmae_bids.bids.records import read_record, write_record
+from cpmae_bids.bids.table import Table
 from cpmae_bids.bids.validation import validate_bids
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError
@@ -288,6 +290,100 @@ def test_sidecars(dataset):
     assert description['SourceDatasets'] == [{'DOI': 'doi:10.1234/abc'}]
     assert description['Authors'] == ['A. Author']
     assert 'Acquired' not in description
+
+
+ENCODINGS = {
+    'UTF-16': lambda text: text.encode('utf-16'),
+    'UTF-16 without a mark': lambda text: text.encode('utf-16-be'),
+    'Latin-1': lambda text: text.replace('late', 'verspätet').encode('latin-1'),
+    'commas': lambda text: text.replace(',', ' ').replace('\t', ',').encode(),
+    'semicolons, quotes and Windows': lambda text: '\r\n'.join(
+        ';'.join(f'"{cell}"' for cell in line.split('\t')) for line in text.splitlines()
+    ).encode(),
+    'labels without prefix': lambda text: text.replace('sub-', '').replace('ses-', '').encode(),
+}
+
+
+@pytest.mark.parametrize('encoded', ENCODINGS.values(), ids=ENCODINGS)
+def test_tables_as_spreadsheets_write_them(raw, settings, process, encoded, caplog):
+    process(settings, ['sub-03_T1w'])
+    first = texts_of(write_raw_like(settings).dataset)
+    tables = 'participants.tsv', 'phenotype/iq.tsv', 'sub-01/sub-01_sessions.tsv'
+    for path in (*tables, 'README'):
+        (raw / path).write_bytes(encoded((raw / path).read_text()))
+    outcome = write_raw_like(settings)
+    assert outcome.failures == 0
+    texts = texts_of(outcome.dataset)
+    assert {path: texts[path] for path in tables} == {path: first[path] for path in tables}
+    write_participants(raw, settings.output_dir, ['01', '02', '04'])
+    table = (settings.output_dir / 'participants.tsv').read_text()
+    assert table == 'participant_id\tage\tsex\nsub-01\t89\tF\nsub-02\t30\tM\n'
+    assert 'participants.tsv: has no row for sub-04' in caplog.text
+
+
+@pytest.mark.parametrize('content', [b'PK\3\4\0\0', b'name\tage\nsub-01\t3\n', b'', b'\xff\xfea', None])
+def test_a_table_that_cannot_be_read_is_a_failure(raw, settings, process, content):
+    process(settings)
+    path = raw / 'participants.tsv'
+    path.unlink()
+    path.symlink_to('annexed') if content is None else path.write_bytes(content)
+    outcome = write_raw_like(settings)
+    assert outcome.failures == 1
+    assert [entry.path for entry in outcome.left_out if 'participants.tsv' in entry.reason] == [path.name]
+    (line,) = write_participants(raw, settings.output_dir, ['01'])
+    assert 'participants.tsv' in line
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'anat/sub-02_T1w.nii.gz',
+        'anat/sub-02_T1w.nii',
+        'sub-02/anat/sub-02_T1w.nii',
+        './anat/sub-02_T1w.nii.gz',
+        'anat\\sub-02_T1w.nii',
+    ],
+)
+def test_rows_of_scans_with_another_name_for_the_same_file(raw, settings, process, name):
+    """Images are compressed later, or scripts write paths of their own."""
+    process(settings)
+    (raw / 'sub-02/sub-02_scans.tsv').write_text(f'filename\toperator\n{name}\tJane\ndwi/sub-02_dwi.nii\tX\n')
+    outcome = write_raw_like(settings)
+    rows = (outcome.dataset / 'sub-02/sub-02_scans.tsv').read_text().splitlines()
+    assert rows == ['filename', 'anat/sub-02_T1w.nii.gz', 'dwi/sub-02_dwi.nii.gz']
+    (raw / 'sub-02/sub-02_scans.tsv').write_text('filename\nanat/sub-02_T1w.nii\nanat/sub-02_run-9_T1w.nii\n')
+    reasons = [entry.reason for entry in write_raw_like(settings).left_out]
+    assert 'rows of files that are not in the input (1 of them)' in reasons
+
+
+@pytest.mark.parametrize(
+    ('path', 'label'),
+    [
+        ('sub-01/ses-20190412/anat/sub-01_ses-20190412_T1w.nii', 'ses-20190412'),
+        ('sub-01/ses-pre20190412/anat/x', 'ses-pre20190412'),
+        ('sub-01/ses-20190412103000/anat/x', 'ses-20190412103000'),
+        ('sub-01/ses-12042019/anat/x', 'ses-12042019'),
+        ('sub-01/ses-190412/anat/x', 'ses-190412'),
+        ('sub-01/ses-201904/anat/x', 'ses-201904'),
+        ('sub-01/ses-12Apr2019/anat/x', 'ses-12Apr2019'),
+        ('sub-01/ses-april122019/anat/x', 'ses-april122019'),
+        ('sub-19800412/anat/x', 'sub-19800412'),
+        ('sub-01/anat/sub-01_acq-20190412_T1w.nii', 'acq-20190412'),
+    ],
+)
+def test_labels_that_are_dates(path, label):
+    assert dated_labels([path]) == {label: path}
+
+
+@pytest.mark.parametrize(
+    'label',
+    [
+        *('ses-01', 'ses-baseline', 'ses-2019', 'ses-12345678', 'ses-991399', 'sub-100307', 'sub-0050002'),
+        *('ses-march2', 'ses-wave3', 'acq-256x256', 'sub-UKB1000019'),
+    ],
+)
+def test_labels_that_are_none(label):
+    assert dated_labels([f'{label}/anat/sub-01_T1w.nii.gz']) == {}
 
 
 def test_dates_can_be_shifted(settings, process):
@@ -660,7 +756,7 @@ def test_what_is_no_day_is_kept(text):
     assert of_recording('trial', [text]) == [text]
 
 
-@pytest.mark.parametrize('text', ['', 'a\tb\n1\n', 'a\ta\n1\t2\n'])
+@pytest.mark.parametrize('text', ['', '\n\t\n', 'a\tb\n1\t2\t3\n', 'a\ta\n1\t2\n'])
 def test_what_is_no_table_is_refused(text):
     with pytest.raises(InputError, match=r't\.tsv'):
         Table.read(text, 't.tsv')

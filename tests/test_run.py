@@ -622,6 +622,28 @@ def test_uniform_images_of_mp2rage(behave, command, raw, out, capsys):
     assert behave['processed'] == ['sub-02_UNIT1']
 
 
+def test_a_session_that_is_a_date(behave, command, raw, out, capsys):
+    (raw / 'sub-02/ses-20190412').mkdir()
+    name = 'sub-02_ses-20190412_T1w.nii.gz'
+    (raw / SCANS[2]).parent.rename(raw / 'sub-02/ses-20190412/anat')
+    (raw / 'sub-02/ses-20190412/anat/sub-02_T1w.nii.gz').rename(raw / f'sub-02/ses-20190412/anat/{name}')
+    assert command('--layout', 'bids', '--scan-dates', 'shift') == 64
+    assert behave['processed'] == []
+    message = capsys.readouterr().err
+    assert 'ses-20190412' in message
+    assert '--scan-dates drop' in message
+    assert command() == 0
+    assert 'ses-20190412 looks like a date' in capsys.readouterr().err
+
+
+def test_a_table_of_participants_that_cannot_be_read(behave, command, raw, out, capsys):
+    (raw / 'participants.tsv').write_bytes(b'PK\3\4\0')
+    assert command() == 1
+    assert len(images(out)) == len(SCANS)
+    assert 'NOT CARRIED OVER' in capsys.readouterr().err
+    assert not (out / 'participants.tsv').exists()
+
+
 def test_layout_bids(behave, command, raw, out, capsys):
     (raw / 'sub-02/anat/sub-02_T2w.nii.gz').write_bytes(b'x')
     before = snapshot(raw)

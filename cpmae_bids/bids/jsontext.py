@@ -10,7 +10,7 @@ MAX_BYTES = 2**25
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file, with or without a byte order mark.
+    """Read a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def read_json(path: Path) -> Any:
     if len(content) > MAX_BYTES:
         raise ValueError(f'larger than {MAX_BYTES // 2**20} MiB')
     try:
-        return json.loads(content.decode('utf-8-sig'))
+        return json.loads(content.decode(json.detect_encoding(content)))
     except RecursionError:
         raise ValueError('nested too deeply') from None
 

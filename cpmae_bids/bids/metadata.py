@@ -25,7 +25,7 @@ _MAX = sys.float_info.max
 # Longer strings are free text; these patterns are dates, times and addresses inside a short one.
 _MAX_TEXT = 64
 _DAY = r'(?:0?[1-9]|[12]\d|3[01])'
-_MONTH = (
+MONTH = (
     '(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|'
     'oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)(?![a-z])'
 )
@@ -35,8 +35,8 @@ _PRIVATE_TEXT = re.compile(
     r'|(?<![\d.])(19|20)\d\d(?P<a>[-/_ ])[01]?\d(?P=a)[0-3]?\d(?![\d.])'
     rf'|(?<![\d.]){_DAY}(?P<b>[-./_ ]){_DAY}(?P=b)(19|20)\d\d(?!\d)'
     rf'|(?<![\d.]){_DAY}(?P<c>[./]){_DAY}(?P=c)\d\d(?![\d./])'
-    rf'|\d[-._/ ,]*{_MONTH}[-._/ ,]*\d'
-    rf'|(?<![a-z]){_MONTH}[-._/ ,]*\d{{1,2}}[-._/ ,]+(\d\d|(19|20)\d\d)(?!\d)'
+    rf'|\d[-._/ ,]*{MONTH}[-._/ ,]*\d'
+    rf'|(?<![a-z]){MONTH}[-._/ ,]*\d{{1,2}}[-._/ ,]+(\d\d|(19|20)\d\d)(?!\d)'
     r'|(?<![\d.])\d\d(?P<d>[-_ ])(0[1-9]|1[0-2])(?P=d)([0-2]\d|3[01])(?!\d)'
     r'|(?<![\d.])([0-2]\d|3[01])(?P<e>[-_ ])(0[1-9]|1[0-2])(?P=e)\d\d(?!\d)',
     re.IGNORECASE,

@@ -1,7 +1,5 @@
 """participants.tsv of the output: few columns, and only participants who have an image in it."""
 
-import csv
-import io
 import math
 import re
 from collections.abc import Collection
@@ -11,6 +9,11 @@ from typing import Any
 from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.metadata import is_private_text
 from cpmae_bids.bids.output_folder import OutputFolder
+from cpmae_bids.bids.table import Table, warn_once
+from cpmae_bids.exceptions import InputError
+
+KEY = 'participant_id'
+"""Column with the labels of participants."""
 
 # None of these identifies anybody by itself, nor does any free text hide in them.
 SHAREABLE_COLUMNS = ('participant_id', 'species', 'age', 'sex', 'handedness', 'group')
@@ -41,7 +44,7 @@ _GROUP_WORDS = {
 _UNITS = {r'months?|mos?': 12, r'weeks?|wks?': 52, r'days?|d': 365}
 
 
-def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[str]) -> None:
+def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[str]) -> list[str]:
     """Carry participants.tsv and its sidecar over, as far as they can be shared.
 
     Parameters
@@ -50,24 +53,37 @@ def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[st
     subjects : collection of str
         Labels, without ``sub-``, of the participants who have an image in the output.
 
+    Returns
+    -------
+    list of str
+        Files that could not be read, and why.
+
     Notes
     -----
     Nothing is written if the input has no participants.tsv that can be read, or lists none of the
     subjects; what an earlier run wrote is then removed.
     """
     folder, table, sidecar = OutputFolder(output_dir), 'participants.tsv', 'participants.json'
-    rows = _read_rows(bids_dir / 'participants.tsv')
-    wanted = {f'sub-{label}' for label in subjects}
-    rows = [row for row in rows if row.get('participant_id') in wanted]
-    if not rows:
+    source, found, unread = bids_dir / table, Table([], []), []
+    try:
+        if _is_there(source):
+            found = read_participants(source, {f'sub-{label}' for label in subjects})
+    except InputError as err:
+        unread.append(str(err))
+    if not found.rows:
         folder.remove(table)
         folder.remove(sidecar)
-        return
+        return unread
 
-    columns = [column for column in SHAREABLE_COLUMNS if column in rows[0]]
-    descriptions = _read_descriptions(bids_dir / 'participants.json')
+    columns = [column for column in SHAREABLE_COLUMNS if column in found.columns]
+    descriptions: dict[str, dict[str, Any]] = {}
+    try:
+        descriptions = _read_descriptions(bids_dir / sidecar)
+    except (OSError, ValueError) as err:
+        unread.append(f'{sidecar}: cannot be read ({err}); mend or remove it')
     oldest = age_limit('age', descriptions.get('age', {}))
     levels = {column: levels_of(descriptions.get(column, {})) for column in columns}
+    rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
     cells = [[_cell(column, row[column], oldest, levels[column]) for column in columns] for row in rows]
     # By hand: BIDS knows no quotes in tables, and the csv module writes no quotation mark without them
     folder.write(table, ''.join('\t'.join(line) + '\n' for line in (columns, *cells)))
@@ -77,31 +93,45 @@ def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[st
         folder.write(sidecar, to_json(described))
     else:
         folder.remove(sidecar)
+    return unread
 
 
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    """Read a table; an unreadable one counts as empty, since it is a bonus and no condition of the run."""
-    if not path.is_file():
-        return []
-    try:
-        text = path.read_text('utf-8-sig')
-    except (OSError, ValueError):
-        return []
-    reader = csv.DictReader(io.StringIO(text), delimiter='\t', quoting=csv.QUOTE_NONE, restval='n/a')
-    try:
-        return list(reader)
-    except csv.Error:
-        return []
+def read_participants(path: Path, wanted: Collection[str]) -> Table:
+    """Read the rows of some participants; of participants.tsv, tell which of these have none.
+
+    Parameters
+    ----------
+    path : Path
+    wanted : collection of str
+        With ``sub-``; labels in the table may lack it.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be read, or names no participants.
+    """
+    table = Table.load(path).labelled(KEY, 'sub-')
+    if KEY not in table.columns:
+        raise InputError(f'{path}: has no column {KEY}; mend it')
+    table = table.only(lambda row: row[KEY] in wanted)
+    missing = sorted(set(wanted) - set(table.column(KEY))) if path.name == 'participants.tsv' else []
+    if missing:
+        more = f' and {len(missing) - 3} more' if len(missing) > 3 else ''
+        warn_once(f'{path}: has no row for {", ".join(missing[:3])}{more}')
+    return table
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
 
 
 def _read_descriptions(path: Path) -> dict[str, dict[str, Any]]:
     """Read the shareable parts of participants.json."""
-    try:
-        content = read_json(path)
-    except (OSError, ValueError):
+    if not _is_there(path):
         return {}
+    content = read_json(path)
     if not isinstance(content, dict):
-        return {}
+        raise ValueError('not a JSON object')
     return {
         column: {key: value for key, value in entry.items() if key in _SHAREABLE_DESCRIPTIONS}
         for column, entry in content.items()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from cpmae_bids import scratch
 from cpmae_bids.bids.derivatives import GENERATOR, is_output_dataset, settle_seed
+from cpmae_bids.bids.jsontext import read_json
 from cpmae_bids.bids.layout import select_subjects
 from cpmae_bids.bids.output_folder import OutputFolder, OutsideError, is_temporary
 from cpmae_bids.bids.rawlike.manifest import FOLDER, is_raw_like, raw_like_dir
@@ -49,6 +50,7 @@ def preflight(config: RunConfig) -> RunConfig:
         If something is missing; nothing has been written then but folders.
     """
     check_folders(config)
+    check_description(config.bids_dir)
     note_own_output(config.bids_dir)
     select_subjects(config)
     plugin, _ = plugin_settings(config)
@@ -164,6 +166,24 @@ def _refuse_foreign_output(output_dir: Path) -> None:
         raise UsageError(f'{output_dir}: is a raw-like dataset, no derivatives; choose another output')
     if not is_output_dataset(output_dir):
         raise UsageError(f'{output_dir}: is a dataset that {GENERATOR} did not make; choose another output')
+
+
+def check_description(bids_dir: Path) -> None:
+    """Refuse a dataset whose description says nothing: name, authors and licence would be lost.
+
+    Raises
+    ------
+    UsageError
+    """
+    path = bids_dir / 'dataset_description.json'
+    if not path.exists() and not path.is_symlink():
+        return
+    try:
+        problem = '' if isinstance(read_json(path), dict) else 'no JSON object'
+    except (OSError, ValueError) as err:
+        problem = str(err.strerror if isinstance(err, OSError) else err)
+    if problem:
+        raise UsageError(f'{path}: cannot be read ({problem}); mend it')
 
 
 def note_own_output(bids_dir: Path) -> None:

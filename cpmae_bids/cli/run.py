@@ -88,6 +88,7 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
     from cpmae_bids.cli.interrupt import InterruptibleProgress
     from cpmae_bids.cli.preflight import check_space, preflight, refuse_links_in_work, remove_work_dir
     from cpmae_bids.cli.process import make_batches, process_scans, share_processors
+    from cpmae_bids.cli.sharing import warn_of_dates
     from cpmae_bids.cli.summary import count
     from cpmae_bids.workflows.graph import write_graph
     from cpmae_bids.workflows.resources import size_factor
@@ -98,6 +99,7 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
         if not config.skip_bids_validation:
             _validate_input(config.bids_dir)
         scans = collect_scans(config)
+        warn_of_dates(config, scans)
         complete = set() if config.overwrite else set(complete_scans(scans, config))
         if config.dry_run:
             return print_plan(scans, complete, config)
@@ -159,10 +161,13 @@ def _conclude(scans: list, failures: list, config: RunConfig) -> int:
         records = audit_output(config.output_dir, thorough=False)
         table = write_table(config.output_dir, records)
         passed = {Path(record['scan']).parts[0] for record in records if record['status'] == 'pass'}
-        write_participants(config.bids_dir, config.output_dir, {name.removeprefix('sub-') for name in passed})
+        labels = {name.removeprefix('sub-') for name in passed}
+        unread = write_participants(config.bids_dir, config.output_dir, labels)
         for subject in sorted({scan.subject for scan in scans}):
             write_subject_report(config.output_dir, subject)
 
+    for line in unread:
+        logger.error('NOT CARRIED OVER %s', line)
     report_unprocessed(config, records)
     shared = config.layout != 'bids' or conclude_raw_like(config)
 
@@ -173,7 +178,7 @@ def _conclude(scans: list, failures: list, config: RunConfig) -> int:
     if failures and config.temporary_work_dir:
         logger.info('kept for the crash files in it: %s', config.work_dir)
     all_passed = len(records) == len(ours) and all(record['status'] == 'pass' for record in records)
-    return EXIT_OK if all_passed and shared and not failures else EXIT_FAILED
+    return EXIT_OK if all_passed and shared and not failures and not unread else EXIT_FAILED
 
 
 @contextlib.contextmanager

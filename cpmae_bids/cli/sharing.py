@@ -1,16 +1,42 @@
 """What a run says of files that it did not de-identify, and of the dataset to upload."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from cpmae_bids.bids.inventory import DatasetFile, list_files, summary_lines, unprocessed, write_list
+from cpmae_bids.bids.layout import Scan, select_subjects
+from cpmae_bids.bids.rawlike.dates import dated_labels
 from cpmae_bids.bids.rawlike.manifest import FOLDER, is_raw_like, raw_like_dir
 from cpmae_bids.config import T1W_SUFFIXES, RunConfig
+from cpmae_bids.exceptions import UsageError
 
 logger = logging.getLogger(__name__)
 
 _SHOWN_ISSUES = 5
+
+
+def warn_of_dates(config: RunConfig, scans: Iterable[Scan]) -> None:
+    """Tell of labels that are dates: names are kept, in the output and in the dataset to upload.
+
+    Raises
+    ------
+    UsageError
+        If dates are to be shifted: one that is known gives away all others of the subject.
+    """
+    paths = [scan.relative_path for scan in scans]
+    if config.layout == 'bids':
+        paths += [entry.path for entry in list_files(config.bids_dir, select_subjects(config))]
+    found = dated_labels(paths)
+    if not found:
+        return
+    label, path = next(iter(found.items()))
+    more = f' and {len(found) - 1} more labels' if len(found) > 1 else ''
+    what = f'{path}: the label {label}{more} looks like a date, and names are kept'
+    if config.layout == 'bids' and config.scan_dates == 'shift':
+        raise UsageError(f'{what}, so that the shift could be undone; rename it, or use --scan-dates drop')
+    logger.warning('%s; rename it before you share anything', what)
 
 
 def report_unprocessed(config: RunConfig, records: list[dict[str, Any]]) -> None:

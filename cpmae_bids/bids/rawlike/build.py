@@ -90,7 +90,8 @@ def _write(config: RunConfig, dataset: Path, shows_face: Callable[[Path], str] |
     folders = tuple(f'sub-{label}/' for label in present)
     beside = [entry for entry in entries if not entry.path.startswith(folders) or entry.path in folders]
     with locked(config.output_dir, 'logs'):  # runs over other subjects write these files as well
-        left_out += write_root(config.bids_dir, dataset, beside)
+        of_root, of_root_failed = write_root(config.bids_dir, dataset, beside)
+    left_out, failures = left_out + of_root, failures + of_root_failed
     manifests = [read_manifest(dataset, unit) for unit in units(dataset)]
     n_refaced = sum(len(manifest['refaced']) for manifest in manifests)
     n_images = sum('sha256' in entry for manifest in manifests for entry in manifest['files'].values())

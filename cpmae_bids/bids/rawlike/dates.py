@@ -5,9 +5,60 @@ import re
 from collections.abc import Iterable
 from datetime import date, timedelta
 
+from cpmae_bids.bids.metadata import MONTH
+
 _ACQ_TIME = re.compile(r'(\d{4}-\d\d-\d\d)((?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?Z?)?)')
+_LABEL = re.compile(r'(?:^|[/_])([a-z]+)-([0-9A-Za-z+]+)')
+_LONG_NUMBER = re.compile(r'(?<!\d)\d{8}')
+_SHORT_NUMBER = re.compile(r'(?<!\d)\d{6}(?!\d)')
+_DAY_WITH_NAME = re.compile(rf'\d{MONTH}\d|(?<![a-z]){MONTH}\d{{1,2}}(19|20)\d\d(?!\d)', re.IGNORECASE)
 # BIDS asks that shifted dates lie in 1925 or before, where nobody takes them for true ones.
 _FIRST, _DAYS = date(1900, 1, 1), 20 * 365
+
+
+def dated_labels(paths: Iterable[str]) -> dict[str, str]:
+    """Return the labels in paths of a dataset that are dates, with the first path of each.
+
+    Parameters
+    ----------
+    paths : iterable of str
+
+    Returns
+    -------
+    dict
+        Such as ``{'ses-20190412': 'sub-01/ses-20190412/anat/sub-01_ses-20190412_T1w.nii.gz'}``.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        for key, label in _LABEL.findall(path):
+            if _has_date(label) or (key == 'ses' and _has_short_date(label)):
+                found.setdefault(f'{key}-{label}', path)
+    return found
+
+
+def _has_date(label: str) -> bool:
+    for n in _LONG_NUMBER.findall(label):
+        orders = [(n[:4], n[4:6], n[6:]), (n[4:], n[2:4], n[:2]), (n[4:], n[:2], n[2:4])]
+        if any(_is_day(*order) for order in orders):
+            return True
+    return _DAY_WITH_NAME.search(label) is not None
+
+
+def _has_short_date(label: str) -> bool:
+    """Whether there is one of six digits: year, month and day in any order, or a year and a month."""
+    for n in _SHORT_NUMBER.findall(label):
+        a, b, c = n[:2], n[2:4], n[4:]
+        orders = [(f'20{a}', b, c), (f'20{c}', b, a), (f'20{c}', a, b), (n[:4], c, '01'), (n[2:], a, '01')]
+        if any(_is_day(*order) for order in orders):
+            return True
+    return False
+
+
+def _is_day(year: str, month: str, day: str) -> bool:
+    try:
+        return 1950 <= date(int(year), int(month), int(day)).year < 2100
+    except ValueError:
+        return False
 
 
 def shift_of(seed: int, subject: str, acq_times: Iterable[str]) -> timedelta | None:

@@ -12,9 +12,11 @@ from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.layout import list_subjects
 from cpmae_bids.bids.metadata import METHOD, read_json_object
 from cpmae_bids.bids.output_folder import OutputFolder
+from cpmae_bids.bids.participants import KEY, read_participants
 from cpmae_bids.bids.rawlike.commit import commit
 from cpmae_bids.bids.rawlike.manifest import DATASET, FOLDER, read_manifest, units
-from cpmae_bids.bids.rawlike.tables import Table, described, of_persons
+from cpmae_bids.bids.rawlike.tables import described, of_persons
+from cpmae_bids.bids.table import read_text
 from cpmae_bids.exceptions import InputError
 
 _README = f"""{{name}}
@@ -59,7 +61,9 @@ def write_description(bids_dir: Path, dataset: Path) -> None:
         OutputFolder(dataset).write(path, content)
 
 
-def write_root(bids_dir: Path, dataset: Path, entries: Collection[DatasetFile]) -> list[DatasetFile]:
+def write_root(
+    bids_dir: Path, dataset: Path, entries: Collection[DatasetFile]
+) -> tuple[list[DatasetFile], int]:
     """Write what belongs to no subject, and the list of what is left out of the whole dataset.
 
     Parameters
@@ -69,13 +73,15 @@ def write_root(bids_dir: Path, dataset: Path, entries: Collection[DatasetFile]) 
 
     Returns
     -------
-    list of DatasetFile
+    left_out : list of DatasetFile
         What of the entries was left out.
+    failures : int
+        How many of them should have been there.
     """
     subjects: list[str] | None = None
     # A run over other subjects may add one at the same time, and every table must name all of them.
     while subjects != (subjects := list_subjects(dataset)):
-        left_out = _write_once(bids_dir, dataset, entries, {f'sub-{label}' for label in subjects})
+        left_out, failures = _write_once(bids_dir, dataset, entries, {f'sub-{label}' for label in subjects})
     rows = [row for unit in units(dataset) for row in read_manifest(dataset, unit)['left_out']]
     everything = [
         DatasetFile(row['path'], 'out', row['reason'], bool(row['may_show_face']))
@@ -83,20 +89,21 @@ def write_root(bids_dir: Path, dataset: Path, entries: Collection[DatasetFile]) 
         for _ in range(int(row.get('files', 1)))
     ]
     write_list(dataset, f'{FOLDER}/left_out.tsv', everything)
-    return left_out
+    return left_out, failures
 
 
 def _write_once(
     bids_dir: Path, dataset: Path, entries: Collection[DatasetFile], subjects: Collection[str]
-) -> list[DatasetFile]:
+) -> tuple[list[DatasetFile], int]:
     texts: dict[str, bytes] = {f'{FOLDER}/README': _CODE_README.encode()}
-    left_out = [entry for entry in entries if entry.role == 'out']
+    left_out, failures = [entry for entry in entries if entry.role == 'out'], 0
     for entry in entries:
         if entry.role != 'text' or not entry.path.endswith(('.tsv', '.json', *sharing_rules()['texts'])):
             continue
         try:
             left = _place(bids_dir, entry.path, texts, subjects)
-        except (InputError, OSError, UnicodeDecodeError) as err:
+        except InputError as err:
+            failures += 1
             reason = str(err).replace(str(bids_dir), '<input>')
             left_out.append(DatasetFile(entry.path, 'out', f'cannot be read: {reason}'))
             continue
@@ -109,7 +116,7 @@ def _write_once(
         for entry in left_out
     ]
     commit(dataset, DATASET, {}, {}, texts, {}, told)
-    return left_out
+    return left_out, failures
 
 
 def _place(bids_dir: Path, path: str, texts: dict[str, bytes], subjects: Collection[str]) -> list[str]:
@@ -118,18 +125,15 @@ def _place(bids_dir: Path, path: str, texts: dict[str, bytes], subjects: Collect
     if path.endswith('.tsv'):
         return _place_table(source, path, texts, subjects)
     if not path.endswith('.json'):
-        if source.stat().st_size > _MAX_TEXT:
+        text = read_text(source)
+        if len(text) > _MAX_TEXT:
             raise InputError(f'{path}: too large for a text')
-        texts[path] = source.read_text('utf-8').encode()
+        texts[path] = text.encode()
     return []  # JSON files go with their tables
 
 
 def _place_table(source: Path, path: str, texts: dict[str, bytes], subjects: Collection[str]) -> list[str]:
-    key = 'participant_id'
-    table = Table.read(source.read_text('utf-8'), path)
-    if key not in table.columns:
-        raise InputError(f'{path}: has no column {key}')
-    table = table.only(lambda row: row[key] in subjects)
+    table = read_participants(source, subjects)
     if not table.rows:
         return []
     sidecar_path = source.with_suffix('.json')
@@ -137,7 +141,7 @@ def _place_table(source: Path, path: str, texts: dict[str, bytes], subjects: Col
 
     def each(name: str, cells: list[str]) -> list[str] | None:
         description = sidecar.get(name)
-        return of_persons(name, cells, key, description if isinstance(description, dict) else {})
+        return of_persons(name, cells, KEY, description if isinstance(description, dict) else {})
 
     table, left = table.mapped(each)
     texts[path] = table.text().encode()

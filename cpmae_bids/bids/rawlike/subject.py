@@ -22,8 +22,9 @@ from cpmae_bids.bids.rawlike.commit import commit
 from cpmae_bids.bids.rawlike.dates import shift_of, shifted
 from cpmae_bids.bids.rawlike.images import copy_image, copy_numbers, is_copy, is_numeric
 from cpmae_bids.bids.rawlike.manifest import raw_name, read_manifest, unit_of
-from cpmae_bids.bids.rawlike.tables import Table, described, of_persons, of_recording
+from cpmae_bids.bids.rawlike.tables import described, of_persons, of_recording
 from cpmae_bids.bids.sources import SOURCES, changed_source
+from cpmae_bids.bids.table import Table
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError
 
@@ -258,7 +259,7 @@ class Subject:
             unit.texts[_sidecar_of(entry.path)] = to_json(content).encode()
 
     def _scrub_recording(self, entry: DatasetFile, source: Path, path: str, unit: Unit) -> list[str]:
-        table, left = _read_table(source).mapped(of_recording)
+        table, left = Table.load(source).mapped(of_recording)
         if left:
             unit.leave_out(entry, f'columns left out: {", ".join(left)}', False)
         unit.texts[path] = table.text().encode()
@@ -334,20 +335,13 @@ class Subject:
     def _write_folder_table(self, entry: DatasetFile, unit: Unit) -> None:
         key = 'filename' if entry.path.endswith('_scans.tsv') else 'session_id'
         folder = str(PurePosixPath(entry.path).parent)
-        table = _read_table(self.config.bids_dir / entry.path)
+        table = Table.load(self.config.bids_dir / entry.path)
         if key not in table.columns:
             raise InputError(f'{entry.path}: has no column {key}; mend it')
         if key == 'filename':
-            index = table.columns.index(key)
-            rows = []
-            for row in table.rows:
-                path = f'{folder}/{row[index]}'
-                path = unit.renamed.get(path, path)
-                if path in unit.files or path in unit.texts:
-                    rows.append([*row[:index], path.removeprefix(f'{folder}/'), *row[index + 1 :]])
-            table = Table(table.columns, rows)
+            table = self._of_files(table, entry, unit)
         else:
-            table = table.only(
+            table = table.labelled(key, 'ses-').only(
                 lambda row: (self.dataset / folder / row[key]).is_dir() and '/' not in row[key]
             )
         if not table.rows:
@@ -369,13 +363,37 @@ class Subject:
         if content := described(table.columns, sidecar):
             unit.texts[_sidecar_of(entry.path)] = to_json(content).encode()
 
+    def _of_files(self, table: Table, entry: DatasetFile, unit: Unit) -> Table:
+        """Keep the rows of files that are in the dataset, under their names there; tell of all others."""
+        folder, index = str(PurePosixPath(entry.path).parent), table.columns.index('filename')
+        known = {_stem(other.path) for other in self.entries}
+        rows: dict[str, list[str]] = {}
+        strangers = []
+        for row in table.rows:
+            name = row[index].strip().replace('\\', '/').removeprefix('./').removeprefix(f'{folder}/')
+            path = f'{folder}/{name}'
+            # Images that were compressed since, or the other way round
+            others = [_stem(path) + extension for extension in IMAGE_EXTENSIONS]
+            for candidate in (unit.renamed.get(path, path), *others):
+                if candidate in unit.files or candidate in unit.texts:
+                    name = candidate.removeprefix(f'{folder}/')
+                    rows.setdefault(name, [*row[:index], name, *row[index + 1 :]])
+                    break
+            else:
+                strangers += [name] if _stem(path) not in known else []
+        if strangers:
+            unit.leave_out(
+                entry, f'rows of files that are not in the input ({len(strangers)} of them)', False
+            )
+        return Table(table.columns, list(rows.values()))
+
     def _shift(self):
         """By how much the dates of the subject move; those of all its sessions decide."""
         times = []
         for entry in self.entries:
             if entry.role == 'folder-table':
                 try:
-                    times += _read_table(self.config.bids_dir / entry.path).column('acq_time')
+                    times += Table.load(self.config.bids_dir / entry.path).column('acq_time')
                 except InputError:
                     continue  # named where its turn comes
         return shift_of(self.config.seed, self.label, times)
@@ -398,18 +416,14 @@ def refaced_output(record: dict[str, Any]) -> str | None:
     return None
 
 
+def _stem(path: str) -> str:
+    """A path without the extension of an image."""
+    return next((path.removesuffix(end) for end in IMAGE_EXTENSIONS if path.endswith(end)), path)
+
+
 def _sidecar_of(path: str) -> str:
     return path.removesuffix(split_name(path)[2]) + '.json'
 
 
 def _more_fields() -> dict[str, str]:
     return sharing_rules()['sidecar_fields']
-
-
-def _read_table(path: Path) -> Table:
-    try:
-        return Table.read(path.read_text('utf-8'), path.name)
-    except OSError as err:
-        raise InputError(f'{path.name}: cannot be read ({err.strerror}); check its permissions') from err
-    except UnicodeDecodeError as err:
-        raise InputError(f'{path.name}: is no UTF-8 text; convert it') from err

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from cpmae_bids.bids.metadata import are_short_dates, is_private_number, is_private_text
@@ -15,9 +13,8 @@ from cpmae_bids.bids.participants import (
     shareable_age,
     shareable_category,
 )
-from cpmae_bids.exceptions import InputError
+from cpmae_bids.bids.table import NOT_THERE
 
-NOT_THERE = 'n/a'
 DESCRIPTION_FIELDS = (
     *('Description', 'LongName', 'Levels', 'Units', 'TermURL', 'HED', 'Delimiter', 'Format', 'Minimum'),
     'Maximum',
@@ -40,66 +37,6 @@ _AGE = re.compile(
 _DAY = re.compile(r'(?<![A-Za-z])(?i:date|dob|birth)|(?<=[a-z])(Date|DOB|Birth)')
 # Longer whole numbers are those of records, telephones and days.
 _MAX_DIGITS = 8
-
-
-@dataclass
-class Table:
-    """A table of BIDS.
-
-    Parameters
-    ----------
-    columns : list of str
-    rows : list of list of str
-        As long as `columns`, each.
-    """
-
-    columns: list[str]
-    rows: list[list[str]]
-
-    @classmethod
-    def read(cls, text: str, name: str) -> Table:
-        """Read tab-separated values.
-
-        Raises
-        ------
-        InputError
-            If rows differ in length, or a column comes twice.
-        """
-        lines = [line.rstrip('\r') for line in text.removeprefix('\ufeff').split('\n')]
-        columns, *rows = [line.split('\t') for line in lines if line.strip()] or [[]]
-        if not columns or len(set(columns)) < len(columns) or any(len(row) != len(columns) for row in rows):
-            raise InputError(f'{name}: no table of tab-separated values; mend it')
-        return cls(columns, rows)
-
-    def text(self) -> str:
-        return ''.join('\t'.join(cells) + '\n' for cells in [self.columns, *self.rows])
-
-    def column(self, name: str) -> list[str]:
-        """Return the cells of a column; none if it is not there."""
-        if name not in self.columns:
-            return []
-        index = self.columns.index(name)
-        return [row[index] for row in self.rows]
-
-    def only(self, keep: Callable[[dict[str, str]], bool]) -> Table:
-        """Return a table of the rows that are to be kept."""
-        return Table(
-            self.columns, [row for row in self.rows if keep(dict(zip(self.columns, row, strict=True)))]
-        )
-
-    def mapped(self, each: Callable[[str, list[str]], list[str] | None]) -> tuple[Table, list[str]]:
-        """Change whole columns: `each` returns the new cells, or None to leave the column behind.
-
-        Returns
-        -------
-        table : Table
-        left : list of str
-            Names of the columns that were left behind.
-        """
-        cells = {name: each(name, self.column(name)) for name in self.columns}
-        kept = {name: values for name, values in cells.items() if values is not None}
-        rows = [list(row) for row in zip(*kept.values(), strict=True)]
-        return Table(list(kept), rows), [name for name in self.columns if name not in kept]
 
 
 def of_persons(name: str, cells: list[str], key: str, description: dict[str, Any]) -> list[str] | None:
