@@ -9,6 +9,7 @@ import numpy as np
 from cpmae_bids.config import DEFAULT_STEPS
 from cpmae_bids.deid import codes, cubes
 from cpmae_bids.steps import conform, decode, encode, remodel
+from cpmae_bids.training.data import on_grid
 
 PRESET = '128'
 
@@ -16,24 +17,26 @@ PRESET = '128'
 def brain_codes(t1w: Path, brain_mask: Path, affine: Path, folder: Path) -> Path:
     """Codes of the brain of a scan, in a file in `folder`; the brain in the cube lies beside it."""
     brain, result = folder / 'brain.npz', folder / 'brain_codes.npz'
-    conform.conform(t1w, brain_mask, affine, brain, folder / 'head.npz', PRESET)
-    (folder / 'head.npz').unlink()  # the original head is not needed
+    unused = folder / 'head.npz', folder / 'statistics.json'
+    conform.conform(t1w, brain_mask, affine, brain, *unused, PRESET)
+    for path in unused:  # the original head is not needed
+        path.unlink()
     encode.encode(brain, result, 'brain')
     return result
 
 
 def head_codes(brain: Path, seed: int, folder: Path) -> list[np.ndarray]:
-    """Codes of the head that a brain and a seed give, coarse to fine; kept in `folder`."""
+    """Codes of the head that a brain and a seed give: shape and exemplars; kept in `folder`."""
     result = folder / f'head_codes_{seed}.npz'
     remodel.remodel(brain, result, seed=seed, steps=DEFAULT_STEPS)
     return codes.read(result)
 
 
 def head(seed: int, folder: Path) -> np.ndarray:
-    """The head of `head_codes`, decoded; ndarray of float32, shape (128, 128, 128)."""
+    """The head of `head_codes`, decoded, on the template grid; ndarray of float32, shape (128, 128, 128)."""
     result = folder / f'head_{seed}.npz'
     decode.decode(folder / f'head_codes_{seed}.npz', folder / 'brain.npz', result, PRESET, seed=seed)
-    return halved(cubes.read(result, 'head').astype(np.float32))
+    return on_grid(halved(cubes.read(result, 'head').astype(np.float32)))
 
 
 def halved(volume: np.ndarray) -> np.ndarray:

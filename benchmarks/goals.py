@@ -103,19 +103,9 @@ def seeds(found: dict) -> list[Row]:
 
 
 def model(results: dict[str, dict]) -> list[Row]:
-    """What codes keep of a head, whether their lattice shows, and what fails or is refused for nothing."""
-    codec, outline, lattice = (results[name] for name in ('codec_baseline', 'outline', 'lattice'))
+    """What fails or is refused for nothing."""
     limits, robustness = results['verdict_limits'], results['robustness']['scans']
-    rows = [
-        at_least('decoded heads: SSIM', codec['vqvae']['ssim_inside'], 0.9, f'{codec["test_heads"]} scans')
-    ]
-    for region in ('face', 'outline') if 'unseen' in outline else ():
-        title, off = f'skin in the own shape, {region}: off by', outline['unseen'][region]['off_median_mm']
-        rows.append(at_most(title, off, 1, f'{outline["unseen"]["heads"]} scans', unit=' mm'))
-    steps = max(one['largest'] for one in lattice['summary']['generated'].values())
-    rows.append(
-        at_most('steps at lattices, relative', steps, lattice['limit'], f'{len(lattice["heads"])} heads')
-    )
+    rows = []
     alarms = sum(one['outputs']['beyond'] for one in limits['measures'].values())
     rows.append(at_most('false alarms of the verdict', alarms, 0, f'{limits["outputs"]} outputs', '.0f'))
     taken = [one for one in robustness if not CASES[one['case']].refused]

@@ -17,16 +17,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.functional import adaptive_avg_pool3d
 
 from benchmarks.scans import write_result
 from cpmae_bids.config import DEFAULT_STEPS
-from cpmae_bids.deid import cubes
+from cpmae_bids.deid import cubes, geometry
 from cpmae_bids.models.drawing import draw
 from cpmae_bids.models.sampling import remodel
 from cpmae_bids.models.weights import load_model, resolve_weights
 
-MODELS = ('brain', 'mae', 'head', 'detail')
+MODELS = ('brain', 'mae', 'head', 'superresolution')
 COARSE = 128
 """Voxels of 2 mm along an edge of the cube."""
 
@@ -67,15 +66,15 @@ def time_scan(models: dict, brain: np.ndarray, *, seed: int, preset: str) -> dic
     seconds : dict of str to float
         ``encode``, ``remodel``, ``decode``, and their ``sum``.
     """
-    device = next(models['head'].parameters()).device
+    device = next(models['brain'].parameters()).device
     clock = Clock(device.type)
     inside = torch.from_numpy(brain)[None, None].to(device)
-    codes = models['brain'].encode(inside)
+    codes = [level.cpu() for level in models['brain'].encode(inside)]
     clock.lap('encode')
     head = remodel(models['mae'], models['head'], models['brain'], codes, seed=seed, steps=DEFAULT_STEPS)
     clock.lap('remodel')
-    mask = (adaptive_avg_pool3d((inside > 0).float(), COARSE) >= 0.5).float()
-    draw(models['head'], models['detail'], head, mask, seed=seed, millimetre=preset == '256')
+    mask = geometry.pool(brain > 0, len(brain) // COARSE) >= 0.5
+    draw(models['head'], models['superresolution'], head, mask, seed=seed, millimetre=preset == '256')
     clock.lap('decode')
     return {**clock.seconds, 'sum': sum(clock.seconds.values())}
 
@@ -97,7 +96,8 @@ def main(argv: list[str] | None = None) -> None:
     brains = [cubes.read(file, 'brain').astype(np.float32) for file in files]
     begin = time.perf_counter()
     found = resolve_weights()
-    models = {name: load_model(found, name, args.device) for name in MODELS}
+    on_device = ('brain', 'superresolution')  # the others are tables and a small transformer
+    models = {name: load_model(found, name, args.device if name in on_device else 'cpu') for name in MODELS}
     load = time.perf_counter() - begin
     rounds = [
         [time_scan(models, brain, seed=seed, preset=args.preset) for brain in brains]

@@ -80,6 +80,7 @@ FILES = {
     'generated_codes': 'head_codes.npz',
     'original_codes': 'original_codes.npz',
     'head': 'head.npz',
+    'statistics': 'statistics.json',
     'refaced': 'refaced.nii.gz',
     'deface_mask': 'deface_mask.nii.gz',
     'verdict': 'verdict.json',

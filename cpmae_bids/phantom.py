@@ -18,25 +18,22 @@ WHITE_MATTER = 400
 NOISE = 0.02
 """Standard deviation of the noise, as a share of white matter."""
 
-SPREAD = 1.5
+SPREAD = 1.2
 """Standard deviation of the components of the shape, in their own standard deviations."""
 
-APPEARANCE = 0.8
-"""Share that random codes of appearance have in how the head differs from the mean."""
 
-
-def write_phantom(path: Path, head: Any, seed: int = 0) -> None:
+def write_phantom(path: Path, head: Any, mae: Any, seed: int = 0) -> None:
     """Write a T1w phantom of a whole head, 128 voxels of 2 mm along each axis, int16.
 
     Parameters
     ----------
     path : Path
         NIfTI to write.
-    head : VQVAE
-        Of heads: its mean head with random shape and appearance. A generated head would be so like the mean
-        head itself that the verdict took it for a copy.
+    head : HeadVQVAE
+    mae : MAE
+        Draw what lies around the brain, with a shape of their own.
     seed : int
-        Of the shape and the noise.
+        Of the head and the noise.
 
     Raises
     ------
@@ -45,18 +42,9 @@ def write_phantom(path: Path, head: Any, seed: int = 0) -> None:
     """
     import torch
 
-    from cpmae_bids.models.shape import LEVELS, STEP
-    from cpmae_bids.models.warps import deform
-
-    rng = np.random.default_rng(seed)
-    with torch.no_grad():
-        scores = rng.normal(0, SPREAD / STEP, (1, *(head.config.shape,) * 3)).round() + LEVELS // 2
-        shape = head.shape.decode(torch.from_numpy(scores).long().clamp(0, LEVELS - 1))
-        codes = [
-            torch.from_numpy(rng.integers(head.config.codebook, size=(1, g, g, g))) for g in head.config.grids
-        ]
-        appearance = head.decode_latent(APPEARANCE * head.latent_of([shape, *codes]))
-        around = deform(appearance, shape)[0, 0].clamp(0, intensity.CEILING).numpy()
+    from cpmae_bids.models.drawing import lay_around
+    from cpmae_bids.models.sampling import draw_appearance
+    from cpmae_bids.models.shape import Shape
 
     template = find_template()
     cubes = (
@@ -67,6 +55,14 @@ def write_phantom(path: Path, head: Any, seed: int = 0) -> None:
         )
     )
     brain, mask = cubes
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    scores = torch.randn(head.config.shape**3, generator=generator) * SPREAD
+    shape, features = Shape.codes(scores), torch.zeros(mae.config.brain_features)
+    donors = draw_appearance(mae, head, Shape.values(shape), features, generator=generator, steps=6)
+    codes = [shape.view(1, *(head.config.shape,) * 3), head.exemplars.scatter(donors)[None]]
+    drawn = lay_around(head.decode(codes), head.field(codes, mask > 0.5))[0, 0].numpy()
+    around = drawn[:, :, -VOXELS:].clip(0, intensity.CEILING)
+
     clean = np.where(mask > 0.5, brain, around)
     real, imaginary = rng.normal(0, NOISE, (2, *clean.shape))
     stored = np.hypot(clean + real, imaginary) * WHITE_MATTER

@@ -21,13 +21,13 @@ def make_dataset(folder, number):
     number : int
         Of subjects.
     """
-    head = load_model(resolve_weights(None), 'head')
+    models = [load_model(resolve_weights(None), name) for name in ('head', 'mae')]
     rows = ['participant_id\tage']
     for seed in range(number):
         subject = f'sub-{seed + 1:02d}'
         anat = folder / subject / 'anat'
         anat.mkdir(parents=True, exist_ok=True)
-        write_phantom(anat / f'{subject}_T1w.nii.gz', head, seed)
+        write_phantom(anat / f'{subject}_T1w.nii.gz', *models, seed)
         rows.append(f'{subject}\t{20 + seed}')
     description = {'Name': 'Phantoms', 'BIDSVersion': '1.10.0', 'DatasetType': 'raw', 'License': 'CC0'}
     (folder / 'dataset_description.json').write_text(json.dumps(description, indent=2) + '\n')

@@ -70,12 +70,13 @@ def test_a_generated_head_passes_and_the_original_does_not(t1w, tmp_path):
     find(scan, t1w[0], out)
     cubes = {}
     for folder, image in ((t1w[0], t1w[0] / 'T1w.nii.gz'), (t1w[1], t1w[1] / 'T1w.nii.gz'), (out, scan)):
-        cubes[folder] = folder / 'brain.npz', folder / 'head.npz'
+        cubes[folder] = folder / 'brain.npz', folder / 'head.npz', folder / 'statistics.json'
         conform.conform(image, folder / 'brain.nii.gz', folder / 'affine.txt', *cubes[folder], '128')
     with np.load(cubes[t1w[1]][1]) as arrays:
         cube_files.write(out / 'generated.npz', head=arrays['head'])
     contrast.learn(scan, cubes[t1w[0]][1], cubes[out][1], out / 'table.npy')
-    recolour.recolour(out / 'generated.npz', out / 'table.npy', out / 'head_T2w.npz', 1)
+    told = cubes[t1w[0]][0], cubes[t1w[0]][2]
+    recolour.recolour(out / 'generated.npz', *told, out / 'table.npy', out / 'head_T2w.npz', 1)
     statuses = {}
     for fill, head in (('head', out / 'head_T2w.npz'), ('air', None)):
         written = out / f'{fill}.nii.gz', out / f'{fill}_mask.nii.gz'

@@ -18,12 +18,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the benchmarks are no part of the package
 
 from benchmarks import (  # noqa: E402
-    codec_baseline,
     contact_sheet,
     face_detection,
     metrics,
     model_timing,
-    patch_codec,
     run_test_split,
     scans,
     stage_timing,
@@ -92,51 +90,6 @@ def test_inside_the_head_is_skin_and_bone_but_no_brain_and_no_air():
     assert not inside[radius < 15].any()
     assert not inside[~fov].any()
     assert not inside[:2, :2, :2].any()
-
-
-# -- codec -------------------------------------------------------------------------------------------------
-def test_patches_and_back():
-    volume = np.random.default_rng(0).random((16, 16, 16))
-    patches = patch_codec.to_patches(volume, 4)
-    assert patches.shape == (64, 64)
-    np.testing.assert_array_equal(patches[0], volume[:4, :4, :4].ravel())
-    np.testing.assert_array_equal(patch_codec.from_patches(patches, 4, 16), volume)
-
-
-def test_k_means_finds_separate_clusters():
-    rng = np.random.default_rng(0)
-    centres = np.array([[0, 0], [10, 0], [0, 10], [10, 10]], np.float32)
-    vectors = (centres[:, None] + rng.normal(0, 0.1, (4, 50, 2))).reshape(-1, 2).astype(np.float32)
-    book = patch_codec.k_means(vectors, 12, rng)
-    distances = np.linalg.norm(vectors - book[patch_codec.nearest(vectors, book)], axis=1)
-    assert distances.max() < 1
-
-
-def test_a_volume_of_few_patterns_is_coded_without_loss():
-    rng = np.random.default_rng(0)
-    patterns = rng.random((6, 64)).astype(np.float32)
-    volume = patch_codec.from_patches(patterns[rng.integers(6, size=512)], 4, 32)
-    codec = patch_codec.fit([volume], site=4, codes=2, entries=64)
-    np.testing.assert_allclose(codec.reconstruct(volume), volume, atol=1e-3)
-
-
-def test_more_codes_cost_bits_and_lower_the_error():
-    rng = np.random.default_rng(0)
-    volume = rng.random((32, 32, 32)).astype(np.float32)
-    codec = patch_codec.fit([volume], site=4, codes=3, entries=16)
-    errors = [np.square(codec.first(k).reconstruct(volume) - volume).mean() for k in (1, 2, 3)]
-    assert errors[0] > errors[1] > errors[2]
-    assert [codec.first(k).bits(32) for k in (1, 2, 3)] == [512 * 4, 512 * 8, 512 * 12]
-
-
-def test_evaluation_is_blind_to_the_brain_and_kind_to_the_truth(ball):
-    volume, mask = ball
-    brain = np.zeros_like(mask)
-    brain[16:24, 16:24, 16:24] = True
-    head = codec_baseline.CubeHead(np.where(brain, np.float32(0.3), volume), brain, np.ones_like(mask))
-    perfect = codec_baseline.evaluate(lambda v: np.where(brain, 9.0, v), [head])
-    assert perfect == {'psnr_inside': np.inf, 'ssim_inside': 1.0, 'psnr_tissue': np.inf}
-    assert codec_baseline.evaluate(lambda v: v + 0.1, [head])['psnr_inside'] == pytest.approx(20.0)
 
 
 # -- scans and results -------------------------------------------------------------------------------------
@@ -335,7 +288,7 @@ def test_models_are_loaded_once_and_timed_for_every_scan(tmp_path, monkeypatch, 
     seen, written = [], {}
 
     def time_scan(models, brain, *, seed, preset):
-        assert set(models) == {'brain', 'mae', 'head', 'detail'}
+        assert set(models) == {'brain', 'mae', 'head', 'superresolution'}
         seen.append((id(models), (float(brain.sum()), seed, preset)))
         return {stage: value + seed for stage, value in small.items()}
 

@@ -17,6 +17,7 @@ def write_inputs(folder, person=0, voxels=(2, 2, 2), axes='LPS', scale=1.0):
     nifti.write_mask(folder / f'{person}_mask.nii', brain, scan)
     np.savetxt(folder / 'affine.txt', np.eye(4))
     names = (f'{person}.nii', f'{person}_mask.nii', 'affine.txt', f'{person}_brain.npz', f'{person}_head.npz')
+    names += (f'{person}_statistics.json',)
     return [folder / name for name in names]
 
 
@@ -28,9 +29,9 @@ def test_the_cube_holds_the_head_where_it_belongs(tmp_path, preset, voxels):
     expected, in_brain = phantom.head((n, n, n), geometry.cube_affine(n), noise=False)
     with np.load(files[3]) as brain_file, np.load(files[4]) as head_file:
         assert set(brain_file) == {'brain', 'scale'}
-        assert set(head_file) == {'head', 'outside'}
+        assert set(head_file) == {'head', 'brain', 'seen'}
         brain, scale = brain_file['brain'], float(brain_file['scale'])
-        head, outside = head_file['head'], head_file['outside']
+        head, outside = head_file['head'], head_file['seen'] & ~head_file['brain']
     assert brain.shape == (n, n, n)
     assert head.shape == outside.shape == (128, 128, 128)
     assert brain.dtype == head.dtype == np.float16

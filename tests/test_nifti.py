@@ -139,7 +139,8 @@ def test_header_extensions_are_stepped_over_and_stay_behind(tmp_path, volume, ma
     assert np.array_equal(scan.raw, plain.raw)
     assert np.array_equal(scan.affine, plain.affine)
     nifti.write(tmp_path / 'out.nii', scan.raw, scan)
-    copy_image(path, tmp_path / f'copy{suffix}')
+    with (tmp_path / f'copy{suffix}').open('wb') as file:
+        copy_image(path, file)
     for written in (tmp_path / 'out.nii', tmp_path / f'copy{suffix}'):
         assert len(nib.load(written).header.extensions) == 0
         assert np.array_equal(nifti.read(written).raw, scan.raw)

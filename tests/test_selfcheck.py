@@ -32,10 +32,10 @@ def test_the_phantom_is_a_whole_head_and_repeatable(tmp_path):
     from cpmae_bids.models.weights import load_model, resolve_weights
     from cpmae_bids.phantom import VOXELS, WHITE_MATTER, write_phantom
 
-    head = load_model(resolve_weights(), 'head')
+    models = [load_model(resolve_weights(), name) for name in ('head', 'mae')]
     paths = [tmp_path / name for name in ('a.nii', 'b.nii', 'c.nii')]
     for path, seed in zip(paths, (0, 0, 1), strict=True):
-        write_phantom(path, head, seed)
+        write_phantom(path, *models, seed)
     first, again, other = (np.asanyarray(nib.load(path).dataobj) for path in paths)
     assert first.shape == (VOXELS,) * 3
     assert first.dtype == np.int16

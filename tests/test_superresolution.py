@@ -55,7 +55,7 @@ def bumpy_head(name='sub-1', n=64):
     volume[2:6, 2:6, 2:6] = 1
     fov = np.ones(volume.shape, bool)
     fov[:, :, :12] = False
-    return Head(name, 'train', encode_intensity(volume * fov), distance < 12, fov, None)
+    return Head(name, 'train', encode_intensity(volume * fov), distance < 12, fov)
 
 
 @pytest.fixture(scope='module')

@@ -9,25 +9,26 @@ torch = pytest.importorskip('torch')
 
 from cpmae_bids.exceptions import WeightsError  # noqa: E402
 from cpmae_bids.models import weights  # noqa: E402
-from cpmae_bids.models.detail import Detail, DetailConfig  # noqa: E402
+from cpmae_bids.models.head import HeadVQVAE, HeadVQVAEConfig  # noqa: E402
 from cpmae_bids.models.mae import MAE, MAEConfig  # noqa: E402
+from cpmae_bids.models.superresolution import SuperResolution, SuperResolutionConfig  # noqa: E402
 from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig  # noqa: E402
 
-SMALL = VQVAEConfig(
-    latent=8, width=8, encoder_blocks=0, decoder_blocks=1, fine=8, grids=(8,), dims=(8,), codebook=16
-)
+SMALL = VQVAEConfig(latent=8, width=8, decoder_blocks=1, fine=8, grids=(8,), dims=(8,), codebook=16)
 
 
 @pytest.fixture(scope='module')
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp('weights')
     torch.manual_seed(0)
-    for name in ('brain', 'head'):
-        weights.export(VQVAE(SMALL), name, folder, licence='none', command='test')
-    mae = MAE(MAEConfig((8,), (8,), 16, 8, 8, widths=(64,), depths=(1,), live=(4,)))
-    weights.export(mae, 'mae', folder, licence='none', command='test')
-    detail = Detail(DetailConfig(widths=(8, 8), blocks=(1, 1)))
-    weights.export(detail, 'detail', folder, licence='none', command='test')
+    models = {
+        'brain': VQVAE(SMALL),
+        'head': HeadVQVAE(HeadVQVAEConfig(count=2, size=100, sites=8)),
+        'mae': MAE(MAEConfig(sites=8, features=12, tokens=4, faces=4, width=64, depth=1)),
+        'superresolution': SuperResolution(SuperResolutionConfig(width=8, blocks=1)),
+    }
+    for name, model in models.items():
+        weights.export(model, name, folder, licence='none', command='test')
     return folder
 
 
@@ -44,7 +45,8 @@ def test_what_is_written_is_read(folder):
     torch.testing.assert_close(loaded.stem.weight, original.stem.weight, atol=1e-3, rtol=1e-3)
     assert loaded.stem.weight.dtype == torch.float32
     assert not loaded.training
-    assert weights.load_model(found, 'mae').stages[0].live.dtype == torch.int64
+    assert weights.load_model(found, 'mae').appearance.slot.dtype == torch.int64
+    assert weights.load_model(found, 'head').exemplars.data.dtype == torch.uint8
 
 
 def test_argument_before_variable_before_package(folder, tmp_path, monkeypatch):
@@ -94,14 +96,14 @@ def test_a_missing_folder_or_file_is_named(folder, tmp_path):
 
 def test_another_shape_is_refused(folder):
     registry = json.loads((folder / weights.REGISTRY).read_text())
-    registry['head']['config']['width'] = 16
+    registry['brain']['config']['width'] = 16
     (folder / weights.REGISTRY).write_text(json.dumps(registry))
     with pytest.raises(WeightsError, match='does not fit'):
-        weights.load_model(weights.resolve_weights(folder), 'head')
+        weights.load_model(weights.resolve_weights(folder), 'brain')
 
 
 def test_the_hash_tells_models_apart(folder):
     before = weights.resolve_weights(folder).model_hash
     torch.manual_seed(1)
-    weights.export(VQVAE(SMALL), 'head', folder, licence='none', command='test')
+    weights.export(VQVAE(SMALL), 'brain', folder, licence='none', command='test')
     assert weights.resolve_weights(folder).model_hash != before

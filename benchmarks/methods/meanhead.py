@@ -18,17 +18,17 @@ SEED = 1
 
 
 def mean_head() -> np.ndarray:
-    """The mean head in the cube; ndarray of float32, shape (128, 128, 128), white matter about 1."""
+    """The mean head on the template grid and below it; float32 (128, 128, 144), white matter about 1."""
     import torch
+    from torch.nn.functional import interpolate
 
-    from cpmae_bids.deid import intensity
-    from cpmae_bids.models.vqvae import SITES
+    from cpmae_bids.models.drawing import lay_around
+    from cpmae_bids.models.frame import FIELD, SHAPE
     from cpmae_bids.models.weights import load_model, resolve_weights
 
-    model = load_model(resolve_weights(None), 'head')
-    nothing = torch.zeros(1, model.config.latent, SITES, SITES, SITES)
-    with torch.no_grad():
-        return model.decode_latent(nothing)[0, 0].clamp_(0, intensity.CEILING).numpy()
+    mean = load_model(resolve_weights(None), 'head').frame.mean[None].float()
+    root, skin = interpolate(mean, size=SHAPE, mode='trilinear', align_corners=False)[:, :2].split(1, 1)
+    return lay_around(root.square() * (skin < 0), torch.zeros(1, 3, *FIELD))[0, 0].numpy()
 
 
 def make(pair: Pair) -> None:
@@ -40,8 +40,8 @@ def paste(head: np.ndarray, pair: Pair) -> None:
 
     Parameters
     ----------
-    head : ndarray of float32, shape (128, 128, 128)
-        In the cube, white matter about 1.
+    head : ndarray of float32, shape (128, 128, m)
+        On the template grid, or reaching below it; white matter about 1.
     pair : Pair
     """
     from cpmae_bids.deid import conforming, cubes, geometry, nifti

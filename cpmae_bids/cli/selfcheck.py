@@ -110,7 +110,8 @@ def _phantom(weights: Path | None, device: str) -> str:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix='cpmae-bids-') as folder:
         phantom, refaced = Path(folder, 'phantom.nii.gz'), Path(folder, 'refaced.nii.gz')
-        write_phantom(phantom, load_model(resolve_weights(weights), 'head'))
+        found = resolve_weights(weights)
+        write_phantom(phantom, load_model(found, 'head'), load_model(found, 'mae'))
         verdict = deidentify(
             phantom,
             refaced,

@@ -22,35 +22,33 @@ def get_parser() -> argparse.ArgumentParser:
     prepare.add_argument('--preset', choices=('128', '256'), default='128', help='2 mm or 1 mm voxels')
     prepare.add_argument('--validation', type=float, default=0.08, help='share of heads left out (0.08)')
     prepare.add_argument('--max-voxel-mm', type=float, help='leave out scans with coarser voxels')
-    prepare.add_argument(
-        '--cubic', action='store_true', help='cubic interpolation: sharp heads, for `detail`'
-    )
     prepare.add_argument('--nprocs', type=int, default=1, help='processes')
 
-    vqvae = commands.add_parser('vqvae', help='train the VQ-VAE of brains or of heads')
-    vqvae.add_argument('which', choices=('brain', 'head'))
+    head = commands.add_parser('head', help="register all heads and fit the head's VQ-VAE")
+    brain = commands.add_parser('brain', help="train the brain's VQ-VAE")
     mae = commands.add_parser('mae', help='train the masked autoencoder on the codes of both VQ-VAEs')
-    mae.add_argument(
-        '--levels', type=int, nargs='+', help='train these levels only; the others stay as they are'
-    )
-    detail = commands.add_parser('detail', help='train what adds detail to decoded heads')
-    for command in (vqvae, mae, detail):
-        command.add_argument('prepared', type=Path, help='prepared file at 2 mm')
+    finer = commands.add_parser('superresolution', help='train what takes heads from 2 mm to 1 mm')
+    for command in (head, brain, mae, finer):
+        command.add_argument('prepared', type=Path, help='prepared file')
         command.add_argument(
-            'folder', type=Path, help='checkpoints, logs and previews; a second call resumes'
+            'folder', type=Path, help='checkpoints and logs; a second call goes on from there'
         )
         command.add_argument('--weights', type=Path, required=True, help='folder of weights to write to')
-        command.add_argument(
-            '--from-weights',
-            type=Path,
-            metavar='FOLDER',
-            help='start from these weights instead of from nothing',
-        )
-        command.add_argument('--config', type=Path, help='TOML file of settings; default: the packaged one')
-        command.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-        command.add_argument('--time-budget', type=float, metavar='SECONDS', help='stop in time, resumable')
         command.add_argument('--licence', default='', help='licence of the weights, for the registry')
-    detail.add_argument('--fine', type=Path, required=True, help='prepared file at 1 mm')
+    for command in (brain, mae, finer):
+        command.add_argument('--config', type=Path, help='TOML file of settings; default: the packaged one')
+        command.add_argument('--time-budget', type=float, metavar='SECONDS', help='stop in time, resumable')
+    for command in (brain, finer):
+        command.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    mae.add_argument('--shapes', type=Path, required=True, help='folder of `cpmae-bids-train head`')
+    head.add_argument('--nprocs', type=int, default=1, help='processes')
+    head.add_argument(
+        '--not-exemplars',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='scans that shape the frame but lend no tissue, such as second scans of a person',
+    )
     return parser
 
 
@@ -59,7 +57,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run ``cpmae-bids-train``; returns the exit code."""
     args = get_parser().parse_args(argv)
     try:
-        {'prepare': _prepare, 'vqvae': _vqvae, 'mae': _mae, 'detail': _detail}[args.command](args)
+        {'prepare': _prepare, 'head': _head, 'brain': _brain, 'mae': _mae, 'superresolution': _finer}[
+            args.command
+        ](args)
     except CpmaeError as error:
         print(f'cpmae-bids-train: {error}', file=sys.stderr)
         return error.exit_code
@@ -75,79 +75,68 @@ def _prepare(args: argparse.Namespace) -> None:
         args.work_dir,
         n=int(args.preset),
         validation=args.validation,
-        warps=args.preset == '128',
         max_voxel_mm=args.max_voxel_mm,
-        order=3 if args.cubic else 1,
         processes=args.nprocs,
     )
     size = args.prepared.stat().st_size / 2**20
     print(f'{args.prepared}: {len(heads)} heads, {size:.1f} MiB')
 
 
-def _vqvae(args: argparse.Namespace) -> None:
+def _head(args: argparse.Namespace) -> None:
     from cpmae_bids.models.weights import export
-    from cpmae_bids.training.settings import read_settings
-    from cpmae_bids.training.train_vqvae import train_vqvae
+    from cpmae_bids.training.data import read_prepared
+    from cpmae_bids.training.train_head import train_head
 
-    settings = read_settings(args.config, args.which)
-    budget = {'device': args.device, 'time_budget': args.time_budget}
-    start = _start(args, args.which)
-    model = train_vqvae(_existing(args.prepared), args.folder, settings, start=start, **budget)
-    command = f'cpmae-bids-train vqvae {args.which}'
-    export(model, args.which, args.weights, licence=args.licence, command=command, seed=settings.seed)
+    heads = read_prepared(_existing(args.prepared))
+    model = train_head(heads, args.folder, not_exemplars=args.not_exemplars, processes=args.nprocs)
+    export(model, 'head', args.weights, licence=args.licence, command='cpmae-bids-train head')
+
+
+def _brain(args: argparse.Namespace) -> None:
+    from cpmae_bids.models.weights import export
+    from cpmae_bids.training.data import read_prepared
+    from cpmae_bids.training.settings import read_settings
+    from cpmae_bids.training.train_brain import train_brain
+
+    settings = read_settings(args.config, 'brain')
+    limits = {'device': args.device, 'time_budget': args.time_budget}
+    model = train_brain(read_prepared(_existing(args.prepared)), args.folder, settings, **limits)
+    export(
+        model,
+        'brain',
+        args.weights,
+        licence=args.licence,
+        command='cpmae-bids-train brain',
+        seed=settings.seed,
+    )
 
 
 def _mae(args: argparse.Namespace) -> None:
-    from cpmae_bids.models.weights import export
+    from cpmae_bids.models.weights import export, load_model, read_registry
+    from cpmae_bids.training.data import read_prepared
     from cpmae_bids.training.settings import read_settings
-    from cpmae_bids.training.train_mae import keep_other_levels, run_mae
+    from cpmae_bids.training.train_head import read_shapes
+    from cpmae_bids.training.train_mae import build, train_mae
 
     settings = read_settings(args.config, 'mae')
-    mae = run_mae(
-        _existing(args.prepared),
-        args.weights,
-        args.folder,
-        settings,
-        device=args.device,
-        time_budget=args.time_budget,
-        levels=args.levels,
-        start=_start(args, 'mae'),
-    )
-    if args.levels:
-        keep_other_levels(mae, args.weights, args.levels)
+    found = read_registry(args.weights, ('head', 'brain'))
+    head, brain = load_model(found, 'head'), load_model(found, 'brain')
+    heads = read_prepared(_existing(args.prepared))
+    mae, corpus = build(head, brain, heads, *read_shapes(args.shapes, heads), settings)
+    mae = train_mae(mae, corpus, args.folder, settings, time_budget=args.time_budget)
     export(mae, 'mae', args.weights, licence=args.licence, command='cpmae-bids-train mae', seed=settings.seed)
 
 
-def _detail(args: argparse.Namespace) -> None:
-    from cpmae_bids.models.weights import export, load_model, read_registry
+def _finer(args: argparse.Namespace) -> None:
+    from cpmae_bids.models.weights import export
     from cpmae_bids.training.settings import read_settings
-    from cpmae_bids.training.train_detail import train_detail
+    from cpmae_bids.training.train_superresolution import train_superresolution
 
-    settings = read_settings(args.config, 'detail')
-    found = read_registry(args.weights, ('mae', 'head', 'brain'))
-    model = train_detail(
-        load_model(found, 'mae'),
-        load_model(found, 'head'),
-        load_model(found, 'brain'),
-        _existing(args.prepared),
-        _existing(args.fine),
-        args.folder,
-        settings,
-        device=args.device,
-        time_budget=args.time_budget,
-        start=_start(args, 'detail'),
-    )
-    command = 'cpmae-bids-train detail'
-    export(model, 'detail', args.weights, licence=args.licence, command=command, seed=settings.seed)
-
-
-def _start(args: argparse.Namespace, name: str):
-    """Model to start from, or None."""
-    from cpmae_bids.models.weights import load_model, read_registry
-
-    if args.from_weights is None:
-        return None
-    return load_model(read_registry(args.from_weights, (name,), 'check --from-weights'), name)
+    settings = read_settings(args.config, 'superresolution')
+    limits = {'device': args.device, 'time_budget': args.time_budget}
+    model = train_superresolution(_existing(args.prepared), args.folder, settings, **limits)
+    command = 'cpmae-bids-train superresolution'
+    export(model, 'superresolution', args.weights, licence=args.licence, command=command, seed=settings.seed)
 
 
 def _existing(path: Path) -> Path:

@@ -45,8 +45,8 @@ def place(
 
     Parameters
     ----------
-    head : ndarray, shape (n, n, n)
-        Generated head in the cube, air 0.
+    head : ndarray, shape (n, n, m)
+        Generated head on the template grid and below it, air 0.
     scale : float
         Intensity of the scan that is 1 in the cube.
     affine, world_to_template : ndarray, shape (4, 4)

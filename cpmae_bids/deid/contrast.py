@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import ndtr
 
-from cpmae_bids.deid import intensity, skin, surface
+from cpmae_bids.deid import intensity, surface
 from cpmae_bids.deid.blending import AIR_LEVEL
 from cpmae_bids.exceptions import InputError
 
@@ -82,7 +82,7 @@ def apply(head: np.ndarray, table: np.ndarray, seed: int) -> np.ndarray:
 
     Parameters
     ----------
-    head : ndarray, shape (n, n, n)
+    head : ndarray, shape (n, n, m)
         Generated head in the cube, as a T1w; white matter is about 1, air 0.
     table : ndarray, shape (BINS, 19)
         See `learn`.
@@ -91,12 +91,12 @@ def apply(head: np.ndarray, table: np.ndarray, seed: int) -> np.ndarray:
 
     Returns
     -------
-    recoloured : ndarray of float32, shape (n, n, n)
+    recoloured : ndarray of float32, shape (n, n, m)
         In units of the brain scale of the other contrast.
     """
     head = np.asarray(head, np.float32)
     row = np.clip(head / STEP, 0, BINS - 1)
-    chance = 0.5 + SPREAD * (ndtr(_texture(len(head), seed)) - 0.5)
+    chance = 0.5 + SPREAD * (ndtr(_texture(head.shape, seed)) - 0.5)
     span = PROBABILITIES[-1] - PROBABILITIES[0]
     column = np.clip((chance - PROBABILITIES[0]) / span, 0, 1) * (len(PROBABILITIES) - 1)
     recoloured = ndimage.map_coordinates(table.astype(np.float32), [row, column], order=1, output=np.float32)
@@ -104,14 +104,14 @@ def apply(head: np.ndarray, table: np.ndarray, seed: int) -> np.ndarray:
     return recoloured.clip(0, intensity.CEILING)
 
 
-def _texture(n: int, seed: int) -> np.ndarray:
-    """Gaussian field of unit variance that is smooth over some mm; float32 (n, n, n)."""
+def _texture(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Gaussian field of unit variance that is smooth over some mm; float32."""
     generator = np.random.default_rng(seed)
-    parts = []
+    parts, factor = [], shape[0] // 128
     for mm in (TEXTURE_MM, FINE_MM):
-        field = generator.standard_normal((128,) * 3, dtype=np.float32)
+        field = generator.standard_normal([n // factor for n in shape], dtype=np.float32)
         field = ndimage.gaussian_filter(field, mm / _CUBE_MM)
         parts.append(field / field.std())
     field = (parts[0] + parts[1]) / np.float32(np.sqrt(2))
-    field = field if n == 128 else skin.double(field)
+    field = field if factor == 1 else ndimage.zoom(field, factor, order=1, grid_mode=True, mode='nearest')
     return field / field.std()

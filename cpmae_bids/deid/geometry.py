@@ -164,6 +164,14 @@ def smooth(data: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     return result
 
 
+def pool(volume: np.ndarray, factor: int) -> np.ndarray:
+    """Mean of blocks of ``factor^3`` voxels; float32, shape (X / factor, Y / factor, Z / factor)."""
+    if factor == 1:
+        return np.asarray(volume, np.float32)
+    cells = [part for n in volume.shape for part in (n // factor, factor)]
+    return np.asarray(volume, np.float32).reshape(cells).mean((1, 3, 5))
+
+
 def crop(mask: np.ndarray, affine: np.ndarray, margin: int = 0) -> tuple[tuple[slice, ...], np.ndarray]:
     """Bounding box of a mask, with a margin, and the affine of the cropped grid.
 

@@ -28,6 +28,12 @@ class LearnContrast(Step):
 
 class _RecolourInputSpec(StepInputSpec):
     generated = File(exists=True, mandatory=True, argstr='--generated %s', desc='generated head, as a T1w')
+    conformed = File(
+        exists=True, mandatory=True, argstr='--conformed %s', desc='brain of the T1w in the cube'
+    )
+    statistics = File(
+        exists=True, mandatory=True, argstr='--statistics %s', desc='what is known of the tissue of the T1w'
+    )
     table = File(exists=True, mandatory=True, argstr='--table %s', desc='from LearnContrast')
     seed = traits.Int(mandatory=True, argstr='--seed %d', desc='of what a T1w intensity leaves open')
     head = File('head.npz', usedefault=True, argstr='--head %s', desc='file to write')

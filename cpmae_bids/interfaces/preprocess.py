@@ -110,11 +110,13 @@ class _ConformInputSpec(StepInputSpec):
     )
     brain = File('brain.npz', usedefault=True, argstr='--brain %s', desc='file to write')
     head = File('head.npz', usedefault=True, argstr='--head %s', desc='file to write')
+    statistics = File('statistics.json', usedefault=True, argstr='--statistics %s', desc='file to write')
 
 
 class _ConformOutputSpec(TraitedSpec):
     brain = File(exists=True, desc='brain in the cube, and the intensity scale that it gives')
     head = File(exists=True, desc='original head without brain in the cube')
+    statistics = File(exists=True, desc='how bright the tissue of the original is, in 36 numbers')
 
 
 class Conform(Step):

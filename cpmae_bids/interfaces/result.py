@@ -15,6 +15,7 @@ class _BlendInputSpec(StepInputSpec):
     conformed = File(
         exists=True, mandatory=True, argstr='--conformed %s', desc='the brain: gives the intensity scale'
     )
+    statistics = File(exists=True, argstr='--statistics %s', desc='what is known of the tissue of the scan')
     seed = traits.Int(mandatory=True, argstr='--seed %d', desc='seed of the noise in the air')
     refaced = File('refaced.nii.gz', usedefault=True, argstr='--refaced %s', desc='file to write')
     deface_mask = File('deface_mask.nii.gz', usedefault=True, argstr='--deface-mask %s', desc='file to write')
@@ -48,6 +49,7 @@ class _JudgeInputSpec(StepInputSpec):
     preset = traits.Enum(
         '256', '128', mandatory=True, argstr='--preset %s', desc='voxels along an edge of the cube'
     )
+    statistics = File(exists=True, argstr='--statistics %s', desc='of the tissue of the scan, for the record')
     seed = traits.Int(mandatory=True, argstr='--seed %d', desc='seed of the scan, for the record')
     model_hash = Str(argstr='--model-hash %s', desc='hash of the weights, for the record')
     steps = traits.Int(mandatory=True, argstr='--steps %d', desc='refinement steps, for the record')

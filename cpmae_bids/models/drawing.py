@@ -1,62 +1,82 @@
-"""From the codes of a head to the head at 1 mm: what the decoder says, and detail."""
+"""From the codes of a head to the head around a brain, at 1 mm."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from cpmae_bids.models.detail import Detail, double, sharpen
-from cpmae_bids.models.vqvae import VQVAE
+from cpmae_bids.models.diffeomorphism import points, resize, sample
+from cpmae_bids.models.frame import BELOW, BOX, GRID
+from cpmae_bids.models.head import HeadVQVAE
+from cpmae_bids.models.superresolution import SuperResolution
 
-
-class Drawing(NamedTuple):
-    """A head; white matter is about 1.
-
-    Attributes
-    ----------
-    decoded, mean : Tensor of float32, shape (1, 1, n, n, n)
-        At 2 mm, without detail: the head, and the mean head in its shape.
-    detailed : Tensor of float32, shape (1, 1, 2 n, 2 n, 2 n)
-        At 1 mm.
-    """
-
-    decoded: Tensor
-    mean: Tensor
-    detailed: Tensor
+_SLAB = 26  # planes that are looked up at a time
 
 
 @torch.no_grad()
 def draw(
-    head: VQVAE, detail: Detail, codes: list[Tensor], brain: Tensor, *, seed: int, millimetre: bool
-) -> Drawing:
-    """Decode a head and draw its detail.
+    head: HeadVQVAE,
+    finer: SuperResolution,
+    codes: list[Tensor],
+    brain: np.ndarray,
+    *,
+    seed: int,
+    millimetre: bool,
+) -> Tensor:
+    """Decode a head, draw it at 1 mm, and lay it around a brain.
+
+    Detail is drawn in the frame, before the one interpolation that gives the head its shape.
 
     Parameters
     ----------
-    head : VQVAE
-    detail : Detail
-    codes : list of Tensor of int64, shape (1, g, g, g) each
-    brain : Tensor of float32, shape (1, 1, n, n, n)
-        1 in the brain of the scan, 0 elsewhere.
+    head : HeadVQVAE
+    finer : SuperResolution
+    codes : list of Tensor of int64
+        See `HeadVQVAE.encode`.
+    brain : ndarray of bool, shape (128, 128, 128)
+        Brain mask on the template grid, 2 mm.
     seed : int
         Of the detail.
     millimetre : bool
-        Draw detail at 1 mm as well; otherwise that at 2 mm is interpolated.
+        Draw detail of 1 mm; otherwise the head is interpolated from 2 mm.
 
     Returns
     -------
-    drawing : Drawing
+    volume : Tensor of float32, shape (1, 1, 256, 256, 288)
+        White matter is about 1, air 0; the last axis begins 32 mm below the template grid.
     """
-    decoded = head.decode(codes)
-    detailed = detail.add(
-        decoded,
-        torch.Generator().manual_seed(seed),
-        millimetre=millimetre,
-        displacement_mm=head.displacement(codes),
-        brain=brain,
-    )
-    if not millimetre:
-        detailed = double(detailed)
-    return Drawing(decoded, head.decode_mean(codes), sharpen(detailed))
+    volume = head.decode(codes)
+    if millimetre:
+        fine = finer(volume, generator=torch.Generator().manual_seed(seed))
+    else:
+        fine = F.interpolate(volume, scale_factor=2, mode='trilinear', align_corners=False)
+    return lay_around(fine, head.field(codes, brain))
+
+
+@torch.no_grad()
+def lay_around(volume: Tensor, field: Tensor) -> Tensor:
+    """A head of the frame on the template grid.
+
+    Parameters
+    ----------
+    volume : Tensor of float32, shape (1, 1, X, Y, Z)
+        In the frame, at 2 mm or 1 mm.
+    field : Tensor, shape (1, 3, *FIELD)
+        See `HeadVQVAE.field`.
+
+    Returns
+    -------
+    laid : Tensor of float32, shape (1, 1, n, n, n + n / 8)
+        At the same resolution; 0 where the frame does not reach.
+    """
+    shape = tuple(volume.shape[2:])
+    finer = shape[1] // GRID
+    result = torch.zeros(1, 1, finer * GRID, finer * GRID, finer * (GRID + BELOW))
+    box = result[:, :, finer * BOX.start : finer * BOX.stop]
+    whole, base = resize(field, shape), points(shape)
+    for start in range(0, shape[0], _SLAB):
+        part = slice(start, start + _SLAB)
+        box[:, :, part] = sample(volume, whole[:, :, part], base=base[:, :, part])
+    return result.clamp_(min=0)

@@ -1,9 +1,10 @@
 """Masked autoencoder of head codes, conditioned on the brain.
 
 The paper (arXiv 2310.15778, Figure 3) degrades the code of the head and trains a masked autoencoder to
-reverse the degradation, with the code of the brain as condition. Here that happens integer volume by integer
-volume: the shape of the head first (`cpmae_bids.models.shape_stage`), then what it looks like, from coarse to
-fine; each level sees the coarser ones. Coarse levels may be drawn together (`cpmae_bids.models.mixture`).
+reverse the degradation, with the code of the brain as condition. Here that happens volume by volume:
+`ShapeStage` predicts the scores of the shape that are masked, in closed form, `AppearanceStage` the
+descriptors of the patches that are masked, by a transformer that sees the other patches, the shape and the
+brain.
 """
 
 from __future__ import annotations
@@ -11,65 +12,53 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cpmae_bids.models.mixture import Mixture
-from cpmae_bids.models.shape_stage import ShapeStage
+from cpmae_bids.models.exemplars import SITES
+from cpmae_bids.models.plausibility import Plausibility
 from cpmae_bids.models.transformer import Block
-from cpmae_bids.models.vqvae import SITES
+from cpmae_bids.models.vqvae import VQVAE
 
-TOKENS = 8
-"""Grid of tokens: one token for all codes of a level within 32 mm, since attention is quadratic in tokens."""
+BRAIN_GRID = 16
+"""Where the brain lies is told in this many sites along an edge."""
 
+BRAIN_LEVEL = 0.4
+"""Mean intensity of a site that is full of brain, or more."""
 
-SOFTNESS = 16.0
-"""Squared distance (in units of the spread of the codes) over which a code loses half a nat, at the start."""
+TOKEN = 2
+"""Sites along an edge of a token (32 mm): attention is quadratic in tokens."""
 
 
 @dataclass(frozen=True)
 class MAEConfig:
-    """Shape of the masked autoencoder; one entry per level of the code pyramid in every tuple.
+    """Sizes of the masked autoencoder.
 
     Attributes
     ----------
-    grids : tuple of int
-        Grid of each level of the head's VQ-VAE.
-    codebook : int
-        Codes to choose from.
-    dims : tuple of int
-        Length of the code vectors of each level.
-    latent, brain_latent : int
-        Channels of the latent volumes of the head's and the brain's VQ-VAE.
-    widths, depths : tuple of int
-        Width and number of transformer blocks.
-    live : tuple of int
-        Number of tokens that are ever anything but air.
+    sites, features : int
+        Live sites of the head's VQ-VAE, and the length of their descriptors.
+    tokens : int
+        Blocks of `TOKEN`^3 sites of which at least one is live.
+    faces : int
+        Training faces, mirror images included.
     shape : int
-        Edge of the volume of shape codes; 0 where the head's VQ-VAE has none.
-    shape_width, shape_depth : int
-        Width and number of transformer blocks of the stage that chooses the shape.
-    together : int
-        Levels, from the coarsest on, that are drawn together; they have no transformer, and what the tuples
-        say of their width, depth and live tokens is not used.
-    mixed_sites, mixed_channels, mixed_components : int
-        Size of what draws them; see `cpmae_bids.models.mixture.Mixture`.
+        Codes of shape.
+    brain_latent, brain_features : int
+        Channels of the brain's latent volume, and principal components of where the brain lies.
+    width, depth : int
+        Of the transformer.
     """
 
-    grids: tuple[int, ...]
-    dims: tuple[int, ...]
-    codebook: int
-    latent: int
-    brain_latent: int
-    widths: tuple[int, ...] = (256, 256, 256, 256, 256)
-    depths: tuple[int, ...] = (5, 4, 4, 4, 4)
-    live: tuple[int, ...] = ()
-    shape: int = 0
-    shape_width: int = 128
-    shape_depth: int = 3
-    together: int = 0
-    mixed_sites: int = 0
-    mixed_channels: int = 8
-    mixed_components: int = 96
+    sites: int
+    features: int
+    tokens: int
+    faces: int
+    shape: int = 64
+    brain_latent: int = 16
+    brain_features: int = 32
+    width: int = 192
+    depth: int = 4
 
     def to_dict(self) -> dict:
         """Plain JSON-serialisable dictionary."""
@@ -78,151 +67,176 @@ class MAEConfig:
     @classmethod
     def from_dict(cls, values: dict) -> MAEConfig:
         """Inverse of `to_dict`."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        return cls(**values)
 
 
-def group(volume: Tensor, grid: int) -> Tensor:
-    """Gather a volume into the sites of a coarser grid; (B, C, n, n, n) -> (B, grid^3, C (n / grid)^3)."""
-    b, c, n = volume.shape[:3]
-    edge = n // grid
-    volume = volume.view(b, c, grid, edge, grid, edge, grid, edge)
-    return volume.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(b, grid**3, c * edge**3)
+class BrainFeatures(nn.Module):
+    """Whitened principal components of where the brain lies, from the codes of its VQ-VAE."""
 
+    weight: Tensor
+    mean: Tensor
+    basis: Tensor
 
-def ungroup(rows: Tensor, n: int) -> Tensor:
-    """Inverse of `group` for one channel; (B, grid^3, (n / grid)^3) -> (B, n, n, n)."""
-    b, sites, members = rows.shape
-    grid, edge = round(sites ** (1 / 3)), round(members ** (1 / 3))
-    rows = rows.view(b, grid, grid, grid, edge, edge, edge).permute(0, 1, 4, 2, 5, 3, 6)
-    return rows.reshape(b, n, n, n)
-
-
-class Neighbours(nn.Module):
-    """Depth-wise 3^3 convolution over the grid of tokens beside the identity: what touches must fit."""
-
-    def __init__(self, width: int):
+    def __init__(self, latent: int, features: int):
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.conv = nn.Conv3d(width, width, 3, padding=1, groups=width)
-        nn.init.zeros_(self.conv.bias)
+        sites = BRAIN_GRID**3
+        # The mean intensity of every site of 8 mm is linear in the latent volume
+        self.register_buffer('weight', torch.zeros(latent))
+        self.register_buffer('mean', torch.zeros(sites))
+        self.register_buffer('basis', torch.zeros(features, sites))
 
-    def forward(self, x: Tensor, live: Tensor) -> Tensor:
-        """Shape (B, M, width) to the same shape; `live` says where in the grid of 8^3 the M tokens lie."""
-        dense = x.new_zeros(len(x), TOKENS**3, x.shape[-1])
-        dense[:, live] = self.norm(x)
-        dense = dense.transpose(1, 2).unflatten(2, (TOKENS,) * 3)
-        return x + self.conv(dense).flatten(2).transpose(1, 2)[:, live]
+    def occupancy(self, latent: Tensor) -> Tensor:
+        """How much of every site is brain, 0 to 1; (B, latent, 32, 32, 32) to (B, 16^3)."""
+        means = torch.einsum('bcxyz,c->bxyz', latent.float(), self.weight.float())
+        return F.adaptive_avg_pool3d((means / BRAIN_LEVEL).clamp(0, 1), BRAIN_GRID).flatten(1)
 
-
-class Stage(nn.Module):
-    """Predicts the codes of one level from the coarser levels, the brain, and what is left of the codes.
-
-    Parameters
-    ----------
-    config : MAEConfig
-    level : int
-    """
-
-    volumes = 1
-
-    def __init__(self, config: MAEConfig, level: int):
-        super().__init__()
-        self.grid = config.grids[level]
-        self.tokens = min(self.grid, TOKENS)
-        self.members = (self.grid // self.tokens) ** 3
-        self.codes = config.codebook
-        width, sites = config.widths[level], (SITES // self.tokens) ** 3
-        dim = config.dims[level]
-        self.embed = nn.Embedding(config.codebook + 1, dim)  # the last one stands for 'unknown'
-        self.code_in = nn.Linear(dim * self.members, width)
-        self.context_in = nn.Linear(config.latent * sites, width) if level else None
-        self.brain_in = nn.Linear(config.brain_latent * sites, width)
-        self.share_in = nn.Linear(1, width)
-        self.position = nn.Parameter(0.02 * torch.randn(config.live[level], width))
-        self.neighbours = nn.ModuleList([Neighbours(width) for _ in range(config.depths[level])])
-        self.blocks = nn.ModuleList([Block(width) for _ in range(config.depths[level])])
-        self.norm = nn.LayerNorm(width)
-        self.vectors = nn.Linear(width, self.members * dim)
-        self.logits = nn.Linear(dim, config.codebook)
-        # Log frequency of every code at every site: the network learns what context changes. The table of the
-        # finest level would be larger than its network, which has to learn it.
-        sites_times_codes = (config.live[level], self.members, config.codebook)
-        self.register_buffer('prior', torch.zeros(sites_times_codes) if self.members <= 8 else None)
-        self.register_buffer('live', torch.zeros(config.live[level], dtype=torch.int64))
-        self.register_buffer('resting', torch.zeros(self.tokens**3, self.members, dtype=torch.int64))
+    def forward(self, latent: Tensor) -> Tensor:
+        """Features (B, features) of latent volumes (B, latent, 32, 32, 32)."""
+        return (self.occupancy(latent) - self.mean.float()) @ self.basis.float().T
 
     @torch.no_grad()
-    def know_codes(self, entries: Tensor, frequencies: Tensor) -> None:
-        """Start from what the codes mean: a code is embedded as its vector and chosen by its distance.
+    def fit(self, model: VQVAE, latents: Tensor) -> None:
+        """Learn what the latent volume says about where the brain is, and how brains differ in it."""
+        self.weight.copy_(model.stem.weight.mean((1, 2, 3, 4)))
+        occupancy = self.occupancy(latents)
+        self.mean.copy_(occupancy.mean(0))
+        _, spread, basis = torch.linalg.svd(occupancy - self.mean, full_matrices=False)
+        kept = min(len(self.basis), len(spread))
+        self.basis.zero_()
+        self.basis[:kept] = basis[:kept] * (len(latents) ** 0.5 / spread[:kept, None].clamp_min(1e-6))
+
+
+class ShapeStage(nn.Module):
+    """Predicts scores of shape from the brain and from those that are known: a joint Gaussian.
+
+    Given the shape codes that are not masked, and the brain, the best prediction of the others is the
+    Gaussian conditional: this is a masked autoencoder in closed form.
+    """
+
+    regression: Tensor
+    covariance: Tensor
+
+    def __init__(self, codes: int, features: int):
+        super().__init__()
+        self.register_buffer('regression', torch.zeros(codes, features))
+        self.register_buffer('covariance', torch.eye(codes))
+
+    def forward(self, scores: Tensor, known: Tensor, brain: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of every score given the others that are known.
 
         Parameters
         ----------
-        entries : Tensor, shape (codebook, dim)
-            Code vectors of the level.
-        frequencies : Tensor, shape (M, members, codebook)
-            How often each code was seen at each live site, positive.
-        """
-        spread = entries.std()
-        self.embed.weight[:-1] = entries / spread
-        self.embed.weight[-1] = 0
-        # -|v - e|^2 / 2 up to a constant: a prediction is a point, and near codes are likely codes
-        self.logits.weight.copy_(entries / spread / SOFTNESS)
-        if self.prior is None:
-            self.logits.bias.copy_(-(entries / spread).square().sum(1) / 2 / SOFTNESS)
-        else:  # before the first step the model is a unigram
-            self.prior.copy_(frequencies.log())
-            nn.init.zeros_(self.logits.bias)
-            nn.init.zeros_(self.vectors.weight)
-            nn.init.zeros_(self.vectors.bias)
-
-    @property
-    def unknown(self) -> int:
-        """Code that stands for a site about which nothing is known."""
-        return self.codes
-
-    def gather(self, codes: Tensor) -> Tensor:
-        """Codes (B, g, g, g) of the level to those of live tokens (B, M, members)."""
-        return group(codes[:, None], self.tokens)[:, self.live]
-
-    def scatter(self, codes: Tensor) -> Tensor:
-        """Codes of live tokens (B, M, members) to the volume (B, g, g, g); air elsewhere."""
-        full = self.resting.expand(len(codes), -1, -1).clone()
-        full[:, self.live] = codes
-        return ungroup(full, self.grid)
-
-    def forward(self, codes: Tensor, context: Tensor | None, brain: Tensor, share: Tensor) -> Tensor:
-        """Logits of every code of every live token.
-
-        Parameters
-        ----------
-        codes : Tensor of int64, shape (B, M, members)
-            Degraded codes; `unknown` where masked.
-        context : Tensor, shape (B, latent, 32, 32, 32), or None at the first level
-            Latent volume of the coarser levels of the head.
-        brain : Tensor, shape (B, brain_latent, 32, 32, 32)
-            Latent volume of the codes of the brain.
-        share : Tensor, shape (B,)
-            Share of degraded sites.
+        scores : Tensor, shape (M,)
+        known : Tensor of bool, shape (M,)
+        brain : Tensor, shape (features,)
 
         Returns
         -------
-        logits : Tensor, shape (B, M, members, codebook)
+        mean, deviation : Tensor, shape (M,)
+            Of a score that is known: itself, and 0.
         """
-        x = self.code_in(self.embed(codes).flatten(2)) + self.position
-        x = x + self.brain_in(group(brain, self.tokens)[:, self.live]) + self.share_in(share[:, None, None])
-        if self.context_in is not None:
-            x = x + self.context_in(group(context, self.tokens)[:, self.live])
-        for neighbours, block in zip(self.neighbours, self.blocks, strict=True):
-            x = block(neighbours(x, self.live))
-        logits = self.logits(self.vectors(self.norm(x)).unflatten(-1, (self.members, -1)))
-        return logits if self.prior is None else logits + self.prior
+        covariance = self.covariance.float()
+        expected = self.regression.float() @ brain
+        mean, deviation = expected.clone(), covariance.diagonal().sqrt()
+        if known.any():
+            cross, inner = covariance[:, known], covariance[known][:, known]
+            gain = torch.linalg.solve(inner + 1e-6 * torch.eye(len(inner)), cross.T).T
+            mean = expected + gain @ (scores - expected)[known]
+            deviation = (covariance.diagonal() - (gain * cross).sum(1)).clamp_min(0).sqrt()
+        return torch.where(known, scores, mean), torch.where(known, torch.zeros(()), deviation)
+
+    @torch.no_grad()
+    def fit(self, scores: Tensor, brain: Tensor, *, ridge: float = 1000.0, shrinkage: float = 0.3) -> None:
+        """Fit the joint Gaussian.
+
+        Parameters
+        ----------
+        scores : Tensor, shape (N, M)
+        brain : Tensor, shape (N, features)
+        ridge : float
+            Penalty on the regression, in heads. Less of it predicts heads a little better, and lets an
+            attacker who knows the brain do the same.
+        shrinkage : float
+            Weight of the diagonal in the covariance of what the brain leaves open.
+        """
+        gram = brain.T @ brain + ridge * torch.eye(brain.shape[1])
+        self.regression.copy_((torch.linalg.inv(gram) @ brain.T @ scores).T)
+        # residuals of heads that were left out, in closed form: those of the fit would look too small
+        leverage = ((brain @ torch.linalg.inv(gram)) * brain).sum(1, keepdim=True)
+        residual = (scores - brain @ self.regression.T) / (1 - leverage).clamp_min(0.1)
+        covariance = residual.T @ residual / len(residual)
+        self.covariance.copy_((1 - shrinkage) * covariance + shrinkage * torch.diag(covariance.diagonal()))
+
+
+class AppearanceStage(nn.Module):
+    """Predicts the descriptors of all sites from those that are known, the shape and the brain."""
+
+    slot: Tensor
+    variance: Tensor
+
+    def __init__(self, config: MAEConfig):
+        super().__init__()
+        c = config
+        members, width = TOKEN**3, c.width
+        self.config = c
+        self.register_buffer('slot', torch.zeros(c.sites, dtype=torch.int64))  # token * members + member
+        self.features_in = nn.Linear(members * (c.features + 1), width)
+        self.shape_in = nn.Linear(c.shape, width)
+        self.brain_in = nn.Linear(c.brain_features, width)
+        self.position = nn.Parameter(0.02 * torch.randn(c.tokens, width))
+        self.blocks = nn.ModuleList([Block(width, dropout=0.2) for _ in range(c.depth)])
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, members * c.features)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        # squared error that is left when half of the sites are known, by site and feature
+        self.register_buffer('variance', torch.ones(c.sites, c.features))
+
+    @torch.no_grad()
+    def place(self, live: Tensor) -> None:
+        """Say where the live sites lie; `live` has flat indices into `SITES`."""
+        blocks, members = token_of(live)
+        _, tokens = torch.unique(blocks, return_inverse=True)
+        self.slot.copy_(tokens * TOKEN**3 + members)
+
+    def forward(self, described: Tensor, known: Tensor, shape: Tensor, brain: Tensor) -> Tensor:
+        """Expected descriptors.
+
+        Parameters
+        ----------
+        described : Tensor, shape (B, sites, features)
+        known : Tensor of bool, shape (B, sites)
+        shape : Tensor, shape (B, shape)
+            Scores.
+        brain : Tensor, shape (B, brain_features)
+
+        Returns
+        -------
+        expected : Tensor, shape (B, sites, features)
+        """
+        c = self.config
+        seen = known[..., None].to(described.dtype)
+        parts = torch.cat([described * seen, seen], -1)
+        full = parts.new_zeros(len(parts), c.tokens * TOKEN**3, c.features + 1)
+        full[:, self.slot] = parts
+        x = self.features_in(full.view(len(parts), c.tokens, -1)) + self.position
+        x = x + (self.shape_in(shape) + self.brain_in(brain))[:, None]
+        for block in self.blocks:
+            x = block(x)
+        return self.out(self.norm(x)).view(len(parts), -1, c.features)[:, self.slot]
+
+
+def token_of(live: Tensor) -> tuple[Tensor, Tensor]:
+    """Block of `TOKEN`^3 sites in which each live site lies, and its place there."""
+    _, y, z = SITES
+    i, j, k = live // (y * z), live // z % y, live % z
+    blocks = (i // TOKEN * ((y + 1) // TOKEN) + j // TOKEN) * ((z + 1) // TOKEN) + k // TOKEN
+    members = (i % TOKEN * TOKEN + j % TOKEN) * TOKEN + k % TOKEN
+    return blocks, members
 
 
 class MAE(nn.Module):
-    """Stages that give the integer volumes of a head, one after the other.
-
-    `ShapeStage` for the shape, `Mixture` for the levels that are drawn together, and a `Stage` for every
-    finer one.
+    """Brain features, and the two stages that draw a head.
 
     Parameters
     ----------
@@ -232,47 +246,7 @@ class MAE(nn.Module):
     def __init__(self, config: MAEConfig):
         super().__init__()
         self.config = config
-        c = config
-        shape = [ShapeStage(c.shape, c.brain_latent, c.shape_width, c.shape_depth)] if c.shape else []
-        mixed = Mixture(c.latent, c.together, c.mixed_sites, c.mixed_channels, c.mixed_components)
-        fine = [Stage(config, level) for level in range(c.together, len(c.grids))]
-        self.stages = nn.ModuleList([*shape, *([mixed] if c.together else []), *fine])
-
-    @property
-    def firsts(self) -> list[int]:
-        """Number of the first integer volume that each stage gives."""
-        counts = [stage.volumes for stage in self.stages]
-        return [sum(counts[:number]) for number in range(len(counts))]
-
-
-def degrade(
-    codes: Tensor, share: Tensor, unknown: int, *, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Degrade codes: a random share of tokens becomes unknown, or random.
-
-    Parameters
-    ----------
-    codes : Tensor of int64, shape (B, M, members)
-    share : Tensor, shape (B,)
-        Share of tokens to degrade.
-    unknown : int
-        Code for 'unknown'; codes below it are valid.
-    generator : torch.Generator
-        On the CPU.
-
-    Returns
-    -------
-    degraded : Tensor of int64, shape (B, M, members)
-    corrupted : Tensor of bool, shape (B, M, members)
-    """
-
-    def uniform(*shape):
-        return torch.rand(*shape, generator=generator).to(codes.device)
-
-    rank = uniform(*codes.shape).argsort(1).argsort(1) / codes.shape[1]
-    corrupted = rank < share[:, None, None]
-    degraded = codes.masked_fill(corrupted, unknown)
-    noise = torch.randint(unknown, codes.shape, generator=generator).to(codes.device)
-    # Half of the examples carry wrong codes as well, which the model must not trust and learns to correct
-    wrong = uniform(*codes.shape) < uniform(len(codes), 1, 1).sub(0.5).clamp_min(0) * 0.3
-    return torch.where(wrong & ~corrupted, noise, degraded), corrupted | wrong
+        self.brain = BrainFeatures(config.brain_latent, config.brain_features)
+        self.shape = ShapeStage(config.shape, config.brain_features)
+        self.plausibility = Plausibility(config.shape, config.faces)
+        self.appearance = AppearanceStage(config)

@@ -1,17 +1,16 @@
-"""The shape of a head as codes: how it deforms from the mean head, in principal components.
+"""The shape of a head as codes: what its deformation to the frame has beyond the fit to its brain.
 
-Heads differ most in where their surfaces lie. A code for that alone keeps surfaces smooth, since every
-combination of components is a smooth deformation, and lets all other codes describe the head after its shape
-was taken out, where anatomy lies in the same place in everybody.
+Every combination of principal components of smooth deformations is a smooth deformation, so that each code
+stands for a head with a closed surface.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cpmae_bids.models.warps import GRID, WORKING, find_warp
+from cpmae_bids.models.diffeomorphism import resize
+from cpmae_bids.models.frame import FIELD
 
 STEP = 0.1
 """Width of a quantisation step, in standard deviations of a component."""
@@ -19,9 +18,12 @@ STEP = 0.1
 LEVELS = 64
 """Codes per component: they cover 3.2 standard deviations to either side."""
 
+NODES = tuple(n // 2 for n in FIELD)
+"""Nodes of the components, 8 mm."""
+
 
 class Shape(nn.Module):
-    """Scalar quantiser of the principal components of displacement fields.
+    """Scalar quantiser of the principal components of fields.
 
     Parameters
     ----------
@@ -34,51 +36,75 @@ class Shape(nn.Module):
     al., Finite Scalar Quantization, 2023 (a codebook that is a grid).
     """
 
+    centre: Tensor
+    components: Tensor
+    spread: Tensor
+
     def __init__(self, edge: int):
         super().__init__()
         self.edge = edge
-        self.register_buffer('template', torch.zeros(1, 1, WORKING, WORKING, WORKING))
-        self.register_buffer('centre', torch.zeros(1, 3, GRID, GRID, GRID))
-        # mm per standard deviation; orthogonal to each other
-        self.register_buffer('components', torch.zeros(edge**3, 3, GRID, GRID, GRID))
+        self.register_buffer('centre', torch.zeros(3, *NODES))
+        # 8 bits each; times `spread` they are nodes of 8 mm per standard deviation
+        self.register_buffer('components', torch.zeros(edge**3, 3, *NODES, dtype=torch.int8))
+        self.register_buffer('spread', torch.ones(edge**3))
 
     @staticmethod
     def values(codes: Tensor) -> Tensor:
         """Scores (standard deviations) that codes stand for."""
         return (codes - LEVELS // 2) * STEP
 
-    def find(self, volume: Tensor) -> Tensor:
-        """Displacement (B, 3, 32, 32, 32) in mm of heads (B, 1, n, n, n), registered to the mean head."""
-        small = F.adaptive_avg_pool3d(volume, WORKING)
-        return torch.cat([find_warp(head[None], self.template) for head in small])
+    @staticmethod
+    def codes(scores: Tensor) -> Tensor:
+        """Codes of the nearest scores."""
+        return ((scores / STEP).round().long() + LEVELS // 2).clamp(0, LEVELS - 1)
 
-    def encode(self, displacement: Tensor) -> Tensor:
-        """Codes (B, e, e, e) int64 of displacement fields (B, 3, 32, 32, 32) in mm."""
-        basis = self.components.flatten(1)
-        scores = (displacement - self.centre).flatten(1) @ basis.T / basis.square().sum(1).clamp_min(1e-6)
-        codes = (scores / STEP).round().long() + LEVELS // 2
-        return codes.clamp(0, LEVELS - 1).view(-1, self.edge, self.edge, self.edge)
+    def basis(self) -> Tensor:
+        """Components (K, 3, *NODES) in nodes per standard deviation."""
+        return self.components.float() * self.spread.float().view(-1, 1, 1, 1, 1)
+
+    def encode(self, field: Tensor) -> Tensor:
+        """Codes (B, e, e, e) of fields (B, 3, *FIELD) in voxels of 4 mm."""
+        rows = (resize(field, NODES) - self.centre.float()).flatten(1)
+        basis = self.basis().flatten(1)
+        scores = rows @ basis.T / basis.square().sum(1).clamp_min(1e-9)
+        return self.codes(scores).view(-1, self.edge, self.edge, self.edge)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Displacement fields (B, 3, 32, 32, 32) in mm of codes (B, e, e, e)."""
-        return self.centre + torch.einsum('bk,kcxyz->bcxyz', self.values(codes.flatten(1)), self.components)
+        """Fields (B, 3, *FIELD), in voxels of 4 mm, of codes (B, e, e, e)."""
+        scores = self.values(codes.flatten(1)).float()
+        scaled = scores * self.spread.float()
+        field = self.centre.float() + torch.einsum('bk,kcxyz->bcxyz', scaled, self.components.float())
+        return resize(field, FIELD)
 
     @torch.no_grad()
-    def fit(self, displacements: Tensor, template: Tensor) -> None:
-        """Take the principal components of displacement fields.
+    def fit(self, fields: Tensor, weight: Tensor) -> Tensor:
+        """Take the principal components of fields.
 
         Parameters
         ----------
-        displacements : Tensor, shape (N, 3, 32, 32, 32)
-            In mm, mirror images included.
-        template : Tensor, shape (1, 1, n, n, n)
-            The head to which they lead.
+        fields : Tensor, shape (N, 3, *NODES)
+            In nodes of 8 mm, mirror images included.
+        weight : Tensor, shape NODES
+            What a displacement counts: that of air, or deep in the brain, little.
+
+        Returns
+        -------
+        scores : Tensor, shape (N, K)
         """
-        self.template.copy_(F.adaptive_avg_pool3d(template, WORKING))
-        rows = displacements.flatten(1)
-        self.centre.copy_(rows.mean(0).view_as(self.centre))
-        _, spread, basis = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
-        kept = min(self.edge**3, len(spread))
-        scaled = basis[:kept] * (spread[:kept, None] / max(1, len(rows) - 1) ** 0.5)
-        self.components.zero_()
-        self.components[:kept] = scaled.view(kept, 3, GRID, GRID, GRID)
+        self.centre.copy_(fields.mean(0))
+        rows = (fields - self.centre).flatten(1)
+        root = weight.sqrt().expand(3, *NODES).flatten()
+        gram = (rows * root) @ (rows * root).T
+        values, vectors = torch.linalg.eigh(gram)
+        kept = min(self.edge**3, len(rows) - 1)
+        vectors = vectors[:, -kept:].flip(1)
+        spread = (values[-kept:].flip(0) / max(1, len(rows) - 1)).sqrt()
+        scores = vectors * (len(rows) - 1) ** 0.5  # unit variance
+        basis = scores.T @ rows / (len(rows) - 1)
+        largest = basis.abs().amax(1).clamp_min(1e-9)
+        self.spread[:kept] = largest / 127
+        self.components[:kept] = (
+            (basis / (largest / 127)[:, None]).round().to(torch.int8).view(kept, 3, *NODES)
+        )
+        self.kept_share = float(spread.square().sum() / gram.diagonal().sum() * max(1, len(rows) - 1))
+        return scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 from dataclasses import dataclass
@@ -17,8 +18,16 @@ VARIABLE = 'CPMAE_BIDS_WEIGHTS'
 REGISTRY = 'weights.json'
 """File in the folder that lists, per model: file, size, sha256, configuration, licence, command."""
 
-MODELS = ('brain', 'head', 'mae', 'detail')
-"""Names of the models: the two VQ-VAEs, the masked autoencoder, and what adds detail to its heads."""
+MODELS = ('brain', 'head', 'mae', 'superresolution')
+"""Names of the models: the two VQ-VAEs, the masked autoencoder, and what takes its heads to 1 mm."""
+
+KINDS = {
+    'brain': ('vqvae', 'VQVAE'),
+    'head': ('head', 'HeadVQVAE'),
+    'mae': ('mae', 'MAE'),
+    'superresolution': ('superresolution', 'SuperResolution'),
+}
+"""Module and class of each of them; ``Config`` after the name of the class is that of its settings."""
 
 PACKAGED = Path(__file__).resolve().parent.parent / 'data' / 'weights'
 """Weights that come with the package."""
@@ -113,13 +122,13 @@ def load_model(weights: Weights, name: str, device: str = 'cpu') -> Any:
     Parameters
     ----------
     weights : Weights
-    name : {'brain', 'head', 'mae', 'detail'}
+    name : {'brain', 'head', 'mae', 'superresolution'}
     device : str
         ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
 
     Returns
     -------
-    model : VQVAE, MAE or Detail
+    model : VQVAE, HeadVQVAE, MAE or SuperResolution
 
     Raises
     ------
@@ -128,15 +137,12 @@ def load_model(weights: Weights, name: str, device: str = 'cpu') -> Any:
     """
     from safetensors.torch import load_file
 
-    from cpmae_bids.models.detail import Detail, DetailConfig
-    from cpmae_bids.models.mae import MAE, MAEConfig
-    from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig
-
     path = weights.path(name)
     try:
         config = weights.registry[name]['config']
-        kinds: dict[str, tuple[Any, Any]] = {'mae': (MAE, MAEConfig), 'detail': (Detail, DetailConfig)}
-        kind, kind_of_config = kinds.get(name, (VQVAE, VQVAEConfig))
+        place, class_name = KINDS[name]
+        module = importlib.import_module(f'cpmae_bids.models.{place}')
+        kind, kind_of_config = getattr(module, class_name), getattr(module, f'{class_name}Config')
         model = kind(kind_of_config.from_dict(config))
         state = load_file(path)
         own = model.state_dict()
@@ -146,14 +152,9 @@ def load_model(weights: Weights, name: str, device: str = 'cpu') -> Any:
         raise WeightsError(
             f'{path}: does not fit its configuration ({error}): use weights of this version'
         ) from error
-    if unexpected or any(not is_training_state(key) for key in missing):
+    if unexpected or missing:
         raise WeightsError(f'{path}: other tensors than its configuration says: use weights of this version')
     return model.eval().requires_grad_(False).to(device)
-
-
-def is_training_state(key: str) -> bool:
-    """Whether a tensor only matters while training (moving averages of a codebook)."""
-    return key.endswith(('codebook.uses', 'codebook.sums'))
 
 
 def export(model: Any, name: str, directory: Path, *, licence: str, command: str, **facts: Any) -> None:
@@ -161,8 +162,8 @@ def export(model: Any, name: str, directory: Path, *, licence: str, command: str
 
     Parameters
     ----------
-    model : VQVAE, MAE or Detail
-    name : {'brain', 'head', 'mae', 'detail'}
+    model : VQVAE, HeadVQVAE, MAE or SuperResolution
+    name : {'brain', 'head', 'mae', 'superresolution'}
     directory : Path
     licence, command : str
         Recorded in the registry.
@@ -172,13 +173,12 @@ def export(model: Any, name: str, directory: Path, *, licence: str, command: str
     import torch
     from safetensors.torch import save_file
 
+    smaller = {torch.float32: torch.float16, torch.int64: torch.int32}
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f'{name}.safetensors'
     state = {}
     for key, value in model.state_dict().items():
-        if not is_training_state(key):
-            small = torch.float16 if value.is_floating_point() else torch.int16
-            state[key] = value.detach().to('cpu', small).contiguous()
+        state[key] = value.detach().to('cpu', smaller.get(value.dtype, value.dtype)).contiguous()
     save_file(state, path, metadata={'config': json.dumps(model.config.to_dict())})
     os.chmod(path, 0o644)
     listing = directory / REGISTRY

@@ -11,6 +11,7 @@ from cpmae_bids import threads
 from cpmae_bids.deid import blending, cubes, inspect, masks, nifti, noise, seam, sharpness
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
+from cpmae_bids.steps.tone import tone
 
 _COARSE = 64  # voxels along a cube of nothing
 
@@ -24,6 +25,7 @@ def blend(
     seed: int,
     refaced: Path,
     deface_mask: Path,
+    statistics: Path | None = None,
 ) -> None:
     """Write the refaced scan, and the mask of what was replaced.
 
@@ -40,6 +42,9 @@ def blend(
         Of the noise.
     refaced, deface_mask : Path
         NIfTI to write; 1 in the mask where the scan was replaced.
+    statistics : Path, optional
+        What is known of the tissue of the scan, from the conform step; None leaves the head as bright as it
+        is.
 
     Raises
     ------
@@ -53,7 +58,8 @@ def blend(
     if head is None:
         cube, sigma_mm = np.zeros((_COARSE,) * 3, np.float32), 0.0
     else:
-        cube, sigma_mm = cubes.read(head, 'head'), sharpness.blur_mm(cubes.read(conformed, 'brain'))
+        cube = tone(head, conformed, statistics) if statistics is not None else cubes.read(head, 'head')
+        sigma_mm = sharpness.blur_mm(cubes.read(conformed, 'brain'))
 
     def place(more_mm: float = 0.0) -> np.ndarray:
         return blending.place(sharpness.soften(cube, float(np.hypot(sigma_mm, more_mm))), *where)
@@ -85,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ('--t1w', '--kept-mask', '--affine', '--conformed', '--refaced', '--deface-mask'):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument('--head', type=Path)
+    parser.add_argument('--statistics', type=Path)
     parser.add_argument('--seed', type=int, required=True)
 
 
@@ -98,4 +105,5 @@ def main(args: argparse.Namespace) -> None:
         args.seed,
         args.refaced,
         args.deface_mask,
+        args.statistics,
     )

@@ -85,6 +85,7 @@ def deidentify(
 
     brain_mask, kept_mask = folder / 'brain_mask.nii.gz', folder / 'kept_mask.nii.gz'
     affine, brain, head = folder / 'affine.txt', folder / 'brain.npz', folder / 'head.npz'
+    statistics = folder / 'statistics.json'
     brain_codes, head_codes = folder / 'brain_codes.npz', folder / 'head_codes.npz'
     original_codes, generated = folder / 'original_codes.npz', folder / 'generated.npz'
     refaced, deface_mask = folder / f'refaced{"".join(out.suffixes[-1:])}', folder / 'deface_mask.nii.gz'
@@ -96,7 +97,7 @@ def deidentify(
         progress('register')
         register.register(t1w, brain_mask, affine, template)
         progress('conform')
-        conform.conform(t1w, brain_mask, affine, brain, head, preset)
+        conform.conform(t1w, brain_mask, affine, brain, head, statistics, preset)
         progress('encode')
         encode.encode(brain, brain_codes, 'brain', **models)
         encode.encode(head, original_codes, 'head', **models)  # for the verdict alone
@@ -105,7 +106,7 @@ def deidentify(
         progress('decode')
         decode.decode(head_codes, brain, generated, preset, seed=seed, **models)
         progress('blend')
-        blend.blend(t1w, kept_mask, affine, generated, brain, seed, refaced, deface_mask)
+        blend.blend(t1w, kept_mask, affine, generated, brain, seed, refaced, deface_mask, statistics)
         progress('verdict')
         judged = verdict.judge(
             t1w,
@@ -118,6 +119,7 @@ def deidentify(
             folder / 'verdict.json',
             generated_codes=head_codes,
             original_codes=original_codes,
+            statistics=statistics,
             preset=preset,
             seed=seed,
             steps=steps,

@@ -10,12 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid import conforming, cubes, geometry, inspect, nifti
+from cpmae_bids.bids.atomic import write_text
+from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.deid import conforming, cubes, geometry, inspect, nifti, tissue
 from cpmae_bids.exceptions import InputError
 
 
-def conform(t1w: Path, brain_mask: Path, affine: Path, brain: Path, head: Path, preset: str) -> None:
-    """Write the brain and the head of a scan in the cube.
+def conform(
+    t1w: Path, brain_mask: Path, affine: Path, brain: Path, head: Path, statistics: Path, preset: str
+) -> None:
+    """Write the brain and the head of a scan in the cube, and the few numbers of the head that are made use
+    of.
 
     Parameters
     ----------
@@ -26,7 +31,10 @@ def conform(t1w: Path, brain_mask: Path, affine: Path, brain: Path, head: Path, 
         ``scale``, the intensity of the scan that is 1 in the cube.
     head : Path
         To write, ``.npz``: ``head`` float16 (128, 128, 128), constant in the brain: its codes are those of
-        2 mm, whatever the preset; ``outside`` bool, where the scan shows something that is no brain.
+        2 mm, whatever the preset; ``brain`` and ``seen`` bool, brain mask and field of view.
+    statistics : Path
+        To write, JSON: see `cpmae_bids.deid.tissue.TissueStatistics`. All that the new head owes to the old
+        one.
     preset : {'128', '256'}
         Voxels along an edge of the cube of the brain.
 
@@ -44,7 +52,9 @@ def conform(t1w: Path, brain_mask: Path, affine: Path, brain: Path, head: Path, 
         raise InputError(f'{t1w}: {error}') from error
     around = conforming.conform_head(scan.values(), *place, geometry.PRESETS['128'], scale)
     cubes.write(brain, brain=brain_cube, scale=scale)
-    cubes.write(head, head=around.head, outside=around.in_fov & ~around.in_brain)
+    told = tissue.measure(around.head, around.in_brain, around.in_fov).rounded()
+    write_text(statistics, to_json(told.to_dict()))
+    cubes.write(head, head=around.head, brain=around.in_brain, seen=around.in_fov)
 
 
 def read_affine(path: Path) -> np.ndarray:
@@ -65,10 +75,10 @@ def read_affine(path: Path) -> np.ndarray:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name in ('--t1w', '--brain-mask', '--affine', '--brain', '--head'):
+    for name in ('--t1w', '--brain-mask', '--affine', '--brain', '--head', '--statistics'):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument('--preset', choices=sorted(geometry.PRESETS), required=True)
 
 
 def main(args: argparse.Namespace) -> None:
-    conform(args.t1w, args.brain_mask, args.affine, args.brain, args.head, args.preset)
+    conform(args.t1w, args.brain_mask, args.affine, args.brain, args.head, args.statistics, args.preset)

@@ -28,11 +28,12 @@ def learn(image: Path, t1w_head: Path, head: Path, table: Path) -> None:
     InputError
         If the scans have too little of a head in common.
     """
-    (t1w, of_t1w), (other, of_other) = (
-        (cubes.read(path, 'head'), cubes.read(path, 'outside')) for path in (t1w_head, head)
+    t1w, other = (cubes.read(path, 'head') for path in (t1w_head, head))
+    where = np.logical_and.reduce(
+        [cubes.read(path, 'seen') & ~cubes.read(path, 'brain') for path in (t1w_head, head)]
     )
     try:
-        np.save(table, contrast.learn(t1w, other, of_t1w & of_other))
+        np.save(table, contrast.learn(t1w, other, where))
     except InputError as error:
         raise InputError(f'{image}: {error}') from error
 

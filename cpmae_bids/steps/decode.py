@@ -1,4 +1,4 @@
-"""Decode head codes into a head in the cube."""
+"""Decode head codes into a head on the template grid."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from cpmae_bids.deid import codes as code_files
-from cpmae_bids.deid import cubes, geometry, intensity, shading, skin, tone
+from cpmae_bids.deid import cubes, geometry, intensity
 
 
 def decode(
@@ -19,18 +19,19 @@ def decode(
     weights: Path | None = None,
     device: str = 'cpu',
 ) -> None:
-    """Write the head that codes stand for, with detail that they cannot say.
+    """Write the head that codes stand for, around a brain.
 
     Parameters
     ----------
     head_codes : Path
     conformed : Path
-        ``.npz`` of the brain in the cube, as the conform step writes it: the skull follows the brain.
+        ``.npz`` of the brain on the template grid, as the conform step writes it: the skull follows the
+        brain.
     head : Path
         To write, ``.npz``: float16 (256, 256, 256), axes x to the right, y to the front, z up; white matter
         is about 1.
     preset : {'128', '256'}
-        Voxels along an edge of the cube in which detail is drawn. The skin has 1 mm in any case.
+        Whether detail is drawn at 2 mm or 1 mm.
     seed : int
         Of the detail.
     weights : Path, optional
@@ -43,34 +44,24 @@ def decode(
     WeightsError
         If the weights cannot be used.
     """
-    import numpy as np
     import torch
-    from torch.nn.functional import adaptive_avg_pool3d
 
     from cpmae_bids.models.drawing import draw
     from cpmae_bids.models.weights import load_model, resolve_weights
 
-    levels = [torch.from_numpy(level).long()[None].to(device) for level in code_files.read(head_codes)]
-    inside = torch.from_numpy(cubes.read(conformed, 'brain').astype(np.float32))[None, None].to(device)
-    inside, brain = (
-        adaptive_avg_pool3d(part, geometry.PRESETS['128']) for part in (inside, (inside > 0).float())
-    )
-    brain = (brain >= 0.5).float()
-    gain = shading.draw((inside * brain)[0, 0].cpu().numpy(), np.random.default_rng(seed))
+    levels = [torch.from_numpy(level).long()[None] for level in code_files.read(head_codes)]
+    inside = cubes.read(conformed, 'brain') > 0
+    brain = geometry.pool(inside, len(inside) // geometry.PRESETS['128']) >= 0.5
     found = resolve_weights(weights)
     drawn = draw(
-        load_model(found, 'head', device),
-        load_model(found, 'detail', device),
+        load_model(found, 'head'),
+        load_model(found, 'superresolution', device),
         levels,
         brain,
         seed=seed,
         millimetre=geometry.PRESETS[preset] == 256,
-    )
-    decoded, mean, detailed = (part[0, 0].cpu().numpy() for part in drawn)
-    surface = skin.find(decoded, mean)
-    detailed = detailed.clip(0, intensity.CEILING, out=detailed)
-    toned = tone.correct(detailed, brain[0, 0].cpu().numpy() > 0)
-    cubes.write(head, head=shading.apply(skin.cover(toned, surface), gain))
+    )[0, 0].numpy()
+    cubes.write(head, head=drawn.clip(0, intensity.CEILING))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,8 @@ def encode(
     Parameters
     ----------
     conformed : Path
-        ``.npz`` with an array named `which`, float16 (n, n, n), as the conform step writes it.
+        ``.npz`` with an array named `which`, float16 (n, n, n), as the conform step writes it; for a head
+        ``brain`` and ``seen`` as well.
     codes : Path
         To write, ``.npz``: ``level0``, ``level1``, ...; int16, coarse to fine.
     which : {'brain', 'head'}
@@ -37,8 +38,12 @@ def encode(
     from cpmae_bids.models.weights import load_model, resolve_weights
 
     volume = cubes.read(conformed, which).astype('float32')
-    model = load_model(resolve_weights(weights), which, device)
-    levels = model.encode(torch.from_numpy(volume)[None, None].to(device))
+    found = resolve_weights(weights)
+    if which == 'head':
+        masks = (cubes.read(conformed, name) for name in ('brain', 'seen'))
+        levels = load_model(found, 'head').encode(volume, *masks)
+    else:
+        levels = load_model(found, 'brain', device).encode(torch.from_numpy(volume)[None, None].to(device))
     code_files.write(codes, [level[0].cpu().numpy() for level in levels])
 
 

@@ -1,4 +1,4 @@
-"""Give a generated head another contrast. No file of an original is an input but a table of intensities."""
+"""Give a generated head another contrast. Of the originals, tables of intensities are all that enters."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from cpmae_bids.deid import contrast, cubes
+from cpmae_bids.steps import tone
 
 
-def recolour(generated: Path, table: Path, head: Path, seed: int) -> None:
+def recolour(generated: Path, conformed: Path, statistics: Path, table: Path, head: Path, seed: int) -> None:
     """Write a generated head in another contrast.
 
     Parameters
     ----------
     generated : Path
         ``.npz``, (n, n, n): generated head in the cube, as a T1w.
+    conformed, statistics : Path
+        Brain of the T1w on the template grid, and what is known of its head, from the conform step: the table
+        holds for the intensities of that T1w.
     table : Path
         From the contrast step.
     head : Path
@@ -24,11 +28,12 @@ def recolour(generated: Path, table: Path, head: Path, seed: int) -> None:
     seed : int
         Of what a T1w intensity leaves open.
     """
-    cubes.write(head, head=contrast.apply(cubes.read(generated, 'head'), np.load(table), seed))
+    toned = tone.tone(generated, conformed, statistics)
+    cubes.write(head, head=contrast.apply(toned, np.load(table), seed))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name in ('generated', 'table', 'head'):
+    for name in ('generated', 'conformed', 'statistics', 'table', 'head'):
         parser.add_argument(f'--{name}', type=Path, required=True)
     parser.add_argument('--seed', type=int, required=True)
 

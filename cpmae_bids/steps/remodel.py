@@ -28,7 +28,7 @@ def remodel(
     seed : int
         Seed of the scan.
     steps : int
-        Rounds of refinement at the coarsest level.
+        Rounds of refinement.
     weights : Path, optional
     device : str
 
@@ -44,9 +44,9 @@ def remodel(
     from cpmae_bids.models.sampling import remodel as sample
     from cpmae_bids.models.weights import load_model, resolve_weights
 
-    condition = [torch.from_numpy(level).long()[None].to(device) for level in code_files.read(brain_codes)]
+    condition = [torch.from_numpy(level).long()[None] for level in code_files.read(brain_codes)]
     found = resolve_weights(weights)
-    mae, head, brain = (load_model(found, name, device) for name in ('mae', 'head', 'brain'))
+    mae, head, brain = (load_model(found, name) for name in ('mae', 'head', 'brain'))
     levels = sample(mae, head, brain, condition, seed=seed, steps=steps)
     code_files.write(head_codes, [level[0].cpu().numpy() for level in levels])
 

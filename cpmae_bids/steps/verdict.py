@@ -15,6 +15,7 @@ from cpmae_bids.bids.records import identify
 from cpmae_bids.deid import background, codes, geometry, inspect, nifti, noise, verdict
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
+from cpmae_bids.steps.tone import read_statistics
 from cpmae_bids.templates import Template, find_template
 
 
@@ -30,6 +31,7 @@ def judge(
     *,
     generated_codes: Path | None = None,
     original_codes: Path | None = None,
+    statistics: Path | None = None,
     scan: str = '',
     preset: str = '',
     seed: int | None = None,
@@ -56,6 +58,8 @@ def judge(
         JSON to write.
     generated_codes, original_codes : Path, optional
         Codes of the generated and of the original head, to be compared.
+    statistics : Path, optional
+        What is known of the tissue of the original, from the conform step, for the record.
     scan, preset, seed, steps, reference, model_hash
         For the record: path of the scan in its dataset, and what the head was generated with; `reference` is
         the path of the scan around whose brain it was.
@@ -126,6 +130,7 @@ def judge(
         'template': template.name,
         'reference': reference or scan,
         'noise': _noise(original, kept, scale),
+        **({'head_statistics': {'Tissue': read_statistics(statistics).to_dict()}} if statistics else {}),
         **({'t1w': by_scan, 'fill': fill} if fill else {}),
         **files,
     }
@@ -152,6 +157,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument('--generated-codes', type=Path)
     parser.add_argument('--original-codes', type=Path)
+    parser.add_argument('--statistics', type=Path)
     parser.add_argument('--verdict', type=Path, required=True, dest='verdict_file', metavar='VERDICT')
     parser.add_argument('--scan', default='')
     parser.add_argument('--preset', choices=sorted(geometry.PRESETS), default='')

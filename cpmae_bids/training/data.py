@@ -1,9 +1,8 @@
 """The prepared file: many heads in the cube, small enough to carry to another machine.
 
 A prepared file is a safetensors file. Its header holds a JSON list of scans; per scan ``<name>.image`` is the
-whole head, ``<name>.brain`` the brain mask, ``<name>.fov`` the field of view and ``<name>.warp`` the
-displacement to the mean head (see `cpmae_bids.training.warps`), each compressed with bzip2 into a flat uint8
-tensor.
+whole head, ``<name>.brain`` the brain mask and ``<name>.fov`` the field of view, each compressed with bzip2
+into a flat uint8 tensor.
 """
 
 from __future__ import annotations
@@ -24,27 +23,23 @@ CEILING = 2.5
 LEVELS = 63
 """Intensities are stored as the square root, in this many steps: finer near air, where noise is small."""
 
-WARP_STEP = 0.25
-"""Millimetres per unit of a stored displacement (int8: up to 32 mm)."""
-
 
 @dataclass(frozen=True)
 class Head:
-    """One head of the prepared file, on a cube of ``n`` voxels per edge (RAS axis order).
+    """One head of the prepared file, on the template grid of ``n`` voxels per edge (RAS) and an eighth below
+    it.
 
     Attributes
     ----------
     name : str
     split : str
         ``'train'`` or ``'validation'``.
-    image : ndarray of uint8, shape (n, n, n)
+    image : ndarray of uint8, shape (n, n, n + n / 8)
         Intensities as stored; `decode_intensity` gives the scale of the cube (white matter about 1).
-    brain : ndarray of bool, shape (n, n, n)
+    brain : ndarray of bool, of the same shape
         Brain mask.
-    fov : ndarray of bool, shape (n, n, n)
-        Where the scan covers the cube.
-    warp : ndarray of int8, shape (3, g, g, g), or None
-        Displacement in units of `WARP_STEP` that takes a point of this head to the mean head.
+    fov : ndarray of bool, of the same shape
+        What the scan shows.
     """
 
     name: str
@@ -52,7 +47,6 @@ class Head:
     image: np.ndarray
     brain: np.ndarray
     fov: np.ndarray
-    warp: np.ndarray | None
 
 
 def encode_intensity(volume: np.ndarray) -> np.ndarray:
@@ -63,6 +57,11 @@ def encode_intensity(volume: np.ndarray) -> np.ndarray:
 def decode_intensity(stored: np.ndarray) -> np.ndarray:
     """Inverse of `encode_intensity`, float32."""
     return CEILING * np.square(stored.astype(np.float32) / LEVELS)
+
+
+def on_grid(volume: np.ndarray) -> np.ndarray:
+    """Part of a volume (n, n, n + n / 8) that lies on the template grid, a view."""
+    return volume[:, :, -volume.shape[0] :]
 
 
 def _pack(array: np.ndarray) -> torch.Tensor:
@@ -85,13 +84,10 @@ def write_prepared(path: Path, heads: list[Head], provenance: dict) -> None:
     """
     tensors, index = {}, []
     for head in heads:
-        n = head.image.shape[0]
         tensors[f'{head.name}.image'] = _pack(head.image)
         tensors[f'{head.name}.brain'] = _pack(np.packbits(head.brain))
         tensors[f'{head.name}.fov'] = _pack(np.packbits(head.fov))
-        if head.warp is not None:
-            tensors[f'{head.name}.warp'] = _pack(head.warp.view(np.uint8))
-        index.append({'name': head.name, 'split': head.split, 'n': n})
+        index.append({'name': head.name, 'split': head.split, 'shape': head.image.shape})
     save_file(tensors, path, metadata={'heads': json.dumps(index), 'provenance': json.dumps(provenance)})
 
 
@@ -99,21 +95,14 @@ def read_prepared(path: Path) -> list[Head]:
     """Read all heads of a prepared file into memory (2 MB a head at 2 mm)."""
     heads = []
     with safe_open(path, framework='pt') as file:
-        keys = set(file.keys())
         for entry in json.loads(file.metadata()['heads']):
-            name, n = entry['name'], entry['n']
-            shape = (n, n, n)
+            name, shape = entry['name'], tuple(entry['shape'])
 
             def bits(key, shape=shape):
                 return (
                     np.unpackbits(_unpack(file.get_tensor(key)), count=int(np.prod(shape))).reshape(shape) > 0
                 )
 
-            warp = None
-            if f'{name}.warp' in keys:
-                flat = _unpack(file.get_tensor(f'{name}.warp')).view(np.int8)
-                grid = round((flat.size // 3) ** (1 / 3))
-                warp = flat.reshape(3, grid, grid, grid)
             image = _unpack(file.get_tensor(f'{name}.image')).reshape(shape)
-            heads.append(Head(name, entry['split'], image, bits(f'{name}.brain'), bits(f'{name}.fov'), warp))
+            heads.append(Head(name, entry['split'], image, bits(f'{name}.brain'), bits(f'{name}.fov')))
     return heads

@@ -22,30 +22,27 @@ def blocks(volume: Tensor, edge: int) -> Tensor:
 
 
 @torch.no_grad()
-def initialize(model: VQVAE, volumes: Tensor, mean: Tensor, *, seed: int = 0) -> None:
+def initialize(model: VQVAE, volumes: Tensor, *, seed: int = 0) -> None:
     """Fit the linear path and the codebooks of a VQ-VAE.
 
     Parameters
     ----------
     model : VQVAE
     volumes : Tensor, shape (B, 1, 128, 128, 128)
-        Training volumes, in the cube at 2 mm.
-    mean : Tensor, shape (1, 1, 128, 128, 128)
-        Their mean.
+        Training volumes on the template grid at 2 mm.
     seed : int
         Of the k-means.
     """
     generator = torch.Generator().manual_seed(seed)
     latent = model.config.latent
-    rows = torch.cat([_informative(blocks(v[None] - mean, PATCH), 4000, generator) for v in volumes])
+    rows = torch.cat([_informative(blocks(v[None], PATCH), 4000, generator) for v in volumes])
     components = principal_components(rows, latent)
     model.stem.weight.copy_(components.view(latent, 1, PATCH, PATCH, PATCH))
     model.stem.bias.zero_()
     model.to_voxels.weight[:, :latent, 0, 0, 0] = components.T
     model.to_voxels.weight[:, latent:] *= 0.1
     model.to_voxels.bias.zero_()
-    model.mean.copy_(model.stem(mean)[0])
-    residual = torch.cat([model.encode_latent(v[None]) for v in volumes])
+    residual = torch.cat([model.stem(v[None]) for v in volumes])
     for level in model.levels:
         residual -= _fit_level(level, residual, generator)
 
@@ -56,7 +53,7 @@ def _fit_level(level: Level, residual: Tensor, generator: torch.Generator) -> Te
     components = principal_components(rows, level.codebook.entries.shape[1])
     level.analysis.weight.copy_(components.view_as(level.analysis.weight))
     vectors = rows @ components.T
-    air = torch.zeros(max(1, len(vectors) // 100), vectors.shape[1])  # keep one entry for 'as the mean head'
+    air = torch.zeros(max(1, len(vectors) // 100), vectors.shape[1])  # keep one entry for air
     level.codebook.fit(torch.cat([vectors, air]), generator=generator)
     parts = []
     for volume in residual.split(8):

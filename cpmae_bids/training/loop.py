@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from cpmae_bids.exceptions import UsageError
-from cpmae_bids.models.quantizer import Codebook
 
 
 class Run:
@@ -96,15 +95,6 @@ def start_from(model: nn.Module, start: nn.Module) -> None:
     if model.config != start.config:
         raise UsageError('the weights to start from have another shape than the settings say: check --config')
     model.load_state_dict(start.state_dict())
-    for part in model.modules():
-        if isinstance(part, Codebook):  # its moving averages are no part of exported weights
-            part.restart_averages()
-
-
-def saved_model(folder: Path) -> dict[str, torch.Tensor] | None:
-    """Tensors of the model in a checkpoint of a `Run`, or None where there is no checkpoint."""
-    path = Path(folder) / 'checkpoint.pt'
-    return torch.load(path, map_location='cpu', weights_only=True)['model'] if path.exists() else None
 
 
 def cosine(step: int, total: int, *, peak: float, warmup: int = 50) -> float:

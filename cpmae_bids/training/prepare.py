@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.training.data import WARP_STEP, Head, decode_intensity, encode_intensity, write_prepared
+from cpmae_bids.deid.geometry import CUBE_EDGE
+from cpmae_bids.training.data import Head, encode_intensity, write_prepared
 
 AIR = 0.06
 """Cube intensities below this are air and noise, and are set to zero: the models learn heads, not noise."""
@@ -45,9 +45,7 @@ def is_validation(name: str, share: float) -> bool:
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32 < share
 
 
-def conform_scan(
-    path: Path, work_dir: Path, n: int, *, order: int = 1
-) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
     """Skull-strip, register and conform one scan; results are kept in `work_dir` and used again.
 
     Parameters
@@ -58,15 +56,13 @@ def conform_scan(
         Where brain mask and affine of each scan are kept.
     n : int
         Voxels along an edge of the cube.
-    order : int
-        Interpolation order: 1, as the models see scans, or 3, which keeps their sharpness.
 
     Returns
     -------
     name : str
-    image : ndarray of uint8, shape (n, n, n)
-        Whole head, as stored in a prepared file.
-    brain, fov : ndarray of bool, shape (n, n, n)
+    image : ndarray of uint8, shape (n, n, n + n / 8)
+        Whole head, as stored in a prepared file: on the template grid, and below it.
+    brain, fov : ndarray of bool, of the same shape
     """
     import nibabel as nib
 
@@ -86,20 +82,25 @@ def conform_scan(
     values, affine = image.get_fdata(dtype=np.float32), np.loadtxt(affine_path)
     mask = np.asarray(nib.load(mask_path).dataobj) > 0
     place = (mask, image.affine, affine, n)
-    brain, scale = conforming.conform_brain(values, *place)
-    scan = conforming.conform_head(values, *place, scale)
-    volume = np.where(brain > 0, brain, scan.head)
-    if order > 1:
-        sharp = geometry.to_cube(values, image.affine, affine, n, mode='nearest', order=order)
-        volume = np.where(scan.in_fov, intensity.normalize(sharp, scale), 0)
+    _, scale = conforming.conform_brain(values, *place)
+    lower, upper = _below(affine), affine
+    # cubic: linear interpolation takes a quarter of the finest contrast
+    parts = [geometry.to_cube(values, image.affine, to, n, mode='nearest', order=3) for to in (lower, upper)]
+    seen = [geometry.field_of_view(mask.shape, image.affine, to, n) for to in (lower, upper)]
+    brain = [np.zeros_like(seen[0]), geometry.to_cube(mask, image.affine, affine, n) >= 0.5]
+    volume, fov, brain = (
+        np.concatenate([low[:, :, : n // 8], high], 2) for low, high in (parts, seen, brain)
+    )
+    volume = np.where(fov, intensity.normalize(volume, scale), 0)
     volume[volume < AIR] = 0
-    return name, encode_intensity(volume), scan.in_brain, scan.in_fov
+    return name, encode_intensity(volume), brain, fov
 
 
-def _warp(job: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    from cpmae_bids.training.warps import warp_to_mean
-
-    return np.clip(np.round(warp_to_mean(*job) / WARP_STEP), -127, 127).astype(np.int8)
+def _below(affine: np.ndarray) -> np.ndarray:
+    """Map to the template under which the lowest slices of its grid are those just below it."""
+    lift = np.eye(4)
+    lift[2, 3] = CUBE_EDGE / 8
+    return lift @ affine
 
 
 def prepare(
@@ -109,9 +110,7 @@ def prepare(
     *,
     n: int = 128,
     validation: float = 0.08,
-    warps: bool = True,
     max_voxel_mm: float | None = None,
-    order: int = 1,
     processes: int = 1,
 ) -> list[Head]:
     """Write the prepared file of a BIDS dataset.
@@ -123,17 +122,13 @@ def prepare(
     out : Path
         The prepared file, safetensors.
     work_dir : Path
-        Masks, affines and warps are kept here; a second call goes on from them.
+        Masks and affines are kept here; a second call goes on from them.
     n : int
         Voxels along an edge of the cube: 128 (2 mm) or 256 (1 mm, for the finest decoder).
     validation : float
         Share of scans left out for validation.
-    warps : bool
-        Find the deformation of every head to the mean head.
     max_voxel_mm : float, optional
         Leave out scans with coarser voxels.
-    order : int
-        Interpolation order, see `conform_scan`.
     processes : int
         Worker processes.
 
@@ -149,31 +144,11 @@ def prepare(
     if max_voxel_mm:
         paths = [p for p in paths if max(nib.load(p).header.get_zooms()[:3]) <= max_voxel_mm]
     with ProcessPoolExecutor(processes) as pool:
-        jobs = [pool.submit(conform_scan, path, work_dir, n, order=order) for path in paths]
+        jobs = [pool.submit(conform_scan, path, work_dir, n) for path in paths]
         heads = []
         for job in tqdm(jobs, desc='conform', unit='scan'):
             name, image, brain, fov = job.result()
             split = 'validation' if is_validation(name, validation) else 'train'
-            heads.append(Head(name, split, image, brain, fov, None))
-        if warps:
-            heads = _with_warps(heads, work_dir, pool)
-    write_prepared(out, heads, {'dataset': bids_dir.name, 'n': n, 'validation': validation, 'order': order})
+            heads.append(Head(name, split, image, brain, fov))
+    write_prepared(out, heads, {'dataset': bids_dir.name, 'n': n, 'validation': validation})
     return heads
-
-
-def _with_warps(heads: list[Head], work_dir: Path, pool: ProcessPoolExecutor) -> list[Head]:
-    from tqdm import tqdm
-
-    from cpmae_bids.training.warps import half, mean_head
-
-    small = [half(decode_intensity(head.image)) for head in heads]
-    fovs = [half(head.fov) for head in heads]
-    mean = mean_head(small, fovs)
-    jobs = {}
-    for head, volume, fov in zip(heads, small, fovs, strict=True):
-        if not (work_dir / f'{head.name}_warp.npy').exists():
-            filled = volume * fov + mean * (1 - fov)  # nothing to match where a scan did not look
-            jobs[head.name] = pool.submit(_warp, (filled, mean))
-    for name, job in tqdm(jobs.items(), desc='warp', unit='scan'):
-        np.save(work_dir / f'{name}_warp.npy', job.result())
-    return [replace(head, warp=np.load(work_dir / f'{head.name}_warp.npy')) for head in heads]

@@ -7,11 +7,10 @@ import tomllib
 from pathlib import Path
 
 from cpmae_bids.exceptions import UsageError
-from cpmae_bids.models.detail import DetailConfig
 from cpmae_bids.models.vqvae import VQVAEConfig
-from cpmae_bids.training.train_detail import DetailTraining
+from cpmae_bids.training.train_brain import BrainTraining
 from cpmae_bids.training.train_mae import MAETraining
-from cpmae_bids.training.train_vqvae import VQVAETraining
+from cpmae_bids.training.train_superresolution import SuperResolutionTraining
 
 PACKAGED = Path(__file__).resolve().parent.parent / 'data' / 'training.toml'
 """Settings with which the weights of the package were made."""
@@ -24,12 +23,12 @@ def read_settings(path: Path | None, section: str):
     ----------
     path : Path or None
         TOML file; None takes the packaged one.
-    section : {'brain', 'head', 'mae', 'detail'}
+    section : {'brain', 'mae', 'superresolution'}
         Table of the file.
 
     Returns
     -------
-    settings : VQVAETraining, MAETraining or DetailTraining
+    settings : BrainTraining, MAETraining or SuperResolutionTraining
 
     Raises
     ------
@@ -45,13 +44,10 @@ def read_settings(path: Path | None, section: str):
         raise UsageError(
             f'{path}: no table [{section}] ({error}): see {PACKAGED.name} in the package'
         ) from error
-    if section == 'mae':
-        return _build(MAETraining, values, path)
-    if section == 'detail':
-        model = _build(DetailConfig, values.pop('model', {}), path)
-        return _build(DetailTraining, values | {'model': model}, path)
-    model = _build(VQVAEConfig, values.pop('model', {}), path)
-    return _build(VQVAETraining, values | {'which': section, 'model': model}, path)
+    if section == 'brain':
+        model = _build(VQVAEConfig, values.pop('model', {}), path)
+        return _build(BrainTraining, values | {'model': model}, path)
+    return _build({'mae': MAETraining, 'superresolution': SuperResolutionTraining}[section], values, path)
 
 
 def _build(cls, values: dict, path: Path):

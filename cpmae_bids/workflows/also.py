@@ -12,7 +12,7 @@ from cpmae_bids.interfaces.preprocess import Conform, Locate
 from cpmae_bids.interfaces.result import Blend, ContrastVerdict
 from cpmae_bids.workflows.anatomical import RESULT_FIELDS, make_node
 
-T1W_FIELDS = ('t1w_brain_mask', 't1w_kept_mask', 't1w_affine', 't1w_head')
+T1W_FIELDS = ('t1w_brain_mask', 't1w_kept_mask', 't1w_affine', 't1w_brain', 't1w_head', 't1w_statistics')
 """What a scan of another contrast takes from the T1w scan by which its brain is found."""
 
 
@@ -34,7 +34,7 @@ def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> p
 
     Inputs
     ------
-    t1w_brain_mask, t1w_kept_mask, t1w_affine, t1w_head
+    t1w_brain_mask, t1w_kept_mask, t1w_affine, t1w_brain, t1w_head, t1w_statistics
         Of the T1w scan: see `cpmae_bids.workflows.anatomical.init_brain_wf`.
     generated
         The generated head of the reference scan; not used where noise is filled in.
@@ -98,7 +98,11 @@ def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> p
             (inputnode, learn, [('t1w_head', 't1w_head')]),
             (conform, learn, [('head', 'head')]),
             (learn, recolour, [('table', 'table')]),
-            (inputnode, recolour, [('generated', 'generated')]),
+            (inputnode, recolour, [
+                ('generated', 'generated'),
+                ('t1w_brain', 'conformed'),
+                ('t1w_statistics', 'statistics'),
+            ]),
             (recolour, blend, [('head', 'head')]),
         ])  # fmt: skip
     return workflow

@@ -42,7 +42,7 @@ CUDA_GB = 0.5
 HEAD_STAGES = ('skullstrip', 'register', 'conform', 'encode_brain', 'remodel', 'decode_head')
 """What it takes to generate a head: if one of them fails, no scan of the subject gets one."""
 
-BRAIN_FIELDS = ('brain_mask', 'kept_mask', 'affine', 'brain', 'head')
+BRAIN_FIELDS = ('brain_mask', 'kept_mask', 'affine', 'brain', 'head', 'statistics')
 HEAD_FIELDS = ('head_codes', 'head')
 RESULT_FIELDS = ('refaced', 'deface_mask', 'kept_mask', 'verdict')
 
@@ -76,6 +76,8 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
         Scan to template.
     brain, head
         The original brain and the original head in the cube.
+    statistics
+        How bright the tissue of the original is.
     """
     t1w = str(scan.path)
     workflow = pe.Workflow(name=name)
@@ -96,7 +98,7 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
         (register, conform, [('affine', 'affine')]),
         (skullstrip, outputnode, [('brain_mask', 'brain_mask'), ('kept_mask', 'kept_mask')]),
         (register, outputnode, [('affine', 'affine')]),
-        (conform, outputnode, [('brain', 'brain'), ('head', 'head')]),
+        (conform, outputnode, [('brain', 'brain'), ('head', 'head'), ('statistics', 'statistics')]),
     ])  # fmt: skip
     return workflow
 
@@ -169,7 +171,7 @@ def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') ->
 
     Inputs
     ------
-    brain_mask, kept_mask, affine, brain, head
+    brain_mask, kept_mask, affine, brain, head, statistics
         Of the scan: see `init_brain_wf`.
     generated_codes, generated
         The generated head: see `init_head_wf`.
@@ -209,6 +211,7 @@ def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') ->
             ('kept_mask', 'kept_mask'),
             ('affine', 'affine'),
             ('brain', 'conformed'),
+            ('statistics', 'statistics'),
             ('generated', 'head'),
         ]),
         (inputnode, verdict, [
@@ -216,6 +219,7 @@ def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') ->
             ('kept_mask', 'kept_mask'),
             ('affine', 'affine'),
             ('brain', 'conformed'),
+            ('statistics', 'statistics'),
             ('generated_codes', 'generated_codes'),
         ]),
         (encode, verdict, [('codes', 'original_codes')]),

@@ -29,7 +29,9 @@ _OF_T1W = {
     'brain_mask': 't1w_brain_mask',
     'kept_mask': 't1w_kept_mask',
     'affine': 't1w_affine',
+    'brain': 't1w_brain',
     'head': 't1w_head',
+    'statistics': 't1w_statistics',
 }
 _OF_HEAD = {'head_codes': 'generated_codes', 'head': 'generated'}
 

@@ -1,0 +1,213 @@
+"""Exemplars: training heads in the frame, brain and air taken out, and heads put together from them.
+
+A code names an exemplar at a site of 16 mm. Decoding blends exemplars by a partition of unity in two bands,
+low frequencies widely and high ones narrowly (Burt and Adelson, A multiresolution spline, ACM Transactions on
+Graphics 1983), and gives the result the skin that its donors have in common.
+"""
+
+from __future__ import annotations
+
+import lzma
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor, nn
+
+from cpmae_bids.models.diffeomorphism import gaussian, points
+from cpmae_bids.models.frame import SHAPE
+
+LEVELS = 63
+"""Exemplars are stored as the root of intensity in this many steps; 0 is air outside of the skin."""
+
+CEILING = 2.5
+"""Largest intensity."""
+
+SITE = 8
+"""Voxels of 2 mm along an edge of a site."""
+
+SITES = tuple(n // SITE for n in SHAPE)
+
+SAMPLE = 2
+"""Voxels along an edge of the samples that a descriptor sees, 4 mm."""
+
+WINDOW = 6
+"""Samples along an edge of its window: 24 mm, so that windows overlap."""
+
+STEPS = 12
+"""Steps of a stored descriptor per standard deviation."""
+
+WIDE, NARROW = 1.5, 8.0
+"""Powers of the weights of low and of high frequencies."""
+
+BACKGROUND = 0.01
+"""Weight of the mean head, which shows where no donor does."""
+
+WANDER_MM = 6.0
+"""Borders between donors wander by so much: a lattice of straight ones would be seen."""
+
+_FILTERS = [{'id': lzma.FILTER_LZMA2, 'preset': 6, 'lc': 0, 'lp': 0, 'pb': 0}]
+
+
+def pack(levels: np.ndarray) -> Tensor:
+    """Compress a volume of uint8 into a flat tensor of uint8."""
+    data = lzma.compress(np.ascontiguousarray(levels).tobytes(), lzma.FORMAT_RAW, filters=_FILTERS)
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+
+def unpack(packed: Tensor) -> np.ndarray:
+    """Inverse of `pack`; uint8, shape `SHAPE`."""
+    data = lzma.decompress(packed.numpy().tobytes(), lzma.FORMAT_RAW, filters=_FILTERS)
+    return np.frombuffer(data, np.uint8).reshape(SHAPE)
+
+
+def to_levels(intensity: np.ndarray, outer: np.ndarray) -> np.ndarray:
+    """Intensities as stored: the root in `LEVELS` steps, at least 1 within the skin, 0 outside of it."""
+    root = np.sqrt(np.clip(intensity, 0, CEILING) / CEILING)
+    return np.where(outer, np.clip(np.round(root * LEVELS), 1, LEVELS), 0).astype(np.uint8)
+
+
+class Exemplars(nn.Module):
+    """The exemplars of a head VQ-VAE, and what describes each of them at every site.
+
+    Code ``k < count`` names exemplar ``k``, code ``count + k`` its mirror image.
+
+    Parameters
+    ----------
+    count : int
+        Number of exemplars.
+    size : int
+        Bytes of all of them, compressed.
+    sites : int
+        Number of live sites: those that hold tissue in some head.
+    features : int
+        Length of a descriptor.
+    """
+
+    data: Tensor
+    ends: Tensor
+    live: Tensor
+    mirrored: Tensor
+    seen: Tensor
+    mean: Tensor
+    basis: Tensor
+    sign: Tensor
+    scale: Tensor
+    described: Tensor
+
+    def __init__(self, count: int, size: int, sites: int, features: int):
+        super().__init__()
+        self.count = count
+        self.register_buffer('data', torch.zeros(size, dtype=torch.uint8))
+        self.register_buffer('ends', torch.zeros(count, dtype=torch.int64))
+        self.register_buffer('live', torch.zeros(sites, dtype=torch.int64))
+        self.register_buffer('mirrored', torch.zeros(sites, dtype=torch.int64))  # live site on the other side
+        self.register_buffer('seen', torch.zeros(count, sites, dtype=torch.uint8))
+        self.register_buffer('mean', torch.zeros(sites, WINDOW**3))
+        self.register_buffer('basis', torch.zeros(features, WINDOW**3))
+        self.register_buffer('sign', torch.ones(features))  # of descriptors of mirror images
+        self.register_buffer('scale', torch.ones(()))
+        self.register_buffer('described', torch.zeros(count, sites, features, dtype=torch.int8))
+
+    @property
+    def codes(self) -> int:
+        """Number of codes, mirror images included."""
+        return 2 * self.count
+
+    def levels(self, code: int) -> np.ndarray:
+        """Stored volume of an exemplar or mirror image; uint8, shape `SHAPE`."""
+        number = code % self.count
+        start = int(self.ends[number - 1]) if number else 0
+        volume = unpack(self.data[start : int(self.ends[number])].cpu())
+        return volume[::-1] if code >= self.count else volume
+
+    def descriptors(self) -> Tensor:
+        """Descriptors (codes, live, features) of all exemplars and mirror images; mean variance 1."""
+        own = self.described.float() / STEPS
+        return torch.cat([own, own[:, self.mirrored] * self.sign])
+
+    def known(self) -> Tensor:
+        """Where exemplars and mirror images have something to show; bool, (codes, live)."""
+        own = self.seen > 0
+        return torch.cat([own, own[:, self.mirrored]])
+
+    def describe(self, root: Tensor) -> Tensor:
+        """Descriptors (B, live, features) of heads in the frame.
+
+        Parameters
+        ----------
+        root : Tensor of float32, shape (B, 1, *SHAPE)
+            Root of the intensity over that of `CEILING`; 0 in brain and air.
+        """
+        return ((self.windows(root) - self.mean.float()) @ self.basis.float().T) / self.scale.float()
+
+    def windows(self, root: Tensor) -> Tensor:
+        """Samples of 4 mm (B, live, WINDOW^3) in and around the live sites."""
+        step = SITE // SAMPLE
+        rim = (WINDOW - step) // 2
+        small = F.pad(F.avg_pool3d(root, SAMPLE), [rim] * 6)[:, 0]
+        for axis in (1, 2, 3):
+            small = small.unfold(axis, WINDOW, step)
+        return small.flatten(4).flatten(1, 3)[:, self.live]
+
+    def scatter(self, codes: Tensor) -> Tensor:
+        """Codes (live,) as a volume `SITES`; a dead site has the code of the nearest live one."""
+        dead = torch.ones(SITES, dtype=torch.bool).flatten()
+        dead[self.live] = False
+        nearest = ndimage.distance_transform_edt(
+            dead.view(SITES).numpy(), return_distances=False, return_indices=True
+        )
+        full = torch.zeros(dead.shape, dtype=torch.int64)
+        full[self.live] = codes
+        return full.view(SITES)[tuple(torch.from_numpy(axis) for axis in nearest)]
+
+    @torch.no_grad()
+    def blend(self, codes: Tensor, mean: Tensor, mean_outer: Tensor) -> tuple[Tensor, Tensor]:
+        """Head that codes stand for, in the frame.
+
+        Parameters
+        ----------
+        codes : Tensor of int64, shape SITES
+        mean, mean_outer : Tensor of float32, shape (1, 1, *SHAPE)
+            What is drawn where no donor saw anything, in the form of the results.
+
+        Returns
+        -------
+        root : Tensor of float32, shape (1, 1, *SHAPE)
+            Root of the intensity over that of `CEILING`; 0 in brain and air.
+        outer : Tensor of float32, shape (1, 1, *SHAPE)
+            Share of what rules here that lies within its skin: the skin is where this is a half.
+        """
+        spots, known = _wandering(), self.known()
+        low, outer = BACKGROUND * mean, BACKGROUND * mean_outer
+        high, narrow_sum = torch.zeros_like(low), torch.full_like(low, BACKGROUND**NARROW)
+        wide_sum = torch.full_like(low, BACKGROUND)
+        for code in codes.unique().tolist():
+            ruled = gaussian((codes == code).float()[None, None], 0.5)
+            # it says nothing beyond what it saw, where the weight of a site fades out
+            seen = self.scatter(known[code].long()).float()[None, None]
+            both = torch.cat([ruled, seen], 1)
+            both = F.grid_sample(both, spots, padding_mode='border', align_corners=False)
+            weight = both[:, :1] * (2 * both[:, 1:] - 1).clamp_min(0)
+            levels = torch.from_numpy(self.levels(code).copy())[None, None]
+            root = levels.float() / LEVELS
+            smooth = F.interpolate(F.avg_pool3d(root, 2), size=SHAPE, mode='trilinear', align_corners=False)
+            wide, narrow = weight.pow(WIDE), weight.pow(NARROW)
+            low += wide * smooth
+            high += narrow * (root - smooth)
+            outer += wide * (levels > 0)
+            wide_sum += wide
+            narrow_sum += narrow
+        root = low / wide_sum + high / narrow_sum
+        return root.clamp_(0, 1), outer / wide_sum
+
+
+def _wandering() -> Tensor:
+    """Points (1, *SHAPE, 3) at which weights are looked up: those of the voxels, displaced at random."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, 3, *SITES, generator=generator)
+    smooth = F.interpolate(noise, size=SHAPE, mode='trilinear', align_corners=False)
+    shape = torch.tensor(SHAPE, dtype=torch.float32).view(1, 3, 1, 1, 1)
+    unit = (points(SHAPE) + 0.5 + smooth * (WANDER_MM / 2)) * (2 / shape) - 1
+    return unit.flip(1).movedim(1, -1)

@@ -1,0 +1,227 @@
+"""VQ-VAE of the head: two integer volumes, its shape and the exemplars that it is made of, and back.
+
+The paper (arXiv 2310.15778, Figure 2) compresses the head without its brain into an integer volume. Here one
+volume holds the shape (`cpmae_bids.models.shape`), the other one names, for every site of 16 mm in the frame,
+the training head whose patch describes it (`cpmae_bids.models.exemplars`): a vector quantiser whose codebook
+is local.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor, nn
+
+from cpmae_bids.models import diffeomorphism as diffeo
+from cpmae_bids.models.exemplars import CEILING, Exemplars
+from cpmae_bids.models.frame import BRAIN_MM, CLIPPED, SHAPE, SKIN_MM, VOXEL_MM, Frame, channels, in_frame
+from cpmae_bids.models.shape import Shape
+
+AGREEMENT = 0.15
+"""What a neighbour with the same code is worth when a head is encoded, in variances of a descriptor."""
+
+MEAN_SKIN = 0.4
+"""Share of the mean head in where the skin lies: registration leaves ripples in that of its donors."""
+
+FARTHEST_MM = 4.0
+"""Farthest that the skin may lie from that of the mean head."""
+
+SKIN_SOFT_MM = 1.2
+"""Standard deviation of the edge between skin and air: that of a scan of 2 mm."""
+
+RELIABLE_MM = 2.5
+"""Depth below the skin from which on intensities are no partial volume."""
+
+
+@dataclass(frozen=True)
+class HeadVQVAEConfig:
+    """Sizes: exemplars, their bytes, live sites, features of a descriptor, edge of the volume of shape."""
+
+    count: int
+    size: int
+    sites: int
+    features: int = 12
+    shape: int = 4
+
+    def to_dict(self) -> dict:
+        """Plain JSON-serialisable dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> HeadVQVAEConfig:
+        """Inverse of `to_dict`."""
+        return cls(**values)
+
+
+class HeadVQVAE(nn.Module):
+    """Frame, shape and exemplars.
+
+    Parameters
+    ----------
+    config : HeadVQVAEConfig
+    """
+
+    volumes = 2
+
+    def __init__(self, config: HeadVQVAEConfig):
+        super().__init__()
+        self.config = config
+        self.frame = Frame()
+        self.shape = Shape(config.shape)
+        self.exemplars = Exemplars(config.count, config.size, config.sites, config.features)
+
+    # -- encoding ------------------------------------------------------------------------------------------
+    @torch.no_grad()
+    def encode(self, head: np.ndarray, brain: np.ndarray, seen: np.ndarray) -> list[Tensor]:
+        """Integer volumes of a head.
+
+        Parameters
+        ----------
+        head : ndarray of float32, shape (128, 128, 128) or (128, 128, 144)
+            On the template grid at 2 mm, or reaching below it; white matter about 1.
+        brain, seen : ndarray of bool, of the same shape
+            Brain mask and field of view.
+
+        Returns
+        -------
+        codes : list of Tensor of int64
+            Shape (1, e, e, e), and exemplars (1, *SITES).
+        """
+        fit = self.frame.fit_brain(brain)
+        box = [in_frame(volume) for volume in (head, brain, seen)]
+        values, weights = channels(*box)
+        back = diffeo.invert(fit)
+        field = self.frame.fit_head(values, weights, start=back)
+        beyond = diffeo.compose(diffeo.invert(field), back)
+        root = aligned_root(values, box[1], diffeo.resize(field, SHAPE))
+        described = self.exemplars.describe(root)[0]
+        return [self.shape.encode(beyond), self.nearest(described)[None]]
+
+    def nearest(self, described: Tensor, *, without: int | None = None) -> Tensor:
+        """Exemplar of every site, agreeing with its neighbours where several fit.
+
+        Parameters
+        ----------
+        described : Tensor of float32, shape (live, features)
+        without : int, optional
+            An exemplar that may not be named, nor its mirror image: a training head does not find itself.
+
+        Returns
+        -------
+        codes : Tensor of int64, shape SITES
+        """
+        table, known = self.exemplars.descriptors(), self.exemplars.known()
+        cost = (table - described).square().mean(2).masked_fill(~known, torch.inf)
+        if without is not None:
+            cost[[without, without + self.exemplars.count]] = torch.inf
+        codes = cost.argmin(0)
+        for _ in range(3):
+            alike = torch.zeros_like(cost)
+            volume = self.exemplars.scatter(codes)
+            for axis in range(3):
+                for step in (-1, 1):
+                    other = volume.roll(step, axis).flatten()[self.exemplars.live]
+                    alike[other, torch.arange(len(other))] += AGREEMENT
+            codes = (cost - alike).argmin(0)
+        return self.exemplars.scatter(codes)
+
+    # -- decoding ------------------------------------------------------------------------------------------
+    @torch.no_grad()
+    def decode(self, codes: list[Tensor]) -> Tensor:
+        """Head in the frame that codes stand for; its shape is applied by `field`.
+
+        Parameters
+        ----------
+        codes : list of Tensor of int64
+            See `encode`.
+
+        Returns
+        -------
+        volume : Tensor of float32, shape (1, 1, *SHAPE)
+            At 2 mm, white matter about 1, air 0. The brain is filled with what lies around it.
+        """
+        mean = F.interpolate(self.frame.mean[None].float(), size=SHAPE, mode='trilinear', align_corners=False)
+        skin, brain = mean[:, 1:2] * (SKIN_MM / CLIPPED), mean[:, 2:] * (BRAIN_MM / CLIPPED)
+        own = (0.5 - skin / (4 * VOXEL_MM)).clamp(0, 1)
+        tissue = mean[:, :1] / CEILING**0.5 * ((brain > 0) & (skin < 0))
+        root, outer = self.exemplars.blend(codes[1][0], tissue, own)
+        # the skin is that of the donors, but never far from that of the mean head, where they all should lie
+        outer = MEAN_SKIN * own + (1 - MEAN_SKIN) * diffeo.gaussian(outer, 0.7)
+        outer = outer.where(skin < FARTHEST_MM, own).where(skin > -FARTHEST_MM, own)
+        drawn = fill(root[0, 0].numpy(), brain[0, 0].numpy())
+        return torch.from_numpy(CEILING * np.square(cover(drawn, outer[0, 0].numpy())))[None, None]
+
+    @torch.no_grad()
+    def field(self, codes: list[Tensor], brain: np.ndarray) -> Tensor:
+        """Map from the template grid around a brain to the frame.
+
+        Parameters
+        ----------
+        codes : list of Tensor of int64
+            The shape is used.
+        brain : ndarray of bool, shape (128, 128, 128)
+            Brain mask on the template grid.
+
+        Returns
+        -------
+        field : Tensor of float32, shape (1, 3, *FIELD)
+            Point of the grid to point of the frame, in voxels of 4 mm.
+        """
+        beyond = self.shape.decode(codes[0]) * self.far_from_brain()
+        return diffeo.compose(beyond, self.frame.fit_brain(brain))
+
+    def far_from_brain(self) -> Tensor:
+        """0 in the brain of the frame, rising to 1 at `BRAIN_MM` from it; shape FIELD."""
+        distance = (self.frame.brain_mm.float() / BRAIN_MM).clamp(0, 1)
+        return distance * distance * (3 - 2 * distance)
+
+
+def aligned_root(values: Tensor, brain: np.ndarray, field: Tensor) -> Tensor:
+    """Root of intensity over that of `CEILING` of a head in the frame, 0 in the brain; (1, 1, *SHAPE)."""
+    root = values[:, :1] / CEILING**0.5
+    root = root * torch.from_numpy(~brain).float()
+    return diffeo.sample(root, field)
+
+
+def fill(root: np.ndarray, brain_mm: np.ndarray) -> np.ndarray:
+    """Continue what lies around the brain into it, where exemplars hold nothing: scans differ by a voxel or
+    two.
+
+    Parameters
+    ----------
+    root : ndarray of float32, shape SHAPE
+    brain_mm : ndarray of float32, shape SHAPE
+        Distance to the brain of the frame.
+    """
+    hollow = (root == 0) & (brain_mm < VOXEL_MM)
+    solid = (~hollow).astype(np.float32)
+    smooth = ndimage.gaussian_filter(root, 1.5) / np.maximum(ndimage.gaussian_filter(solid, 1.5), 1e-3)
+    return np.where(hollow, smooth, root)
+
+
+def cover(root: np.ndarray, outer: np.ndarray) -> np.ndarray:
+    """Give a head one smooth skin: tissue is continued outwards, and ends where `outer` falls below a half.
+
+    Parameters
+    ----------
+    root : ndarray of float32, shape SHAPE
+    outer : ndarray of float32, shape SHAPE
+        1 within the skin, 0 outside of it, a slope between.
+    """
+    inside = outer > 0.5
+    near = ndimage.binary_dilation(inside, iterations=3)
+    depth = ndimage.distance_transform_edt(inside) * VOXEL_MM
+    reliable = depth > RELIABLE_MM
+    index = ndimage.distance_transform_edt(~reliable, return_distances=False, return_indices=True)
+    # a thin scalp may be bright at its edge alone
+    rim = np.where(reliable, root, np.maximum(root, root[tuple(index)]))
+    index = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    tissue = np.where(reliable, root, ndimage.gaussian_filter(rim[tuple(index)], 0.7))
+    # distance to the level of a half, to fractions of a voxel
+    slope = np.sqrt(sum(np.square(g) for g in np.gradient(outer))) + 0.02
+    edge = np.clip(0.5 + (outer - 0.5) / slope * (VOXEL_MM / (2.5 * SKIN_SOFT_MM)), 0, 1)
+    return np.where(near, tissue * edge, 0).astype(np.float32)

@@ -1,0 +1,45 @@
+"""A generated head as bright as a scan: not a step of its own, but part of two."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from cpmae_bids.deid import cubes, geometry, tissue
+from cpmae_bids.exceptions import InputError
+
+
+def tone(generated: Path, conformed: Path, statistics: Path) -> np.ndarray:
+    """A generated head whose tissue is as bright as statistics of a scan say; float32, (256, 256, 256).
+
+    Parameters
+    ----------
+    generated : Path
+        From the decode step.
+    conformed, statistics : Path
+        From the conform step.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read.
+    """
+    inside = cubes.read(conformed, 'brain') > 0
+    brain = geometry.pool(inside, len(inside) // geometry.PRESETS['128']) >= 0.5
+    return tissue.like(cubes.read(generated, 'head').astype(np.float32), brain, read_statistics(statistics))
+
+
+def read_statistics(path: Path) -> tissue.TissueStatistics:
+    """Read what the conform step wrote.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    try:
+        return tissue.TissueStatistics.from_dict(json.loads(path.read_text(encoding='utf-8')))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f'{path}: cannot be read ({error}): run the conform step again') from error

@@ -1,0 +1,124 @@
+"""Training of the brain's VQ-VAE."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from cpmae_bids.models.vqvae import PATCH, SITES, VQVAE, VQVAEConfig
+from cpmae_bids.training.data import Head, decode_intensity, on_grid
+from cpmae_bids.training.initialize import initialize
+from cpmae_bids.training.loop import Run, cosine, pick_device
+
+
+@dataclass(frozen=True)
+class BrainTraining:
+    """Settings of `train_brain`.
+
+    Attributes
+    ----------
+    model : VQVAEConfig
+    steps : int
+        Optimiser steps of the decoder; encoder and codebooks are fitted before, without gradients.
+    batch : int
+        Crops per step.
+    crop : int
+        Edge of a crop in sites of 8 mm; a multiple of 4.
+    learning_rate : float
+        Peak of the schedule (Adam).
+    gradient : float
+        Weight of the L1 loss on finite differences, which keeps edges.
+    seed : int
+    """
+
+    model: VQVAEConfig = field(default_factory=VQVAEConfig)
+    steps: int = 600
+    batch: int = 3
+    crop: int = 16
+    learning_rate: float = 1e-3
+    gradient: float = 0.5
+    seed: int = 1
+
+
+def brain_of(head: Head) -> Tensor:
+    """Brain of a head, 0 elsewhere; float32, shape (1, n, n, n)."""
+    return torch.from_numpy(on_grid(decode_intensity(head.image) * head.brain))[None]
+
+
+def reconstruction_loss(output: Tensor, target: Tensor, gradient: float) -> Tensor:
+    """L1 of intensities, and of their finite differences with the weight `gradient`."""
+    loss = (output - target).abs().mean()
+    for axis in (2, 3, 4):
+        loss = loss + gradient * (torch.diff(output, dim=axis) - torch.diff(target, dim=axis)).abs().mean()
+    return loss
+
+
+def psnr(output: Tensor, target: Tensor) -> float:
+    """Peak signal-to-noise ratio (dB) within the brain, for a peak of 1 (white matter)."""
+    return float(-10 * torch.log10((output - target).square()[target > 0].mean()))
+
+
+def draw_batch(brains: list[Tensor], config: BrainTraining, rng: np.random.Generator) -> Tensor:
+    """Crops of brains or their mirror images (B, 1, e, e, e), of other contrast by a power law."""
+    edge, crops = config.crop * PATCH, []
+    for _ in range(config.batch):
+        volume = brains[rng.integers(len(brains))]
+        start = [PATCH * 4 * int(k) for k in rng.integers((SITES - config.crop) // 4 + 1, size=3)]
+        crop = volume[(slice(None), *(slice(s, s + edge) for s in start))]
+        crop = crop.flip(1) if rng.random() < 0.5 else crop
+        crops.append(crop.clamp_min(0) ** float(rng.uniform(0.8, 1.25)))
+    return torch.stack(crops)
+
+
+def train_brain(
+    heads: list[Head],
+    folder: Path,
+    config: BrainTraining,
+    *,
+    device: str = 'auto',
+    time_budget: float | None = None,
+) -> VQVAE:
+    """Train the brain's VQ-VAE, from principal components and k-means on.
+
+    Parameters
+    ----------
+    heads : list of Head
+    folder : Path
+        Checkpoint and log; a second call goes on from there.
+    config : BrainTraining
+    device : str
+    time_budget : float, optional
+        Seconds.
+    """
+    on = pick_device(device)
+    model = VQVAE(config.model)
+    train = [brain_of(head) for head in heads if head.split == 'train']
+    held_out = [brain_of(head) for head in heads if head.split == 'validation']
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98))
+    run = Run(folder, model, optimizer, seed=config.seed, time_budget=time_budget)
+    if not run.resume():
+        initialize(model, torch.stack(train), seed=config.seed)
+    model.to(on)
+    log = (run.folder / 'log.jsonl').open('a', encoding='utf-8')
+    bar = tqdm(run.steps(config.steps), initial=run.step, total=config.steps, desc='brain VQ-VAE')
+    for step in bar:
+        for group in optimizer.param_groups:
+            group['lr'] = cosine(step, config.steps, peak=config.learning_rate)
+        crops = draw_batch(train, config, run.rng()).to(on)
+        latent = model.latent_of(model.encode(crops)).detach()  # the codes stand still
+        loss = reconstruction_loss(model.decode_latent(latent), crops, config.gradient)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if step % 100 == 99 or step == config.steps - 1:
+            scores = [psnr(model.decode(model.encode(b[None].to(on))).cpu(), b[None]) for b in held_out]
+            log.write(json.dumps({'step': step + 1, 'loss': loss.item(), 'psnr': scores}) + '\n')
+            log.flush()
+    return model

@@ -1,0 +1,68 @@
+"""The VQ-VAE of the brain and what it is made of."""
+
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from cpmae_bids.models.quantizer import Codebook  # noqa: E402
+from cpmae_bids.models.shuffle import pixel_shuffle, pixel_unshuffle  # noqa: E402
+from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig  # noqa: E402
+
+SMALL = VQVAEConfig(latent=8, width=8, decoder_blocks=1, fine=8, grids=(8, 16), dims=(8, 8), codebook=16)
+
+
+@pytest.fixture(scope='module')
+def vqvae():
+    torch.manual_seed(0)
+    return VQVAE(SMALL).eval()
+
+
+def test_codebook_finds_the_nearest_entry():
+    book = Codebook(4, 2)
+    book.entries.copy_(torch.tensor([[0.0, 0], [1, 0], [0, 1], [5, 5]]))
+    assert book.indices(torch.tensor([[0.9, 0.1], [4.0, 4.0], [0.1, 0.0]])).tolist() == [1, 3, 0]
+
+
+def test_k_means_is_no_worse_than_random_entries():
+    data = torch.randn(2000, 4, generator=torch.Generator().manual_seed(0))
+    book = Codebook(32, 4)
+
+    def error():
+        return (data - book.lookup(book.indices(data))).square().mean()
+
+    book.entries.copy_(data[:32])
+    start = error()
+    book.fit(data, generator=torch.Generator().manual_seed(0))
+    assert error() < 0.9 * start
+
+
+def test_pixel_shuffle_undoes_itself():
+    x = torch.arange(2 * 3 * 8**3).float().view(2, 3, 8, 8, 8)
+    assert torch.equal(pixel_shuffle(pixel_unshuffle(x, 4), 4), x)
+    # voxel (1, 0, 1) of a 2^3 block is channel 5: x before y before z
+    assert pixel_unshuffle(x, 2)[0, 5, 0, 0, 0] == x[0, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize('n', [128, 256])
+def test_codes_and_volume_have_the_shapes_of_the_grid(vqvae, n):
+    codes = vqvae.encode(torch.rand(1, 1, n, n, n))
+    assert [tuple(c.shape) for c in codes] == [(1, 8, 8, 8), (1, 16, 16, 16)]
+    assert tuple(vqvae.decode(codes).shape) == (1, 1, 128, 128, 128)
+
+
+def test_both_resolutions_give_the_same_codes_for_the_same_brain(vqvae):
+    fine = (
+        torch.rand(1, 1, 128, 128, 128)
+        .repeat_interleave(2, 2)
+        .repeat_interleave(2, 3)
+        .repeat_interleave(2, 4)
+    )
+    coarse = torch.nn.functional.avg_pool3d(fine, 2)
+    assert all(torch.equal(a, b) for a, b in zip(vqvae.encode(fine), vqvae.encode(coarse), strict=True))
+
+
+def test_the_latent_volume_of_coarser_codes_is_part_of_the_whole(vqvae):
+    codes = vqvae.encode(torch.rand(1, 1, 128, 128, 128))
+    finest = vqvae.levels[1]
+    whole = vqvae.latent_of(codes[:1]) + finest.volume(finest.codebook.lookup(codes[1]))
+    torch.testing.assert_close(vqvae.latent_of(codes), whole)
