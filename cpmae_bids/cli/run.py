@@ -110,12 +110,12 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
         largest = max(map(len, make_batches(todo, config)), default=0)
         check_space(config, len(todo), at_a_time=largest if config.temporary_work_dir else None)
         write_dataset_files(config)
-        if config.write_graph:
-            write_graph([scan for scan in todo if not scan.problem], config)
         # nobody else works in a temporary folder
         subjects = [] if config.temporary_work_dir else [f'sub-{scan.subject}' for scan in todo]
         refuse_links_in_work(config.work_folder, subjects)
         with claimed(config.work_folder, subjects):
+            if config.write_graph:
+                write_graph([scan for scan in todo if not scan.problem], config)
             failures = process_scans(todo, config, InterruptibleProgress(interruption))
         keep_work_dir = bool(failures)
         return _conclude(scans, failures, config)
