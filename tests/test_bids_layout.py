@@ -3,6 +3,7 @@
 import json
 import logging
 
+import numpy as np
 import pytest
 
 from cpmae_bids.bids.inventory import list_files
@@ -145,6 +146,20 @@ def test_uniform_images_of_mp2rage_are_t1w_scans(make_bids, tmp_path, caplog):
     assert list(found({'acquisition': 'mp2rage'})) == ['sub-01_acq-mp2rage_UNIT1']
     with pytest.raises(UsageError, match='only suffix T1w or UNIT1'):
         found({'suffix': ['UNIT1', 'MP2RAGE']})
+
+
+def test_echoes_of_an_acquisition_have_the_brain_of_the_first(make_bids, make_nifti):
+    name = 'sub-01/anat/sub-01_{}T1w.nii.gz'.format
+    runs = [name(f'run-{run}_echo-{echo}_') for run in '12' for echo in '123']
+    root = make_bids([*runs, name('acq-x_echo-1_'), name('acq-x_echo-2_')])
+    make_nifti(root / runs[5], affine=np.diag([8, 8, 9, 1]))
+    (root / name('acq-x_echo-1_')).write_bytes(b'no image')
+    scans = {scan.relative_path: scan for scan in collect_scans(settings(root))}
+    found = {path: scan.first_echo and scan.first_echo.relative_path for path, scan in scans.items()}
+    shared = {runs[1]: runs[0], runs[2]: runs[0], runs[4]: runs[3]}
+    assert found == dict.fromkeys(scans) | shared
+    assert scans[runs[4]].first_echo == scans[runs[3]]
+    assert {scan.reference_path for scan in scans.values()} == {name('acq-x_echo-1_')}
 
 
 def test_subjects_are_excluded(make_bids):

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import stat
+from dataclasses import replace
 
 import nibabel as nb
 import numpy as np
@@ -54,6 +55,22 @@ def tree(folder):
         for path in folder.rglob('*')
         if path.is_file() and path.name != '.lock'
     )
+
+
+def test_an_echo_stands_as_long_as_the_first_one_is_what_it_was(make_bids, tmp_path, finished):
+    names = [f'sub-03/anat/sub-03_echo-{echo}_T1w.nii.gz' for echo in '12']
+    root = make_bids(names)
+    config = RunConfig(root, tmp_path / 'out', seed=1, model_hash='abc', work_dir=tmp_path / 'work')
+    first, second = collect_scans(config)
+    for scan in (first, second):
+        publish_scan(scan, config, finished(scan), PASS)
+    assert complete_scans([first, second], config) == [first, second]
+    assert read_record(config.output_dir, second.name)['first_echo'] == names[0]
+    sidecar = config.output_dir / 'sub-03/anat/sub-03_echo-2_desc-refaced_T1w.json'
+    assert json.loads(sidecar.read_text())['Sources'] == [f'bids:raw:{names[1]}', f'bids:raw:{names[0]}']
+    assert not complete_scans([replace(second, first_echo=None)], config)
+    (root / names[0]).write_bytes(b'another')
+    assert not complete_scans([second], config)
 
 
 def test_pass_publishes_everything(config, scan, finished):

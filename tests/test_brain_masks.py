@@ -41,12 +41,15 @@ def test_masks_belong_to_scans_by_their_names(make_bids, tmp_path, make_nifti, c
         'sub-02/anat/sub-02_run-1_T1w.nii.gz',
         'sub-03/ses-x/anat/sub-03_ses-x_T1w.nii.gz',
         'sub-04/anat/sub-04_T1w.nii.gz',
+        'sub-05/anat/sub-05_echo-1_T1w.nii.gz',
+        'sub-05/anat/sub-05_echo-2_T1w.nii.gz',
     ]
     masks = {
         'sub-01/ses-a/anat/sub-01_ses-a_acq-hi_desc-brain_mask.nii.gz': scans[0],
         'sub-01/ses-b/anat/sub-01_ses-b_desc-brain_mask.nii.gz': None,  # of an average of both runs
         'sub-02/anat/sub-02_desc-brain_mask.nii': scans[4],
         'sub-03/anat/sub-03_desc-brain_mask.nii.gz': scans[5],
+        'sub-05/anat/sub-05_desc-brain_mask.nii.gz': scans[7],
         'sub-04/anat/sub-04_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz': None,
         'sub-04/anat/sub-04_desc-aseg_mask.nii.gz': None,
         'sub-04/func/sub-04_desc-brain_mask.nii.gz': None,
@@ -59,7 +62,7 @@ def test_masks_belong_to_scans_by_their_names(make_bids, tmp_path, make_nifti, c
     given = {scan.relative_path: scan.brain_mask for scan in found if scan.brain_mask}
     assert given == {scan: folder / mask for mask, scan in masks.items() if scan}
     assert 'sub-01_ses-b_desc-brain_mask.nii.gz: not the brain mask of a single T1w scan' in caplog.text
-    assert 'brain masks: of 3 of 7 T1w scans' in caplog.text
+    assert 'brain masks: of 4 of 9 T1w scans' in caplog.text
 
 
 def test_the_first_of_several_derivatives_wins_and_a_mask_that_is_not_there_fails(

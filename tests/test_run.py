@@ -16,16 +16,18 @@ import pytest
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline import engine as pe
 
+from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.records import identify
 from cpmae_bids.bids.validation import validate_bids
 from cpmae_bids.cli import preflight, run
 from cpmae_bids.cli.interrupt import EXIT_INTERRUPTED
-from cpmae_bids.cli.process import batch_size, share_processors
+from cpmae_bids.cli.process import _reason, batch_size, share_processors
 from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig
 from cpmae_bids.interfaces.base import Step, StepError
 from cpmae_bids.interfaces.bids import Publish
 from cpmae_bids.workflows import base
+from cpmae_bids.workflows.run import Failure
 
 SCANS = [
     'sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz',
@@ -599,6 +601,19 @@ def test_what_was_not_processed_is_told(behave, command, raw, out, capsys):
         'sub-02/anat/sub-02_part-phase_T1w.nii.gz',
     ]
     assert validate_bids(out) == []
+
+
+def test_echoes_fail_with_the_brain_of_the_first_and_with_nothing_else_of_it(make_bids, tmp_path):
+    root = make_bids([f'sub-01/anat/sub-01_echo-{echo}_T1w.nii.gz' for echo in '12'])
+    first, second = collect_scans(RunConfig(root, tmp_path / 'out', seed=1))
+    for stage, reason in (
+        ('skullstrip', f'its brain and head are those of {first.relative_path}'),
+        ('blend', ''),
+    ):
+        failures = [Failure(first.name, stage, 'no brain found', tmp_path)]
+        assert _reason(first, failures) == f'{stage}: no brain found'
+        assert _reason(second, failures).startswith(reason)
+        assert bool(_reason(second, failures)) == bool(reason)
 
 
 def test_uniform_images_of_mp2rage(behave, command, raw, out, capsys):

@@ -166,6 +166,28 @@ def test_all_scans_of_a_subject_get_the_head_of_one_brain(config, make_bids, tog
     assert nodes[names[1], 'coregister'].inputs.reference == str(first.path)
 
 
+def test_echoes_have_one_brain_and_one_head(config, make_bids):
+    """Whether or not the first echo is worked on in the same run, and be it the reference or not."""
+    names = [f'sub-01_run-{run}_echo-{echo}_T1w' for run in '12' for echo in '12']
+    root = make_bids([f'{name}.nii.gz' for name in names])
+    first, second, later, last = (make_scan(root / f'{name}.nii.gz') for name in names)
+    second = replace(second, reference=first, first_echo=first)
+    later = replace(later, reference=first)
+    last = replace(last, reference=first, first_echo=later)
+    for scans in ([first, second, later, last], [second, last]):
+        workflow = init_cpmae_bids_wf([replace(scan, crc32='0') for scan in scans], config)
+        graph = generate_expanded_graph(deepcopy(workflow._create_flat_graph()))
+        nodes = {scan_and_stage(node.fullname): node for node in graph.nodes()}
+        for scan, source, aligned in ((second, first, 'register'), (last, later, 'coregister')):
+            stages = {stage for name, stage in nodes if name == scan.name}
+            assert stages == {'conform', 'encode_head', 'blend', 'verdict', 'report', 'sink'}
+            stripped, place = nodes[source.name, 'skullstrip'], nodes[source.name, aligned]
+            for stage in ('conform', 'blend', 'verdict'):
+                assert {stripped, place} <= set(graph.predecessors(nodes[scan.name, stage]))
+            assert nodes[names[0], 'decode_head'] in graph.predecessors(nodes[scan.name, 'blend'])
+            assert nodes[scan.name, 'conform'].inputs.t1w == str(scan.path)
+
+
 def test_the_seed_reaches_the_generator_and_the_noise(config, scan):
     nodes, _ = expand(init_cpmae_bids_wf([scan], config))
     for name in ('remodel', 'blend', 'verdict'):

@@ -61,7 +61,8 @@ def _masks(folder: Path, subject: str) -> Iterator[tuple[Path, dict[str, str]]]:
 
 
 def _owner(entities: dict[str, str], scans: Sequence[Scan]) -> Scan | None:
-    """The one scan that a mask can belong to."""
+    """The one scan that a mask can belong to, or the first echo of the one acquisition."""
     possible = [scan for scan in scans if entities.items() <= scan.entities.items()]
     exact = [scan for scan in possible if entities == scan.entities and scan.suffix == T1W]
-    return exact[0] if exact else possible[0] if len(possible) == 1 else None
+    acquisitions = {scan.acquisition for scan in possible}
+    return exact[0] if exact else possible[0] if len(acquisitions) == 1 else None

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.brain_masks import with_brain_masks
@@ -59,6 +59,8 @@ class Scan:
         there is to be no head.
     t1w : Scan or None
         The T1w scan by which the brain of another contrast is found; None for T1w scans.
+    first_echo : Scan or None
+        The first echo of the same acquisition, whose brain is that of this one.
     brain_mask : Path or None
         Its brain as another pipeline found it, to be used in place of our own.
     brain_mask_crc32 : str
@@ -76,6 +78,7 @@ class Scan:
     crc32: str = field(default='', compare=False)  # a scan is the same before and after
     reference: 'Scan | None' = field(default=None, hash=False, repr=False)
     t1w: 'Scan | None' = field(default=None, hash=False, repr=False)
+    first_echo: 'Scan | None' = field(default=None, hash=False, repr=False)
     brain_mask: Path | None = field(default=None, hash=False, repr=False)
     brain_mask_crc32: str = field(default='', hash=False, repr=False)
 
@@ -87,8 +90,13 @@ class Scan:
     @property
     def given_brain_masks(self) -> dict[str, str]:
         """Checksums of the brain masks that were given, of this scan and those it is made from, by path."""
-        scans = [scan for scan in (self, self.reference, self.t1w) if scan is not None]
+        scans = [scan for scan in (self, self.first_echo, self.reference, self.t1w) if scan is not None]
         return {scan.relative_path: scan.brain_mask_crc32 for scan in scans if scan.brain_mask_crc32}
+
+    @property
+    def acquisition(self) -> tuple[Any, ...]:
+        """What all echoes of an acquisition have in common: the name without the echo."""
+        return self.suffix, *(item for item in self.entities.items() if item[0] != 'echo')
 
     @property
     def reference_path(self) -> str:
@@ -239,7 +247,7 @@ def collect_scans(config: RunConfig) -> list[Scan]:
     t1ws = [scan for scan in scans if scan.suffix in T1W_SUFFIXES]
     t1ws.sort(key=lambda scan: scan.suffix != T1W)  # a UNIT1 is a reference where there is nothing else
     t1ws = [_with_checked_mask(scan) for scan in with_brain_masks(t1ws, config.derivatives)]
-    t1ws = _with_references(t1ws, config)
+    t1ws = _with_first_echoes(_with_references(t1ws, config))
     scans = [*t1ws, *(_with_t1w(scan, t1ws, config) for scan in scans if scan.suffix not in T1W_SUFFIXES)]
     scans.sort(key=lambda scan: scan.path)
     if config.session_label:
@@ -341,6 +349,30 @@ def _with_references(scans: list[Scan], config: RunConfig) -> list[Scan]:
             problem = without_reference(reference, reason)
         result.append(replace(scan, reference=reference, problem=problem))
     return result
+
+
+def _with_first_echoes(scans: list[Scan]) -> list[Scan]:
+    """Name the first echo of each acquisition: its echoes show one brain in one place."""
+    first: dict[tuple[Any, ...], Scan] = {}
+    result = []
+    for scan in scans:
+        if 'echo' in scan.entities and not scan.problem:
+            echo = first.setdefault(scan.acquisition, scan)
+            if echo is not scan and scan.brain_mask is None and _have_one_grid(echo.path, scan.path):
+                scan = replace(scan, first_echo=echo)
+        result.append(scan)
+    return result
+
+
+def _have_one_grid(first: Path, second: Path) -> bool:
+    import nibabel as nib
+    import numpy as np
+
+    try:
+        one, other = (cast(nib.Nifti1Image, nib.load(path)) for path in (first, second))
+        return one.shape == other.shape and np.allclose(one.affine, other.affine, atol=1e-3)
+    except Exception:  # readers raise all kinds of errors on damaged files, which the first step tells
+        return False
 
 
 def _with_t1w(scan: Scan, t1ws: list[Scan], config: RunConfig) -> Scan:

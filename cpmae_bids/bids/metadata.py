@@ -260,7 +260,7 @@ def output_sidecar(
     if kind == 'refaced':
         reference, t1w = record['reference'], record.get('t1w')
         suffix = split_name(source)[1]
-        sources = [path for path in dict.fromkeys((source, reference, t1w)) if path]
+        sources = [path for path in dict.fromkeys((source, record.get('first_echo'), reference, t1w)) if path]
         return {
             **shareable_metadata(metadata),
             **common,

@@ -353,7 +353,8 @@ def stands(scan: Scan, config: RunConfig) -> bool:
     record = read_record(config.output_dir, scan.name)
     if record is None or scan.problem:
         return False
-    expected = {'scan': scan.relative_path, 'given_brain_masks': None, **settings_of(scan, config)}
+    absent = dict.fromkeys(('first_echo', 'given_brain_masks'))
+    expected = {**absent, 'scan': scan.relative_path, **settings_of(scan, config)}
     if any(record.get(key) != value for key, value in expected.items()):
         return False
     if public_form(record) != record:  # an earlier version published more

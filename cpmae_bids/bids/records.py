@@ -55,6 +55,8 @@ def settings_of(scan: Scan, config: RunConfig) -> dict[str, Any]:
         'steps': config.steps,
         'reference': scan.reference_path,
     }
+    if scan.first_echo is not None:
+        settings['first_echo'] = scan.first_echo.relative_path
     if given := scan.given_brain_masks:
         settings['given_brain_masks'] = given
     if scan.t1w is not None:

@@ -22,7 +22,7 @@ from cpmae_bids.bids.patterns import output_path
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError
 
-SOURCES = ('scan', 'reference', 't1w')
+SOURCES = ('scan', 'first_echo', 'reference', 't1w')
 """Fields of a record that name what its outputs are made from."""
 
 

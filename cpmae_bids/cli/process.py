@@ -194,8 +194,11 @@ def _reason(scan: Scan, failures: Sequence[Failure]) -> str:
         return without_t1w(scan.t1w, reason)
     if scan.reference is None:
         return ''
-    from cpmae_bids.workflows.anatomical import HEAD_STAGES
+    from cpmae_bids.workflows.anatomical import BRAIN_STAGES, HEAD_STAGES
 
+    of_brains = [failure for failure in failures if failure.stage in BRAIN_STAGES]
+    if scan.first_echo and (reason := _reason(scan.first_echo, of_brains)):
+        return without_t1w(scan.first_echo, reason)
     reason = _reason(scan.reference, [failure for failure in failures if failure.stage in HEAD_STAGES])
     return without_reference(scan.reference, reason) if reason else ''
 

@@ -42,7 +42,11 @@ CUDA_GB = 0.5
 HEAD_STAGES = ('skullstrip', 'register', 'conform', 'encode_brain', 'remodel', 'decode_head')
 """What it takes to generate a head: if one of them fails, no scan of the subject gets one."""
 
-BRAIN_FIELDS = ('brain_mask', 'kept_mask', 'affine', 'brain', 'head', 'statistics')
+BRAIN_STAGES = ('skullstrip', 'register', 'coregister')
+"""What it takes to find a brain: if one of them fails, no echo of the acquisition has one."""
+
+PLACE_FIELDS = ('brain_mask', 'kept_mask', 'affine')
+BRAIN_FIELDS = (*PLACE_FIELDS, 'brain', 'head', 'statistics')
 HEAD_FIELDS = ('head_codes', 'head')
 RESULT_FIELDS = ('refaced', 'deface_mask', 'kept_mask', 'verdict')
 
@@ -53,7 +57,7 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
     Parameters
     ----------
     scan : Scan
-        ``path``, ``brain_mask`` and ``reference`` are used.
+        ``path``, ``brain_mask``, ``first_echo`` and ``reference`` are used.
     config : RunConfig
         ``preset``, ``device``, ``omp_nthreads``, ``fetch_template``.
     name : str
@@ -67,6 +71,8 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
     ------
     reference_mask, reference_affine
         Brain and alignment of the reference scan; used by a scan that has one.
+    brain_mask, kept_mask, affine
+        Those of the first echo, used by its other echoes.
 
     Outputs
     -------
@@ -81,11 +87,20 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
     """
     t1w = str(scan.path)
     workflow = pe.Workflow(name=name)
-    inputnode = pe.Node(IdentityInterface(fields=['reference_mask', 'reference_affine']), name='inputnode')
+    inputs = ['reference_mask', 'reference_affine', *PLACE_FIELDS]
+    inputnode = pe.Node(IdentityInterface(fields=inputs), name='inputnode')
     outputnode = pe.Node(IdentityInterface(fields=list(BRAIN_FIELDS)), name='outputnode')
+    conform = make_node(Conform(t1w=t1w, preset=config.preset), 'conform', config)
+    made = ('brain', 'head', 'statistics')
+    workflow.connect([(conform, outputnode, [(field, field) for field in made])])
+    if scan.first_echo is not None:
+        workflow.connect([
+            (inputnode, conform, [('brain_mask', 'brain_mask'), ('affine', 'affine')]),
+            (inputnode, outputnode, [(field, field) for field in PLACE_FIELDS]),
+        ])  # fmt: skip
+        return workflow
     given = {} if scan.brain_mask is None else {'given': str(scan.brain_mask)}
     skullstrip = make_node(SkullStrip(t1w=t1w, **given), 'skullstrip', config)
-    conform = make_node(Conform(t1w=t1w, preset=config.preset), 'conform', config)
     if scan.reference is None:
         register = make_node(Register(t1w=t1w, fetch_template=config.fetch_template), 'register', config)
     else:
@@ -98,7 +113,6 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
         (register, conform, [('affine', 'affine')]),
         (skullstrip, outputnode, [('brain_mask', 'brain_mask'), ('kept_mask', 'kept_mask')]),
         (register, outputnode, [('affine', 'affine')]),
-        (conform, outputnode, [('brain', 'brain'), ('head', 'head'), ('statistics', 'statistics')]),
     ])  # fmt: skip
     return workflow
 

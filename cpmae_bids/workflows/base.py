@@ -13,6 +13,7 @@ from cpmae_bids.config import RunConfig
 from cpmae_bids.workflows.also import init_also_wf
 from cpmae_bids.workflows.anatomical import (
     BRAIN_FIELDS,
+    PLACE_FIELDS,
     RESULT_FIELDS,
     init_brain_wf,
     init_head_wf,
@@ -85,6 +86,7 @@ def init_single_subject_wf(subject: str, scans: Sequence[Scan], config: RunConfi
     """
     workflow = pe.Workflow(name=f'sub-{_valid(subject)}_wf')
     needed = {*scans, *(scan.t1w for scan in scans if scan.t1w is not None)}
+    needed |= {scan.first_echo for scan in needed if scan.first_echo is not None}
     needed |= {scan.reference or scan for scan in needed}
     heads = {scan.reference or scan for scan in scans if scan.t1w is None or scan.reference is not None}
     scan_wfs = {
@@ -97,6 +99,10 @@ def init_single_subject_wf(subject: str, scans: Sequence[Scan], config: RunConfi
             if scan.t1w in scans:
                 fields.append(('outputs_wf.sink.published', 'outputs_wf.sink.after'))
             workflow.connect([(scan_wfs[scan.t1w], scan_wf, fields)])
+        elif scan.first_echo is not None:
+            place = {name: name for name in PLACE_FIELDS}
+            fields = _between('brain_wf.outputnode', 'brain_wf.inputnode', place)
+            workflow.connect([(scan_wfs[scan.first_echo], scan_wf, fields)])
         elif scan.reference is not None:
             fields = _between('brain_wf.outputnode', 'brain_wf.inputnode', _OF_REFERENCE)
             workflow.connect([(scan_wfs[scan.reference], scan_wf, fields)])
@@ -123,7 +129,8 @@ def init_scan_wf(scan: Scan, config: RunConfig, *, head: bool = True, outputs: b
     Workflow Graph
         skullstrip, register, conform, encode_brain and encode_head, remodel, decode_head, blend, verdict,
         report, sink: see ``docs/graph.svg``, which is drawn from this graph. A scan with a reference has
-        coregister in place of register, and none of encode_brain, remodel and decode_head. One of another
+        coregister in place of register, and none of encode_brain, remodel and decode_head; an echo that is
+        not the first has none of skullstrip and register either. One of another
         contrast has locate, conform, contrast, recolour, blend, verdict, report and sink.
     """
     workflow = pe.Workflow(name=f'{_valid(scan.name)}_wf')
