@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks import table
 from benchmarks.contact_sheet import REPOSITORY
 from benchmarks.pairs import OWN
+from benchmarks.provenance import strangers
 from benchmarks.robustness_cases import CASES
 from benchmarks.scans import RESULTS
 from benchmarks.table import BEGIN, END
@@ -156,7 +157,12 @@ def lines(results: dict[str, dict]) -> list[str]:
     for title, section in sections.items():
         rows += [[f'**{title}**', *[''] * 4], *(row.cells() for row in section)]
     met = [one for section in sections.values() for row in section for one in row.met]
-    return [f'{sum(met)} of {len(met)} are met.', '', *('| ' + ' | '.join(row) + ' |' for row in rows)]
+    return [
+        f'{sum(met)} of {len(met)} are met.',
+        *strangers(results),
+        '',
+        *('| ' + ' | '.join(row) + ' |' for row in rows),
+    ]
 
 
 def insert(page: str, results: dict[str, dict]) -> str:

@@ -103,6 +103,35 @@ def admit(folder: Path, mixed: bool = False) -> list[Provenance]:
     return found
 
 
+def strangers(results: dict[str, dict], name: str = 'benchmark') -> list[str]:
+    """What a page has to say of result files that are of other weights or code than a chosen one; Markdown.
+
+    Parameters
+    ----------
+    results : dict
+        Contents of result files by name.
+    name : str
+        The file that the others are compared with.
+    """
+
+    def of(content: dict) -> Provenance:
+        return Provenance.read((content.get('provenance') or [None])[-1])
+
+    def known(one: Provenance) -> tuple[str, str]:
+        return one.weights, one.tool
+
+    own = known(of(results[name]))
+    found = {key: known(of(content)) for key, content in results.items()}
+    unknown = [key for key, one in found.items() if UNKNOWN in one]
+    other = [key for key, one in found.items() if UNKNOWN not in one and one != own]
+    lines = []
+    if unknown:
+        lines.append(f'It was not recorded of which weights and code these are: {", ".join(unknown)}.')
+    if other and own[0] != UNKNOWN:
+        lines.append(f'Of other weights or code than {name}: {", ".join(other)}.')
+    return lines
+
+
 def remarks(found: list[Provenance], by_method: dict[str, Provenance] | None = None) -> list[str]:
     """What a page has to say of numbers of these provenances; lines of Markdown.
 

@@ -88,8 +88,11 @@ def find_t1w(folder: Path, labels: set[str] | None = None) -> list[Path]:
 
 
 def write_result(name: str, numbers: dict, folder: Path = RESULTS) -> Path:
-    """Write the numbers of one benchmark, with the version that gave them, to ``<folder>/<name>.json``."""
+    """Write the numbers of one benchmark, with version, weights and code, to ``<folder>/<name>.json``."""
+    from benchmarks.provenance import Provenance
+
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{name}.json'
-    path.write_text(json.dumps({'version': __version__, **numbers}, indent=2) + '\n', encoding='utf-8')
+    content = {'version': __version__, 'provenance': [Provenance.today().dump()], **numbers}
+    path.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
     return path

@@ -13,7 +13,7 @@ from scipy import ndimage
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the benchmarks are no part of the package
 
-from benchmarks import goals, methods, provenance, run, statistics, surfaces, table  # noqa: E402
+from benchmarks import goals, methods, provenance, run, scans, statistics, surfaces, table  # noqa: E402
 from benchmarks.measures import faces, geometry, independence  # noqa: E402
 from benchmarks.methods import rescan  # noqa: E402
 from benchmarks.pairs import CONTROLS, GALLERY, OWN, PEERS, Pair, run_folder  # noqa: E402
@@ -555,3 +555,21 @@ def test_goals_are_compared_with_rescans_and_controls():
     assert control.met(0.7, 'cpmae-256', {'own-air': (0.65, 0.6, 0.7)}, {})
     assert not control.met(0.8, 'cpmae-256', {'own-air': (0.65, 0.6, 0.7)}, {})
     assert control.met(0.8, 'cpmae-256', {}, {}) is None
+
+
+def test_result_files_of_other_weights_are_named_beside_the_goals(tmp_path):
+    new, old = (provenance.Provenance(name, 'a', 'b').dump() for name in ('new', 'old'))
+    results = {
+        'benchmark': {'provenance': [old, new]},
+        'scaling': {'provenance': [new]},
+        'outline': {'provenance': [old]},
+        'tone': {'version': '1'},
+    }
+    assert provenance.strangers(results) == [
+        'It was not recorded of which weights and code these are: tone.',
+        'Of other weights or code than benchmark: outline.',
+    ]
+    assert provenance.strangers({name: results[name] for name in ('benchmark', 'scaling')}) == []
+    path = scans.write_result('numbers', {'a': 1}, tmp_path)
+    written = json.loads(path.read_text())
+    assert written['provenance'] == [provenance.Provenance.today().dump()]
