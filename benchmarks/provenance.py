@@ -143,7 +143,9 @@ def remarks(found: list[Provenance], by_method: dict[str, Provenance] | None = N
         Of methods whose numbers are of another run.
     """
     if not found:
-        return ['Weights and code of these numbers were not recorded.']
+        return [
+            '**Weights and code of these numbers were not recorded**: they are of before the present ones.'
+        ]
     lines = [f'Numbers are of {found[-1]}.']
     if len(found) > 1:
         lines.append('**Some are of others**: ' + '; '.join(map(str, found[:-1])) + '.')

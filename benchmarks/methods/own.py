@@ -84,8 +84,8 @@ def through_codec(pair: Pair, preset: str) -> None:
     from cpmae_bids.steps.encode import encode
 
     files = {name: pair.work / f'{name}.npz' for name in ('brain', 'head', 'codes', 'decoded')}
-    replaced = pair.work / 'replaced.nii.gz'
-    conform(pair.original, pair.brain_mask, pair.affine, files['brain'], files['head'], preset)
+    replaced, statistics = pair.work / 'replaced.nii.gz', pair.work / 'statistics.json'
+    conform(pair.original, pair.brain_mask, pair.affine, files['brain'], files['head'], statistics, preset)
     encode(files['head'], files['codes'], 'head')
     decode(files['codes'], files['brain'], files['decoded'], preset, seed=SEED)
     blend(
@@ -97,6 +97,7 @@ def through_codec(pair: Pair, preset: str) -> None:
         SEED,
         pair.output,
         replaced,
+        statistics,
     )
-    for path in (*files.values(), replaced):
+    for path in (*files.values(), replaced, statistics):
         Path(path).unlink()
