@@ -21,6 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.scans import RESULTS, write_result
+from cpmae_bids.deid import air as air_model
 from cpmae_bids.deid import (
     blending,
     codes,
@@ -29,7 +30,6 @@ from cpmae_bids.deid import (
     inspect,
     masks,
     nifti,
-    noise,
     skin,
     surface,
     verdict,
@@ -90,8 +90,8 @@ class Output:
         )
 
     @cached_property
-    def air(self) -> noise.AirNoise:
-        return noise.measure(self.scan.values(), self.kept, self.scan.voxel_sizes, self.scale)
+    def air(self) -> air_model.AirStatistics:
+        return air_model.estimate(self.scan.values(), self.kept, self.scan.voxel_sizes, self.scale)
 
     @cached_property
     def template(self) -> Template:

@@ -20,7 +20,8 @@ from cpmae_bids.bids.records import checked_sources, identify, settings_of
 from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.process import process_scans
 from cpmae_bids.config import RunConfig
-from cpmae_bids.deid import blending, disclosure, nifti, noise, verdict
+from cpmae_bids.deid import air as air_model
+from cpmae_bids.deid import blending, disclosure, nifti, verdict
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import scan_and_stage
@@ -298,7 +299,7 @@ class T2Case(Case):
         seen = np.where(self.brain, 1.5 - 0.8 * values, 0.6 * values) + 0.02
         values = np.clip(seen * phantom.SCALE, 0, None).astype(np.float32)
         self.original = nifti.read(phantom.write(folder / 'T2w.nii', values, AFFINE))
-        self.air = noise.measure(values, self.kept, self.original.voxel_sizes, phantom.SCALE)
+        self.air = air_model.estimate(values, self.kept, self.original.voxel_sizes, phantom.SCALE)
         self.head = (0.6 * self.head).astype(np.float16)
 
     def judge_as(self, fill, raw=None, from_scan=None, **changes):

@@ -7,7 +7,8 @@ import pytest
 from scipy import ndimage
 
 from benchmarks import robustness_cases as cases
-from cpmae_bids.deid import background, blending, inspect, masks, nifti, noise, prior, verdict
+from cpmae_bids.deid import air as air_model
+from cpmae_bids.deid import background, blending, inspect, masks, nifti, prior, verdict
 
 
 @pytest.fixture(scope='module')
@@ -140,7 +141,7 @@ def test_the_output_has_the_stored_brain_and_quiet_air(tmp_path, head, uniform):
     stored = np.rint(uniform)
     scan = inspect.load_t1w(write(tmp_path / 'T1w.nii', stored, head.affine, np.int16, -1 / 4095, 0.5))
     scale = float(np.median(scan.values()[head.kept]))
-    air = noise.measure(scan.values(), head.kept, scan.voxel_sizes, scale)
+    air = air_model.estimate(scan.values(), head.kept, scan.voxel_sizes, scale)
     place = (scale, scan.affine, np.eye(4), scan.shape, air, 1)
     raw = blending.blend(scan, head.kept, blending.synthesize(phantom.cube(3), *place))
     assert np.array_equal(raw[head.kept], scan.raw[head.kept])

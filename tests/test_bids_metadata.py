@@ -186,6 +186,7 @@ RECORD = {
     'seed': 5,
     'model_hash': 'abc',
     'measures': {'seam': 1.0},
+    'head_statistics': {'Air': {'Level': [-36.0]}},
 }
 
 
@@ -195,6 +196,7 @@ def test_refaced_sidecar():
     assert sidecar['Sources'] == [f'bids:raw:{SCAN}']
     assert sidecar['EchoTime'] == 0.003
     assert sidecar['CPMAE']['Seed'] == 5
+    assert sidecar['HeadStatistics'] == RECORD['head_statistics']
     assert sidecar['DeidentificationMethodCodeSequence'][0]['CodeValue'] == '113102'
     assert 'Jane' not in json.dumps(sidecar)
 

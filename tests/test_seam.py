@@ -5,7 +5,8 @@ import phantom
 import pytest
 from scipy import ndimage
 
-from cpmae_bids.deid import blending, cubes, masks, nifti, noise, seam
+from cpmae_bids.deid import air as air_model
+from cpmae_bids.deid import blending, cubes, masks, nifti, seam
 from cpmae_bids.steps import blend
 
 SHAPE, AFFINE = phantom.grid((3, 3, 3))
@@ -31,7 +32,7 @@ def step(scan, head):
     cubes.write(folder / 'head.npz', head=head.astype(np.float16))
     files = [folder / name for name in ('T1w.nii', 'kept.nii', 'affine.txt', 'head.npz', 'brain.npz')]
     blend.blend(*files, 1, folder / 'out.nii', folder / 'mask.nii')
-    air = noise.measure(original.values(), kept, original.voxel_sizes, phantom.SCALE)
+    air = air_model.estimate(original.values(), kept, original.voxel_sizes, phantom.SCALE)
     cube = cubes.read(folder / 'head.npz', 'head')
     plain = blending.synthesize(cube, phantom.SCALE, AFFINE, np.eye(4), SHAPE, air, 1)
     return nifti.read(folder / 'out.nii').raw, blending.blend(original, kept, plain)

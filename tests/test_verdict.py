@@ -10,7 +10,8 @@ import phantom
 import pytest
 from scipy import ndimage
 
-from cpmae_bids.deid import blending, codes, disclosure, geometry, masks, nifti, noise, surface, verdict
+from cpmae_bids.deid import air as air_model
+from cpmae_bids.deid import blending, codes, disclosure, geometry, masks, nifti, surface, verdict
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.verdict import judge as judge_files
 from cpmae_bids.templates import Template
@@ -38,7 +39,7 @@ class Case:
         values, self.brain = phantom.head(SHAPE, AFFINE)
         self.original = nifti.read(phantom.write(folder / 'T1w.nii', values, AFFINE))
         self.kept = masks.dilate(self.brain, 3.0, self.original.voxel_sizes)
-        self.air = noise.measure(values, self.kept, self.original.voxel_sizes, phantom.SCALE)
+        self.air = air_model.estimate(values, self.kept, self.original.voxel_sizes, phantom.SCALE)
         self.head = phantom.cube(3)
         self.world_to_template = np.eye(4)
         template_affine = np.diag([2.0, 2.0, 2.0, 1.0])
@@ -538,6 +539,10 @@ def test_the_step_writes_the_verdict(case, honest, tmp_path, passes):
     assert written['scan'] == 'sub-01/anat/sub-01_T1w.nii.gz'
     assert (written['seed'], written['steps'], written['preset']) == (7, 4, '128')
     assert written['noise']['sigma'] == pytest.approx(phantom.SIGMA, rel=0.1)
+    # what the sidecar will list is what was used
+    where = (case.original.values(), case.kept, case.original.voxel_sizes, phantom.SCALE)
+    assert written['head_statistics']['Air'] == air_model.estimate(*where).to_dict()
+    assert len(written['head_statistics']['StoredRange']) == 2
     assert str(tmp_path) not in (tmp_path / 'verdict.json').read_text()
 
 

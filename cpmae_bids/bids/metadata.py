@@ -267,6 +267,7 @@ def output_sidecar(
             'Sources': [f'bids:raw:{path}' for path in sources],
             'Description': f'{suffix} scan with its original brain in {around}',
             'GeneratedBy': [{'Name': 'cpmae-bids', 'Version': __version__}],
+            'HeadStatistics': record.get('head_statistics', {}),
             'CPMAE': {
                 'Preset': record['preset'],
                 'Steps': record['steps'],

@@ -1,7 +1,7 @@
 """The generated head around the original brain, on the raw values of the scan.
 
 What the output owes to the original: stored values inside the kept mask, verbatim; a feather of about 2 mm
-just outside of it, fading; the noise statistics and the least and largest stored value. Nothing else: how
+just outside of it, fading; the statistics of the air and the range of stored values. Nothing else: how
 sharp the head may be follows from what is kept, the feather and a voxel beyond (`sharpness`, `seam`).
 """
 
@@ -11,8 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from cpmae_bids.deid import geometry, masks, neck, nifti
-from cpmae_bids.deid.noise import AirNoise, add_noise, surroundings
+from cpmae_bids.deid import air as air_model
+from cpmae_bids.deid import geometry, masks, neck, nifti, noise
+from cpmae_bids.deid.air import AirStatistics
+
+RANGE_STEP = 0.1
+"""Step, as a share of the range of the kept mask, by which the rest may be brighter."""
 
 AIR_LEVEL = 0.02
 """Generated intensities (brain scale 1) below this are air: a decoder never gives an exact 0."""
@@ -24,14 +28,14 @@ def synthesize(
     affine: np.ndarray,
     world_to_template: np.ndarray,
     shape: tuple[int, int, int],
-    noise: AirNoise,
+    air: AirStatistics,
     seed: int,
 ) -> np.ndarray:
     """A noisy native-space volume from a generated head; knows nothing of the original but its statistics.
 
     See `place` and `add_air`, which it calls.
     """
-    return add_air(place(head, scale, affine, world_to_template, shape), scale, affine, noise, seed)
+    return add_air(place(head, scale, affine, world_to_template, shape), scale, affine, air, seed)
 
 
 def place(
@@ -67,8 +71,8 @@ def place(
     return clean
 
 
-def add_air(clean: np.ndarray, scale: float, affine: np.ndarray, noise: AirNoise, seed: int) -> np.ndarray:
-    """The noise of a scan on a head that was placed on its grid; see `noise.add_noise`.
+def add_air(clean: np.ndarray, scale: float, affine: np.ndarray, air: AirStatistics, seed: int) -> np.ndarray:
+    """Air and noise like those of a scan on a head that was placed on its grid.
 
     Parameters
     ----------
@@ -77,7 +81,7 @@ def add_air(clean: np.ndarray, scale: float, affine: np.ndarray, noise: AirNoise
         Intensity of the scan that is 1 in the cube.
     affine : ndarray, shape (4, 4)
         Voxels to world.
-    noise : AirNoise
+    air : AirStatistics
     seed : int
         Of the noise.
 
@@ -86,8 +90,13 @@ def add_air(clean: np.ndarray, scale: float, affine: np.ndarray, noise: AirNoise
     values : ndarray of float32, shape (X, Y, Z)
         Scaled intensities.
     """
-    around = surroundings(clean, geometry.voxel_sizes(affine), scale)
-    return add_noise(clean, noise, np.random.default_rng(seed), around)
+    generator = np.random.default_rng(seed)
+    drawn = air_model.draw(air, clean, geometry.voxel_sizes(affine), scale, generator)
+    noisy = noise.add_noise(clean, drawn, scale * 10 ** (air.sigma / 20), generator)
+    for axis, (first, last) in enumerate(zip(air.padding[::2], air.padding[1::2], strict=True)):
+        planes = np.moveaxis(noisy, axis, 0)
+        planes[:first] = planes[len(planes) - last :] = 0
+    return noisy
 
 
 def blend(
@@ -109,7 +118,8 @@ def blend(
     Returns
     -------
     raw : ndarray, shape (X, Y, Z)
-        Of the data type and byte order of the original, within its range of stored values.
+        Of the data type and byte order of the original, within its range of stored values; whole
+        numbers where the kept mask has no others.
     """
     if weights is None:
         weights = masks.feather_weights(kept, scan.voxel_sizes, masks.feather_width(scan.voxel_sizes))
@@ -118,16 +128,17 @@ def blend(
     values = generated.copy()
     values[mixed] += weights[mixed] * (original - generated[mixed])
 
-    raw = to_raw(values, scan)
+    raw = to_raw(values, scan, kept)
     raw[kept] = scan.raw[kept]
     return raw
 
 
-def to_raw(values: np.ndarray, scan: nifti.Scan) -> np.ndarray:
+def to_raw(values: np.ndarray, scan: nifti.Scan, kept: np.ndarray | None = None) -> np.ndarray:
     """Stored values of scaled intensities under a scan's type, scaling and range.
 
     Rounded for integer types and clipped to the least and largest stored value of the scan, so that the
-    result neither overflows nor sticks out.
+    result neither overflows nor sticks out. With a kept mask, the brightest value is known in steps only,
+    and numbers of floating point are as whole as those in the mask.
     """
     dtype = scan.raw.dtype
     # float32 holds every stored value of the small types; the others need the wider one for exact limits
@@ -135,11 +146,34 @@ def to_raw(values: np.ndarray, scan: nifti.Scan) -> np.ndarray:
     raw = values.astype(working)
     raw -= working(scan.inter)
     raw /= working(scan.slope)
-    if dtype.kind in 'iu':
-        np.rint(raw, out=raw)
+    preserved = scan.raw[kept] if kept is not None else scan.raw[:0]
     low, high = (_representable(limit, working) for limit in (scan.raw.min(), scan.raw.max()))
+    if preserved.size:
+        least, largest = stored_range(scan, preserved)
+        low, high = max(low, working(least)), min(high, working(largest))
+    if dtype.kind in 'iu' or (preserved.size and np.array_equal(preserved, np.rint(preserved))):
+        np.rint(raw, out=raw)
     np.clip(raw, low, high, out=raw)
     return raw.astype(dtype)
+
+
+def stored_range(scan: nifti.Scan, preserved: np.ndarray) -> tuple[float, float]:
+    """Least and largest stored value of a generated head; of the brightest one a step is told, no more.
+
+    Parameters
+    ----------
+    scan : nifti.Scan
+    preserved : ndarray, shape (n,)
+        Stored values in the kept mask.
+    """
+    low, high = float(scan.raw.min()), float(scan.raw.max())
+    least, largest = float(preserved.min()), float(preserved.max())
+    step = RANGE_STEP * (largest - least)
+    if step and scan.slope > 0:
+        high = largest + (high - largest) // step * step
+    elif step:
+        low = least - (least - low) // step * step
+    return low, high
 
 
 def _representable(limit: Any, working: Any) -> Any:

@@ -576,7 +576,7 @@ def _detail_correlation(before, after, where: np.ndarray, replaced: np.ndarray) 
 
 def _air(before, after, kept, sizes, scale: float) -> dict[str, float]:
     try:
-        old, new = (noise.measure(values, kept, sizes, scale, shells=False) for values in (before, after))
+        old, new = (noise.far_air(values, kept, sizes, scale) for values in (before, after))
     except InputError:
         return {}  # no air to measure: both checks fail for want of a number
     return {

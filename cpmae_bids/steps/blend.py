@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cpmae_bids import threads
-from cpmae_bids.deid import blending, cubes, inspect, masks, nifti, noise, seam, sharpness
+from cpmae_bids.deid import air, blending, cubes, inspect, masks, nifti, seam, sharpness
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.tone import tone
@@ -65,9 +65,9 @@ def blend(
         return blending.place(sharpness.soften(cube, float(np.hypot(sigma_mm, more_mm))), *where)
 
     try:
-        clean, air, distance = threads.together(
+        clean, around, distance = threads.together(
             place,
-            lambda: noise.measure(scan.values(), kept, sizes, scale),
+            lambda: air.estimate(scan.values(), kept, sizes, scale),
             lambda: masks.distance_outside(kept, sizes, masks.seam_width(sizes)),
         )
     except InputError as error:
@@ -76,7 +76,7 @@ def blend(
     weights = masks.weights_at(distance, masks.feather_width(sizes))
 
     def blended(clean: np.ndarray) -> np.ndarray:
-        return blending.blend(scan, kept, blending.add_air(clean, scale, scan.affine, air, seed), weights)
+        return blending.blend(scan, kept, blending.add_air(clean, scale, scan.affine, around, seed), weights)
 
     raw = blended(clean)
     for more_mm in seam.SOFTER_MM if head is not None else ():

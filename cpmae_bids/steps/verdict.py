@@ -12,7 +12,7 @@ import numpy as np
 from cpmae_bids import __version__
 from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.records import identify
-from cpmae_bids.deid import background, codes, geometry, inspect, nifti, noise, verdict
+from cpmae_bids.deid import air, background, blending, codes, geometry, inspect, nifti, noise, verdict
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.tone import read_statistics
@@ -78,7 +78,8 @@ def judge(
     verdict : dict
         ``scan``, ``status`` ('pass' or 'fail'), ``reasons``, ``measures``, ``version``, ``model_hash``,
         ``preset``, ``seed``, ``steps``, ``template``, ``reference``,
-        ``noise``, ``source_crc32``, ``judged``; of another contrast also ``t1w`` and ``fill``.
+        ``noise``, ``head_statistics`` (what the output knows of the original outside of the kept mask),
+        ``source_crc32``, ``judged``; of another contrast also ``t1w`` and ``fill``.
 
     Raises
     ------
@@ -129,8 +130,7 @@ def judge(
         'steps': steps,
         'template': template.name,
         'reference': reference or scan,
-        'noise': _noise(original, kept, scale),
-        **({'head_statistics': {'Tissue': read_statistics(statistics).to_dict()}} if statistics else {}),
+        **_statistics(original, kept, scale, statistics),
         **({'t1w': by_scan, 'fill': fill} if fill else {}),
         **files,
     }
@@ -143,12 +143,16 @@ def _json_number(value: float) -> float | None:
     return round(value, 6) if math.isfinite(value) else None
 
 
-def _noise(original: nifti.Scan, kept: np.ndarray, scale: float) -> dict:
+def _statistics(original: nifti.Scan, kept: np.ndarray, scale: float, tissue: Path | None) -> dict:
+    where = (original.values(), kept, original.voxel_sizes, scale)
+    head = {'Tissue': read_statistics(tissue).to_dict()} if tissue else {}
     try:
-        air = noise.measure(original.values(), kept, original.voxel_sizes, scale, shells=False)
-        return air.summary()
+        loud = noise.far_air(*where).summary()
+        head['Air'] = air.estimate(*where).to_dict()
+        head['StoredRange'] = list(blending.stored_range(original, original.raw[kept]))
     except InputError:
-        return {}
+        loud = {}
+    return {'noise': loud, 'head_statistics': head}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

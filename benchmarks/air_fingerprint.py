@@ -1,0 +1,154 @@
+"""Does the air give the original away? Name it among the heads of a dataset, by what an output tells of it.
+
+    python -m benchmarks.air_fingerprint HEADS PREPARED [OUTPUT ...]
+
+``PREPARED`` holds the masks that ``cpmae-bids-train prepare`` leaves in its work folder. The attacker has all
+originals, makes the same statistics of each, and looks for the one that fits:
+
+``published``   the numbers in a sidecar; whoever repeats the estimate gets the very same ones, so that the
+                original is among those with equal numbers, and is guessed among them.
+``rounded``     the same for one field of them alone, beside how many values it takes.
+``by outputs``  for each ``OUTPUT``, a derivatives dataset: levels, tails and shares of the air by distance
+                and side, taken from the image, against those of all originals.
+
+Scanners differ in what they do to the air, and sharing a scan shares which scanner it is from. So each attack
+is given among all heads and among those of one grid and data type, beside what guessing gives. No names are
+written.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter, defaultdict
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.scans import find_t1w, write_result
+from cpmae_bids.deid import air, inspect, intensity, nifti, noise
+from cpmae_bids.exceptions import InputError
+
+SHELLS_MM = (2.5, 5.5, 9.0, 14.0, 22.0, 35.0, 55.0, 1000.0)
+"""Limits of the distances from the head, between which the air of an image is looked at."""
+
+
+def describe(image: Path, masks: Path, name: str) -> tuple[dict, np.ndarray, tuple]:
+    """The numbers of one image: as published; fine ones, for attacks; and what kind of scan it is."""
+    scan = inspect.load_t1w(image)
+    kept, brain = (nifti.read_mask(masks / f'{name}_{kind}.nii.gz', scan) for kind in ('kept', 'brain'))
+    values = scan.values()
+    scale = intensity.brain_scale(values[brain])
+    told = air.estimate(values, kept, scan.voxel_sizes, scale).to_dict()
+    kind = (scan.shape, tuple(np.round(scan.voxel_sizes, 2)), scan.raw.dtype.str)
+    return told, fine(values, kept, scan.voxel_sizes, scale), kind
+
+
+def fine(values: np.ndarray, kept: np.ndarray, sizes: np.ndarray, scale: float) -> np.ndarray:
+    """Mean, 99th percentile and share above the least value, by distance and on six sides; not rounded.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (X, Y, Z)
+    kept : ndarray of bool, shape (X, Y, Z)
+    sizes : ndarray, shape (3,)
+        mm.
+    scale : float
+
+    Returns
+    -------
+    numbers : ndarray, shape (126,)
+        NaN where there is no air.
+    """
+    size = noise.block_size(sizes, 4.0)
+    blocks = noise.blocks(values, size) / scale
+    head = (blocks.mean(axis=-1) > air.FAINT_LEVEL) | noise.blocks(kept, size).any(axis=-1)
+    distance = noise.distance(head, size * sizes)
+    place = [(np.arange(n) / n - 0.5).reshape(np.roll((-1, 1, 1), a)) for a, n in enumerate(head.shape)]
+    numbers = []
+    for low, high in pairwise(SHELLS_MM):
+        for axis in range(3):
+            for side in (place[axis] < 0, place[axis] >= 0):
+                found = blocks[(distance > low) & (distance <= high) & side]
+                enough = len(found) > 20
+                numbers += (
+                    [found.mean(), np.quantile(found, 0.99), (found > found.min()).mean()]
+                    if enough
+                    else [np.nan] * 3
+                )
+    return np.array(numbers)
+
+
+def named_by_numbers(told: list[str], groups: list) -> dict[str, float]:
+    """Expected share of originals that are named by equal numbers, in all and in groups; beside chance."""
+    among = Counter(told)
+    within = Counter(zip(groups, told, strict=True))
+    of_group = Counter(groups)
+    several = [key for key in zip(groups, told, strict=True) if of_group[key[0]] > 1]
+    return {
+        'values': len(among),
+        'rank1': float(np.mean([1 / among[one] for one in told])),
+        'chance': 1 / len(told),
+        'rank1_same_kind': float(np.mean([1 / within[key] for key in several])) if several else np.nan,
+        'chance_same_kind': float(np.mean([1 / of_group[key[0]] for key in several])) if several else np.nan,
+    }
+
+
+def named_by_outputs(outputs: dict[str, np.ndarray], originals: dict[str, np.ndarray], groups: dict) -> dict:
+    """Share of outputs that are nearest to their own original, in all and in its group; beside chance.
+
+    Numbers count by their standard deviation between all originals.
+    """
+    spread = np.nanstd(np.stack(list(originals.values())), axis=0) + 1e-9
+    hits = defaultdict(list)
+    for name, output in outputs.items():
+        distance = {
+            other: float(np.nanmean(np.abs(numbers - output) / spread))
+            for other, numbers in originals.items()
+        }
+        alike = [other for other in originals if groups[other] == groups[name]]
+        hits['rank1'].append(min(distance, key=distance.__getitem__) == name)
+        hits['chance'].append(1 / len(distance))
+        hits['rank1_same_kind'].append(min(alike, key=distance.__getitem__) == name)
+        hits['chance_same_kind'].append(1 / len(alike))
+    return {'outputs': len(outputs), **{name: float(np.mean(values)) for name, values in hits.items()}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('heads', type=Path)
+    parser.add_argument('prepared', type=Path)
+    parser.add_argument('outputs', type=Path, nargs='*')
+    args = parser.parse_args()
+    told, known, groups, left_out = {}, {}, {}, 0
+    for path in find_t1w(args.heads):
+        name = path.name.split('.')[0]
+        try:
+            told[name], known[name], groups[name] = describe(path, args.prepared, name)
+        except InputError:
+            left_out += 1  # no masks, or no air
+    kinds = list(groups.values())
+    result = {
+        'heads': len(told),
+        'left_out': left_out,
+        'published': named_by_numbers([str(one) for one in told.values()], kinds),
+        'rounded': {
+            field: named_by_numbers([str(one[field]) for one in told.values()], kinds)
+            for field in next(iter(told.values()))
+        },
+        'by_outputs': {},
+    }
+    for folder in args.outputs:
+        found = {}
+        for path in find_t1w(folder):
+            name = path.name.split('_desc-')[0] + '_T1w'
+            if name in known:
+                found[name] = describe(path, args.prepared, name)[1]
+        result['by_outputs'][folder.name] = named_by_outputs(found, known, groups)
+    write_result('air_fingerprint', result)
+
+
+if __name__ == '__main__':
+    main()
