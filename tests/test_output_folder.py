@@ -21,7 +21,7 @@ ELSEWHERE = {
     'cli/process.py': {'rmtree'},
     'cli/selfcheck.py': {'write_bytes'},
     'deid/nifti.py': {'unlink', 'replace'},
-    'interfaces/forks.py': {'write_text'},
+    'interfaces/forks.py': {'open', 'write_text'},
     'models/weights.py': {'mkdir', 'write_text'},
     'scratch.py': {'rmtree', 'rmdir', 'unlink'},
     'steps/chain.py': {'mkdir', 'unlink', 'replace'},
@@ -30,6 +30,9 @@ ELSEWHERE = {
     'workflows/processes.py': {'rmtree'},
     'workflows/run.py': {'rmdir'},
 }
+
+
+OPENED = ('bids/output_folder.py', 'cli/streams.py', 'deid/nifti.py', 'steps/chain.py')
 
 
 @pytest.fixture
@@ -185,13 +188,27 @@ def test_nothing_else_in_the_package_changes_files_of_an_output():
         if name.startswith('training/'):
             continue
         for node in ast.walk(ast.parse(path.read_text('utf-8'))):
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, 'id', '') == 'open'
+                and _writes(node.args[1:2])
+            ):
+                found += [f'{name}:{node.lineno} open'] if name not in OPENED else []
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 called = node.func
                 is_change = called.attr in CHANGES
                 is_change |= called.attr == 'replace' and getattr(called.value, 'id', '') == 'os'
+                is_change |= called.attr == 'open' and _writes(node.args[:1])
                 if is_change and called.attr not in ELSEWHERE.get(name, ()):
                     found.append(f'{name}:{node.lineno} {called.attr}')
     assert found == []
+
+
+def _writes(arguments):
+    modes = (argument.value for argument in arguments if isinstance(argument, ast.Constant))
+    return any(
+        isinstance(mode, str) and set(mode) <= set('rwaxbt+') and set(mode) & set('wax+') for mode in modes
+    )
 
 
 def test_descriptors_are_closed(place):

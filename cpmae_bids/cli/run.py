@@ -111,7 +111,7 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
         check_space(config, len(todo), at_a_time=largest if config.temporary_work_dir else None)
         write_dataset_files(config)
         # nobody else works in a temporary folder
-        subjects = [] if config.temporary_work_dir else [f'sub-{scan.subject}' for scan in todo]
+        subjects = [] if config.temporary_work_dir else sorted({f'sub-{scan.subject}' for scan in todo})
         refuse_links_in_work(config.work_folder, subjects)
         with claimed(config.work_folder, subjects):
             if config.write_graph:
