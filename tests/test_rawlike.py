@@ -544,10 +544,12 @@ def test_any_image_with_a_passing_record_takes_the_place_of_its_original(setting
     process(settings)
     out, source = settings.output_dir, KEPT_OUT[0]
     record = read_record(out, 'sub-01_ses-a_T1w')
-    files = {path.replace('T1w', 'T2w'): digest for path, digest in record['files'].items()}
-    for path in record['files']:
-        if 'T1w' in path:
-            shutil.copy(out / path, out / path.replace('T1w', 'T2w'))
+    names = {
+        path: path.replace('T1w', 'T2w').replace('desc-brain_', 'desc-brainT2w_') for path in record['files']
+    }
+    files = {name: record['files'][path] for path, name in names.items()}
+    for path, name in names.items():
+        shutil.copy(out / path, out / name)
     write_record(out, 'sub-01_ses-a_T2w', {**record, 'scan': source, 'files': files})
     dataset = write_raw_like(settings).dataset
     assert (dataset / source).read_bytes() == (dataset / T1W).read_bytes()

@@ -312,7 +312,8 @@ def test_subjects_are_finished_one_after_another(behave, command, out, monkeypat
 
     def watch(scans, config, init=base.init_cpmae_bids_wf):
         done.append(len(images(out)))
-        assert not [path for path in config.work_dir.rglob('*') if path.is_file()]
+        left = [path.name for path in config.work_dir.rglob('*') if path.is_file()]
+        assert left == ['.in-use']
         return init(scans, config)
 
     monkeypatch.setattr('cpmae_bids.workflows.base.init_cpmae_bids_wf', watch)

@@ -37,8 +37,8 @@ _PRIVATE_TEXT = re.compile(
     rf'|(?<![\d.]){_DAY}(?P<c>[./]){_DAY}(?P=c)\d\d(?![\d./])'
     rf'|\d[-._/ ,]*{MONTH}[-._/ ,]*\d'
     rf'|(?<![a-z]){MONTH}[-._/ ,]*\d{{1,2}}[-._/ ,]+(\d\d|(19|20)\d\d)(?!\d)'
-    r'|(?<![\d.])\d\d(?P<d>[-_ ])(0[1-9]|1[0-2])(?P=d)([0-2]\d|3[01])(?!\d)'
-    r'|(?<![\d.])([0-2]\d|3[01])(?P<e>[-_ ])(0[1-9]|1[0-2])(?P=e)\d\d(?!\d)',
+    r'|(?<![\d.])\d\d(?P<d>[- ])(0[1-9]|1[0-2])(?P=d)([0-2]\d|3[01])(?!\d)'
+    r'|(?<![\d.])([0-2]\d|3[01])(?P<e>[- ])(0[1-9]|1[0-2])(?P=e)\d\d(?!\d)',
     re.IGNORECASE,
 )
 _DD, _MM = '(?:0[1-9]|[12][0-9]|3[01])', '(?:0[1-9]|1[0-2])'
@@ -46,6 +46,8 @@ _DD, _MM = '(?:0[1-9]|[12][0-9]|3[01])', '(?:0[1-9]|1[0-2])'
 _SHORT_DATE = re.compile(rf'(?<![\d.])(?:\d\d{_MM}{_DD}|{_DD}{_MM}\d\d|{_MM}{_DD}\d\d)(?!\d|\.\d)')
 # What a spreadsheet would execute
 _FORMULA = re.compile(r'\s*=|\s*[+-].*[(|!]|[\t\r]')
+# In names of software and coils three short numbers with anything between may be a day as well
+_SPLIT_DAY = re.compile(r'(?<!\d)\d\d[^0-9A-Za-z]\d\d[^0-9A-Za-z]\d\d(?!\d)')
 _TECHNICAL = re.compile(r'[A-Za-z0-9\s_./\\,;:+*()&#-]*')
 
 METHOD = (
@@ -194,7 +196,7 @@ def is_technical(value: str, words: Collection[str], numbers: bool) -> bool:
         Whether there may be numbers of up to four digits, with two letters that are no word beside them.
         Numbers that may be years of birth, and dates, are none.
     """
-    if is_private_text(value) or not _TECHNICAL.fullmatch(value):
+    if is_private_text(value) or _SPLIT_DAY.search(value) or not _TECHNICAL.fullmatch(value):
         return False
     for token in re.findall('[A-Za-z0-9]+', value):
         if token.lower() in words:
