@@ -81,6 +81,51 @@ def test_padding_is_neither_tissue_nor_hides_noise(head, uniform, planes, value)
     assert tissue.sum() == tissue[inside].sum()
 
 
+def frame(values, value):
+    """Padding at two sides and in a corner, as a rotation of the grid leaves it."""
+    values = np.pad(values, ((4, 0), (0, 3), (0, 0)), constant_values=value)
+    corner = np.indices(values.shape).sum(axis=0) < 60
+    return np.where(corner, value, values)
+
+
+OFF_ZERO = {
+    'padded by -1024': (lambda head: frame(head.values, -1024), 0),
+    'padded by -1': (lambda head: frame(head.values / head.scale, -1), 0),
+    'offset': (lambda head: head.values + 1000, 1000),
+    'offset, padded by 0': (lambda head: frame(head.values + 1000, 0), 1000),
+    'offset, padded by -1024': (lambda head: frame(head.values + 200, -1024), 200),
+    'of zero mean': (lambda head: (head.values - head.values.mean()) / head.values.std(), None),
+}
+
+
+@pytest.mark.parametrize(('change', 'level'), OFF_ZERO.values(), ids=OFF_ZERO)
+def test_air_off_zero_and_padding_are_brought_to_zero(tmp_path, head, change, level):
+    values = change(head)
+    scan = inspect.load_t1w(write(tmp_path / 'T1w.nii', values, head.affine))
+    assert type(scan) is background.LevelledScan
+    assert scan.values().min() == 0
+    if level is not None:
+        assert abs(scan.low - level) < 0.03 * head.scale
+        inside = values > level + 0.1 * np.ptp(values[values > level])
+        assert np.allclose(scan.values()[inside], values[inside] - scan.low, atol=0.01)
+
+
+def test_an_offset_and_padding_hide_no_face_and_are_not_sown_into_the_air(tmp_path, head):
+    for number, values in enumerate((head.values + 1000, frame(head.values, -1024)[4:, :-3])):
+        values = values.copy()
+        values[:5], values[:, :, -4:] = values.min(), values.min()  # within the grid of the head
+        scan = inspect.load_t1w(write(tmp_path / f'{number}.nii', np.rint(values), head.affine, np.int16))
+        prior.check_head(scan, head.kept, np.eye(4))
+        scale = float(np.median(scan.values()[head.kept]))
+        air = noise.measure(scan.values(), head.kept, scan.voxel_sizes, scale)
+        place = (scale, scan.affine, np.eye(4), scan.shape, air, 1)
+        raw = blending.blend(scan, head.kept, blending.synthesize(phantom.cube(3), *place))
+        assert np.array_equal(raw[head.kept], scan.raw[head.kept])
+        assert raw.min() > scan.low - 0.1 * scale
+        far = ~masks.dilate(head.values > 0.15 * head.scale, 12, head.sizes)
+        assert abs(np.median(raw[far]) - scan.low) < 0.1 * scale
+
+
 def test_real_heads_are_left_alone_and_their_uniform_images_are_not(test_heads):
     of_scanners = {path.name[:6]: path for path in test_heads.glob('sub-*/**/*_T1w.nii.gz')}
     for path in of_scanners.values():  # one of each, for a whole set takes minutes

@@ -319,6 +319,21 @@ def test_symlinked_dataset_and_content(make_bids, tmp_path):
     assert 'datalad get' in absent.problem
 
 
+@pytest.mark.parametrize(
+    ('content', 'says'),
+    [
+        ('version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n', 'git lfs pull'),
+        ('/annex/objects/MD5E-s1--4d7a.nii.gz\n', 'datalad get'),
+    ],
+)
+def test_a_pointer_to_content_elsewhere_is_a_problem_of_its_scan_alone(make_bids, content, says):
+    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/anat/sub-02_T1w.nii.gz'])
+    (root / 'sub-01/anat/sub-01_T1w.nii.gz').write_text(content)
+    pointer, present = collect_scans(settings(root))
+    assert says in pointer.problem
+    assert not present.problem
+
+
 def test_empty_file_is_a_problem_of_its_scan_alone(make_bids):
     root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/anat/sub-02_T1w.nii.gz'])
     (root / 'sub-01/anat/sub-01_T1w.nii.gz').write_bytes(b'')

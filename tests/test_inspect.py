@@ -131,7 +131,31 @@ def slope_of_nan(folder, volume):
 
 
 def thick_slices(folder, volume):
-    return phantom.write(folder / 'T1w.nii', volume[0], volume[1] @ np.diag([1, 1, 1.4, 1]))
+    return phantom.write(folder / 'T1w.nii', volume[0], volume[1] @ np.diag([1, 1, 1.7, 1]))
+
+
+def sform_at_right_angles(folder, volume):
+    path = phantom.write(folder / 'T1w.nii', *volume)
+    rows = volume[1][[0, 2, 1]] * [[1], [-1], [1]]
+    return change_header(path, srow_x=rows[0], srow_y=rows[1], srow_z=rows[2])
+
+
+def pointer_of_lfs(folder, volume):
+    path = folder / 'T1w.nii.gz'
+    path.write_text('version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n')
+    return path
+
+
+def pointer_of_annex(folder, volume):
+    path = folder / 'T1w.nii.gz'
+    path.write_text('/annex/objects/SHA256E-s8388608--4d7a21.nii.gz\n')
+    return path
+
+
+def link_as_text(folder, volume):
+    path = folder / 'T1w.nii.gz'
+    path.write_text('../../.git/annex/objects/k4/xJ/SHA256E-s83--4d.nii.gz/SHA256E-s83--4d.nii.gz')
+    return path
 
 
 def tiny_field_of_view(folder, volume):
@@ -176,7 +200,11 @@ BAD = [
     (bad_quaternion, 'qform'),
     (metres, 'not mm'),
     (slope_of_nan, 'scl_'),
-    (thick_slices, 'voxels of'),
+    (thick_slices, 'too thick'),
+    (sform_at_right_angles, 'sform and qform disagree'),
+    (pointer_of_lfs, 'git lfs pull'),
+    (pointer_of_annex, 'datalad get'),
+    (link_as_text, 'datalad get'),
     (tiny_field_of_view, 'field of view'),
     (not_a_number, 'NaN'),
     (infinite, 'NaN'),
@@ -209,14 +237,35 @@ def test_usable_scans_are_read(tmp_path, dtype, axes):
 
 
 @pytest.mark.parametrize('angle', [-8, 3, 5, 7, 11])
-def test_oblique_slices_of_5_mm_are_not_too_thick(tmp_path, angle):
-    shape, affine = phantom.grid((2, 2, 5), 'RAS', angle)
+@pytest.mark.parametrize('thickness', [5, 7.5, 8])
+def test_oblique_slices_of_clinics_are_not_too_thick(tmp_path, angle, thickness):
+    shape, affine = phantom.grid((4, 4, thickness), 'RAS', angle)
     load_t1w(phantom.write(tmp_path / 'T1w.nii.gz', phantom.head(shape, affine)[0], affine))
 
 
 def test_a_single_volume_may_have_a_fourth_axis(tmp_path, volume):
     scan = load_t1w(phantom.write(tmp_path / 'T1w.nii', volume[0][..., None], volume[1]))
     assert scan.shape == volume[0].shape
+
+
+@pytest.mark.parametrize('turn', [(20, -10, 15), (0, 0, -40)])
+def test_an_sform_of_a_template_may_differ_from_the_qform(tmp_path, volume, turn):
+    path = phantom.write(tmp_path / 'T1w.nii', *volume)
+    rows = np.eye(4)
+    rows[:3, :3] = phantom.rotation_matrix(*turn) * 1.05
+    rows = rows @ volume[1]
+    assert load_t1w(change_header(path, srow_x=rows[0], srow_y=rows[1], srow_z=rows[2], sform_code=4))
+
+
+@pytest.mark.parametrize('sign', [0, 0.5, 1])
+def test_a_sign_of_zero_in_a_qform_is_read_as_one(tmp_path, volume, sign):
+    """As the standard has it; headers without an sform are written so by converters of old."""
+    plain = load_t1w(phantom.write(tmp_path / 'plain.nii', *volume))
+    path = phantom.write(tmp_path / 'T1w.nii', *volume)
+    scan = load_t1w(change_header(path, sform_code=0, pixdim=[sign, *plain.header['pixdim'][1:]]))
+    assert np.allclose(scan.affine, plain.affine, atol=1e-4)
+    mirrored = load_t1w(change_header(path, pixdim=[-1, *plain.header['pixdim'][1:]]))
+    assert np.linalg.det(mirrored.affine) * np.linalg.det(plain.affine) < 0
 
 
 def test_a_slope_of_zero_means_no_scaling(tmp_path, volume):

@@ -17,6 +17,7 @@ from cpmae_bids.bids.output_folder import NAME_MAX
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, output_kinds, output_path, split_name
 from cpmae_bids.config import T1W, T1W_SUFFIXES, RunConfig
 from cpmae_bids.exceptions import InputError, NothingToDoError, UsageError
+from cpmae_bids.pointers import command_to_fetch
 
 logger = logging.getLogger(__name__)
 
@@ -416,7 +417,10 @@ def unreadable(path: Path) -> str:
         return 'this is no file; check what it is'
     try:
         with path.open('rb') as file:
-            return '' if file.read(1) else 'the file is empty; get it again'
+            start = file.read(200)
+        if command := command_to_fetch(start):
+            return f'a pointer to content that is not here; get it by "{command}"'
+        return '' if start else 'the file is empty; get it again'
     except FileNotFoundError:
         if not path.is_symlink():
             return 'there is no such file; check its path'

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from cpmae_bids.deid import geometry
-from cpmae_bids.deid.intensity import TINY
+from cpmae_bids.deid.intensity import TINY, without_spikes
 
 MIN_DICE = 0.85
 """Least overlap of the aligned brain with the template's; aligned healthy and atrophied brains reach 0.9."""
@@ -19,6 +19,11 @@ meets other tissue: at most 0.46. `benchmarks.turned_headers` measures both."""
 BAND_MM = (4.0, 12.0)
 """Gaussians (sigma, mm) between which a scan is compared with the template, an average over many brains.
 Finer is the anatomy of one person; coarser is the coil, and the dark rim and bright middle of any brain."""
+
+SHADING_MM, STRONG_SHADING = 20.0, 2.0
+"""Gaussian (sigma, mm) that leaves the shading of a brain, and the ratio of its 95th to its fifth percentile
+from which on it is taken off: surface coils without normalisation give tissue by the rim several times the
+signal of the same tissue in the middle, which hides all detail there."""
 
 SCALES = (0.7, 1.6)
 """Range of the stretch along the principal axes, scan to template (small children to large adults)."""
@@ -105,7 +110,8 @@ def intensity_correlation(
 ) -> float:
     """Pearson correlation of a scan's intensities with the template's where both have brain.
 
-    Both are band-pass filtered (`BAND_MM`) within the brain that they share.
+    Both are band-pass filtered (`BAND_MM`) within the brain that they share, after strong shading was taken
+    off.
 
     Parameters
     ----------
@@ -127,9 +133,11 @@ def intensity_correlation(
     template_brain, template_mask, template_affine = _coarse(template_brain, template_mask, template_affine)
     matrix = _template_to_scan_voxels(affine, world_to_template, template_affine)
     share = geometry.resample(mask, matrix, template_mask.shape)
-    brain = geometry.resample(np.where(mask, values, 0), matrix, template_mask.shape)
+    values = np.where(mask, without_spikes(values, mask), 0) if mask.any() else np.zeros(mask.shape)
+    brain = geometry.resample(values, matrix, template_mask.shape)
     inside = (share >= 0.5) & template_mask
     brain = np.divide(brain, share, out=np.zeros_like(brain), where=inside)
+    brain = _without_shading(brain, inside, template_affine)
     details = _band(brain, inside, template_affine), _band(template_brain, inside, template_affine)
     if not inside.any() or min(np.ptp(detail) for detail in details) < 1e-3:
         return float('nan')
@@ -257,11 +265,22 @@ def _band(volume: np.ndarray, inside: np.ndarray, affine: np.ndarray) -> np.ndar
     """Detail of a volume in units of its mean, at the voxels of a mask and from them alone."""
     volume = np.where(inside, volume, 0)
     scale = max(float(np.abs(volume).sum()), TINY) / max(int(inside.sum()), 1)
-    fine, coarse = (
-        geometry.smooth(volume, sigma)[inside] / geometry.smooth(inside, sigma)[inside]
-        for sigma in (mm / geometry.voxel_sizes(affine) for mm in BAND_MM)
-    )
+    fine, coarse = (_local_mean(volume, inside, affine, mm)[inside] for mm in BAND_MM)
     return (fine - coarse) / scale
+
+
+def _without_shading(volume: np.ndarray, inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """A brain over its shading, if that is strong; else as it is."""
+    field = _local_mean(np.where(inside, volume, 0), inside, affine, SHADING_MM)
+    low, high = np.percentile(field[inside], (5, 95)) if inside.any() else (1, 1)
+    if not 0 < STRONG_SHADING * low < high:
+        return volume
+    return np.divide(volume, field, out=np.zeros_like(volume), where=inside & (field > 0.1 * low))
+
+
+def _local_mean(volume: np.ndarray, inside: np.ndarray, affine: np.ndarray, mm: float) -> np.ndarray:
+    sigma = mm / geometry.voxel_sizes(affine)
+    return geometry.smooth(volume, sigma) / np.maximum(geometry.smooth(inside, sigma), 1e-6)
 
 
 def _template_to_scan_voxels(affine, world_to_template, template_affine) -> np.ndarray:

@@ -1,4 +1,8 @@
-"""Look past noise that fills the air over the whole range of a scan, as in the uniform image of MP2RAGE.
+"""Look past what scanners and software leave in place of dark air.
+
+Air may lie at any level where software added a constant, and padding far below it. Both are brought to 0.
+
+Noise may fill the air over the whole range of a scan, as in the uniform image of MP2RAGE.
 
 That image is a ratio of two others: where both are air, in air and in bone, it is noise from black to white
 (Marques et al., NeuroImage 2010). The other images, by which such noise is removed (O'Brien et al., PLoS ONE
@@ -32,6 +36,14 @@ BRIGHT_BORDER = 0.35
 """Median of the border of the field of view, as a share of the range, from which on it is no dark air,
 however noisy: 0.47 in uniform images, up to 0.24 at a signal-to-noise ratio of 3."""
 
+OFF_LEVEL = 0.1
+"""Distance from 0 of the darkest voxels, or from them to padding, as a share of the range, from which on
+there is a constant to take off."""
+
+AIR_SHARE, AIR_SPREAD = 0.1, 0.25
+"""Share of the border of the field of view that must be no padding, and the height of its median above the
+darkest voxels as a share of the range, for these to be air."""
+
 SIGMA_MM = 1.5
 """Of the Gaussian window in which roughness is taken: skin and bone are hardly thicker."""
 
@@ -55,17 +67,30 @@ ROUNDS = 2
 
 
 @dataclass(frozen=True)
-class QuietScan(nifti.Scan):
-    """A scan whose values are 0 where there is noise in place of air.
+class LevelledScan(nifti.Scan):
+    """A scan whose values are at least 0, from the level of its air on.
 
     Attributes
     ----------
     low : float
-        The least value by the header, which is taken off ``inter``: uniform images may go from -0.5 to 0.5,
-        with air on both sides of 0.
+        That level by the header, which is taken off ``inter``.
     """
 
     low: float = 0.0
+
+    def values(self) -> np.ndarray:
+        """Scaled values as float32, shape (X, Y, Z), at least 0."""
+        values = super().values()
+        return np.maximum(values, 0, out=values)
+
+
+@dataclass(frozen=True)
+class QuietScan(LevelledScan):
+    """A scan whose values are 0 where there is noise in place of air.
+
+    Here ``low`` is the least value by the header: uniform images may go from -0.5 to 0.5, with air on both
+    sides of 0.
+    """
 
     @cached_property
     def tissue(self) -> np.ndarray:
@@ -81,16 +106,38 @@ class QuietScan(nifti.Scan):
 
 
 def look_past(scan: nifti.Scan) -> nifti.Scan:
-    """The same scan, or where its air is noise over the whole range, a `QuietScan`."""
-    if not is_erratic(scan.raw):
+    """The same scan, or where its air is off 0 a `LevelledScan`, or a `QuietScan` where it is noise."""
+    noisy = is_erratic(scan.raw)
+    low = float(scan.values().min()) if noisy else air_level(scan)
+    if low is None:
         return scan
-    low = float(scan.values().min())
-    return QuietScan(scan.path, scan.header, scan.raw, scan.affine, scan.slope, scan.inter - low, low)
+    kind = QuietScan if noisy else LevelledScan
+    return kind(scan.path, scan.header, scan.raw, scan.affine, scan.slope, scan.inter - low, low)
+
+
+def air_level(scan: nifti.Scan) -> float | None:
+    """Level of the air of a scan whose air is off 0, or that is padded below it; None of any other scan."""
+    lines = scan.raw[:, ::LINE_STEP, ::LINE_STEP].astype(np.float32) * scan.slope + scan.inter
+    padding = lines.min()
+    rest = lines[lines > padding]
+    if not rest.size:
+        return None
+    low, high = np.percentile(rest, (0.1, 99))
+    span = high - low
+    padded = low - padding > OFF_LEVEL * span
+    if not padded:
+        low = np.percentile(lines, 0.1)
+    border = np.concatenate([np.take(lines, (0, -1), axis=axis).ravel() for axis in range(3)])
+    air = border[border > padding] if padded else border
+    is_air = air.size > AIR_SHARE * border.size and np.median(air) < low + AIR_SPREAD * span
+    if low < -OFF_LEVEL * span or (low > OFF_LEVEL * span and is_air):
+        return float(low)
+    return 0.0 if padded and padding < 0 else None
 
 
 def in_units_of(original: nifti.Scan, refaced: nifti.Scan) -> nifti.Scan:
     """A refaced scan whose values can be compared with those of its original, read by `look_past`."""
-    if not isinstance(original, QuietScan):
+    if not isinstance(original, LevelledScan):
         return refaced
     return replace(refaced, inter=refaced.inter - original.low)
 

@@ -9,12 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid import background, nifti
+from cpmae_bids.deid import alignment, background, nifti
 from cpmae_bids.deid.masks import ROUNDING
 from cpmae_bids.exceptions import InputError
 
-VOXEL_MM = (0.1, 5.0)
-"""Range of voxel edges; thicker slices do not show a head well enough to replace it."""
+VOXEL_MM = (0.1, 8.0)
+"""Range of voxel edges: clinical slices are up to 7.5 mm thick, with their gap; a brain cannot be found well
+enough in thicker ones."""
+
+MAX_DISAGREEMENT = 45.0
+"""Rotation between sform and qform (degrees) from which on no head can lie as both say: scans that were moved
+onto a template differ by less."""
 
 EXTENT_MM = (100.0, 700.0)
 """Range of the field of view along each axis; a brain does not fit into less."""
@@ -55,15 +60,43 @@ def _check_orientation(scan: nifti.Scan) -> None:
     volume = abs(np.linalg.det(scan.affine[:3, :3])) if np.isfinite(scan.affine).all() else 0
     if not volume > 1e-3 * np.prod(scan.voxel_sizes):
         raise InputError(f'{scan.path}: the affine is not invertible: repair qform and sform')
+    if _disagreement(scan) > MAX_DISAGREEMENT:
+        raise InputError(
+            f'{scan.path}: sform and qform disagree on the orientation: repair the header, so that both say '
+            'how the head lies'
+        )
     if int(header['xyzt_units']) & 7 not in _SPACE_UNITS:
         raise InputError(f'{scan.path}: the spatial unit is not mm: repair xyzt_units and the affine')
+
+
+def _disagreement(scan: nifti.Scan) -> float:
+    """Rotation (degrees) between the axes of sform and qform; 0 where one of them says nothing.
+
+    A mirror image does not count: software that flips images often leaves it in one of them.
+    """
+    if scan.header['qform_code'] == 0 or scan.header['sform_code'] == 0:
+        return 0.0
+    header = scan.header.copy()
+    header['sform_code'] = 0
+    try:
+        other = nifti.affine_of(header)[:3, :3]
+    except Exception:  # no rotation is stored, and only the sform is read
+        return 0.0
+    own, other = (part / np.linalg.norm(part, axis=0) for part in (scan.affine[:3, :3], other))
+    matrix = own @ np.linalg.inv(other)
+    if np.linalg.det(matrix) < 0:
+        matrix = matrix @ np.diag([-1.0, 1, 1])
+    return alignment.rotation_and_scales(matrix)[0]
 
 
 def _check_extent(scan: nifti.Scan) -> None:
     sizes = scan.voxel_sizes
     if sizes.min() < VOXEL_MM[0] - ROUNDING or sizes.max() > VOXEL_MM[1] + ROUNDING:
         shown = ' x '.join(f'{s:.3g}' for s in sizes)
-        raise InputError(f'{scan.path}: voxels of {shown} mm are not those of a 3D scan: check the affine')
+        raise InputError(
+            f'{scan.path}: voxels of {shown} mm, not {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g}: '
+            'slices are too thick to find brain and face in, or the affine is wrong'
+        )
     extent = sizes * scan.shape
     if extent.min() < EXTENT_MM[0] - ROUNDING or extent.max() > EXTENT_MM[1] + ROUNDING:
         shown = ' x '.join(f'{e:.0f}' for e in extent)

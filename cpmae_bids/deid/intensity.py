@@ -19,6 +19,9 @@ CEILING = 2.5
 HOLE = 0.3
 """Intensity that fills the brain in volumes of the head without brain."""
 
+MAX_BRIGHT = 10.0
+"""Multiple of the brain's median beyond which a voxel is a fault: fluid of a T2w scan reaches 5."""
+
 SKIN_HEIGHT = 0.45
 """Of the skin between air and Otsu's threshold: lower draws noise, higher leaves holes."""
 
@@ -46,11 +49,31 @@ def brain_scale(values_in_brain: np.ndarray) -> float:
     values = values[np.isfinite(values)]
     if values.size == 0:
         raise InputError('no finite intensity inside the brain mask: check the scan and its brain mask')
-    bright = values[values > np.median(values)]
+    median = np.median(values)
+    bright = values[values > median]
+    if median > 0:  # a single hot voxel must not scale the head
+        bright = np.minimum(bright, MAX_BRIGHT * median)
     scale = float(bright.mean()) if bright.size else 0.0
     if scale <= 0:
         raise InputError('the brain has no positive contrast: is this a T1-weighted scan?')
     return scale
+
+
+def without_spikes(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Clip what lies far beyond all but a thousandth of the voxels of a mask, at either end.
+
+    Parameters
+    ----------
+    values : ndarray, shape (X, Y, Z)
+    mask : ndarray of bool, shape (X, Y, Z)
+        Not empty.
+
+    Returns
+    -------
+    clipped : ndarray, shape (X, Y, Z)
+    """
+    low, high = np.percentile(values[mask], (0.1, 99.9))
+    return np.clip(values, 2 * low - high, 2 * high - low)
 
 
 def normalize(data: np.ndarray, scale: float) -> np.ndarray:

@@ -20,6 +20,7 @@ import nibabel as nib
 import numpy as np
 
 from cpmae_bids.exceptions import CpmaeError, InputError
+from cpmae_bids.pointers import command_to_fetch
 
 KEPT_FIELDS = (
     'dim_info',
@@ -259,6 +260,8 @@ def _skip(stream: IO[bytes], size: int) -> None:
 def _parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
     sizes = {int.from_bytes(content[:4], order) for order in ('little', 'big')}
     kind = next((kind for size, kind in _HEADERS.items() if size in sizes), None)
+    if command := command_to_fetch(content):
+        raise InputError(f'{path}: a pointer to content that is not here: fetch it first by `{command}`')
     if kind is None:
         raise InputError(f'{path}: not a NIfTI file: convert it, e.g. with dcm2niix')
     try:
@@ -294,9 +297,20 @@ def _offset(path: Path, header: nib.Nifti1Header) -> int:
     return int(offset) or len(header.binaryblock)
 
 
+def affine_of(header: nib.Nifti1Header) -> np.ndarray:
+    """Voxel indices to world (RAS mm), shape (4, 4): sform where it has a code, else qform.
+
+    As the standard has it, a sign of 0 in ``pixdim[0]`` is read as 1; sizes have no sign.
+    """
+    header = header.copy()
+    sign, *sizes = header['pixdim'][:4]
+    header['pixdim'][:4] = -1 if sign < 0 else 1, *np.abs(sizes)
+    return header.get_best_affine().astype(float)
+
+
 def _affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
     try:
-        return header.get_best_affine().astype(float)
+        return affine_of(header)
     except Exception as error:  # e.g. a quaternion longer than 1
         raise InputError(f'{path}: the qform is damaged ({error}): repair the header') from error
 
