@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.scans import find_t1w
-from cpmae_bids.deid import alignment, inspect, nifti
+from cpmae_bids.deid import alignment, geometry, inspect, nifti
 from cpmae_bids.steps import register
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.templates import find_template
@@ -50,12 +50,12 @@ class Brain:
     def turned(self, degrees) -> list[tuple[float, float, str | None]]:
         """What each start of the registration gives after the header was turned."""
         affine = np.eye(4)
-        affine[:3, :3] = register.rotation(degrees)
+        affine[:3, :3] = geometry.rotation(degrees)
         affine = affine @ self.affine
         brain, grid = register.brain_on_grid(self.values, self.mask, affine)
         template = self.template.brain, self.template.affine
         return [
-            self.measure(affine, register.align(brain, grid, *template, register.rotation(start)))
+            self.measure(affine, register.align(brain, grid, *template, geometry.rotation(start)))
             for start in register.STARTS
         ]
 

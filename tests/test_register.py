@@ -8,7 +8,7 @@ import numpy as np
 import phantom
 import pytest
 
-from cpmae_bids.deid import alignment, geometry, nifti, prior
+from cpmae_bids.deid import alignment, geometry, intensity, nifti, prior
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.__main__ import main
 from cpmae_bids.steps.coregister import coregister
@@ -191,6 +191,39 @@ def test_a_header_turned_by_a_right_angle_is_refused(tmp_path, phantom_template,
     assert str(files[0]) in str(caught.value)
     assert '\n' not in str(caught.value)
     assert not files[2].exists()
+
+
+def hot(values, brain):
+    values[tuple(np.argwhere(brain)[len(np.argwhere(brain)) // 3])] = 3e4
+    return values
+
+
+def cold(values, brain):
+    values[tuple(np.argwhere(brain)[len(np.argwhere(brain)) // 3])] = -3e4
+    return values
+
+
+def shaded(values, brain):
+    """As surface coils without normalisation: the middle of the head has a fifth of the signal of its rim."""
+    x, y, z = (np.linspace(-1, 1, size) for size in values.shape)
+    radius = x[:, None, None] ** 2 + (y[:, None] - 0.5) ** 2 + z**2
+    return values * (0.3 + 2.5 * radius).astype(np.float32)
+
+
+@pytest.mark.parametrize('change', [hot, cold, shaded])
+def test_neither_a_faulty_voxel_nor_the_coil_looks_like_a_turned_head(tmp_path, phantom_template, change):
+    files = write_scan(tmp_path, change)
+    register(*files, phantom_template)
+    error = np.abs(np.loadtxt(files[2]) - np.eye(4))
+    assert error[:3, :3].max() < 0.04
+    assert error[:3, 3].max() < 2
+
+
+def test_a_hot_voxel_does_not_scale_the_head():
+    values = np.random.default_rng(0).uniform(50, 150, 10_000)
+    plain = intensity.brain_scale(values)
+    values[7] = 1e9
+    assert intensity.brain_scale(values) == pytest.approx(plain, rel=0.01)
 
 
 def stripped(values, brain):

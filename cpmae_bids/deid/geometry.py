@@ -68,6 +68,15 @@ def world_grid(
     return grid, (int(counts[0]), int(counts[1]), int(counts[2]))
 
 
+def rotation(degrees: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Rotation matrix of angles about x, y and z, (3, 3)."""
+    x, y, z = np.radians(degrees)
+    about_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
+    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
+    about_z = np.array([[np.cos(z), -np.sin(z), 0], [np.sin(z), np.cos(z), 0], [0, 0, 1]])
+    return about_z @ about_y @ about_x
+
+
 def resample(
     data: np.ndarray,
     target_to_source: np.ndarray,

@@ -44,6 +44,16 @@ AIR_MM = 40.0
 MAX_BRIGHT_AIR = 0.3
 """Share of that air that may be as bright as tissue: 0 in magnitude images, all in ratios of images."""
 
+MIN_SHOWN = 0.5
+"""Least share of the tissue that a T1w shows, away from the brain and in the face, which another contrast of
+the same head shows as well: 0.8 and more in real T2w, FLAIR and PDw."""
+
+FACE, BEHIND = ((-128, 128), (30, 116), (-144, 0)), ((-128, 128), (-140, 10), (-144, 0))
+"""Ranges of x, y, z in the template's world (mm) of the face, and of the rest of the head at its height."""
+
+MIN_LEVEL_ML, MIN_FACE_ML = 2.0, 10.0
+"""Volumes of tissue that it takes to say anything about a level of the head, and about a face."""
+
 _COARSE = 64  # voxels along the cube: 4 mm show whether there is tissue, and cost next to nothing
 
 
@@ -122,25 +132,104 @@ def measure_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndar
         ``face_cut_cm2``: area of the face that borders on the background without a transition, less half of
         the same on the scalp, which is large where software removed the whole background.
     """
-    values = scan.values()
-    scale = intensity.brain_scale(values[brain])
-    level = noise.floor(values, scan.voxel_sizes, scale)
-    cube = geometry.to_cube(values, scan.affine, world_to_template, _COARSE)
-    tissue = noise.above_floor(cube, level) > TISSUE * scale
-    inside = geometry.to_cube(brain, scan.affine, world_to_template, _COARSE) >= 0.5
-    in_fov = geometry.field_of_view(scan.shape, scan.affine, world_to_template, _COARSE)
+    tissue, inside, in_fov = _coarse(scan, brain, world_to_template)
     away = ~ndimage.binary_dilation(inside, iterations=2)
     box = surface.box(NOSE_BOX, _COARSE)
     nose = box & in_fov
     visible = nose.sum() > 0.3 * box.sum()
-    far = ndimage.distance_transform_edt(~inside, sampling=geometry.CUBE_EDGE / _COARSE) > AIR_MM
-    air = surface.box(AIR_BOX, _COARSE) & in_fov & far
+    values = scan.values()
     return {
         'head_share': float((tissue & away).sum() / max(inside.sum(), 1)),
         'nose_share': float(tissue[nose].mean()) if visible else 1.0,
-        'bright_air_share': float(tissue[air].mean()) if air.any() else 0.0,
-        'face_cut_cm2': _face_cut(values, scale, scan.affine, world_to_template),
+        'bright_air_share': _bright_air(tissue, inside, in_fov),
+        'face_cut_cm2': _face_cut(
+            values, intensity.brain_scale(values[brain]), scan.affine, world_to_template
+        ),
     }
+
+
+def check_other_head(
+    other: tuple[nifti.Scan, np.ndarray, np.ndarray], t1w: tuple[nifti.Scan, np.ndarray, np.ndarray]
+) -> None:
+    """Check that a scan of another contrast shows the head that its T1w shows, as far as it sees it.
+
+    Parameters
+    ----------
+    other, t1w : tuple of nifti.Scan, ndarray of bool and ndarray, shape (4, 4)
+        Each a scan, its brain, and its affine map to the template.
+
+    Raises
+    ------
+    InputError
+        If the scan was skull-stripped or defaced, or if its air cannot be told from tissue.
+    """
+    scan, by = other[0], t1w[0].path.name
+    measures = measure_other_head(other, t1w)
+    if measures['bright_air_share'] > MAX_BRIGHT_AIR:
+        raise InputError(
+            f'{scan.path}: noise as bright as tissue in place of air: give a version without background noise'
+        )
+    if measures['head_shown'] < MIN_SHOWN:
+        raise InputError(
+            f'{scan.path}: no head around the brain, unlike {by}, skull-stripped before: give the original'
+        )
+    if measures['face_shown'] < MIN_SHOWN:
+        raise InputError(
+            f'{scan.path}: the face that {by} shows is missing, defaced before: give the original scan'
+        )
+
+
+def measure_other_head(
+    other: tuple[nifti.Scan, np.ndarray, np.ndarray], t1w: tuple[nifti.Scan, np.ndarray, np.ndarray]
+) -> dict[str, float]:
+    """What `check_other_head` decides on.
+
+    A slab may end anywhere, in its own grid or, once resampled, in a larger one. There the whole level of the
+    head is missing, whereas a face that was removed leaves what is behind it.
+
+    Returns
+    -------
+    measures : dict
+        ``head_shown``, ``face_shown``: share of the tissue of the T1w, away from the brain and in the face,
+        that is tissue in the other contrast too; 1 for a face that lies outside the field of view.
+        ``bright_air_share``: see `measure_head`.
+    """
+    tissue, inside, in_fov = _coarse(*other)
+    expected, t1w_inside, t1w_in_fov = _coarse(*t1w)
+    expected &= ndimage.binary_erosion(in_fov & t1w_in_fov)  # the outermost voxels are half empty
+    expected &= ~ndimage.binary_dilation(t1w_inside | inside, iterations=2)
+    voxel_ml = (geometry.CUBE_EDGE / _COARSE) ** 3 / 1000
+    behind = expected & surface.box(BEHIND, _COARSE)
+    total = behind.sum(axis=(0, 1)) * voxel_ml
+    shown = (behind & tissue).sum(axis=(0, 1)) * voxel_ml
+    expected &= (total < MIN_LEVEL_ML) | (shown > 0.5 * total)
+    face = expected & surface.box(FACE, _COARSE)
+    return {
+        'head_shown': float(tissue[expected].mean()) if expected.any() else 0.0,
+        'face_shown': float(tissue[face].mean()) if face.sum() * voxel_ml > MIN_FACE_ML else 1.0,
+        'bright_air_share': _bright_air(tissue, inside, in_fov),
+    }
+
+
+def _coarse(
+    scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tissue, brain and field of view in a coarse cube; bool, shape (64, 64, 64) each."""
+    values = scan.values()
+    scale = intensity.brain_scale(values[brain])
+    level = noise.floor(values, scan.voxel_sizes, scale)
+    cube = geometry.to_cube(values, scan.affine, world_to_template, _COARSE)
+    return (
+        noise.above_floor(cube, level) > TISSUE * scale,
+        geometry.to_cube(brain, scan.affine, world_to_template, _COARSE) >= 0.5,
+        geometry.field_of_view(scan.shape, scan.affine, world_to_template, _COARSE),
+    )
+
+
+def _bright_air(tissue: np.ndarray, inside: np.ndarray, in_fov: np.ndarray) -> float:
+    far = ndimage.distance_transform_edt(~inside, sampling=geometry.CUBE_EDGE / _COARSE) > AIR_MM
+    air = surface.box(AIR_BOX, _COARSE) & in_fov & far
+    return float(tissue[air].mean()) if air.any() else 0.0
 
 
 def _face_cut(values, scale: float, affine: np.ndarray, world_to_template: np.ndarray) -> float:

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from cpmae_bids.deid import alignment, inspect, nifti, prior
+from cpmae_bids.deid.geometry import rotation
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
-from cpmae_bids.steps.register import STARTS, align, brain_on_grid, rotation
+from cpmae_bids.steps.register import STARTS, align, brain_on_grid
 
 
 def coregister(

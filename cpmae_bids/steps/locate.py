@@ -1,7 +1,8 @@
 """Find the brain of a scan of another contrast by way of a T1w scan of the same person.
 
 A rigid map takes the scan to the T1w, whose brain, kept mask and affine map are carried over. Rigid bones and
-brain are compared by mutual information, which needs no like contrast.
+brain are compared by mutual information, which needs no like contrast. What a slab does not see is neither
+compared nor missed.
 """
 
 from __future__ import annotations
@@ -13,13 +14,20 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from cpmae_bids.deid import alignment, geometry, inspect, masks, nifti, prior
+from cpmae_bids.deid import alignment, geometry, inspect, masks, matching, nifti, prior
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
-from cpmae_bids.steps.register import STARTS, brain_on_grid, optimise, rotation
+from cpmae_bids.steps.register import STARTS, brain_on_grid
 
 RIM_MM = 6.0
 """Around the brain: the skull there tells where the brain ends, and no muscle of the face reaches it."""
+
+
+ABOVE_MM = (0.0, 40.0)
+"""Height of the brain above the centre of mass of a scan: of a slab, and of a head with its neck."""
+
+APART_MM, TRIED = 10.0, 3
+"""How far apart results of a coarse search must be to be two, and how many of them are refined."""
 
 
 def locate(
@@ -37,7 +45,7 @@ def locate(
     Parameters
     ----------
     image : Path
-        Any contrast of the whole head.
+        Any contrast, of the whole brain and as much of the head as it sees.
     t1w, t1w_brain, t1w_kept : Path
         A T1w scan of the same person, its brain and its kept mask, on its grid.
     t1w_affine : Path
@@ -50,7 +58,7 @@ def locate(
     Raises
     ------
     InputError
-        If the scan does not align to the T1w scan, or shows no whole head.
+        If the scan does not align to the T1w scan, or lacks a part of the head that it should see.
     """
     scan, target = inspect.load_t1w(image), inspect.load_t1w(t1w)
     brain, kept = (nifti.read_mask(path, target) for path in (t1w_brain, t1w_kept))
@@ -64,8 +72,9 @@ def locate(
     to_voxels = np.linalg.inv(target.affine) @ to_t1w @ scan.affine
     found, stays = (geometry.resample(mask, to_voxels, scan.shape, order=0) > 0.5 for mask in (brain, kept))
     prior.check_brain(found, scan)
-    matrix = read_affine(t1w_affine) @ to_t1w
-    prior.check_head(scan, found, matrix)
+    t1w_matrix = read_affine(t1w_affine)
+    matrix = t1w_matrix @ to_t1w
+    prior.check_other_head((scan, found, matrix), (target, brain, t1w_matrix))
     nifti.write_mask(brain_mask, found, scan)
     nifti.write_mask(kept_mask, stays, scan)
     np.savetxt(affine, matrix, fmt='%.9g')
@@ -76,33 +85,59 @@ def _align(
 ) -> np.ndarray | None:
     """World of the scan to world of the T1w; None if there is no plausible alignment."""
     rim = masks.dilate(brain, RIM_MM, target.voxel_sizes)
-    fixed, fixed_affine = brain_on_grid(target_values, rim, target.affine)
-    moving, moving_affine = brain_on_grid(values, np.ones(scan.shape, bool), scan.affine)
-    for start in _starts(moving, moving_affine, fixed, fixed_affine):
-        matrix = optimise(
-            moving, moving_affine, fixed, fixed_affine, start, rigid=True, mask=(fixed > 0).astype(np.float32)
-        )
+    fixed = brain_on_grid(target_values, rim, target.affine)
+    moving = brain_on_grid(values, np.ones(scan.shape, bool), scan.affine)
+    levels = [
+        (matching.Comparison(*fixed, *moving, fwhm, points), step) for fwhm, points, step in matching.LEVELS
+    ]
+    (coarse, first_step), *finer = levels
+    centers = [_center(*volume) for volume in (fixed, moving)]
+
+    def plausible(start: np.ndarray) -> np.ndarray | None:
+        to_scan = start
+        for compare, step in finer:
+            to_scan = matching.refine(compare, to_scan, centers[0], step)
+        matrix = np.linalg.inv(to_scan)
         sharpness, peak = alignment.shared_information(
             values, scan.affine, matrix, target_values, brain, target.affine
         )
         angle, _ = alignment.rotation_and_scales(matrix)
-        if sharpness >= alignment.MIN_SHARPNESS and peak > 1 and angle <= alignment.MAX_ROTATION:
-            return matrix
+        fine = sharpness >= alignment.MIN_SHARPNESS and peak > 1 and angle <= alignment.MAX_ROTATION
+        return matrix if fine else None
+
+    # Where the scanner says that the head was, and anywhere else: information has a peak in many places
+    starts = [matching.refine(coarse, start, centers[0], first_step) for start in _starts(*centers)]
+    tried: list[np.ndarray] = []
+    for start in sorted(starts, key=coarse, reverse=True):
+        if all(_distance(start, other, centers[0]) > APART_MM for other in tried):
+            tried.append(start)
+            if (matrix := plausible(start)) is not None:
+                return matrix
+            if len(tried) == TRIED:
+                break
     return None
 
 
-def _starts(moving, moving_affine, fixed, fixed_affine) -> Iterator[np.ndarray]:
-    """Where the scanner says that the head was; then centres of mass on each other, turned."""
+def _distance(a: np.ndarray, b: np.ndarray, center: np.ndarray) -> float:
+    """Greatest distance (mm) between where two maps take points around a centre."""
+    points = np.append(center, 1) + 60 * np.vstack([np.eye(4)[:3], -np.eye(4)[:3]])
+    return float(np.linalg.norm(points @ (a - b)[:3].T, axis=1).max())
+
+
+def _center(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    return affine[:3, :3] @ ndimage.center_of_mass(volume) + affine[:3, 3]
+
+
+def _starts(brain_center: np.ndarray, center: np.ndarray) -> Iterator[np.ndarray]:
+    """World of the T1w to world of the scan: by the headers; turned, in the middle of the scan or above."""
     yield np.eye(4)
-    centres = [
-        affine[:3, :3] @ ndimage.center_of_mass(volume) + affine[:3, 3]
-        for volume, affine in ((moving, moving_affine), (fixed, fixed_affine))
-    ]
     for angles in STARTS:
-        start = np.eye(4)
-        start[:3, :3] = rotation(angles)
-        start[:3, 3] = centres[1] - start[:3, :3] @ centres[0]
-        yield start
+        for above in ABOVE_MM:
+            start = np.eye(4)
+            start[:3, :3] = geometry.rotation(angles)
+            start[:3, 3] = center - start[:3, :3] @ brain_center
+            start[2, 3] += above
+            yield start
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

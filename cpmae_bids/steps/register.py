@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +14,8 @@ import numpy as np
 
 from cpmae_bids import scratch
 from cpmae_bids.deid import alignment, geometry, inspect, nifti, prior
-from cpmae_bids.deid.intensity import TINY
+from cpmae_bids.deid.geometry import rotation
+from cpmae_bids.deid.intensity import TINY, without_spikes
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.templates import Template, find_template
 
@@ -112,42 +112,7 @@ def align(
     initial = np.eye(4)
     initial[:3, :3] = np.eye(3) if start is None else start
     initial[:3, 3] = target - initial[:3, :3] @ source
-    return optimise(brain, affine, template_brain, template_affine, initial, rigid=rigid)
-
-
-def optimise(
-    moving: np.ndarray,
-    moving_affine: np.ndarray,
-    fixed: np.ndarray,
-    fixed_affine: np.ndarray,
-    initial: np.ndarray,
-    *,
-    rigid: bool = False,
-    mask: np.ndarray | None = None,
-) -> np.ndarray:
-    """Improve an alignment until the mutual information of two volumes is greatest.
-
-    Parameters
-    ----------
-    moving, fixed : ndarray of float32, shape (X, Y, Z)
-    moving_affine, fixed_affine : ndarray, shape (4, 4)
-        Voxel indices to world (RAS mm).
-    initial : ndarray, shape (4, 4)
-        World of the moving volume to world of the fixed one, to begin with.
-    rigid : bool
-        Allow rotation and translation only.
-    mask : ndarray of bool, shape of `fixed`, optional
-        Where to look.
-
-    Returns
-    -------
-    matrix : ndarray, shape (4, 4)
-        World of the moving volume to world of the fixed one.
-    """
     ants = import_ants()
-    masks = {}
-    if mask is not None:
-        masks = {'mask': _to_ants(ants, mask, fixed_affine), 'mask_all_stages': True}
     with scratch.made() as folder:
         begin = str(folder / 'start.mat')
         # World of the fixed volume to world of the moving one: the direction of ITK
@@ -157,12 +122,11 @@ def optimise(
         )
         ants.write_transform(transform, begin)
         result = ants.registration(
-            fixed=_to_ants(ants, fixed, fixed_affine),
-            moving=_to_ants(ants, moving, moving_affine),
+            fixed=_to_ants(ants, template_brain, template_affine),
+            moving=_to_ants(ants, brain, affine),
             type_of_transform='Rigid' if rigid else 'Affine',
             initial_transform=begin,
             outprefix=str(folder / 'affine'),
-            **masks,
             **SETTINGS,
         )
         transform = ants.read_transform(result['fwdtransforms'][-1])
@@ -201,7 +165,8 @@ def _center(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
 def brain_on_grid(values: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The brain alone on an isotropic grid along the axes of the world."""
     window, affine = geometry.crop(mask, affine, margin=2)
-    mask, values = mask[window], np.where(mask[window], values[window], 0)
+    mask, values = mask[window], values[window]
+    values = np.where(mask, without_spikes(values, mask), 0)
     corners = np.array(np.meshgrid(*[(-0.5, size - 0.5) for size in mask.shape])).reshape(3, -1)
     corners = affine[:3, :3] @ corners + affine[:3, 3:]
     grid = np.diag([GRID_MM, GRID_MM, GRID_MM, 1.0])
@@ -213,15 +178,6 @@ def brain_on_grid(values: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> t
     brain = geometry.resample(geometry.smooth(values, sigma), matrix, shape)
     brain = np.divide(brain, weight, out=np.zeros_like(brain), where=weight >= 0.5)
     return brain / max(float(brain.max()), TINY), grid
-
-
-def rotation(degrees: Sequence[float]) -> np.ndarray:
-    """Rotation matrix of angles about x, y and z, (3, 3)."""
-    x, y, z = np.radians(degrees)
-    about_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
-    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
-    about_z = np.array([[np.cos(z), -np.sin(z), 0], [np.sin(z), np.cos(z), 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
