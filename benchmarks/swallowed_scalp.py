@@ -129,7 +129,7 @@ def _around_template(head: Head, mm: float) -> np.ndarray:
     room = int(ROOM_MM / sizes.min())
     away = ndimage.distance_transform_edt(~np.pad(template.mask, room), sampling=sizes)
     affine = template.affine.copy()
-    affine[:3, 3] -= affine[:3, :3] @ [room] * 3
+    affine[:3, 3] -= affine[:3, :3] @ np.full(3, room)
     to_template = np.linalg.inv(affine) @ head.world_to_template @ head.affine
     return geometry.resample(away <= mm, to_template, head.values.shape, order=0) > 0.5
 

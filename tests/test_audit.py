@@ -1,6 +1,7 @@
 """cpmae-bids-audit names every face in a folder, and accepts only those that this tool made."""
 
 import gzip
+import io
 import json
 import shutil
 from importlib.util import find_spec
@@ -312,11 +313,127 @@ def test_a_slice_shows_no_face():
     assert detect(np.ones((64, 64, 1), np.float32), np.eye(4), False) == ''
 
 
-def test_functional_images_are_counted_and_not_looked_at(heads, tmp_path, capsys):
-    put(tmp_path / 'sub-01/func/sub-01_task-rest_bold.nii.gz', heads['head'])
+def test_a_face_is_a_face_in_any_folder(heads, tmp_path, capsys):
+    places = ('sub-01/func/sub-01_task-rest_bold.nii.gz', 'pet/scan.nii.gz', 'sub-02/anat/beh/T1w.nii')
+    for place in places:
+        put(tmp_path / place, heads['head'])
+    assert audit(tmp_path) == 1
+    assert [line.partition(': ')[0] for line in lines(capsys)] == [
+        f'FACE {place}' for place in sorted(places)
+    ]
+
+
+def test_where_nothing_is_seen_the_kind_decides_in_its_place_alone(heads, tmp_path, capsys):
+    behind_noise(tmp_path / 'T1w.nii.gz', heads['head'])
+    for place in ('sub-01/func/sub-01_task-rest_bold.nii.gz', 'func/sub-01_task-rest_bold.nii.gz'):
+        (tmp_path / place).parent.mkdir(parents=True)
+        shutil.copy(tmp_path / 'T1w.nii.gz', tmp_path / place)
+    (tmp_path / 'T1w.nii.gz').unlink()
+    assert audit(tmp_path) == 1
+    (line,) = lines(capsys)
+    assert line.startswith('UNREAD func/sub-01_task-rest_bold.nii.gz')
+
+
+@pytest.mark.parametrize('name', ['T1w.nii.gz~', 'T1w.nii.bak', 'T1w', 'T1w.old.gz', '.T1w.nii.swp'])
+def test_an_image_under_another_name_is_looked_at(heads, tmp_path, name, capsys):
+    image = put(tmp_path / ('a.nii.gz' if 'gz' in name else 'a.nii'), heads['head'])
+    image.rename(tmp_path / name)
+    assert audit(tmp_path) == 1
+    assert lines(capsys)[0].startswith(f'FACE {name}: geometry')
+
+
+def arrays(values) -> dict[str, bytes]:
+    file = io.BytesIO()
+    np.save(file, values)
+    zipped = io.BytesIO()
+    np.savez(zipped, head=values)
+    text = '\n'.join(' '.join(f'{x:.0f}' for x in row) for row in values.reshape(len(values), -1))
+    return {
+        'head.npy': file.getvalue(),
+        'head.npz': zipped.getvalue(),
+        'head.dat': values.tobytes(),
+        'head': values.tobytes(),
+        'head.tsv.gz~': gzip.compress(values.tobytes()),
+        'head.mat': b'MATLAB 5.0 MAT-file' + values.tobytes(),
+        'head.h5': b'\x89HDF\r\n\x1a\n' + values.tobytes(),
+        'head.png': b'\x89PNG\r\n\x1a\n' + values.tobytes(),
+        'head.txt': (text * 4).encode(),
+        'page.html': b'<html>' + b' ' * (1 << 20) + b'<img src="data:image/png;base64,iVBOR">',
+        'surface.gii': b'<?xml version="1.0"?><GIFTI>',
+        'IM0001': b'\x08\0\x05\0CS\x0a\0ISO_IR 100',
+        'IM0002': b'\x08\0\x05\0\x0a\0\0\0ISO_IR 100',
+    }
+
+
+def test_what_could_hold_a_face_and_is_not_read_is_named(heads, tmp_path, capsys):
+    found = {}
+    for number, (name, content) in enumerate(arrays(heads['head'].astype(np.float32)).items()):
+        folder = tmp_path / f'{number:02}'
+        folder.mkdir()
+        (folder / name).write_bytes(content)
+        found[f'UNREAD {number:02}'] = name
+    assert audit(tmp_path) == 1
+    assert [line.partition(':')[0] for line in lines(capsys)] == list(found)
+
+
+def test_texts_and_recordings_are_harmless_and_what_is_not_looked_at_is_said(heads, tmp_path, capsys):
+    texts = {
+        'README': b'Heads of phantoms.',
+        'participants.tsv': 'participant_id\tgroup\nsub-01\tKörper\n'.encode('latin-1'),
+        'notes.csv': '\ufeffa,b\n1,2\n'.encode('utf-16'),
+        'sub-01/dwi/sub-01_dwi.bval': b'0 1000\n',
+        'sub-01/func/sub-01_task-rest_physio.tsv.gz': gzip.compress(b'1.0\t2.0\n' * 99999),
+        'logs/run.log': b'one step after another, and more\n' * 99999,
+        'page.html': b'<html>words</html>',
+        '.DS_Store': bytes(range(256)),
+        'sub-01/eeg/sub-01_task-rest_eeg.edf': bytes(range(256)),
+        'stimuli/face.png': b'\x89PNG\r\n\x1a\n',
+        '.git/objects/ab/cd': bytes(range(256)),
+    }
+    for name, content in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
     put(tmp_path / 'sub-01/anat/sub-01_T1w.nii.gz', heads['stripped'])
     assert audit(tmp_path) == 0
-    assert '1 image of another datatype was not looked at' in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert said.out == ''
+    for what in ('.git', '1 recordings of signals', '1 stimuli'):
+        assert what in said.err.partition('not looked at:')[2]
+
+
+@pytest.mark.parametrize('scale', [0.1, 0.001, 1000])
+def test_a_wrong_unit_hides_no_face(heads, scale):
+    assert detect(heads['head'], np.diag([scale, scale, scale, 1]) @ GRID[1], False).startswith('geometry')
+
+
+@pytest.mark.parametrize('order', [(1, 2, 0), (0, 2, 1), (2, 1, 0)])
+def test_a_turned_header_hides_no_face(heads, order):
+    turned = np.eye(4)[[*order, 3]] @ GRID[1]
+    assert 'turned' in detect(heads['head'], turned, False)
+    for bare in ('stripped', 'defaced'):
+        assert detect(heads[bare], turned, False) == ''
+
+
+def test_an_affine_that_says_nothing_leaves_doubt(heads, tmp_path, capsys):
+    nib.save(nib.Nifti1Image(heads['stripped'], np.eye(4)), tmp_path / 'T1w.nii')
+    assert audit(tmp_path) == 1
+    assert 'no orientation' in lines(capsys)[0]
+
+
+def test_a_slab_leaves_doubt_and_a_slice_does_not(heads, tmp_path, capsys):
+    phantom.write(tmp_path / 'slab.nii', heads['head'][:, :, :8], GRID[1])
+    phantom.write(tmp_path / 'slice.nii', heads['head'][:, :, :2], GRID[1] @ np.diag([1, 1, 0.5, 1]))
+    assert audit(tmp_path) == 1
+    (line,) = lines(capsys)
+    assert line.startswith('UNREAD slab.nii: a slab of 32 mm')
+
+
+@pytest.mark.parametrize('where', [0, 1, 17, 39])
+def test_a_face_is_found_in_any_volume_of_a_series(heads, tmp_path, where):
+    series = np.zeros((*GRID[0], 40), np.float32)
+    series[..., where] = heads['head']
+    nib.save(nib.Nifti1Image(series, GRID[1]), tmp_path / 'series.nii')
+    assert face_in_copy(tmp_path / 'series.nii').startswith('geometry')
 
 
 def test_links_are_followed_once(heads, tmp_path):

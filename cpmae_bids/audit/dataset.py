@@ -1,11 +1,12 @@
 """Does any image of a folder still show a face?
 
-Every anatomical volume is looked at by up to two detectors. A face is in order only where it was generated
+Every volume is looked at by up to two detectors. A face is in order only where it was generated
 here: the image is an output of this tool whose bytes are those that passed the verdict.
 """
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from cpmae_bids.bids.audit import Promise
+from cpmae_bids.audit import contents
+from cpmae_bids.bids.audit import Promise, Promises
+from cpmae_bids.bids.inventory import sharing_rules
 from cpmae_bids.exceptions import InputError
 
 READABLE = ('.nii', '.nii.gz', '.mgz', '.mgh', '.mgh.gz', '.img', '.img.gz', '.mnc')
@@ -27,19 +30,15 @@ FOREIGN = (
 )
 """Formats of images and of archives that are not read, and therefore never found to be free of faces."""
 
-OTHER_DATATYPES = frozenset(
-    ('func', 'dwi', 'perf', 'fmap', 'pet', 'eeg', 'ieeg', 'meg', 'nirs', 'motion', 'beh', 'micr', 'mrs')
-)
-"""BIDS folders of images that are not anatomical."""
+MIN_EXTENT_MM, SLICE_MM = 40.0, 8.0
+"""Least size of what could show a face, and greatest of what is a slice: what lies between is a slab, of
+which several can show one."""
 
-ANATOMICAL = frozenset((
-    *('T1w', 'T2w', 'FLAIR', 'PDw', 'PDT2', 'T2starw', 'inplaceT1', 'inplaceT2', 'UNIT1', 'MP2RAGE', 'MEGRE'),
-    *('MESE', 'VFA', 'IRT1', 'MPM', 'MTS', 'MTR', 'T1map', 'T2map', 'angio', 'CT', 'ct'),
-))  # fmt: skip
-"""Suffixes of images that are looked at in those folders, too."""
+HEAD_MM = (60.0, 1000.0)
+"""Range of the longest edge of a field of view: beyond it, the unit of the header is not the millimetre."""
 
-MIN_EXTENT_MM = 40.0
-"""Least size of what could show a face: slices and spectroscopy boxes are smaller along some axis."""
+MAX_VOLUMES, MAX_LOADED = 5, 1 << 29
+"""Volumes of a series that are looked at, and bytes up to which a series is read as a whole."""
 
 OK = ('clear', 'passed')
 """Findings that are no reason not to share."""
@@ -82,29 +81,45 @@ class Listing:
         To be looked at.
     foreign : list of Finding
         One for each folder and format that is not read, and for each folder that cannot be read.
-    other : int
-        Images of other datatypes, which are not looked at.
+    skipped : Counter of str
+        What was not looked at, by its kind.
     """
 
     images: list[Path] = field(default_factory=list)
     foreign: list[Finding] = field(default_factory=list)
-    other: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
 
 
 def list_images(root: Path) -> Listing:
     """Find the images under a folder, through links, sorted by path.
 
-    Folders of version control are left out: what lies in them has a link elsewhere.
+    Whatever is neither an image that can be read nor a text without pictures is named as unread. Folders of
+    version control are left out: what lies in them has a link elsewhere, or is its history.
     """
     listing, foreign, closed = Listing(), Counter[tuple[str, str]](), list[OSError]()
-    for path in _walk(root, closed.append):
+    promises = Promises()
+    for path in _walk(root, closed.append, listing.skipped):
         name = path.name.lower()
         if name.endswith(READABLE):
-            if _is_other(path.relative_to(root)):
-                listing.other += 1
-            else:
+            listing.images.append(path)
+            continue
+        kind = next(filter(name.endswith, FOREIGN), '')
+        try:
+            kind = kind or contents.kind_of(path)
+            if kind == contents.NIFTI:
                 listing.images.append(path)
-        elif kind := next(filter(name.endswith, FOREIGN), 'DICOM' if _is_dicom(path) else ''):
+                continue
+            if contents.is_harmless(path, kind) or name == '.ds_store' or promises.is_report(path):
+                continue
+        except OSError as error:
+            kind = f'cannot be read: {error.strerror}'
+        if contents.is_recording(path, kind):
+            listing.skipped['recordings of signals'] += 1
+        elif kind not in FOREIGN and path.relative_to(root).parts[0] == 'stimuli':
+            listing.skipped['stimuli'] += 1
+        else:
+            if kind in ('data', contents.TEXT):
+                kind = path.suffix.lower() or 'no extension'
             foreign[path.parent.relative_to(root).as_posix(), kind] += 1
     for (folder, kind), count in sorted(foreign.items()):
         reason = f'{count} file{"s" * (count != 1)} of a format that is not read ({kind}): convert or remove'
@@ -116,7 +131,7 @@ def list_images(root: Path) -> Listing:
     return listing
 
 
-def _walk(root: Path, closed: Callable[[OSError], object]) -> Iterator[Path]:
+def _walk(root: Path, closed: Callable[[OSError], object], skipped: Counter[str]) -> Iterator[Path]:
     seen = set()
     for folder, subfolders, names in os.walk(root, onerror=closed, followlinks=True):
         real = os.path.realpath(folder)
@@ -124,22 +139,24 @@ def _walk(root: Path, closed: Callable[[OSError], object]) -> Iterator[Path]:
             subfolders.clear()
             continue
         seen.add(real)
+        skipped['.git'] += '.git' in subfolders
         subfolders[:] = [name for name in subfolders if name != '.git']
         yield from (Path(folder, name) for name in names)
 
 
-def _is_other(path: Path) -> bool:
-    """Whether a path, relative to the dataset, is that of another datatype than anat."""
+def is_shared_as_is(path: Path) -> bool:
+    """Whether an image is of a kind that is shared with all its voxels, EPI mostly, by place and name.
+
+    It must lie where BIDS has such images: in the folder of its datatype in that of its subject or session.
+    """
+    folder = path.absolute().parent
+    subject = folder.parent.parent if folder.parent.name.startswith('ses-') else folder.parent
     suffix = path.name.partition('.')[0].rpartition('_')[2]
-    return suffix not in ANATOMICAL and not OTHER_DATATYPES.isdisjoint(path.parts[:-1])
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        with path.open('rb') as file:
-            return file.read(132)[128:] == b'DICM'
-    except OSError:
-        return False
+    return (
+        subject.name.startswith('sub-')
+        and path.name.startswith(f'{subject.name}_')
+        and suffix in sharing_rules()['images'].get(folder.name, ())
+    )
 
 
 def judge(path: Path, root: Path, promise: Promise | None, recognise: bool) -> Finding:
@@ -161,8 +178,9 @@ def judge(path: Path, root: Path, promise: Promise | None, recognise: bool) -> F
             broken = promise.broken(path)
             if not broken:
                 return Finding(name, 'passed', 'the file that passed its verdict')
-        values, affine, oriented = read_volume(path)
-        how = detect(values, affine, recognise)
+        volumes, affine, oriented = read_volumes(path)
+        as_is = is_shared_as_is(path)
+        how, doubt = _detect_any(volumes, affine, recognise and not as_is)
     except Exception as err:  # readers raise all kinds of errors on damaged files; none may pass as clear
         reason = ' '.join(str(err).split()).replace(str(root), '.') or type(err).__name__
         return Finding(name, 'unread', '; '.join(filter(None, [broken, reason])))
@@ -171,37 +189,70 @@ def judge(path: Path, root: Path, promise: Promise | None, recognise: bool) -> F
     if how:
         return Finding(name, 'face', how)
     if not oriented:
-        return Finding(name, 'unread', 'no orientation (qform and sform): a face cannot be ruled out')
+        doubt = doubt or 'no orientation (qform and sform): a face cannot be ruled out'
+    if doubt and not as_is:
+        return Finding(name, 'unread', doubt)
     return Finding(name, 'clear')
+
+
+def _detect_any(volumes: list[np.ndarray], affine: np.ndarray, recognise: bool) -> tuple[str, str]:
+    """How a face was found in any of several volumes, or why one could not be ruled out."""
+    doubt = ''
+    for values in volumes:
+        try:
+            if how := detect(values, affine, recognise):
+                return how, ''
+        except ValueError as err:
+            doubt = str(err)
+    return '', doubt
 
 
 def detect(values: np.ndarray, affine: np.ndarray, recognise: bool) -> str:
     """Name the detectors that find a face; empty without any.
 
+    Headers may be wrong: the face is looked for in all orientations of the axes, and where the unit cannot
+    be millimetres, in another one.
+
     Raises
     ------
     ValueError
-        If head and air cannot be told apart and no detector finds a face.
+        If head and air cannot be told apart, or a slab shows too little, and no detector finds a face.
     """
     from cpmae_bids.audit import recogniser
     from cpmae_bids.deid import relief
 
+    affine = _in_mm(affine, values.shape)
     extents = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)) * values.shape
-    if min(values.shape) < 2 or extents.min() < MIN_EXTENT_MM:
+    if min(values.shape) < 2 or extents.min() < SLICE_MM:
         return ''
+    slab = extents.min() < MIN_EXTENT_MM
     shape = relief.find_face(values, affine)
     found = [f'geometry ({shape.agreement:.2f})'] if shape.is_face else []
-    if recognise and recogniser.sees_face(values, affine):
+    if recognise and not slab and recogniser.sees_face(values, affine):
         found.append('detector')
+    if not found and not slab:
+        turned = relief.find_turned(values, affine).agreement
+        found += [f'geometry ({turned:.2f}, axes turned)'] if turned >= relief.MIN_TURNED else []
     if not found and shape.opaque:
         raise ValueError('head and air cannot be told apart: a face cannot be ruled out')
+    if not found and slab and np.ptp(values):
+        raise ValueError(f'a slab of {extents.min():.0f} mm: a face across several cannot be ruled out')
     return ', '.join(found)
+
+
+def _in_mm(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """An affine in the power of ten of its unit that gives a field of view the size of a head's."""
+    longest = float((np.sqrt((affine[:3, :3] ** 2).sum(axis=0)) * shape).max())
+    if HEAD_MM[0] <= longest <= HEAD_MM[1] or longest <= 0:
+        return affine
+    scale = 10.0 ** np.ceil(np.log10(100 / longest))
+    return np.diag([scale, scale, scale, 1.0]) @ affine
 
 
 def face_in_copy(path: Path) -> str:
     """Say how a face was found in an image that would be shared as it is; nothing without one.
 
-    Such images (EPI, mostly) are shared for their kind. This is a second look at their first volume, by
+    Such images (EPI, mostly) are shared for their kind. This is a second look at several of their volumes, by
     geometry: where nothing can be seen, their kind decides.
 
     Raises
@@ -209,29 +260,27 @@ def face_in_copy(path: Path) -> str:
     InputError
         If the file cannot be read.
     """
-    import nibabel as nib
-
     try:
-        image: Any = nib.load(path)
-        data = image.dataobj[(..., *(0,) * (len(image.shape) - 3))] if len(image.shape) > 3 else image.dataobj
-        values = np.abs(np.nan_to_num(np.asarray(data), nan=0.0, posinf=0.0, neginf=0.0)).astype(np.float32)
-        affine = np.asarray(image.affine, np.float64)
-        if values.ndim != 3 or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-            raise ValueError('no volume, or an affine that is not invertible')
+        volumes, affine, _ = read_volumes(path)
     except Exception as err:  # readers raise all kinds of errors on damaged files
         raise InputError(f'{path.name}: cannot be read ({err}); get it again') from err
-    try:
-        return detect(values, affine, recognise=False)
-    except ValueError:
-        return ''
+    return _detect_any(volumes, affine, recognise=False)[0]
 
 
 def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Read an image as one real volume; of several, their mean.
+    """Read an image as one real volume; of several, their mean. See `read_volumes`."""
+    volumes, affine, oriented = read_volumes(path)
+    return volumes[0], affine, oriented
+
+
+def read_volumes(path: Path) -> tuple[list[np.ndarray], np.ndarray, bool]:
+    """Read an image as real volumes.
 
     Returns
     -------
-    values : ndarray of float32, shape (X, Y, Z)
+    volumes : list of ndarray of float32, shape (X, Y, Z)
+        The mean of a series comes first, if it can be read as a whole, then `MAX_VOLUMES` of it: the most
+        unusual one, the brightest, and others evenly spaced.
     affine : ndarray, shape (4, 4)
     oriented : bool
         False where the header gives no orientation and the affine is a guess.
@@ -243,20 +292,54 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     """
     import nibabel as nib
 
-    image: Any = nib.load(path)
-    data = np.asanyarray(image.dataobj)
-    if data.dtype.names:
-        raise ValueError('colours instead of intensities')
-    if np.iscomplexobj(data):
-        data = np.abs(data)
-    data = data.reshape(data.shape + (1,) * (3 - data.ndim))
-    data = np.nan_to_num(np.asarray(data, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    if data.ndim > 3:
-        data = data.reshape(*data.shape[:3], -1).mean(axis=3)
+    image: Any = _load(path)
     oriented = not isinstance(image, nib.AnalyzeImage)  # which has no orientation at all
     if isinstance(image, nib.Nifti1Pair):
         oriented = bool(image.header['sform_code'] or image.header['qform_code'])
     affine = np.asarray(image.affine, np.float64)
-    if not data.size or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+    oriented = oriented and not np.allclose(affine, np.eye(4))  # the affine of whoever had none
+    if (
+        not np.prod(image.shape)
+        or not np.isfinite(affine).all()
+        or abs(np.linalg.det(affine[:3, :3])) < 1e-12
+    ):
         raise ValueError('no voxels, or an affine that is not invertible')
-    return data, affine, oriented
+    return _several(image.dataobj, image.shape), affine, oriented
+
+
+def _load(path: Path) -> Any:
+    import nibabel as nib
+
+    if path.name.lower().endswith(READABLE):
+        return nib.load(path)
+    with path.open('rb') as file:  # NIfTI under another name
+        content = file.read()
+    content = gzip.decompress(content) if content[:2] == b'\x1f\x8b' else content
+    two = content[4:7] in (b'n+2', b'ni2')
+    return (nib.Nifti2Image if two else nib.Nifti1Image).from_bytes(content)
+
+
+def _several(data: Any, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Volumes of an array; see `read_volumes`."""
+    count = int(np.prod(shape[3:]))
+    if len(shape) <= 3:
+        return [_real(np.asanyarray(data)).reshape(*shape, *(1,) * (3 - len(shape)))]
+    evenly = np.unique(np.linspace(0, count - 1, MAX_VOLUMES).astype(int))
+    if 8 * int(np.prod(shape)) > MAX_LOADED:
+        where = [np.unravel_index(index, shape[3:]) for index in evenly]
+        return [_real(np.asanyarray(data[(..., *index)])) for index in where]
+    series = _real(np.asanyarray(data)).reshape(*shape[:3], count)
+    mean = series.mean(axis=3)
+    if count == 1:
+        return [mean]
+    unusual = np.array([np.abs(series[..., k] - mean).mean() for k in range(count)]).argmax()
+    brightest = series.reshape(-1, count).mean(axis=0).argmax()
+    order = dict.fromkeys([int(unusual), int(brightest), *map(int, evenly)])
+    return [mean, *(series[..., k] for k in list(order)[:MAX_VOLUMES])]
+
+
+def _real(data: np.ndarray) -> np.ndarray:
+    if data.dtype.names:
+        raise ValueError('colours instead of intensities')
+    data = np.abs(data) if np.iscomplexobj(data) else data
+    return np.nan_to_num(np.asarray(data, np.float32), nan=0.0, posinf=0.0, neginf=0.0)

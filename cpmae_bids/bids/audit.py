@@ -111,6 +111,15 @@ class Promises:
             return None
         return Promise(digest, is_refaced)
 
+    def is_report(self, path: Path) -> bool:
+        """Whether a page or picture is one that this tool wrote of its outputs, by place and name."""
+        dataset = self._dataset_of(path.parent)
+        if dataset is None or is_raw_like(dataset):
+            return False
+        folder, is_ours = path.relative_to(dataset).parent.as_posix(), path.name.startswith('sub-')
+        is_page = folder == '.' and path.suffix == '.html' and (is_ours or path.name == 'group.html')
+        return is_page or (folder == 'figures' and is_ours)
+
     def _dataset_of(self, folder: Path) -> Path | None:
         """The dataset of this tool that a folder belongs to; None if it belongs to another or to none."""
         if folder not in self._datasets:

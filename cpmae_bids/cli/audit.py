@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED = 130
 
 _DESCRIPTION = """\
-Check a folder before it is shared: name every anatomical image that shows a face.
+Check a folder before it is shared: name every image that shows a face, and all that could and is not read.
 
 A face is in order only in an output of cpmae-bids whose bytes are those that passed the verdict. The folder
 is only read. Exit codes: 0 no face, 1 a face or an image that could not be judged, 64 wrong use,
@@ -147,9 +147,9 @@ def _summarise(findings: list[Finding], listing: Listing, privacy: Privacy | Non
     }
     said = [f'{counts[key]} {text}' for key, text in words.items() if counts[key]]
     _say(f'{len(findings)} image{"s" * (len(findings) != 1)}: {", ".join(said)}')
-    if listing.other:
-        what = 'image of another datatype was' if listing.other == 1 else 'images of other datatypes were'
-        _say(f'{listing.other} {what} not looked at (func, dwi, fmap, pet and others)')
+    skipped = [f'{count} {what}' if what != '.git' else what for what, count in (+listing.skipped).items()]
+    if skipped:
+        _say(f'not looked at: {", ".join(skipped)}')
     if privacy is not None:
         for line in describe_attacks(privacy):
             _say(line)
@@ -164,7 +164,7 @@ def _write(path: Path, findings: list[Finding], listing: Listing, privacy: Priva
         'version': __version__,
         'detectors': ['geometry', 'detector'] if recognise else ['geometry'],
         'images': [asdict(finding) for finding in findings],
-        'not_looked_at': listing.other,
+        'not_looked_at': dict(+listing.skipped),
     }
     if privacy is not None:
         report['privacy'] = privacy.numbers()

@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import permutations, product
 
 import numpy as np
 from scipy import ndimage
@@ -30,6 +31,9 @@ YAWS = (0.0, -15.0, 15.0)
 
 MIN_AGREEMENT = 0.74
 """Correlation with the average relief from which on it is a face: docs/privacy.md has the distributions."""
+
+MIN_TURNED = 0.86
+"""The same where a face is looked for along all axes: brains and cut heads agree by up to 0.85 along some."""
 
 STRENGTH = (0.5, 2.0)
 """Range of the height of the relief, as a multiple of the average's."""
@@ -111,6 +115,31 @@ def find_face(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...] = 
         return _search(values, affine, yaws)
     both = [_search(one, affine, yaws) for one in (values, other)]
     return max(both, key=lambda found: (found.agreement, not found.opaque))
+
+
+def find_turned(values: np.ndarray, affine: np.ndarray) -> Relief:
+    """Look for a face along all axes, since a header may be wrong; see `MIN_TURNED`.
+
+    Parameters
+    ----------
+    values, affine
+        As of `find_face`.
+
+    Returns
+    -------
+    Relief
+    """
+    coarse, grid, _ = _on_grid(values, affine)
+    middle = grid[:3, :3] @ ((np.array(coarse.shape) - 1) / 2) + grid[:3, 3]
+    grid[:3, 3] -= middle
+    found = []
+    for order in permutations(range(3)):
+        for signs in product((1, -1), repeat=3):
+            turn = np.eye(4)
+            turn[:3, :3] = np.diag(signs)[list(order)]
+            if np.linalg.det(turn) > 0:
+                found.append(find_face(coarse, turn @ grid, yaws=(0.0,)))
+    return max(found, key=lambda one: one.agreement)
 
 
 def _without_dark_filling(values: np.ndarray, low: float) -> np.ndarray | None:

@@ -1,0 +1,148 @@
+"""What a file is by its content: a NIfTI image under any name, a harmless text, or what could hold a face."""
+
+from __future__ import annotations
+
+import stat
+import zlib
+from pathlib import Path
+
+BIDS_TEXTS = ('.json', '.tsv', '.tsv.gz', '.bval', '.bvec')
+"""Texts of BIDS, which may be long."""
+
+PICTURE_TEXTS = (
+    *('.svg', '.gii', '.vtk', '.vtp', '.obj', '.ply', '.stl', '.off', '.asc', '.ipynb', '.ps', '.eps'),
+    *('.nhdr', '.mhd', '.xml.gz'),
+)  # fmt: skip
+"""Texts that hold pictures or surfaces by their nature; others do only if they embed one."""
+
+MAX_NUMBERS, MAX_TEXT = 1 << 20, 1 << 28
+"""Longest texts (bytes) that are taken for texts, those of numbers alone and others: a volume can be
+written in numbers, too."""
+
+MIN_LETTERS, MAX_LINE = 0.2, 10_000
+"""Share of letters in a text that is more than numbers, and its longest line: base64 has long ones."""
+
+RECORDINGS = (
+    *('.edf', '.bdf', '.vhdr', '.vmrk', '.eeg', '.set', '.fdt', '.fif', '.snirf', '.nwb', '.con', '.sqd'),
+    *('.kdf', '.meg4', '.res4', '.hc', '.infods', '.acq', '.hist', '.pos', '.mrk', '.elp', '.hsp'),
+)  # fmt: skip
+"""Recordings of signals, in the folders of their datatypes."""
+
+RECORDED = frozenset(('eeg', 'ieeg', 'meg', 'nirs', 'motion', 'emg'))
+"""BIDS folders of recordings."""
+
+NIFTI, TEXT = 'NIfTI', 'text'
+
+_HEAD = 1 << 16
+_MAGIC = {
+    b'\x89PNG': 'PNG',
+    b'\xff\xd8\xff': 'JPEG',
+    b'GIF8': 'GIF',
+    b'II*\0': 'TIFF',
+    b'MM\0*': 'TIFF',
+    b'%PDF': 'PDF',
+    b'\x89HDF': 'HDF5',
+    b'\x93NUMPY': 'NumPy',
+    b'MATLAB': 'MATLAB',
+    b'PK\3\4': 'zip',
+    b'BZh': 'bzip2',
+    b'\xfd7zXZ': 'xz',
+    b'\x28\xb5\x2f\xfd': 'zstd',
+    b'7z\xbc\xaf': '7z',
+    b'NRRD': 'NRRD',
+}
+_LETTERS = b'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'
+_CONTROL = bytes(set(range(32)) - set(b'\t\n\r\f\v\x1b'))
+_EMBEDDED = (b'data:image', b'<svg', b'<GIFTI', b'image/png')
+
+
+def kind_of(path: Path) -> str:
+    """Name what a file holds: `NIFTI`, `TEXT` (nothing at all, too), or a format; 'data' if unknown.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read, or is none.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(0, 'no regular file')
+    with path.open('rb') as file:
+        head = file.read(_HEAD)
+    if head[:2] == b'\x1f\x8b':
+        kind = _kind(_unzipped(head))
+        return kind if kind in (NIFTI, TEXT) else 'gzip'
+    return _kind(head)
+
+
+def _unzipped(head: bytes) -> bytes:
+    try:
+        return zlib.decompressobj(31).decompress(head, _HEAD)
+    except zlib.error:
+        return b'\0'
+
+
+def _kind(head: bytes) -> str:
+    if head[344:347] in (b'n+1', b'ni1') or head[4:7] in (b'n+2', b'ni2'):
+        return NIFTI
+    if head[128:132] == b'DICM' or _is_bare_dicom(head):
+        return 'DICOM'
+    for magic, kind in _MAGIC.items():
+        if head.startswith(magic):
+            return kind
+    return TEXT if _is_text(head) else 'data'
+
+
+def _is_bare_dicom(head: bytes) -> bool:
+    """Whether a data set of DICOM begins at once, without preamble: group 2 or 8, and a short element."""
+    for order in ('little', 'big'):
+        group, element = (int.from_bytes(head[i : i + 2], order) for i in (0, 2))
+        if len(head) > 8 and group in (2, 8) and element < 0x2000:
+            explicit = head[4:6].isalpha() and head[4:6].isupper()
+            return bool(explicit or int.from_bytes(head[4:8], order) < 256)
+    return False
+
+
+def _is_text(head: bytes) -> bool:
+    if head[:2] in (b'\xff\xfe', b'\xfe\xff'):  # UTF-16, as spreadsheets save it
+        return head.count(0) >= len(head) // 3
+    return len(head.translate(None, _CONTROL)) == len(head)
+
+
+def is_harmless(path: Path, kind: str) -> bool:
+    """Whether a file of that kind is a text that holds no picture, no surface and no volume."""
+    if kind != TEXT:
+        return False
+    name, size = path.name.lower(), path.stat().st_size
+    if name.endswith(PICTURE_TEXTS):
+        return False
+    limit = (
+        MAX_TEXT if name.endswith(BIDS_TEXTS) or (size > MAX_NUMBERS and _has_words(path)) else MAX_NUMBERS
+    )
+    return size <= limit and (name.endswith('.gz') or not _embeds(path))
+
+
+def _has_words(path: Path) -> bool:
+    with path.open('rb') as file:
+        head = file.read(_HEAD)
+    letters = sum(map(head.count, map(bytes, zip(_LETTERS, strict=True))))
+    return letters >= MIN_LETTERS * len(head) and max(map(len, head.splitlines()), default=0) < MAX_LINE
+
+
+def _embeds(path: Path) -> bool:
+    """Whether a text has a picture within."""
+    before = b''
+    with path.open('rb') as file:
+        while chunk := file.read(1 << 20):
+            if any(mark in before + chunk for mark in _EMBEDDED):
+                return True
+            before = chunk[-16:]
+    return False
+
+
+def is_recording(path: Path, kind: str) -> bool:
+    """Whether a file is a recording of signals by its folder and name, and no image by its content."""
+    return (
+        kind in ('data', 'HDF5', 'MATLAB', TEXT)
+        and path.name.lower().endswith(RECORDINGS)
+        and not RECORDED.isdisjoint(part.partition('.')[0] for part in path.parts[-3:-1])
+    )
