@@ -117,7 +117,7 @@ def test_an_offset_and_padding_hide_no_face_and_are_not_sown_into_the_air(tmp_pa
         scan = inspect.load_t1w(write(tmp_path / f'{number}.nii', np.rint(values), head.affine, np.int16))
         prior.check_head(scan, head.kept, np.eye(4))
         scale = float(np.median(scan.values()[head.kept]))
-        air = noise.measure(scan.values(), head.kept, scan.voxel_sizes, scale)
+        air = air_model.estimate(scan.values(), head.kept, scan.voxel_sizes, scale)
         place = (scale, scan.affine, np.eye(4), scan.shape, air, 1)
         raw = blending.blend(scan, head.kept, blending.synthesize(phantom.cube(3), *place))
         assert np.array_equal(raw[head.kept], scan.raw[head.kept])

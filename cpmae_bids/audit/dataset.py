@@ -124,9 +124,11 @@ def list_images(root: Path) -> Listing:
     for (folder, kind), count in sorted(foreign.items()):
         reason = f'{count} file{"s" * (count != 1)} of a format that is not read ({kind}): convert or remove'
         listing.foreign.append(Finding(folder, 'unread', reason))
-    for error in closed:
-        folder = Path(error.filename).relative_to(root).as_posix()
-        listing.foreign.append(Finding(folder, 'unread', f'a folder that cannot be read ({error.strerror})'))
+    for refused in closed:
+        folder = Path(refused.filename).relative_to(root).as_posix()
+        listing.foreign.append(
+            Finding(folder, 'unread', f'a folder that cannot be read ({refused.strerror})')
+        )
     listing.images.sort()
     return listing
 

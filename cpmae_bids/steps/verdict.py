@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -145,7 +146,7 @@ def _json_number(value: float) -> float | None:
 
 def _statistics(original: nifti.Scan, kept: np.ndarray, scale: float, tissue: Path | None) -> dict:
     where = (original.values(), kept, original.voxel_sizes, scale)
-    head = {'Tissue': read_statistics(tissue).to_dict()} if tissue else {}
+    head: dict[str, Any] = {'Tissue': read_statistics(tissue).to_dict()} if tissue else {}
     try:
         loud = noise.far_air(*where).summary()
         head['Air'] = air.estimate(*where).to_dict()
