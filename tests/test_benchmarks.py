@@ -111,7 +111,7 @@ def test_results_hold_the_version(tmp_path):
     from cpmae_bids import __version__
 
     path = scans.write_result('some', {'heads': 3}, tmp_path / 'new')
-    assert json.loads(path.read_text()) == {'version': __version__, 'heads': 3}
+    assert json.loads(path.read_text()).items() >= {'version': __version__, 'heads': 3}.items()
 
 
 @pytest.mark.parametrize('path', sorted(scans.RESULTS.glob('*.json')), ids=lambda path: path.stem)

@@ -53,9 +53,10 @@ def test_one_exemplar_everywhere_is_that_head(head, mirrored):
     bank = head.exemplars
     code = 2 + mirrored * bank.count
     codes = torch.full(exemplars.SITES, code)
-    root, outer = bank.blend(codes)
+    nothing = torch.zeros(1, 1, *frame.SHAPE)
+    root, outer = bank.blend(codes, nothing, nothing)
     stored = bank.levels(2)[::-1] if mirrored else bank.levels(2)
-    np.testing.assert_allclose(root[0, 0].numpy() * exemplars.LEVELS, stored, atol=1e-2)
+    np.testing.assert_allclose(root[0, 0].numpy() * exemplars.LEVELS, stored, rtol=0.02, atol=1e-2)
     assert ((outer[0, 0].numpy() > 0.5) == (stored > 0)).all()
 
 

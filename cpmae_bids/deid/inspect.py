@@ -86,7 +86,7 @@ def _disagreement(scan: nifti.Scan) -> float:
     matrix = own @ np.linalg.inv(other)
     if np.linalg.det(matrix) < 0:
         matrix = matrix @ np.diag([-1.0, 1, 1])
-    return alignment.rotation_and_scales(matrix)[0]
+    return alignment.rotation_and_scales(matrix)[0] if np.isfinite(matrix).all() else 180.0
 
 
 def _check_extent(scan: nifti.Scan) -> None:
