@@ -30,7 +30,6 @@ from cpmae_bids.deid import (
     inspect,
     masks,
     nifti,
-    skin,
     surface,
     verdict,
 )
@@ -337,7 +336,7 @@ def intensities(factor: float):
 
 def filled_with_grey(out):
     """The outline of a head, and nothing in it."""
-    inside = skin.solid(surface.head_mask(np.asarray(out.head, np.float32)))  # bone and sinuses, too
+    inside = masks.fill_holes(surface.head_mask(np.asarray(out.head, np.float32)))  # bone and sinuses, too
     return {'raw': out.with_head(np.where(inside, 0.5, 0).astype(np.float32))}
 
 

@@ -62,7 +62,7 @@ def made(heads, tmp_path_factory):
     write_dataset_files(config)
     for number, scan in enumerate(collect_scans(config)):
         contents = {
-            'refaced': heads['other'] + number,
+            'refaced': np.where(heads['kept'] > 0, heads['head'], heads['other'] + number),
             'defacemask': 1 - heads['kept'],
             'brainmask': heads['kept'],
         }
