@@ -3,10 +3,10 @@
     python -m benchmarks.model_timing WORK [WORK ...] [--preset 256] [--device cuda] [--rounds 3]
 
 WORK is what ``cpmae-bids-file T1W OUT -w WORK`` left, or a folder of such folders. One process loads the
-models once, and takes each brain through the encoder, the masked autoencoder, the decoder and the networks
-for detail, as the steps do. What surrounds the models (reading, skin, tones) is not counted. The first round
-warms up. torch, numpy and safetensors are enough, so that a machine with a GPU needs no more. Numbers go to
-``results/model_timing_<device>.json``: medians over scans and rounds.
+models once, and takes each brain through the encoder, the masked autoencoder, the decoder and
+super-resolution, as the steps do. What surrounds the models (reading, brightness, noise) is not counted.
+The first round warms up. torch, numpy and safetensors are enough, so that a machine with a GPU needs no
+more. Numbers go to ``results/model_timing_<device>.json``: medians over scans and rounds.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class RunConfig:
     work_dir : Path, optional
         Folder of intermediate files, which hold original pixels.
     preset : {'128', '256'}
-        Edge of the cube in voxels: 2 mm or 1 mm voxels.
+        Resolution at which detail is drawn: 128 (2 mm) or 256 (1 mm).
     seed : int, optional
         Seed of the dataset; each scan's own is derived from it and the subject label.
     steps : int

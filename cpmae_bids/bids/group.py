@@ -23,7 +23,7 @@ _COLUMNS = {
     'reasons': 'Why the scan did not pass',
     'version': 'Version of cpmae-bids',
     'model_hash': 'Hash of the weights',
-    'preset': 'Voxels along an edge of the cube in which the head was generated',
+    'preset': 'Resolution at which detail was drawn: 256 (1 mm) or 128 (2 mm)',
     'seed': 'Seed of the scan',
     'steps': 'Refinement steps',
     'template': 'Template that the brain was aligned to',

@@ -33,7 +33,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('output', type=_path, metavar='OUT', help='refaced scan to write, .nii or .nii.gz')
     parser.add_argument('--version', action='version', version=f'cpmae-bids {__version__}')
     parser.add_argument(
-        '--preset', choices=PRESET_NAMES, default='256', help='edge of the cube: 256 (1 mm) or 128 (2 mm)'
+        '--preset',
+        choices=PRESET_NAMES,
+        default='256',
+        help='resolution at which detail is drawn: 256 (1 mm) or 128 (2 mm)',
     )
     parser.add_argument('--seed', type=_at_least(0), metavar='N', help='seed of the head (default: drawn)')
     parser.add_argument(

@@ -236,7 +236,10 @@ def build_parser() -> _Parser:
         'where brains change between them, as those of growing children do (default: %(default)s)',
     )
     group.add_argument(
-        '--preset', choices=PRESET_NAMES, default='256', help='edge of the cube: 256 (1 mm) or 128 (2 mm)'
+        '--preset',
+        choices=PRESET_NAMES,
+        default='256',
+        help='resolution at which detail is drawn: 256 (1 mm) or 128 (2 mm)',
     )
     group.add_argument(
         '--seed',

@@ -9,8 +9,8 @@ from cpmae_bids.interfaces.base import Step, StepInputSpec
 
 class _LearnContrastInputSpec(StepInputSpec):
     image = File(exists=True, mandatory=True, argstr='--image %s', desc='the scan, for its name')
-    t1w_head = File(exists=True, mandatory=True, argstr='--t1w-head %s', desc='T1w head in the cube')
-    head = File(exists=True, mandatory=True, argstr='--head %s', desc='head of the scan in the cube')
+    t1w_head = File(exists=True, mandatory=True, argstr='--t1w-head %s', desc='T1w head on the template grid')
+    head = File(exists=True, mandatory=True, argstr='--head %s', desc='head of the scan on the template grid')
     table = File('contrast.npy', usedefault=True, argstr='--table %s', desc='file to write')
 
 
@@ -29,7 +29,7 @@ class LearnContrast(Step):
 class _RecolourInputSpec(StepInputSpec):
     generated = File(exists=True, mandatory=True, argstr='--generated %s', desc='generated head, as a T1w')
     conformed = File(
-        exists=True, mandatory=True, argstr='--conformed %s', desc='brain of the T1w in the cube'
+        exists=True, mandatory=True, argstr='--conformed %s', desc='brain of the T1w on the template grid'
     )
     statistics = File(
         exists=True, mandatory=True, argstr='--statistics %s', desc='what is known of the tissue of the T1w'

@@ -15,7 +15,9 @@ class ModelInputSpec(DeviceStepInputSpec):
 
 
 class _EncodeInputSpec(ModelInputSpec):
-    conformed = File(exists=True, mandatory=True, argstr='--conformed %s', desc='brain or head in the cube')
+    conformed = File(
+        exists=True, mandatory=True, argstr='--conformed %s', desc='brain or head on the template grid'
+    )
     which = traits.Enum('brain', 'head', mandatory=True, argstr='--which %s', desc='which VQ-VAE')
     codes = File('codes.npz', usedefault=True, argstr='--codes %s', desc='file to write')
 
@@ -55,16 +57,18 @@ class _DecodeInputSpec(ModelInputSpec):
     head_codes = File(
         exists=True, mandatory=True, argstr='--head-codes %s', desc='codes of the generated head'
     )
-    conformed = File(exists=True, mandatory=True, argstr='--conformed %s', desc='the brain in the cube')
+    conformed = File(
+        exists=True, mandatory=True, argstr='--conformed %s', desc='the brain on the template grid'
+    )
     preset = traits.Enum(
-        '256', '128', mandatory=True, argstr='--preset %s', desc='voxels along an edge of the cube'
+        '256', '128', mandatory=True, argstr='--preset %s', desc='voxels along an edge of the template grid'
     )
     seed = traits.Int(mandatory=True, argstr='--seed %d', desc='seed of the detail')
     head = File('head.npz', usedefault=True, argstr='--head %s', desc='file to write')
 
 
 class _DecodeOutputSpec(TraitedSpec):
-    head = File(exists=True, desc='generated head in the cube')
+    head = File(exists=True, desc='generated head on the template grid')
 
 
 class Decode(Step):

@@ -106,7 +106,7 @@ class _ConformInputSpec(StepInputSpec):
     brain_mask = File(exists=True, mandatory=True, argstr='--brain-mask %s', desc='brain of the scan')
     affine = File(exists=True, mandatory=True, argstr='--affine %s', desc='scan to template')
     preset = traits.Enum(
-        '256', '128', mandatory=True, argstr='--preset %s', desc='voxels along an edge of the cube'
+        '256', '128', mandatory=True, argstr='--preset %s', desc='voxels along an edge of the template grid'
     )
     brain = File('brain.npz', usedefault=True, argstr='--brain %s', desc='file to write')
     head = File('head.npz', usedefault=True, argstr='--head %s', desc='file to write')
@@ -114,13 +114,13 @@ class _ConformInputSpec(StepInputSpec):
 
 
 class _ConformOutputSpec(TraitedSpec):
-    brain = File(exists=True, desc='brain in the cube, and the intensity scale that it gives')
-    head = File(exists=True, desc='original head without brain in the cube')
+    brain = File(exists=True, desc='brain on the template grid, and the intensity scale that it gives')
+    head = File(exists=True, desc='original head without brain on the template grid')
     statistics = File(exists=True, desc='how bright the tissue of the original is, in 36 numbers')
 
 
 class Conform(Step):
-    """Bring brain and head into the cube, each into a file of its own.
+    """Bring brain and head onto the template grid, each into a file of its own.
 
     Two files, because nothing on the way to the generated head may open the original one.
     """

@@ -11,7 +11,9 @@ class _BlendInputSpec(StepInputSpec):
     t1w = File(exists=True, mandatory=True, argstr='--t1w %s', desc='the scan')
     kept_mask = File(exists=True, mandatory=True, argstr='--kept-mask %s', desc='what stays as it is')
     affine = File(exists=True, mandatory=True, argstr='--affine %s', desc='scan to template')
-    head = File(exists=True, argstr='--head %s', desc='generated head in the cube; without it, noise')
+    head = File(
+        exists=True, argstr='--head %s', desc='generated head on the template grid; without it, noise'
+    )
     conformed = File(
         exists=True, mandatory=True, argstr='--conformed %s', desc='the brain: gives the intensity scale'
     )
@@ -41,13 +43,13 @@ class _JudgeInputSpec(StepInputSpec):
     brain_mask = File(exists=True, mandatory=True, argstr='--brain-mask %s', desc='brain of the scan')
     kept_mask = File(exists=True, mandatory=True, argstr='--kept-mask %s', desc='what had to stay as it is')
     affine = File(exists=True, mandatory=True, argstr='--affine %s', desc='scan to template')
-    conformed = File(exists=True, mandatory=True, argstr='--conformed %s', desc='brain in the cube')
+    conformed = File(exists=True, mandatory=True, argstr='--conformed %s', desc='brain on the template grid')
     scan = Str(mandatory=True, argstr='--scan %s', desc='path of the scan in its dataset')
     reference = Str(
         argstr='--reference %s', desc='path of the scan around whose brain the head was generated'
     )
     preset = traits.Enum(
-        '256', '128', mandatory=True, argstr='--preset %s', desc='voxels along an edge of the cube'
+        '256', '128', mandatory=True, argstr='--preset %s', desc='voxels along an edge of the template grid'
     )
     statistics = File(exists=True, argstr='--statistics %s', desc='of the tissue of the scan, for the record')
     seed = traits.Int(mandatory=True, argstr='--seed %d', desc='seed of the scan, for the record')

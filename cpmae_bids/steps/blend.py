@@ -34,10 +34,10 @@ def blend(
     t1w, kept_mask, affine : Path
         The scan, what of it stays, and its affine map to the template.
     head : Path or None
-        ``.npz``, (n, n, n): generated head in the cube; None for noise alone.
+        ``.npz``, (n, n, n): generated head on the template grid; None for noise alone.
     conformed : Path
-        ``.npz`` of the brain: gives ``scale``, the intensity of the scan that is 1 in the cube, and how sharp
-        the scan is.
+        ``.npz`` of the brain: gives ``scale``, the intensity of the scan that is 1 on the template grid, and
+        how sharp the scan is.
     seed : int
         Of the noise.
     refaced, deface_mask : Path

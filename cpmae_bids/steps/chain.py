@@ -38,7 +38,7 @@ def deidentify(
     seed : int
         Of the generated head and the noise.
     preset : {'128', '256'}
-        Voxels along an edge of the cube.
+        Voxels along an edge of the template grid.
     steps : int
         Rounds of refinement.
     weights : Path, optional

@@ -1,4 +1,4 @@
-"""Bring brain and head of a scan into the cube, each into a file of its own.
+"""Bring brain and head of a scan onto the template grid, each into a file of its own.
 
 Two files, so that nothing on the way to the generated head has to open the original one.
 """
@@ -19,8 +19,7 @@ from cpmae_bids.exceptions import InputError
 def conform(
     t1w: Path, brain_mask: Path, affine: Path, brain: Path, head: Path, statistics: Path, preset: str
 ) -> None:
-    """Write the brain and the head of a scan in the cube, and the few numbers of the head that are made use
-    of.
+    """Write the brain and the head of a scan on the template grid, and statistics of the tissue.
 
     Parameters
     ----------
@@ -28,7 +27,7 @@ def conform(
         The scan, its brain, and its affine map to the template.
     brain : Path
         To write, ``.npz``: ``brain`` float16 (n, n, n) in units of ``scale`` and 0 outside the brain;
-        ``scale``, the intensity of the scan that is 1 in the cube.
+        ``scale``, the intensity of the scan that is 1 on the template grid.
     head : Path
         To write, ``.npz``: ``head`` float16 (128, 128, 128), constant in the brain: its codes are those of
         2 mm, whatever the preset; ``brain`` and ``seen`` bool, brain mask and field of view.
@@ -36,7 +35,7 @@ def conform(
         To write, JSON: see `cpmae_bids.deid.tissue.TissueStatistics`. All that the new head owes to the old
         one.
     preset : {'128', '256'}
-        Voxels along an edge of the cube of the brain.
+        Voxels along an edge of the template grid of the brain.
 
     Raises
     ------

@@ -19,7 +19,7 @@ def learn(image: Path, t1w_head: Path, head: Path, table: Path) -> None:
     image : Path
         The scan of that contrast, for the name in messages.
     t1w_head, head : Path
-        Heads of the T1w scan and of the scan in the cube, ``.npz`` as the conform step writes them.
+        Heads of the T1w scan and of the scan on the template grid, ``.npz`` as the conform step writes them.
     table : Path
         To write, ``.npy``: float32 (26, 19).
 

@@ -12,7 +12,7 @@ from cpmae_bids.deid import cubes
 def encode(
     conformed: Path, codes: Path, which: str, *, weights: Path | None = None, device: str = 'cpu'
 ) -> None:
-    """Write the codes of a brain or a head in the cube.
+    """Write the codes of a brain or a head on the template grid.
 
     Parameters
     ----------

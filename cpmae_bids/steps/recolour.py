@@ -17,7 +17,7 @@ def recolour(generated: Path, conformed: Path, statistics: Path, table: Path, he
     Parameters
     ----------
     generated : Path
-        ``.npz``, (n, n, n): generated head in the cube, as a T1w.
+        ``.npz``, (n, n, n): generated head on the template grid, as a T1w.
     conformed, statistics : Path
         Brain of the T1w on the template grid, and what is known of its head, from the conform step: the table
         holds for the intensities of that T1w.

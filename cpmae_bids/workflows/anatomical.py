@@ -52,7 +52,7 @@ RESULT_FIELDS = ('refaced', 'deface_mask', 'kept_mask', 'verdict')
 
 
 def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> pe.Workflow:
-    """Build the graph that finds the brain of a scan and brings brain and head, apart, into the cube.
+    """Build the graph that finds the brain and conforms brain and head, apart, to the template grid.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
     affine
         Scan to template.
     brain, head
-        The original brain and the original head in the cube.
+        The original brain and the original head on the template grid.
     statistics
         How bright the tissue of the original is.
     """
@@ -138,14 +138,14 @@ def init_head_wf(scan: Scan, config: RunConfig, *, name: str = 'head_wf') -> pe.
     Inputs
     ------
     brain
-        The brain in the cube.
+        The brain on the template grid.
 
     Outputs
     -------
     head_codes
         Codes of the generated head.
     head
-        The generated head in the cube.
+        The generated head on the template grid.
     """
     models = _models(config)
     inputnode = pe.Node(IdentityInterface(fields=['brain']), name='inputnode')
