@@ -90,7 +90,7 @@ def test_reports_are_where_they_belong(run):
     page = write_subject_report(config.output_dir, 'whole')
     passed = 'Verdict: pass' in page.read_text()
     assert page.read_text().count('<img') == (2 if passed else 0)
-    private = sorted(path.name for path in config.private_report_dir.iterdir())
+    private = sorted(path.name for path in config.private_report_dir.glob('sub-*'))
     assert private == ['sub-whole_T1w.html', 'sub-whole_T1w.json']
     assert not any(
         str(config.work_dir.parent) in path.read_text() for path in config.output_dir.rglob('*.json')

@@ -22,7 +22,7 @@ from cpmae_bids.lifeline import end_with_parent
 RESULTS = {
     'skullstrip': ('brain-mask', 'kept-mask'),
     'register': ('affine',),
-    'conform': ('brain', 'head'),
+    'conform': ('brain', 'head', 'statistics'),
     'encode': ('codes',),
     'remodel': ('head-codes',),
     'decode': ('head',),
