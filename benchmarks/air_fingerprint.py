@@ -26,7 +26,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.scans import find_t1w, write_result
-from cpmae_bids.deid import air, inspect, intensity, nifti, noise
+from cpmae_bids.deid.images import intensity, nifti, noise
+from cpmae_bids.deid.qc import scan_checks
+from cpmae_bids.deid.synthesis import air
 from cpmae_bids.exceptions import InputError
 
 SHELLS_MM = (2.5, 5.5, 9.0, 14.0, 22.0, 35.0, 55.0, 1000.0)
@@ -35,7 +37,7 @@ SHELLS_MM = (2.5, 5.5, 9.0, 14.0, 22.0, 35.0, 55.0, 1000.0)
 
 def describe(image: Path, masks: Path, name: str) -> tuple[dict, np.ndarray, tuple]:
     """The numbers of one image: as published; fine ones, for attacks; and what kind of scan it is."""
-    scan = inspect.load_t1w(image)
+    scan = scan_checks.load_t1w(image)
     kept, brain = (nifti.read_mask(masks / f'{name}_{kind}.nii.gz', scan) for kind in ('kept', 'brain'))
     values = scan.values()
     scale = intensity.brain_scale(values[brain])

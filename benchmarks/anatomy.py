@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import fft, ndimage
 
-from cpmae_bids.deid import geometry
+from cpmae_bids.deid.space import geometry
 
 FROM_BRAIN_MM = 6.0
 """What lies nearer to the brain may be original, or is blended with it."""

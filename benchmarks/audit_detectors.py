@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.scans import find_t1w, read_split, write_result
-from cpmae_bids.audit import recogniser
-from cpmae_bids.audit.dataset import read_volume
-from cpmae_bids.audit.pool import workers
-from cpmae_bids.deid import relief
-from cpmae_bids.deid.intensity import skin_level
+from cpmae_bids.deid.images.intensity import skin_level
+from cpmae_bids.deid.qc import relief
+from cpmae_bids.sharing.audit import recogniser
+from cpmae_bids.sharing.audit.dataset import read_volume
+from cpmae_bids.sharing.audit.pool import workers
 
 ALTERED = ('turned', 'inverted')
 

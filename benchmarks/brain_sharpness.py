@@ -3,7 +3,7 @@
     python -m benchmarks.brain_sharpness PREPARED [--every 4]
 
 PREPARED is the file of ``cpmae-bids-train prepare`` at 2 mm. The numbers are those of
-`cpmae_bids.deid.sharpness`; they go to ``results/brain_sharpness.json``.
+`cpmae_bids.deid.synthesis.sharpness`; they go to ``results/brain_sharpness.json``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.scans import write_result
-from cpmae_bids.deid.sharpness import BLUR_MM, fine_contrast
+from cpmae_bids.deid.synthesis.sharpness import BLUR_MM, fine_contrast
 from cpmae_bids.training.data import decode_intensity, read_prepared
 
 VOXEL_MM = 2.0

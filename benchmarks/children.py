@@ -41,7 +41,7 @@ def merge(heads: Path, merged: Path) -> list[dict[str, str]]:
 
 def aligned(scan: Path, work: Path) -> Head:
     """A scan with its brain and its place in the template, which are kept in a private folder."""
-    from cpmae_bids.deid import intensity
+    from cpmae_bids.deid.images import intensity
     from cpmae_bids.steps.conform import read_affine
     from cpmae_bids.steps.register import register
     from cpmae_bids.steps.skullstrip import skullstrip

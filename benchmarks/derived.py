@@ -151,7 +151,7 @@ def tissue(pair: Pair, role: Role) -> np.ndarray:
 
 def segment(values: np.ndarray, inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Three classes by Atropos, numbered by their mean intensity; see `tissue`."""
-    from cpmae_bids.deid import geometry
+    from cpmae_bids.deid.space import geometry
 
     ants = import_ants()
     window, _ = geometry.crop(inside, affine, margin=1)
@@ -177,7 +177,7 @@ def import_ants():
 
 def to_ants(values: np.ndarray, affine: np.ndarray):
     """An image of ANTs: float32, in ITK's world."""
-    from cpmae_bids.deid import alignment, geometry
+    from cpmae_bids.deid.space import alignment, geometry
 
     lps = alignment.to_lps(affine)
     spacing = geometry.voxel_sizes(lps)

@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.scans import find_t1w
-from cpmae_bids.deid import face, geometry, inspect, intensity, nifti, surface
+from cpmae_bids.deid.images import intensity, nifti
+from cpmae_bids.deid.qc import face, scan_checks
+from cpmae_bids.deid.space import geometry, surface
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.training.data import Head, decode_intensity, read_prepared
 
@@ -43,7 +45,7 @@ def average(depths: np.ndarray) -> np.ndarray:
 
 def other_head(t1w: Path, work: Path) -> float | None:
     """Distance of a scan's own face to the mean, as the verdict measures that of the refaced scan."""
-    scan = inspect.load_t1w(t1w)
+    scan = scan_checks.load_t1w(t1w)
     name = t1w.name.split('.')[0]
     brain = nifti.read_mask(work / f'{name}_brain.nii.gz', scan)
     frame = scan.affine, read_affine(work / f'{name}_affine.txt'), 128

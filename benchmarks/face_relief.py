@@ -20,8 +20,9 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.scans import find_t1w
-from cpmae_bids.deid import masks, relief
-from cpmae_bids.deid.intensity import skin_level
+from cpmae_bids.deid.images import masks
+from cpmae_bids.deid.images.intensity import skin_level
+from cpmae_bids.deid.qc import relief
 
 WIDTH, HEIGHT = 41, 55  # of the window in which faces are laid over each other: 123 x 165 mm
 NOSE = HEIGHT // 2  # the row of its middle, where the tip of the nose comes to lie

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cpmae_bids.config import DEFAULT_STEPS
-from cpmae_bids.deid import codes, cubes
+from cpmae_bids.deid.images import codes, cubes
 from cpmae_bids.steps import conform, decode, encode, remodel
 from cpmae_bids.training.data import on_grid
 

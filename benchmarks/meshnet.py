@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 
 from benchmarks import tfjs
-from cpmae_bids.deid import geometry
+from cpmae_bids.deid.space import geometry
 
 EDGE = 256
 PADDING = 18

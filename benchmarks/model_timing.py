@@ -20,7 +20,8 @@ import torch
 
 from benchmarks.scans import write_result
 from cpmae_bids.config import DEFAULT_STEPS
-from cpmae_bids.deid import cubes, geometry
+from cpmae_bids.deid.images import cubes
+from cpmae_bids.deid.space import geometry
 from cpmae_bids.models.drawing import draw
 from cpmae_bids.models.sampling import remodel
 from cpmae_bids.models.weights import load_model, resolve_weights

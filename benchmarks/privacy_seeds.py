@@ -27,7 +27,8 @@ from benchmarks.recogniser import look, read_views
 from benchmarks.scans import find_t1w, read_split, write_result
 from benchmarks.statistics import attack, matched_by_chance, nearer_to_own
 from benchmarks.surfaces import LEVEL, N, mean_distances, read_maps, smooth, trace
-from cpmae_bids.deid import cubes, geometry
+from cpmae_bids.deid.images import cubes
+from cpmae_bids.deid.space import geometry
 from cpmae_bids.steps.conform import read_affine
 
 

@@ -28,8 +28,8 @@ import numpy as np
 from benchmarks.contact_sheet import REPOSITORY, refuse_shared
 from benchmarks.robustness_cases import CASES, Head
 from benchmarks.scans import find_t1w, write_result
-from cpmae_bids.audit import recogniser
-from cpmae_bids.deid import relief
+from cpmae_bids.deid.qc import relief
+from cpmae_bids.sharing.audit import recogniser
 from cpmae_bids.steps.conform import read_affine
 
 DOCS = REPOSITORY / 'docs' / 'robustness.md'

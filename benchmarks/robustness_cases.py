@@ -13,7 +13,8 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from cpmae_bids.deid import geometry, masks
+from cpmae_bids.deid.images import masks
+from cpmae_bids.deid.space import geometry
 
 NOSE_Y, LIPS_Z, EYES_Z = 84.0, -92.0, -48.0
 """Planes of the template's world (mm): root of the nose's tip, between the lips, below the eyes."""

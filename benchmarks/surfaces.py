@@ -13,8 +13,9 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.pairs import Pair
-from cpmae_bids.deid import geometry, intensity, masks
-from cpmae_bids.deid.surface import LEVEL
+from cpmae_bids.deid.images import intensity, masks
+from cpmae_bids.deid.space import geometry
+from cpmae_bids.deid.space.surface import LEVEL
 from cpmae_bids.steps.conform import read_affine
 
 N = 128

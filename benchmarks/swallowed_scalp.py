@@ -23,8 +23,15 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.scans import write_result
-from cpmae_bids.deid import geometry, intensity, margin, verdict
-from cpmae_bids.deid.alignment import implausible, intensity_correlation, template_overlap, volume_by_interior
+from cpmae_bids.deid.images import intensity
+from cpmae_bids.deid.qc import margin, verdict
+from cpmae_bids.deid.space import geometry
+from cpmae_bids.deid.space.alignment import (
+    implausible,
+    intensity_correlation,
+    template_overlap,
+    volume_by_interior,
+)
 from cpmae_bids.steps.register import align, brain_on_grid
 from cpmae_bids.steps.skullstrip import GUARD_MM
 from cpmae_bids.templates import find_template

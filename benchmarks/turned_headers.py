@@ -16,7 +16,9 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.scans import find_t1w
-from cpmae_bids.deid import alignment, geometry, inspect, nifti
+from cpmae_bids.deid.images import nifti
+from cpmae_bids.deid.qc import scan_checks
+from cpmae_bids.deid.space import alignment, geometry
 from cpmae_bids.steps import register
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.templates import find_template
@@ -30,7 +32,7 @@ class Brain:
     """A scan, its brain mask, and how it lies on the template."""
 
     def __init__(self, t1w: Path, work: Path, template):
-        scan = inspect.load_t1w(t1w)
+        scan = scan_checks.load_t1w(t1w)
         name = t1w.name.split('.')[0]
         self.values, self.affine, self.template = scan.values(), scan.affine, template
         self.mask = nifti.read_mask(work / f'{name}_brain.nii.gz', scan)

@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.contact_sheet import REPOSITORY
 from benchmarks.scans import RESULTS, write_result
-from cpmae_bids.deid import verdict
+from cpmae_bids.deid.qc import verdict
 from cpmae_bids.training.data import Head, decode_intensity, read_prepared
 
 PERCENTILES = (0, 5, 50, 95, 100)

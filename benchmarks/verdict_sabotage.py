@@ -21,18 +21,11 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.scans import RESULTS, write_result
-from cpmae_bids.deid import air as air_model
-from cpmae_bids.deid import (
-    blending,
-    codes,
-    cubes,
-    geometry,
-    inspect,
-    masks,
-    nifti,
-    surface,
-    verdict,
-)
+from cpmae_bids.deid.images import codes, cubes, masks, nifti
+from cpmae_bids.deid.qc import scan_checks, verdict
+from cpmae_bids.deid.space import geometry, surface
+from cpmae_bids.deid.synthesis import air as air_model
+from cpmae_bids.deid.synthesis import blending
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.register import align, brain_on_grid
 from cpmae_bids.steps.skullstrip import GUARD_MM
@@ -71,7 +64,7 @@ class Output:
     def read(cls, t1w: Path, work: Path) -> Output:
         """Read what ``cpmae-bids-file -w`` left."""
         (folder,) = work.glob('cpmae-bids-*')
-        scan = inspect.load_t1w(t1w)
+        scan = scan_checks.load_t1w(t1w)
         with np.load(folder / 'brain.npz') as arrays:
             scale = float(arrays['scale'])
         return cls(

@@ -51,7 +51,7 @@ class RunConfig:
     nprocs, omp_nthreads : int
         Processes at a time, and threads of each; 0 threads: see `cpmae_bids.cli.process.share_processors`.
     mem_gb : float, optional
-        Memory that the whole run may take, in GB; None means `cpmae_bids.memory.usable_gb`.
+        Memory that the whole run may take, in GB; None means `cpmae_bids.runtime.memory.usable_gb`.
     device : {'auto', 'cpu', 'cuda'}
         Where the models run; never 'auto' after the pre-flight.
     n_gpu_procs : int

@@ -8,7 +8,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from cpmae_bids.deid import geometry, intensity
+from cpmae_bids.deid.images import intensity
+from cpmae_bids.deid.space import geometry
 from cpmae_bids.templates import find_template
 
 VOXELS = 128

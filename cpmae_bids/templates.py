@@ -92,7 +92,7 @@ def _fetch() -> tuple[Path, Path]:
 
 
 def _read_pair(t1w: Path, mask: Path) -> Template:
-    from cpmae_bids.deid import nifti
+    from cpmae_bids.deid.images import nifti
 
     try:
         scan = nifti.read(t1w)

@@ -7,8 +7,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from cpmae_bids.deid import geometry, intensity
-from cpmae_bids.deid.geometry import rotation
+from cpmae_bids.deid.images import intensity
+from cpmae_bids.deid.space import geometry
+from cpmae_bids.deid.space.geometry import rotation
 
 # T1w intensity (white matter 1) to that of a turbo spin echo: bright fluid, and bright fat around the brain
 IN_BRAIN = ((0, 0.25, 0.6, 1.0, 2.5), (1.8, 1.7, 1.0, 0.65, 0.5))

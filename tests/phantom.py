@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from cpmae_bids.deid import geometry
+from cpmae_bids.deid.space import geometry
 
 SCALE = 300.0
 """About the intensity of white matter."""

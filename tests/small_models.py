@@ -8,7 +8,7 @@ import numpy as np
 import phantom
 import torch
 
-from cpmae_bids.deid import geometry
+from cpmae_bids.deid.space import geometry
 from cpmae_bids.models import frame
 from cpmae_bids.models.head import HeadVQVAE
 from cpmae_bids.models.mae import MAE

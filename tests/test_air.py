@@ -7,8 +7,9 @@ import phantom
 import pytest
 from scipy import ndimage
 
-from cpmae_bids.deid import air, noise
-from cpmae_bids.deid.air import AirStatistics
+from cpmae_bids.deid.images import noise
+from cpmae_bids.deid.synthesis import air
+from cpmae_bids.deid.synthesis.air import AirStatistics
 from cpmae_bids.exceptions import InputError
 
 SIZES = np.array([2.0, 2.0, 2.0])

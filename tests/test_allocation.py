@@ -7,7 +7,7 @@ import pytest
 
 VOLUMES = """
 import resource, sys
-from cpmae_bids.allocation import keep_freed_memory
+from cpmae_bids.runtime.allocation import keep_freed_memory
 if sys.argv[1] == 'keep':
     keep_freed_memory()
 def faults():

@@ -11,7 +11,6 @@ from nipype.pipeline.engine.utils import generate_expanded_graph
 from test_verdict import AFFINE, SHAPE, Case
 
 from cpmae_bids.bids.atomic import crc32_of
-from cpmae_bids.bids.audit import Promises, audit_output
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.metadata import output_sidecar
 from cpmae_bids.bids.patterns import output_path
@@ -20,9 +19,12 @@ from cpmae_bids.bids.records import checked_sources, identify, settings_of
 from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.process import process_scans
 from cpmae_bids.config import RunConfig
-from cpmae_bids.deid import air as air_model
-from cpmae_bids.deid import blending, disclosure, nifti, verdict
+from cpmae_bids.deid.images import nifti
+from cpmae_bids.deid.qc import disclosure, verdict
+from cpmae_bids.deid.synthesis import air as air_model
+from cpmae_bids.deid.synthesis import blending
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.sharing.audit_table import Promises, audit_output
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import scan_and_stage
 

@@ -5,8 +5,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cpmae_bids.deid import alignment, nifti
-from cpmae_bids.deid import cubes as cube_files
+from cpmae_bids.deid.images import cubes as cube_files
+from cpmae_bids.deid.images import nifti
+from cpmae_bids.deid.space import alignment
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps import blend, conform, contrast, locate, recolour, register, skullstrip, verdict
 

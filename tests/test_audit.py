@@ -12,16 +12,16 @@ import phantom
 import pytest
 from judged import publish_scan
 
-from cpmae_bids.audit import recogniser
-from cpmae_bids.audit.dataset import detect, face_in_copy, list_images, read_volume
-from cpmae_bids.bids.audit import Promises
 from cpmae_bids.bids.derivatives import write_dataset_files
 from cpmae_bids.bids.layout import collect_scans
-from cpmae_bids.bids.rawlike.build import write_raw_like
 from cpmae_bids.cli.audit import main
 from cpmae_bids.config import RunConfig
-from cpmae_bids.deid import masks
+from cpmae_bids.deid.images import masks
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.sharing.audit import recogniser
+from cpmae_bids.sharing.audit.dataset import detect, face_in_copy, list_images, read_volume
+from cpmae_bids.sharing.audit_table import Promises
+from cpmae_bids.sharing.rawlike.build import write_raw_like
 
 GRID = phantom.grid((4.0, 4.0, 4.0))
 SCANS = ('sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/ses-a/anat/sub-02_ses-a_T1w.nii.gz')
@@ -292,7 +292,7 @@ def test_folders_that_cannot_be_read_are_noticed(tmp_path, capsys, monkeypatch):
         onerror(PermissionError(13, 'Permission denied', str(tmp_path / 'sourcedata')))
         yield str(tmp_path), [], []
 
-    monkeypatch.setattr('cpmae_bids.audit.dataset.os.walk', walk)
+    monkeypatch.setattr('cpmae_bids.sharing.audit.dataset.os.walk', walk)
     assert audit(tmp_path) == 1
     assert lines(capsys)[0].startswith('UNREAD sourcedata: a folder that cannot be read')
 

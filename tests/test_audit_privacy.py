@@ -4,10 +4,11 @@ import numpy as np
 import phantom
 import pytest
 
-from cpmae_bids.audit import frame
-from cpmae_bids.audit.matching import attack, bootstrap, wilson
-from cpmae_bids.audit.outliers import find_outliers, robust_z
-from cpmae_bids.audit.privacy import (
+from cpmae_bids.deid.images import nifti
+from cpmae_bids.sharing.audit import frame
+from cpmae_bids.sharing.audit.matching import attack, bootstrap, wilson
+from cpmae_bids.sharing.audit.outliers import find_outliers, robust_z
+from cpmae_bids.sharing.audit.privacy import (
     Faces,
     Pair,
     Privacy,
@@ -17,7 +18,6 @@ from cpmae_bids.audit.privacy import (
     describe_attacks,
     face_depth,
 )
-from cpmae_bids.deid import nifti
 from cpmae_bids.templates import find_template
 
 

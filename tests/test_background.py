@@ -7,8 +7,10 @@ import pytest
 from scipy import ndimage
 
 from benchmarks import robustness_cases as cases
-from cpmae_bids.deid import air as air_model
-from cpmae_bids.deid import background, blending, inspect, masks, nifti, prior, verdict
+from cpmae_bids.deid.images import background, masks, nifti
+from cpmae_bids.deid.qc import head_checks, scan_checks, verdict
+from cpmae_bids.deid.synthesis import air as air_model
+from cpmae_bids.deid.synthesis import blending
 
 
 @pytest.fixture(scope='module')
@@ -101,7 +103,7 @@ OFF_ZERO = {
 @pytest.mark.parametrize(('change', 'level'), OFF_ZERO.values(), ids=OFF_ZERO)
 def test_air_off_zero_and_padding_are_brought_to_zero(tmp_path, head, change, level):
     values = change(head)
-    scan = inspect.load_t1w(write(tmp_path / 'T1w.nii', values, head.affine))
+    scan = scan_checks.load_t1w(write(tmp_path / 'T1w.nii', values, head.affine))
     assert type(scan) is background.LevelledScan
     assert scan.values().min() == 0
     if level is not None:
@@ -114,8 +116,8 @@ def test_an_offset_and_padding_hide_no_face_and_are_not_sown_into_the_air(tmp_pa
     for number, values in enumerate((head.values + 1000, frame(head.values, -1024)[4:, :-3])):
         values = values.copy()
         values[:5], values[:, :, -4:] = values.min(), values.min()  # within the grid of the head
-        scan = inspect.load_t1w(write(tmp_path / f'{number}.nii', np.rint(values), head.affine, np.int16))
-        prior.check_head(scan, head.kept, np.eye(4))
+        scan = scan_checks.load_t1w(write(tmp_path / f'{number}.nii', np.rint(values), head.affine, np.int16))
+        head_checks.check_head(scan, head.kept, np.eye(4))
         scale = float(np.median(scan.values()[head.kept]))
         air = air_model.estimate(scan.values(), head.kept, scan.voxel_sizes, scale)
         place = (scale, scan.affine, np.eye(4), scan.shape, air, 1)
@@ -129,7 +131,7 @@ def test_an_offset_and_padding_hide_no_face_and_are_not_sown_into_the_air(tmp_pa
 def test_real_heads_are_left_alone_and_their_uniform_images_are_not(test_heads):
     of_scanners = {path.name[:6]: path for path in test_heads.glob('sub-*/**/*_T1w.nii.gz')}
     for path in of_scanners.values():  # one of each, for a whole set takes minutes
-        scan = inspect.load_t1w(path)
+        scan = scan_checks.load_t1w(path)
         assert type(scan) is nifti.Scan
         values = scan.values()
         values = values[tuple(slice(None, None, 1 + size // 200) for size in scan.shape)]
@@ -139,10 +141,10 @@ def test_real_heads_are_left_alone_and_their_uniform_images_are_not(test_heads):
 
 
 def test_a_head_is_found_in_a_uniform_image(tmp_path, head, uniform):
-    scan = inspect.load_t1w(write(tmp_path / 'T1w.nii', np.rint(uniform), head.affine, np.int16))
+    scan = scan_checks.load_t1w(write(tmp_path / 'T1w.nii', np.rint(uniform), head.affine, np.int16))
     assert isinstance(scan, background.QuietScan)
-    prior.check_head(scan, head.kept, np.eye(4))
-    measures = prior.measure_head(scan, head.kept, np.eye(4))
+    head_checks.check_head(scan, head.kept, np.eye(4))
+    measures = head_checks.measure_head(scan, head.kept, np.eye(4))
     assert measures['bright_air_share'] == 0
     assert measures['nose_share'] > 0.8
     assert measures['face_cut_cm2'] < 5
@@ -152,16 +154,16 @@ def test_a_uniform_image_without_its_face_is_refused(tmp_path, head, uniform):
     to_template = head.affine
     y, z = (np.indices(uniform.shape)[axis] * 2 + to_template[axis, 3] for axis in (1, 2))
     values = np.where((y > 50) & (z < 0), 0, uniform)
-    scan = inspect.load_t1w(write(tmp_path / 'T1w.nii', values, head.affine))
+    scan = scan_checks.load_t1w(write(tmp_path / 'T1w.nii', values, head.affine))
     assert isinstance(scan, background.QuietScan)
-    with pytest.raises(prior.InputError, match='defaced before'):
-        prior.check_head(scan, head.kept, np.eye(4))
+    with pytest.raises(head_checks.InputError, match='defaced before'):
+        head_checks.check_head(scan, head.kept, np.eye(4))
 
 
 def test_signed_images_have_the_same_values(tmp_path, head, uniform):
-    plain = inspect.load_t1w(write(tmp_path / 'a.nii', uniform, head.affine))
-    signed = inspect.load_t1w(write(tmp_path / 'b.nii', uniform / 4095 - 0.5, head.affine))
-    stored = inspect.load_t1w(
+    plain = scan_checks.load_t1w(write(tmp_path / 'a.nii', uniform, head.affine))
+    signed = scan_checks.load_t1w(write(tmp_path / 'b.nii', uniform / 4095 - 0.5, head.affine))
+    stored = scan_checks.load_t1w(
         write(tmp_path / 'c.nii', np.rint(uniform), head.affine, np.int16, 1 / 4095, -0.5)
     )
     for scan in (signed, stored):
@@ -172,7 +174,7 @@ def test_signed_images_have_the_same_values(tmp_path, head, uniform):
 
 def test_a_refaced_scan_is_read_in_the_units_of_its_original(tmp_path, head, uniform):
     path = write(tmp_path / 'T1w.nii', uniform / 4095 - 0.5, head.affine)
-    original, written = inspect.load_t1w(path), nifti.read(path)
+    original, written = scan_checks.load_t1w(path), nifti.read(path)
     both = background.in_units_of(original, written)
     inside = original.values() > 0
     inside &= background.find_tissue(both.values(), head.sizes)
@@ -184,7 +186,7 @@ def test_a_refaced_scan_is_read_in_the_units_of_its_original(tmp_path, head, uni
 
 def test_the_output_has_the_stored_brain_and_quiet_air(tmp_path, head, uniform):
     stored = np.rint(uniform)
-    scan = inspect.load_t1w(write(tmp_path / 'T1w.nii', stored, head.affine, np.int16, -1 / 4095, 0.5))
+    scan = scan_checks.load_t1w(write(tmp_path / 'T1w.nii', stored, head.affine, np.int16, -1 / 4095, 0.5))
     scale = float(np.median(scan.values()[head.kept]))
     air = air_model.estimate(scan.values(), head.kept, scan.voxel_sizes, scale)
     place = (scale, scan.affine, np.eye(4), scan.shape, air, 1)

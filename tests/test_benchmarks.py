@@ -26,7 +26,7 @@ from benchmarks import (  # noqa: E402
     scans,
     stage_timing,
 )
-from cpmae_bids.deid import cubes  # noqa: E402
+from cpmae_bids.deid.images import cubes  # noqa: E402
 from cpmae_bids.workflows.progress import Progress  # noqa: E402
 
 

@@ -12,10 +12,10 @@ from cpmae_bids.bids import validation
 from cpmae_bids.bids.derivatives import describe_dataset, generated_by, settle_seed, write_dataset_files
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.participants import write_participants
-from cpmae_bids.bids.rawlike.root import describe
 from cpmae_bids.bids.validation import ValidatorMissingError, validate_bids
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
+from cpmae_bids.sharing.rawlike.root import describe
 
 PASS = {'status': 'pass', 'reasons': [], 'measures': {'seam': 1.05, 'open': float('nan')}}
 SCANS = [

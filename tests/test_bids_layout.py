@@ -6,10 +6,10 @@ import logging
 import numpy as np
 import pytest
 
-from cpmae_bids.bids.inventory import list_files
 from cpmae_bids.bids.layout import collect_scans, read_filters, scan_seed, select_subjects
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError, NothingToDoError, UsageError
+from cpmae_bids.sharing.inventory import list_files
 
 
 def settings(root, **changes):

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cpmae_bids.deid import air as air_model
-from cpmae_bids.deid import blending, geometry, masks, nifti, noise, verdict
+from cpmae_bids.deid.images import masks, nifti, noise
+from cpmae_bids.deid.qc import verdict
+from cpmae_bids.deid.space import geometry
+from cpmae_bids.deid.synthesis import air as air_model
+from cpmae_bids.deid.synthesis import blending
 
 KINDS = {
     'uint8': ('|u1', 1.0, 0.0, 0.4),

@@ -16,7 +16,7 @@ from cpmae_bids.bids.publish import complete_scans, hide_paths
 from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.preflight import check_folders
 from cpmae_bids.config import RunConfig
-from cpmae_bids.deid import nifti
+from cpmae_bids.deid.images import nifti
 from cpmae_bids.exceptions import InputError, UsageError
 from cpmae_bids.steps import skullstrip
 from cpmae_bids.workflows.base import init_cpmae_bids_wf

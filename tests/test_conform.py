@@ -4,7 +4,8 @@ import numpy as np
 import phantom
 import pytest
 
-from cpmae_bids.deid import conforming, geometry, intensity, nifti
+from cpmae_bids.deid.images import intensity, nifti
+from cpmae_bids.deid.space import conforming, geometry
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import conform, read_affine
 

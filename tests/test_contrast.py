@@ -5,7 +5,8 @@ import numpy as np
 import phantom
 import pytest
 
-from cpmae_bids.deid import alignment, contrast, geometry
+from cpmae_bids.deid.space import alignment, geometry
+from cpmae_bids.deid.synthesis import contrast
 from cpmae_bids.exceptions import InputError
 
 CUBE = geometry.cube_affine(128)

@@ -5,7 +5,8 @@ import phantom
 import pytest
 
 from benchmarks import face_depth
-from cpmae_bids.deid import face, surface
+from cpmae_bids.deid.qc import face
+from cpmae_bids.deid.space import surface
 
 SEEN = np.ones((128, 128, 128), bool)
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cpmae_bids import lifeline
 from cpmae_bids.bids.layout import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.interfaces import forks
 from cpmae_bids.interfaces.base import THREAD_VARIABLES, StepError
 from cpmae_bids.interfaces.preprocess import Conform, Register, SkullStrip
+from cpmae_bids.runtime import lifeline
 from cpmae_bids.steps import skullstrip
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import Progress

@@ -4,7 +4,7 @@ import numpy as np
 import phantom
 import pytest
 
-from cpmae_bids.deid import geometry
+from cpmae_bids.deid.space import geometry
 
 
 @pytest.mark.parametrize('n', [128, 256])

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from judged import publish_scan
 
-from cpmae_bids.audit import recogniser
-from cpmae_bids.bids.audit import audit_output
 from cpmae_bids.bids.derivatives import write_dataset_files
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.publish import output_files
@@ -19,6 +17,8 @@ from cpmae_bids.config import RunConfig
 from cpmae_bids.reports.figures import figure_path
 from cpmae_bids.reports.pictures import png
 from cpmae_bids.reports.plots import histogram
+from cpmae_bids.sharing.audit import recogniser
+from cpmae_bids.sharing.audit_table import audit_output
 
 PASS = {'status': 'pass', 'reasons': [], 'measures': {'seam_ratio': 1.0, 'brain_ml': 1400.0}}
 FAIL = {'status': 'fail', 'reasons': ['visible seam (seam_ratio > 1.5)'], 'measures': {'seam_ratio': 3.0}}

@@ -8,7 +8,7 @@ torch = pytest.importorskip('torch')
 
 import small_models  # noqa: E402
 
-from cpmae_bids.deid import geometry  # noqa: E402
+from cpmae_bids.deid.space import geometry  # noqa: E402
 from cpmae_bids.models import diffeomorphism as diffeo  # noqa: E402
 from cpmae_bids.models import exemplars, frame  # noqa: E402
 from cpmae_bids.models.drawing import lay_around  # noqa: E402

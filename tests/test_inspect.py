@@ -8,7 +8,7 @@ import numpy as np
 import phantom
 import pytest
 
-from cpmae_bids.deid.inspect import load_t1w
+from cpmae_bids.deid.qc.scan_checks import load_t1w
 from cpmae_bids.exceptions import InputError
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cpmae_bids.deid import intensity
+from cpmae_bids.deid.images import intensity
 from cpmae_bids.exceptions import InputError
 
 

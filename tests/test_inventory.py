@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cpmae_bids.bids.inventory import classify, list_files, summary_lines, unprocessed, write_list
+from cpmae_bids.sharing.inventory import classify, list_files, summary_lines, unprocessed, write_list
 
 FACES = [
     'sub-01/anat/sub-01_T1w.nii.gz',

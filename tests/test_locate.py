@@ -6,7 +6,7 @@ import numpy as np
 import phantom
 import pytest
 
-from cpmae_bids.deid import nifti
+from cpmae_bids.deid.images import nifti
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps import locate
 

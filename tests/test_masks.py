@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from cpmae_bids.deid import masks
+from cpmae_bids.deid.images import masks
 
 SIZES = st.sampled_from([(1, 1, 1), (1, 1, 2), (0.5, 0.5, 0.5), (2, 2, 2), (0.8, 1.1, 3.0)])
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from cpmae_bids import memory
+from cpmae_bids.runtime import memory
 
 GIB = 2**30
 MACHINE = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIB

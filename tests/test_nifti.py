@@ -9,9 +9,10 @@ import numpy as np
 import phantom
 import pytest
 
-from cpmae_bids.bids.rawlike.images import copy_image
-from cpmae_bids.deid import nifti, verdict
+from cpmae_bids.deid.images import nifti
+from cpmae_bids.deid.qc import verdict
 from cpmae_bids.exceptions import CpmaeError, InputError
+from cpmae_bids.sharing.rawlike.images import copy_image
 
 KINDS = [
     ('|u1', 1.0, 0.0),

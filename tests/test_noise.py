@@ -5,7 +5,7 @@ import phantom
 import pytest
 from scipy import ndimage
 
-from cpmae_bids.deid import noise
+from cpmae_bids.deid.images import noise
 
 SIZES = np.array([2.0, 2.0, 2.0])
 

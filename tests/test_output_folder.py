@@ -20,10 +20,10 @@ ELSEWHERE = {
     'cli/file.py': {'unlink'},
     'cli/process.py': {'rmtree'},
     'cli/selfcheck.py': {'write_bytes'},
-    'deid/nifti.py': {'unlink', 'replace'},
+    'deid/images/nifti.py': {'unlink', 'replace'},
     'interfaces/forks.py': {'open', 'write_text'},
     'models/weights.py': {'mkdir', 'write_text'},
-    'scratch.py': {'rmtree', 'rmdir', 'unlink'},
+    'runtime/scratch.py': {'rmtree', 'rmdir', 'unlink'},
     'steps/chain.py': {'mkdir', 'unlink', 'replace'},
     'steps/report.py': {'write_bytes'},
     'workflows/graph.py': {'touch', 'write_text'},
@@ -32,7 +32,7 @@ ELSEWHERE = {
 }
 
 
-OPENED = ('bids/output_folder.py', 'cli/streams.py', 'deid/nifti.py', 'steps/chain.py')
+OPENED = ('bids/output_folder.py', 'cli/streams.py', 'deid/images/nifti.py', 'steps/chain.py')
 
 
 @pytest.fixture

@@ -20,15 +20,15 @@ from cpmae_bids.bids.header import header_leaks
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.participants import write_participants
 from cpmae_bids.bids.publish import record_failure
-from cpmae_bids.bids.rawlike import build, images
-from cpmae_bids.bids.rawlike.build import write_raw_like
-from cpmae_bids.bids.rawlike.dates import dated_labels, shift_of, shifted
-from cpmae_bids.bids.rawlike.tables import of_persons, of_recording
 from cpmae_bids.bids.records import read_record, write_record
 from cpmae_bids.bids.table import Table
 from cpmae_bids.bids.validation import validate_bids
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.sharing.rawlike import build, images
+from cpmae_bids.sharing.rawlike.build import write_raw_like
+from cpmae_bids.sharing.rawlike.dates import dated_labels, shift_of, shifted
+from cpmae_bids.sharing.rawlike.tables import of_persons, of_recording
 
 PASS = {'status': 'pass', 'reasons': [], 'measures': {'seam_ratio': 1.0}, 'template': 'none'}
 T1W = 'sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz'
@@ -610,7 +610,7 @@ def test_a_full_disk_leaves_final_files_only(settings, process, monkeypatch):
         raise OSError(28, 'No space left on device')
 
     with monkeypatch.context() as patch:
-        patch.setattr('cpmae_bids.bids.rawlike.subject.copy_image', full)
+        patch.setattr('cpmae_bids.sharing.rawlike.subject.copy_image', full)
         with pytest.raises(InputError, match='No space left'):
             write_raw_like(settings)
     dataset = settings.output_dir / 'bids'

@@ -8,7 +8,9 @@ import numpy as np
 import phantom
 import pytest
 
-from cpmae_bids.deid import alignment, geometry, intensity, nifti, prior
+from cpmae_bids.deid.images import intensity, nifti
+from cpmae_bids.deid.qc import head_checks
+from cpmae_bids.deid.space import alignment, geometry
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.__main__ import main
 from cpmae_bids.steps.coregister import coregister
@@ -309,13 +311,13 @@ def test_a_whole_phantom_has_a_head_and_a_face(tmp_path):
     shape, affine = phantom.grid((3, 3, 3))
     values, brain = phantom.head(shape, affine)
     scan = nifti.read(phantom.write(tmp_path / 'T1w.nii', values, affine))
-    measures = prior.measure_head(scan, brain, np.eye(4))
+    measures = head_checks.measure_head(scan, brain, np.eye(4))
     assert measures['head_share'] > 0.6
     assert measures['nose_share'] > 0.8
     assert measures['face_cut_cm2'] < 5
     assert measures['bright_air_share'] == 0
-    prior.check_brain(brain, scan)
-    prior.check_head(scan, brain, np.eye(4))
+    head_checks.check_brain(brain, scan)
+    head_checks.check_head(scan, brain, np.eye(4))
 
 
 def test_noise_as_bright_as_tissue_in_the_air_is_refused(tmp_path):
@@ -325,7 +327,7 @@ def test_noise_as_bright_as_tissue_in_the_air_is_refused(tmp_path):
     values = np.where(values > 0.1 * phantom.SCALE, values, noise)
     scan = nifti.read(phantom.write(tmp_path / 'T1w.nii', values, affine))
     with pytest.raises(InputError, match='MP2RAGE'):
-        prior.check_head(scan, brain, np.eye(4))
+        head_checks.check_head(scan, brain, np.eye(4))
 
 
 def test_a_face_outside_the_field_of_view_is_not_missed(tmp_path):
@@ -335,7 +337,7 @@ def test_a_face_outside_the_field_of_view_is_not_missed(tmp_path):
     affine[2, 3] += 3 * low
     values, brain = values[:, :, low:], brain[:, :, low:]
     scan = nifti.read(phantom.write(tmp_path / 'T1w.nii', values, affine))
-    measures = prior.measure_head(scan, brain, np.eye(4))
+    measures = head_checks.measure_head(scan, brain, np.eye(4))
     assert measures['nose_share'] == 1.0
 
 
@@ -344,14 +346,14 @@ def test_brains_of_the_wrong_size_or_cut_are_refused(tmp_path):
     values, brain = phantom.head(shape, affine)
     scan = nifti.read(phantom.write(tmp_path / 'T1w.nii', values, affine))
     with pytest.raises(InputError, match='no brain'):
-        prior.check_brain(np.zeros(shape, bool), scan)
+        head_checks.check_brain(np.zeros(shape, bool), scan)
     with pytest.raises(InputError, match='mL'):
-        prior.check_brain(np.ones(shape, bool), scan)
+        head_checks.check_brain(np.ones(shape, bool), scan)
     small = np.zeros(shape, bool)
     small[30:40, 30:40, 30:40] = True
     with pytest.raises(InputError, match='mL'):
-        prior.check_brain(small, scan)
+        head_checks.check_brain(small, scan)
     cut = brain[:, :, 46:]
     scan = nifti.read(phantom.write(tmp_path / 'cut.nii', values[:, :, 46:], affine))
     with pytest.raises(InputError, match=r'cuts|mL'):
-        prior.check_brain(cut, scan)
+        head_checks.check_brain(cut, scan)

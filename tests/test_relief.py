@@ -4,7 +4,7 @@ import numpy as np
 import phantom
 import pytest
 
-from cpmae_bids.deid import relief
+from cpmae_bids.deid.qc import relief
 
 GRID = (4.0, 4.0, 4.0)
 

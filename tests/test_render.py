@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from cpmae_bids.deid.intensity import otsu_threshold, skin_level
+from cpmae_bids.deid.images.intensity import otsu_threshold, skin_level
 from cpmae_bids.reports import render as rendering
 from cpmae_bids.reports.render import _average_down, render_field, render_head, skin_field
 

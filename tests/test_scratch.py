@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cpmae_bids import scratch
+from cpmae_bids.runtime import scratch
 
 KILLED = """
 import os, signal, sys

@@ -5,8 +5,9 @@ import phantom
 import pytest
 from scipy import ndimage
 
-from cpmae_bids.deid import air as air_model
-from cpmae_bids.deid import blending, cubes, masks, nifti, seam
+from cpmae_bids.deid.images import cubes, masks, nifti
+from cpmae_bids.deid.synthesis import air as air_model
+from cpmae_bids.deid.synthesis import blending, seam
 from cpmae_bids.steps import blend
 
 SHAPE, AFFINE = phantom.grid((3, 3, 3))

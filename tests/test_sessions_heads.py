@@ -11,7 +11,8 @@ import pytest
 
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.config import RunConfig
-from cpmae_bids.deid import geometry, nifti, surface
+from cpmae_bids.deid.images import nifti
+from cpmae_bids.deid.space import geometry, surface
 from cpmae_bids.models.weights import resolve_weights
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import Progress

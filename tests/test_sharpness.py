@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cpmae_bids.deid import sharpness
+from cpmae_bids.deid.synthesis import sharpness
 
 X, Y, Z = np.mgrid[-64:64, -64:64, -64:64]
 BALL = X**2 + Y**2 + Z**2 < 35**2

@@ -4,19 +4,18 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-
-from cpmae_bids.models import superresolution  # noqa: E402
-from cpmae_bids.models.superresolution import (  # noqa: E402
+from cpmae_bids.models import superresolution
+from cpmae_bids.models.superresolution import (
     CEILING,
     SuperResolution,
     SuperResolutionConfig,
     blocks_of_tissue,
     upsample_cubic,
 )
-from cpmae_bids.training.data import Head, encode_intensity, write_prepared  # noqa: E402
-from cpmae_bids.training.train_superresolution import (  # noqa: E402
+from cpmae_bids.training.data import Head, encode_intensity, write_prepared
+from cpmae_bids.training.train_superresolution import (
     SURROUND,
     SuperResolutionTraining,
     composed,

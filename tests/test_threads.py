@@ -7,8 +7,8 @@ import phantom
 import pytest
 from scipy import ndimage
 
-from cpmae_bids import threads
-from cpmae_bids.deid import geometry
+from cpmae_bids.deid.space import geometry
+from cpmae_bids.runtime import threads
 
 
 def test_results_come_in_the_order_of_the_items(monkeypatch):

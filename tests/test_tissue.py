@@ -6,7 +6,8 @@ import numpy as np
 import phantom
 import pytest
 
-from cpmae_bids.deid import geometry, tissue
+from cpmae_bids.deid.space import geometry
+from cpmae_bids.deid.synthesis import tissue
 
 
 @pytest.fixture(scope='module')

@@ -10,8 +10,11 @@ import phantom
 import pytest
 from scipy import ndimage
 
-from cpmae_bids.deid import air as air_model
-from cpmae_bids.deid import blending, codes, disclosure, geometry, masks, nifti, surface, verdict
+from cpmae_bids.deid.images import codes, masks, nifti
+from cpmae_bids.deid.qc import disclosure, verdict
+from cpmae_bids.deid.space import geometry, surface
+from cpmae_bids.deid.synthesis import air as air_model
+from cpmae_bids.deid.synthesis import blending
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.verdict import judge as judge_files
 from cpmae_bids.templates import Template

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import verdict_sabotage
-from cpmae_bids.deid import verdict
+from cpmae_bids.deid.qc import verdict
 from cpmae_bids.steps.chain import deidentify
 
 pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]

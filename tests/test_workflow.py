@@ -19,13 +19,13 @@ import pytest
 from nipype.pipeline import engine as pe
 from nipype.pipeline.engine.utils import generate_expanded_graph
 
-from cpmae_bids import memory
 from cpmae_bids.bids.layout import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.interfaces.base import Step
 from cpmae_bids.interfaces.preprocess import Coregister
 from cpmae_bids.interfaces.reports import Report
+from cpmae_bids.runtime import memory
 from cpmae_bids.workflows.anatomical import MEM_GB, make_node
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import Progress, scan_and_stage

@@ -32,7 +32,7 @@ def measure(pair: Pair) -> dict[str, float | int | bool | None]:
         voxels are too large, or no tissue is left. ``millimetre_<a>_<b>``: the same where the voxels are
         small enough for all of `BANDS_MM`.
     """
-    from cpmae_bids.deid import geometry
+    from cpmae_bids.deid.space import geometry
 
     kept = derived.mask(pair.kept_mask)
     volumes = {}
@@ -79,7 +79,7 @@ def _read(path: Path) -> np.ndarray:
 
 def _scale(pair: Pair) -> float:
     """White matter of the original, by which both images are divided."""
-    from cpmae_bids.deid.intensity import brain_scale
+    from cpmae_bids.deid.images.intensity import brain_scale
 
     return brain_scale(derived.image(pair, 'original')[0][derived.mask(pair.brain_mask)])
 
@@ -99,7 +99,8 @@ def slices(pair: Pair, scaled: np.ndarray, affine: np.ndarray, kept: np.ndarray)
     -------
     slices : ndarray of float16, shape (slices, N, N)
     """
-    from cpmae_bids.deid import geometry, intensity
+    from cpmae_bids.deid.images import intensity
+    from cpmae_bids.deid.space import geometry
 
     to_template = np.loadtxt(pair.affine)
     cube = geometry.to_cube(scaled, affine, to_template, N, mode='nearest')

@@ -42,7 +42,7 @@ def extract(pair: Pair, role: derived.Role) -> np.ndarray:
 
 def largest(mask: np.ndarray) -> np.ndarray:
     """Its largest component; empty stays empty."""
-    from cpmae_bids.deid import masks
+    from cpmae_bids.deid.images import masks
 
     return masks.largest_component(mask) if mask.any() else mask
 
@@ -60,7 +60,7 @@ def to_itk(values: np.ndarray, affine: np.ndarray):
     """
     import nibabel as nib
 
-    from cpmae_bids.deid import geometry
+    from cpmae_bids.deid.space import geometry
 
     there = nib.orientations.ornt_transform(
         nib.io_orientation(affine), nib.orientations.axcodes2ornt(('S', 'P', 'L'))

@@ -32,7 +32,9 @@ def donor_of(pair: Pair) -> Pair:
 
 def transplant(pair: Pair, donor: Pair, out: Path) -> None:
     """Write the original of a pair with the head of another around its kept mask."""
-    from cpmae_bids.deid import blending, geometry, intensity, nifti
+    from cpmae_bids.deid.images import intensity, nifti
+    from cpmae_bids.deid.space import geometry
+    from cpmae_bids.deid.synthesis import blending
     from cpmae_bids.steps.conform import read_affine
 
     scan, other = nifti.read(pair.original), nifti.read(donor.original)
@@ -63,7 +65,7 @@ def measure(pair: Pair) -> dict[str, float | bool]:
     """
     import nibabel as nib
 
-    from cpmae_bids.deid import codes
+    from cpmae_bids.deid.images import codes
     from cpmae_bids.steps.register import register
     from cpmae_bids.steps.skullstrip import skullstrip
 

@@ -37,7 +37,7 @@ def compare(before: np.ndarray, after: np.ndarray) -> dict[str, float | int | bo
         ``dice``, ``volume_change`` (percent, signed), and ``failed``: `after` is empty, which has a Dice of 0
         and no change of volume.
     """
-    from cpmae_bids.deid.alignment import dice
+    from cpmae_bids.deid.space.alignment import dice
 
     failed = not after.any()
     return {

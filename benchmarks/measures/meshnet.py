@@ -45,7 +45,7 @@ def labels(pair: Pair, role: derived.Role, network: meshnet.MeshNet) -> np.ndarr
     inside = derived.some_brain(pair, role)
 
     def make() -> np.ndarray:
-        from cpmae_bids.deid import geometry
+        from cpmae_bids.deid.space import geometry
 
         conformed, to_voxels = meshnet.conform(*derived.image(pair, role))
         brain = geometry.resample(inside, to_voxels, conformed.shape, order=0) > 0

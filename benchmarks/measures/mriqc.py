@@ -120,7 +120,7 @@ def quality(
         of that air that is exactly 0; ``qi2_fits``: the noise of the air can be fitted. None where MRIQC
         gets no number, or stops.
     """
-    from cpmae_bids.deid import geometry
+    from cpmae_bids.deid.space import geometry
 
     image = np.clip(values / field, 0, None)
     image *= 1000 / np.median(image[labels == 3])

@@ -119,7 +119,7 @@ def register(values, affine, template_values, template_affine) -> np.ndarray:
     matrix : ndarray, shape (4, 4)
         World of the image to world of the template (RAS, mm).
     """
-    from cpmae_bids.deid.alignment import itk_to_ras
+    from cpmae_bids.deid.space.alignment import itk_to_ras
 
     ants = derived.import_ants()
     fixed = derived.to_ants(*coarse(template_values, template_affine))
@@ -144,7 +144,7 @@ def coarse(values: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarr
     values : ndarray of float32, shape (X, Y, Z)
     affine : ndarray, shape (4, 4)
     """
-    from cpmae_bids.deid import geometry
+    from cpmae_bids.deid.space import geometry
 
     step = np.maximum(1, GRID_MM / geometry.voxel_sizes(affine))
     shape = tuple(np.ceil(np.array(values.shape) / step).astype(int))

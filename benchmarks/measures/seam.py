@@ -70,7 +70,8 @@ def gradient_ratio(
         1 without a seam, less where the output is smoother than the scan; None where the regions do not
         meet, or the scan has no gradient there.
     """
-    from cpmae_bids.deid import geometry, masks
+    from cpmae_bids.deid.images import masks
+    from cpmae_bids.deid.space import geometry
 
     sizes = geometry.voxel_sizes(affine)
     width = masks.feather_width(sizes)

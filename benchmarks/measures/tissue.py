@@ -44,7 +44,7 @@ def compare(before: np.ndarray, after: np.ndarray) -> dict[str, float | None]:
     before, after : ndarray of uint8, shape (X, Y, Z)
         Labels as in `TISSUES`.
     """
-    from cpmae_bids.deid.alignment import dice
+    from cpmae_bids.deid.space.alignment import dice
 
     numbers = {}
     for tissue, label in TISSUES.items():

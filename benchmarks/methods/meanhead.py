@@ -44,7 +44,8 @@ def paste(head: np.ndarray, pair: Pair) -> None:
         On the template grid, or reaching below it; white matter about 1.
     pair : Pair
     """
-    from cpmae_bids.deid import conforming, cubes, geometry, nifti
+    from cpmae_bids.deid.images import cubes, nifti
+    from cpmae_bids.deid.space import conforming, geometry
     from cpmae_bids.steps.blend import blend
     from cpmae_bids.steps.conform import read_affine
 

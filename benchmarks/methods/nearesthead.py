@@ -27,7 +27,7 @@ def coarse_brain(pair: Pair, cache: Path) -> np.ndarray:
     """Brain of a scan in the coarse cube; ndarray of float32, shape (64, 64, 64), made once."""
     kept = cache / f'{pair.scan}.npy'
     if not kept.exists():
-        from cpmae_bids.deid import conforming
+        from cpmae_bids.deid.space import conforming
 
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         brain, _ = conforming.conform_brain(*_in_template(pair), COARSE)
@@ -44,7 +44,7 @@ def nearest(brain: np.ndarray, others: list[np.ndarray]) -> int:
 
 
 def make(pair: Pair) -> None:
-    from cpmae_bids.deid import conforming, geometry
+    from cpmae_bids.deid.space import conforming, geometry
 
     run = run_folder(pair)
     lines = (run / 'gallery.jsonl').read_text(encoding='utf-8').splitlines()
@@ -58,7 +58,7 @@ def make(pair: Pair) -> None:
 
 def _in_template(pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Values of a scan, its brain mask, its affine, and that to the template."""
-    from cpmae_bids.deid import nifti
+    from cpmae_bids.deid.images import nifti
     from cpmae_bids.steps.conform import read_affine
 
     scan = nifti.read(pair.original)

@@ -40,7 +40,8 @@ def make(pair: Pair) -> None:
 
 def own_head(pair: Pair) -> np.ndarray:
     """The head of the scan in the template grid of 1 mm; float32, shape (256, 256, 256), white matter 1."""
-    from cpmae_bids.deid import conforming, geometry, nifti
+    from cpmae_bids.deid.images import nifti
+    from cpmae_bids.deid.space import conforming, geometry
     from cpmae_bids.steps.conform import read_affine
 
     scan = nifti.read(pair.original)
@@ -53,7 +54,7 @@ def without_air(head: np.ndarray) -> np.ndarray:
     """A head in the template grid with 0 around it, as a generated one has it."""
     from scipy import ndimage
 
-    from cpmae_bids.deid.surface import head_mask
+    from cpmae_bids.deid.space.surface import head_mask
 
     return np.where(ndimage.binary_dilation(head_mask(head), iterations=2), head, 0).astype(np.float32)
 
@@ -63,7 +64,9 @@ def through_grid(pair: Pair) -> None:
 
     Where the grid does not reach, the scan stays as it is.
     """
-    from cpmae_bids.deid import blending, geometry, nifti
+    from cpmae_bids.deid.images import nifti
+    from cpmae_bids.deid.space import geometry
+    from cpmae_bids.deid.synthesis import blending
     from cpmae_bids.steps.conform import read_affine
 
     scan = nifti.read(pair.original)

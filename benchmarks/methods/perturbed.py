@@ -25,7 +25,8 @@ def make(pair: Pair) -> None:
     from scipy import ndimage
     from scipy.spatial.transform import Rotation
 
-    from cpmae_bids.deid import blending, nifti
+    from cpmae_bids.deid.images import nifti
+    from cpmae_bids.deid.synthesis import blending
 
     scan = nifti.read(pair.original)
     values = scan.values()

@@ -72,7 +72,9 @@ def partner(pair: Pair) -> Pair:
 
 
 def make(pair: Pair) -> None:
-    from cpmae_bids.deid import blending, geometry, nifti
+    from cpmae_bids.deid.images import nifti
+    from cpmae_bids.deid.space import geometry
+    from cpmae_bids.deid.synthesis import blending
 
     other = partner(pair)
     scan, moving = nifti.read(pair.original), nifti.read(other.original)
@@ -128,7 +130,7 @@ def rigid(
 def compact(brain: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The brain on a small grid of at least 2 mm, and the affine of that grid."""
     from benchmarks.measures.registration import coarse
-    from cpmae_bids.deid import geometry
+    from cpmae_bids.deid.space import geometry
 
     window, cropped = geometry.crop(brain > 0, affine, margin=4)
     return coarse(brain[window], cropped)

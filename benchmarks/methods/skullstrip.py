@@ -13,7 +13,7 @@ NEEDS = ('brain_mask',)
 def make(pair: Pair) -> None:
     import numpy as np
 
-    from cpmae_bids.deid import nifti
+    from cpmae_bids.deid.images import nifti
 
     scan = nifti.read(pair.original)
     mask = nifti.read_mask(pair.brain_mask, scan)

@@ -11,7 +11,7 @@ from typing import Any
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.records import _cell, leading_columns, measured
-from cpmae_bids.deid.disclosure import is_public
+from cpmae_bids.deid.qc.disclosure import is_public
 
 TABLE = 'group_verdicts.tsv'
 IGNORED = 'group_verdicts.*'
@@ -53,7 +53,7 @@ def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers:
     output_dir : Path
     records : list of dict
     outliers : list of Outlier
-        See `cpmae_bids.audit.outliers`.
+        See `cpmae_bids.sharing.audit.outliers`.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers:
 def _describe(
     leading: tuple[str, ...], measures: list[str], records: list[dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    from cpmae_bids.deid.verdict import limits_shared
+    from cpmae_bids.deid.qc.verdict import limits_shared
 
     names = (*leading, 'most_unusual', 'robust_z')
     columns: dict[str, dict[str, Any]] = {name: {'Description': _COLUMNS[name]} for name in names}

@@ -16,8 +16,8 @@ from cpmae_bids.bids.metadata import read_sidecars, shareable_metadata
 from cpmae_bids.bids.output_folder import NAME_MAX
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, output_kinds, output_path, split_name
 from cpmae_bids.config import T1W, T1W_SUFFIXES, RunConfig
+from cpmae_bids.deid.images.pointers import command_to_fetch
 from cpmae_bids.exceptions import InputError, NothingToDoError, UsageError
-from cpmae_bids.pointers import command_to_fetch
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,6 @@ from cpmae_bids.bids.layout import Scan
 from cpmae_bids.bids.metadata import output_sidecar
 from cpmae_bids.bids.output_folder import OutputFolder, OutsideError, never_written_to
 from cpmae_bids.bids.patterns import output_path
-from cpmae_bids.bids.rawlike.manifest import raw_like_dir, withdraw_image
 from cpmae_bids.bids.records import (
     OF_AN_IMAGE,
     checked_sources,
@@ -40,6 +39,7 @@ from cpmae_bids.bids.records import (
 from cpmae_bids.bids.sources import changed_source, remember
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError, VerdictError
+from cpmae_bids.sharing.rawlike.manifest import raw_like_dir, withdraw_image
 
 # The order in which files get their names: the image last.
 _ORDER = ('defacemask', 'brainmask', 'refaced')

@@ -17,7 +17,7 @@ from cpmae_bids.bids.layout import Scan
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.sources import checksums
 from cpmae_bids.config import RunConfig
-from cpmae_bids.deid.disclosure import is_public
+from cpmae_bids.deid.qc.disclosure import is_public
 from cpmae_bids.exceptions import InputError, VerdictError
 
 STATUSES = ('pass', 'fail', 'error')
@@ -105,7 +105,7 @@ def public_form(verdict: dict[str, Any]) -> dict[str, Any]:
         ``measures`` has the numbers that may be published; of others that are judged, ``within_limits`` says
         whether they lay within (bool). Of a head that is like the original, only that it was rejected.
     """
-    from cpmae_bids.deid.verdict import limits_shared, rejects_head
+    from cpmae_bids.deid.qc.verdict import limits_shared, rejects_head
 
     public = {key: value for key, value in verdict.items() if key not in _NEVER_PUBLISHED}
     if rejects_head(verdict):

@@ -113,7 +113,7 @@ def _has_preserved_voxels(
     mask: tuple[Path, int, int, int],
 ) -> bool:
     """Whether an output has the geometry of a scan and, within the mask, its stored values."""
-    from cpmae_bids.deid import nifti
+    from cpmae_bids.deid.images import nifti
 
     try:
         before, after = nifti.read(original[0]), nifti.read(refaced[0])

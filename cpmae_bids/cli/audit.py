@@ -19,8 +19,8 @@ from cpmae_bids.cli.surroundings import settle_surroundings
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError, NothingToDoError, UsageError
 
 if TYPE_CHECKING:
-    from cpmae_bids.audit.dataset import Finding, Listing
-    from cpmae_bids.audit.privacy import Privacy
+    from cpmae_bids.sharing.audit.dataset import Finding, Listing
+    from cpmae_bids.sharing.audit.privacy import Privacy
 
 EXIT_INTERRUPTED = 130
 
@@ -81,9 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from cpmae_bids.audit import recogniser
-    from cpmae_bids.audit.dataset import list_images
-    from cpmae_bids.audit.pool import workers
+    from cpmae_bids.sharing.audit import recogniser
+    from cpmae_bids.sharing.audit.dataset import list_images
+    from cpmae_bids.sharing.audit.pool import workers
 
     for folder in filter(None, (args.folder, args.originals)):
         if not os.path.isdir(folder) or not os.access(folder, os.R_OK | os.X_OK):
@@ -106,8 +106,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def _look(folder: Path, listing: Listing, recognise: bool, each, verbose: bool) -> list[Finding]:
     """Judge all images, and name each that is not in order as soon as it is judged."""
-    from cpmae_bids.audit.dataset import judge
-    from cpmae_bids.bids.audit import Promises
+    from cpmae_bids.sharing.audit.dataset import judge
+    from cpmae_bids.sharing.audit_table import Promises
 
     promises = [*map(Promises().about, listing.images)]
     many = len(listing.images)
@@ -122,9 +122,9 @@ def _look(folder: Path, listing: Listing, recognise: bool, each, verbose: bool) 
 
 def _match(args: argparse.Namespace, recognise: bool, each) -> Privacy:
     """Attack the outputs in a folder with their originals."""
-    from cpmae_bids.audit.privacy import audit, find_pairs
-    from cpmae_bids.bids.audit import audit_output
     from cpmae_bids.bids.derivatives import is_output_dataset
+    from cpmae_bids.sharing.audit.privacy import audit, find_pairs
+    from cpmae_bids.sharing.audit_table import audit_output
 
     if not is_output_dataset(args.folder):
         raise UsageError(f'{args.folder}: is no output of cpmae-bids, as --originals needs it')
@@ -135,7 +135,7 @@ def _match(args: argparse.Namespace, recognise: bool, each) -> Privacy:
 
 
 def _summarise(findings: list[Finding], listing: Listing, privacy: Privacy | None) -> None:
-    from cpmae_bids.audit.privacy import describe_attacks
+    from cpmae_bids.sharing.audit.privacy import describe_attacks
 
     counts = Counter(finding.finding for finding in findings)
     words = {

@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Iterator, Sequence
 
-from cpmae_bids.bids.inventory import list_files, unprocessed
 from cpmae_bids.bids.layout import Scan, list_subjects
 from cpmae_bids.bids.records import read_record, settings_of
 from cpmae_bids.cli.sharing import of_this_run
 from cpmae_bids.cli.summary import count
 from cpmae_bids.config import T1W_SUFFIXES, RunConfig
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK
+from cpmae_bids.sharing.inventory import list_files, unprocessed
 
 
 def print_plan(scans: Sequence[Scan], complete: Collection[Scan], config: RunConfig) -> int:

@@ -128,7 +128,7 @@ def _check_paths(args: argparse.Namespace) -> None:
 
 def _deidentify(args: argparse.Namespace) -> None:
     from cpmae_bids.cli.preflight import settle_device
-    from cpmae_bids.scratch import sweep
+    from cpmae_bids.runtime.scratch import sweep
     from cpmae_bids.steps.chain import deidentify
 
     sweep()

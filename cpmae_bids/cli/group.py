@@ -4,15 +4,15 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from cpmae_bids.bids.audit import audit_output
 from cpmae_bids.bids.records import write_table
 from cpmae_bids.cli.preflight import _refuse_foreign_output, check_folders, check_writable, refuse_links
 from cpmae_bids.cli.summary import summarise
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, NothingToDoError
+from cpmae_bids.sharing.audit_table import audit_output
 
 if TYPE_CHECKING:
-    from cpmae_bids.audit.privacy import Privacy
+    from cpmae_bids.sharing.audit.privacy import Privacy
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +35,9 @@ def run_group(config: RunConfig) -> int:
     UsageError
         If the folders cannot be used.
     """
-    from cpmae_bids.audit.outliers import find_outliers
     from cpmae_bids.bids.group import write_group_table
     from cpmae_bids.reports.group import write_group_report
+    from cpmae_bids.sharing.audit.outliers import find_outliers
 
     # Without the originals the output can still be checked against itself
     if os.access(config.bids_dir, os.R_OK | os.X_OK):
@@ -67,9 +67,9 @@ def run_group(config: RunConfig) -> int:
 
 def _audit(config: RunConfig, records: list[dict[str, Any]]) -> 'tuple[Privacy | None, str]':
     """Compare the outputs with the originals, and say how that went, or why it could not be done."""
-    from cpmae_bids.audit import recogniser
-    from cpmae_bids.audit.pool import workers
-    from cpmae_bids.audit.privacy import audit, describe_attacks, find_pairs
+    from cpmae_bids.sharing.audit import recogniser
+    from cpmae_bids.sharing.audit.pool import workers
+    from cpmae_bids.sharing.audit.privacy import audit, describe_attacks, find_pairs
 
     pairs = find_pairs(config.output_dir, config.bids_dir, records)
     if not pairs:

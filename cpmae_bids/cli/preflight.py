@@ -16,15 +16,15 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from cpmae_bids import scratch
 from cpmae_bids.bids.derivatives import GENERATOR, is_output_dataset, settle_seed
 from cpmae_bids.bids.jsontext import read_json
 from cpmae_bids.bids.layout import select_subjects
 from cpmae_bids.bids.output_folder import OutputFolder, OutsideError, is_temporary
-from cpmae_bids.bids.rawlike.manifest import FOLDER, is_raw_like, raw_like_dir
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
-from cpmae_bids.scratch import CRASH_FOLDER
+from cpmae_bids.runtime import scratch
+from cpmae_bids.runtime.scratch import CRASH_FOLDER
+from cpmae_bids.sharing.rawlike.manifest import FOLDER, is_raw_like, raw_like_dir
 from cpmae_bids.workflows.cluster import check_batch, is_batch
 from cpmae_bids.workflows.run import plugin_settings
 

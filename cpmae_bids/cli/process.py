@@ -11,7 +11,6 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import PurePosixPath
 
-from cpmae_bids import memory
 from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.layout import Scan, without_reference, without_t1w
 from cpmae_bids.bids.output_folder import OutputFolder, OutsideError
@@ -19,7 +18,8 @@ from cpmae_bids.bids.publish import forget_rejections, private_page, record_fail
 from cpmae_bids.bids.records import read_record, record_path
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import CpmaeError, InputError
-from cpmae_bids.scratch import CRASH_FOLDER
+from cpmae_bids.runtime import memory
+from cpmae_bids.runtime.scratch import CRASH_FOLDER
 from cpmae_bids.workflows.progress import Progress
 from cpmae_bids.workflows.run import Failure, run_workflow
 

@@ -149,12 +149,12 @@ def _validate_input(bids_dir: Path) -> None:
 def _conclude(scans: list, failures: list, config: RunConfig) -> int:
     """Write tables and reports, and say how it went."""
     from cpmae_bids.bids.atomic import locked
-    from cpmae_bids.bids.audit import audit_output
     from cpmae_bids.bids.participants import write_participants
     from cpmae_bids.bids.records import write_table
     from cpmae_bids.cli.sharing import conclude_raw_like, report_unprocessed
     from cpmae_bids.cli.summary import summarise
     from cpmae_bids.reports.html import write_subject_report
+    from cpmae_bids.sharing.audit_table import audit_output
 
     # Tables are about all scans of the output, those of runs beside this one included
     with locked(config.output_dir, 'logs'):

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cpmae_bids.bids.inventory import DatasetFile, list_files, summary_lines, unprocessed, write_list
 from cpmae_bids.bids.layout import Scan, select_subjects
-from cpmae_bids.bids.rawlike.dates import dated_labels
-from cpmae_bids.bids.rawlike.manifest import FOLDER, is_raw_like, raw_like_dir
 from cpmae_bids.config import T1W_SUFFIXES, RunConfig
 from cpmae_bids.exceptions import UsageError
+from cpmae_bids.sharing.inventory import DatasetFile, list_files, summary_lines, unprocessed, write_list
+from cpmae_bids.sharing.rawlike.dates import dated_labels
+from cpmae_bids.sharing.rawlike.manifest import FOLDER, is_raw_like, raw_like_dir
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def conclude_raw_like(config: RunConfig) -> bool:
         Whether it holds all that it should, and is valid. Only runs over all subjects validate it, since
         another run may be writing its subjects at the same time.
     """
-    from cpmae_bids.bids.rawlike.build import write_raw_like
+    from cpmae_bids.sharing.rawlike.build import write_raw_like
 
     outcome = write_raw_like(config, _face_in)
     for line in summary_lines(outcome.left_out):
@@ -102,7 +102,7 @@ def conclude_raw_like(config: RunConfig) -> bool:
 
 
 def _face_in(path: Path) -> str:
-    from cpmae_bids.audit.dataset import face_in_copy
+    from cpmae_bids.sharing.audit.dataset import face_in_copy
 
     return face_in_copy(path)
 

@@ -1,1 +1,1 @@
-"""De-identification of one scan as plain array code: numpy, scipy and nibabel only."""
+"""De-identification of one scan as plain array code (numpy, scipy, nibabel): images, space, synthesis, qc."""

@@ -15,8 +15,9 @@ from pathlib import Path
 from nipype.interfaces.base import CommandLine, CommandLineInputSpec, Str, traits
 from nipype.interfaces.base.traits_extension import BasePath
 
-from cpmae_bids import __version__, lifeline
+from cpmae_bids import __version__
 from cpmae_bids.interfaces import forks
+from cpmae_bids.runtime import lifeline
 
 THREAD_VARIABLES = (
     'OMP_NUM_THREADS',

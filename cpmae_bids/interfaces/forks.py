@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from cpmae_bids.lifeline import end_with_parent
+from cpmae_bids.runtime.lifeline import end_with_parent
 
 logger = logging.getLogger(__name__)
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from cpmae_bids import __version__
 from cpmae_bids.bids.output_folder import OutputFolder
-from cpmae_bids.deid.verdict import Limit, limits_shared
+from cpmae_bids.deid.qc.verdict import Limit, limits_shared
 from cpmae_bids.reports.figures import figure_path
 from cpmae_bids.reports.html import CAPTIONS, COMPARED, WITHIN, _page, _range, _table
 from cpmae_bids.reports.plots import histogram
 
 if TYPE_CHECKING:
-    from cpmae_bids.audit.outliers import Outlier
-    from cpmae_bids.audit.privacy import Privacy
+    from cpmae_bids.sharing.audit.outliers import Outlier
+    from cpmae_bids.sharing.audit.privacy import Privacy
 
 PAGE = 'group.html'
 NOTE = 'All scans of this output. No picture on this page shows an original head.'
@@ -53,7 +53,7 @@ def write_group_report(
     ----------
     output_dir : Path
     records : list of dict
-        As `cpmae_bids.bids.audit.audit_output` returns them.
+        As `cpmae_bids.sharing.audit_table.audit_output` returns them.
     outliers : list of Outlier
         The most unusual scan first.
     privacy : Privacy or None

@@ -16,7 +16,7 @@ from pathlib import Path
 from cpmae_bids import __version__
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.records import read_records
-from cpmae_bids.deid.verdict import Limit, limits_shared
+from cpmae_bids.deid.qc.verdict import Limit, limits_shared
 from cpmae_bids.reports.figures import figure_path
 
 CAPTIONS = {

@@ -8,8 +8,8 @@ import nibabel as nb
 import numpy as np
 from scipy import ndimage
 
-from cpmae_bids import threads
 from cpmae_bids.reports.render import render_field, skin_field
+from cpmae_bids.runtime import threads
 
 PIXEL_MM = 0.8  # edge of a pixel in the slices
 GAP = 8  # black pixels between panels

@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
-from cpmae_bids.deid.intensity import TINY, skin_level
+from cpmae_bids.deid.images.intensity import TINY, skin_level
 
 VIEW_MM = 256.0  # width and height of the view, whatever the size in pixels
 VERTEX_TO_CENTRE_MM = (

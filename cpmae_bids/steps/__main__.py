@@ -9,9 +9,9 @@ import pkgutil
 import sys
 
 import cpmae_bids.steps
-from cpmae_bids.allocation import keep_freed_memory
 from cpmae_bids.exceptions import CpmaeError
-from cpmae_bids.lifeline import end_with_parent
+from cpmae_bids.runtime.allocation import keep_freed_memory
+from cpmae_bids.runtime.lifeline import end_with_parent
 
 
 def modules() -> dict[str, str]:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids import threads
-from cpmae_bids.deid import air, blending, cubes, inspect, masks, nifti, seam, sharpness
+from cpmae_bids.deid.images import cubes, masks, nifti
+from cpmae_bids.deid.qc import scan_checks
+from cpmae_bids.deid.synthesis import air, blending, seam, sharpness
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.runtime import threads
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.tone import tone
 
@@ -51,7 +53,7 @@ def blend(
     InputError
         If a file cannot be read, or there is no air around the head to take the noise from.
     """
-    scan = inspect.load_t1w(t1w)
+    scan = scan_checks.load_t1w(t1w)
     kept, sizes = nifti.read_mask(kept_mask, scan), scan.voxel_sizes
     scale = float(cubes.read(conformed, 'scale'))
     where = (scale, scan.affine, read_affine(affine), scan.shape)

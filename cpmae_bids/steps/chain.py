@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cpmae_bids import scratch
 from cpmae_bids.config import DEFAULT_STEPS
 from cpmae_bids.exceptions import CpmaeError, InputError, VerdictError
+from cpmae_bids.runtime import scratch
 
 
 def deidentify(
@@ -70,7 +70,7 @@ def deidentify(
     from cpmae_bids.bids.atomic import crc32_of, write_text
     from cpmae_bids.bids.jsontext import to_json
     from cpmae_bids.bids.records import public_form
-    from cpmae_bids.deid import inspect
+    from cpmae_bids.deid.qc import scan_checks
     from cpmae_bids.models.weights import resolve_weights
     from cpmae_bids.steps import blend, conform, decode, encode, register, remodel, skullstrip, verdict
     from cpmae_bids.templates import find_template
@@ -90,7 +90,7 @@ def deidentify(
     original_codes, generated = folder / 'original_codes.npz', folder / 'generated.npz'
     refaced, deface_mask = folder / f'refaced{"".join(out.suffixes[-1:])}', folder / 'deface_mask.nii.gz'
     try:
-        inspect.load_t1w(t1w)  # refuses what cannot be read
+        scan_checks.load_t1w(t1w)  # refuses what cannot be read
         before = crc32_of(t1w)
         progress('skullstrip')
         skullstrip.skullstrip(t1w, brain_mask, kept_mask, device=device)

@@ -12,7 +12,10 @@ import numpy as np
 
 from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.jsontext import to_json
-from cpmae_bids.deid import conforming, cubes, geometry, inspect, nifti, tissue
+from cpmae_bids.deid.images import cubes, nifti
+from cpmae_bids.deid.qc import scan_checks
+from cpmae_bids.deid.space import conforming, geometry
+from cpmae_bids.deid.synthesis import tissue
 from cpmae_bids.exceptions import InputError
 
 
@@ -32,8 +35,8 @@ def conform(
         To write, ``.npz``: ``head`` float16 (128, 128, 128), constant in the brain: its codes are those of
         2 mm, whatever the preset; ``brain`` and ``seen`` bool, brain mask and field of view.
     statistics : Path
-        To write, JSON: see `cpmae_bids.deid.tissue.TissueStatistics`. All that the new head owes to the old
-        one.
+        To write, JSON: see `cpmae_bids.deid.synthesis.tissue.TissueStatistics`. All that the new head owes to
+        the old one.
     preset : {'128', '256'}
         Voxels along an edge of the template grid of the brain.
 
@@ -42,7 +45,7 @@ def conform(
     InputError
         If a file cannot be read or the brain has no contrast.
     """
-    scan = inspect.load_t1w(t1w)
+    scan = scan_checks.load_t1w(t1w)
     mask = nifti.read_mask(brain_mask, scan)
     place = (mask, scan.affine, read_affine(affine))
     try:

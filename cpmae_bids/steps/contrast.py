@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid import contrast, cubes
+from cpmae_bids.deid.images import cubes
+from cpmae_bids.deid.synthesis import contrast
 from cpmae_bids.exceptions import InputError
 
 
 def learn(image: Path, t1w_head: Path, head: Path, table: Path) -> None:
-    """Write the table of a contrast; see `cpmae_bids.deid.contrast.learn`.
+    """Write the table of a contrast; see `cpmae_bids.deid.synthesis.contrast.learn`.
 
     Parameters
     ----------

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid import alignment, inspect, nifti, prior
-from cpmae_bids.deid.geometry import rotation
+from cpmae_bids.deid.images import nifti
+from cpmae_bids.deid.qc import head_checks, scan_checks
+from cpmae_bids.deid.space import alignment
+from cpmae_bids.deid.space.geometry import rotation
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.register import STARTS, align, brain_on_grid
@@ -45,7 +47,7 @@ def coregister(
         If no plausible alignment is found, or the aligned scan turns out to have no head or face around the
         brain.
     """
-    scan, target = inspect.load_t1w(t1w), inspect.load_t1w(reference)
+    scan, target = scan_checks.load_t1w(t1w), scan_checks.load_t1w(reference)
     mask, target_mask = nifti.read_mask(brain_mask, scan), nifti.read_mask(reference_mask, target)
     for path, found in ((t1w, mask), (reference, target_mask)):
         if not found.any():
@@ -64,7 +66,7 @@ def coregister(
         reason = alignment.implausible(matrix, overlap, correlation, 'it')
         if reason is None:
             matrix = read_affine(reference_affine) @ matrix
-            prior.check_head(scan, mask, matrix)
+            head_checks.check_head(scan, mask, matrix)
             np.savetxt(affine, matrix, fmt='%.9g')
             return
         reasons.append(reason)

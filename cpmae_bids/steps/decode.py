@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cpmae_bids.deid import codes as code_files
-from cpmae_bids.deid import cubes, geometry, intensity
+from cpmae_bids.deid.images import codes as code_files
+from cpmae_bids.deid.images import cubes, intensity
+from cpmae_bids.deid.space import geometry
 
 
 def decode(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cpmae_bids.deid import codes as code_files
-from cpmae_bids.deid import cubes
+from cpmae_bids.deid.images import codes as code_files
+from cpmae_bids.deid.images import cubes
 
 
 def encode(

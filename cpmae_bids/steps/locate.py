@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from cpmae_bids.deid import alignment, geometry, inspect, masks, matching, nifti, prior
+from cpmae_bids.deid.images import masks, nifti
+from cpmae_bids.deid.qc import head_checks, scan_checks
+from cpmae_bids.deid.space import alignment, geometry, matching
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.register import STARTS, brain_on_grid
@@ -60,7 +62,7 @@ def locate(
     InputError
         If the scan does not align to the T1w scan, or lacks a part of the head that it should see.
     """
-    scan, target = inspect.load_t1w(image), inspect.load_t1w(t1w)
+    scan, target = scan_checks.load_t1w(image), scan_checks.load_t1w(t1w)
     brain, kept = (nifti.read_mask(path, target) for path in (t1w_brain, t1w_kept))
     values, target_values = scan.values(), target.values()
     to_t1w = _align(scan, values, target, target_values, brain)
@@ -71,10 +73,10 @@ def locate(
         )
     to_voxels = np.linalg.inv(target.affine) @ to_t1w @ scan.affine
     found, stays = (geometry.resample(mask, to_voxels, scan.shape, order=0) > 0.5 for mask in (brain, kept))
-    prior.check_brain(found, scan)
+    head_checks.check_brain(found, scan)
     t1w_matrix = read_affine(t1w_affine)
     matrix = t1w_matrix @ to_t1w
-    prior.check_other_head((scan, found, matrix), (target, brain, t1w_matrix))
+    head_checks.check_other_head((scan, found, matrix), (target, brain, t1w_matrix))
     nifti.write_mask(brain_mask, found, scan)
     nifti.write_mask(kept_mask, stays, scan)
     np.savetxt(affine, matrix, fmt='%.9g')

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from cpmae_bids.bids.output_folder import OutputFolder
-from cpmae_bids.deid import background, nifti
+from cpmae_bids.deid.images import background, nifti
 from cpmae_bids.reports.html import private_page
 from cpmae_bids.reports.pictures import face_picture, intensity_window, png, slices_picture
 

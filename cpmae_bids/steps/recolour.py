@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid import contrast, cubes
+from cpmae_bids.deid.images import cubes
+from cpmae_bids.deid.synthesis import contrast
 from cpmae_bids.steps import tone
 
 

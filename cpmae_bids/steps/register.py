@@ -12,11 +12,13 @@ from types import ModuleType
 
 import numpy as np
 
-from cpmae_bids import scratch
-from cpmae_bids.deid import alignment, geometry, inspect, nifti, prior
-from cpmae_bids.deid.geometry import rotation
-from cpmae_bids.deid.intensity import TINY, without_spikes
+from cpmae_bids.deid.images import nifti
+from cpmae_bids.deid.images.intensity import TINY, without_spikes
+from cpmae_bids.deid.qc import head_checks, scan_checks
+from cpmae_bids.deid.space import alignment, geometry
+from cpmae_bids.deid.space.geometry import rotation
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.runtime import scratch
 from cpmae_bids.templates import Template, find_template
 
 GRID_MM = 2.0
@@ -54,7 +56,7 @@ def register(t1w: Path, brain_mask: Path, affine: Path, template: Template | Non
         If no plausible alignment is found, or the aligned scan turns out to have no head or face around the
         brain.
     """
-    scan = inspect.load_t1w(t1w)
+    scan = scan_checks.load_t1w(t1w)
     mask = nifti.read_mask(brain_mask, scan)
     if not mask.any():
         raise InputError(f'{t1w}: no brain in its mask: check the scan')
@@ -71,7 +73,7 @@ def register(t1w: Path, brain_mask: Path, affine: Path, template: Template | Non
         )
         reason = alignment.implausible(matrix, overlap, correlation)
         if reason is None:
-            prior.check_head(scan, mask, matrix)
+            head_checks.check_head(scan, mask, matrix)
             np.savetxt(affine, matrix, fmt='%.9g')
             return
         reasons.append(reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cpmae_bids.deid import codes as code_files
+from cpmae_bids.deid.images import codes as code_files
 
 
 def remodel(

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from cpmae_bids.deid import nifti
+from cpmae_bids.deid.images import nifti
 from cpmae_bids.exceptions import VerdictError
 from cpmae_bids.reports.pictures import face_picture, png, slices_picture
 

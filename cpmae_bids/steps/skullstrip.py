@@ -8,7 +8,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from cpmae_bids.deid import geometry, inspect, masks, nifti, prior
+from cpmae_bids.deid.images import masks, nifti
+from cpmae_bids.deid.qc import head_checks, scan_checks
+from cpmae_bids.deid.space import geometry
 from cpmae_bids.exceptions import InputError
 
 GUARD_MM = 2.0
@@ -42,14 +44,14 @@ def skullstrip(
     InputError
         If the scan is unusable or shows no whole brain, or the given mask is none of a whole brain.
     """
-    scan = inspect.load_t1w(t1w)
+    scan = scan_checks.load_t1w(t1w)
     if given is None:
         brain = find_brain(scan.values(), scan.affine, device)
-        prior.check_brain(brain, scan)
+        head_checks.check_brain(brain, scan)
     else:
         brain = read_brain(given, scan)
         try:
-            prior.check_brain(brain, scan)
+            head_checks.check_brain(brain, scan)
         except InputError as error:
             raise InputError(f'{error} Its brain mask was given: {given}') from error
     nifti.write_mask(brain_mask, brain, scan)

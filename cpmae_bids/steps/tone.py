@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid import cubes, geometry, tissue
+from cpmae_bids.deid.images import cubes
+from cpmae_bids.deid.space import geometry
+from cpmae_bids.deid.synthesis import tissue
 from cpmae_bids.exceptions import InputError
 
 

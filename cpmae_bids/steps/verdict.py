@@ -13,7 +13,10 @@ import numpy as np
 from cpmae_bids import __version__
 from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.records import identify
-from cpmae_bids.deid import air, background, blending, codes, geometry, inspect, nifti, noise, verdict
+from cpmae_bids.deid.images import background, codes, nifti, noise
+from cpmae_bids.deid.qc import scan_checks, verdict
+from cpmae_bids.deid.space import geometry
+from cpmae_bids.deid.synthesis import air, blending
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.tone import read_statistics
@@ -89,13 +92,13 @@ def judge(
     """
     # Before they are read: what changes from now on is not what was judged
     files = identify(t1w, {'refaced': refaced, 'defacemask': deface_mask, 'brainmask': kept_mask})
-    original = inspect.load_t1w(t1w)
+    original = scan_checks.load_t1w(t1w)
     written = background.in_units_of(original, nifti.read(refaced))
     brain, kept = (nifti.read_mask(path, original) for path in (brain_mask, kept_mask))
     template = template or find_template()
     t1w_scan = None
     if by is not None and by_brain is not None and by_kept is not None and by_affine is not None:
-        image = inspect.load_t1w(by)
+        image = scan_checks.load_t1w(by)
         t1w_scan = verdict.T1w(
             image.values(),
             nifti.read_mask(by_brain, image),

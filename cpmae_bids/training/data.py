@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 CEILING = 2.5
-"""Largest intensity of the cube; `cpmae_bids.deid.intensity.CEILING`, which a GPU machine need not import."""
+"""Largest intensity of the cube, as in `cpmae_bids.deid.images.intensity`, which a GPU machine may lack."""
 
 LEVELS = 63
 """Intensities are stored as the square root, in this many steps: finer near air, where noise is small."""

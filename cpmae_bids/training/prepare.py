@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid.geometry import CUBE_EDGE
+from cpmae_bids.deid.space.geometry import CUBE_EDGE
 from cpmae_bids.training.data import Head, encode_intensity, write_prepared
 
 AIR = 0.06
@@ -66,7 +66,8 @@ def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, n
     """
     import nibabel as nib
 
-    from cpmae_bids.deid import conforming, geometry, intensity
+    from cpmae_bids.deid.images import intensity
+    from cpmae_bids.deid.space import conforming, geometry
 
     name = path.name.split('.')[0]
     mask_path, affine_path = work_dir / f'{name}_brain.nii.gz', work_dir / f'{name}_affine.txt'

@@ -17,7 +17,7 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializ
 from nipype.utils.misc import str2bool
 
 from cpmae_bids.interfaces.base import StepError
-from cpmae_bids.lifeline import end_with_parent
+from cpmae_bids.runtime.lifeline import end_with_parent
 
 
 class SturdyMultiProc(MultiProcPlugin):

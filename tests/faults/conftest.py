@@ -16,7 +16,7 @@ import pytest
 from invariants import RIM_MM, check, processes, snapshot
 from scipy import ndimage
 
-from cpmae_bids.deid import nifti
+from cpmae_bids.deid.images import nifti
 
 VOXEL = 4.0
 SUBJECTS = ('01', '02')

@@ -17,7 +17,7 @@ import zlib
 from pathlib import Path
 
 from cpmae_bids import __version__
-from cpmae_bids.lifeline import end_with_parent
+from cpmae_bids.runtime.lifeline import end_with_parent
 
 RESULTS = {
     'skullstrip': ('brain-mask', 'kept-mask'),

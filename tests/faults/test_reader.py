@@ -16,7 +16,8 @@ import numpy as np
 import phantom as synthetic
 import pytest
 
-from cpmae_bids.deid import inspect, nifti
+from cpmae_bids.deid.images import nifti
+from cpmae_bids.deid.qc import scan_checks
 from cpmae_bids.exceptions import InputError
 
 FAST, ALL = 1500, 12000
@@ -122,7 +123,7 @@ def test_mutated_files_are_read_or_refused_in_one_line(bases, tmp_path, fault, c
         path.write_bytes(content)
         began = time.perf_counter()
         try:
-            scan = inspect.load_t1w(path)
+            scan = scan_checks.load_t1w(path)
         except InputError as error:
             outcomes['refused'] += str(error).startswith(f'{path}: ') and '\n' not in str(error)
         else:
@@ -205,7 +206,7 @@ def test_malicious_files_are_refused(tmp_path, fault, what):
     path = tmp_path / 'scan.nii.gz'
     path.write_bytes(CLAIMS[what])
     with pytest.raises(InputError) as caught:
-        inspect.load_t1w(path)
+        scan_checks.load_t1w(path)
     assert str(caught.value).startswith(str(path))
     fault('headers', what, 'refused', [])
 
@@ -233,7 +234,7 @@ def test_a_bomb_is_refused_before_memory_is_short(tmp_path, fault, what):
         'used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()\n'
         'resource.setrlimit(resource.RLIMIT_AS, (used + 2**29,) * 2)\n'
         'try:\n'
-        '    inspect.load_t1w(sys.argv[1])\n'
+        '    scan_checks.load_t1w(sys.argv[1])\n'
         'except InputError as error:\n'
         '    print(error)\n'
         '    print([int(x.split()[1]) // 1024 for x in open("/proc/self/status") if "VmHWM" in x][0])\n'
@@ -256,5 +257,5 @@ def test_a_pipe_and_a_folder_are_refused_at_once(tmp_path, fault):
     (tmp_path / 'loop.nii.gz').symlink_to('loop.nii.gz')
     for name in ('pipe', 'folder', 'loop'):
         with pytest.raises(InputError):
-            inspect.load_t1w(tmp_path / f'{name}.nii.gz')
+            scan_checks.load_t1w(tmp_path / f'{name}.nii.gz')
         fault('headers', f'a {name} in place of a scan', 'refused', [])

@@ -1,0 +1,1 @@
+"""Scans and volumes: NIfTI files by their stored values, masks, intensities, background and noise."""

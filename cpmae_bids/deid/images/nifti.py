@@ -1,0 +1,352 @@
+"""NIfTI files by their raw, on-disk values.
+
+The promise that a voxel is kept means its stored bytes, so scans are read and written without nibabel's
+scaling: the raw array in its own data type and byte order, and the header fields that describe it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+import nibabel as nib
+import numpy as np
+
+from cpmae_bids.deid.images.pointers import command_to_fetch
+from cpmae_bids.exceptions import CpmaeError, InputError
+
+KEPT_FIELDS = (
+    'dim_info',
+    'dim',
+    'datatype',
+    'bitpix',
+    'pixdim',
+    'scl_slope',
+    'scl_inter',
+    'xyzt_units',
+    'qform_code',
+    'sform_code',
+    'quatern_b',
+    'quatern_c',
+    'quatern_d',
+    'qoffset_x',
+    'qoffset_y',
+    'qoffset_z',
+    'srow_x',
+    'srow_y',
+    'srow_z',
+)
+"""What travels from the input's header: geometry, type, scaling and units. All else may carry names or dates
+(``descrip``, ``aux_file``, ``db_name``, ``intent_name``, the unused fields of ANALYZE) and starts empty."""
+
+GZIP_LEVEL = 4
+"""Noise hardly compresses: higher levels cost seconds per scan and save a few percent."""
+
+MAX_BYTES = 2**31
+"""Largest volume that is read: holds a whole head at 0.25 mm in single precision. A small compressed file can
+claim, and even hold, far more than there is memory."""
+
+MAX_OFFSET = 2**28
+"""Furthest that header extensions may reach."""
+
+MAX_TRAILING = 2**20
+"""Bytes behind the volume that are ignored, as programs that pad files leave them."""
+
+_DEFLATE_RATIO = 1032  # the most that deflate can make of one byte
+
+_HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A 3D volume as it is stored.
+
+    Attributes
+    ----------
+    path : Path
+        Where it was read from.
+    header : nibabel.Nifti1Header or nibabel.Nifti2Header
+        The header as on disk, its byte order and scaling fields included.
+    raw : ndarray, shape (X, Y, Z)
+        Stored values in their own data type and byte order.
+    affine : ndarray, shape (4, 4)
+        Voxel indices to world (RAS mm): sform where it has a code, else qform.
+    slope, inter : float
+        ``value = raw * slope + inter``; (1, 0) where the header asks for no scaling.
+    """
+
+    path: Path
+    header: nib.Nifti1Header
+    raw: np.ndarray
+    affine: np.ndarray
+    slope: float
+    inter: float
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.raw.shape
+
+    @property
+    def voxel_sizes(self) -> np.ndarray:
+        """Edges of a voxel in mm, shape (3,)."""
+        return np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+
+    def values(self) -> np.ndarray:
+        """Scaled values as float32, shape (X, Y, Z)."""
+        values = self.raw.astype(np.float32)
+        if self.slope != 1:
+            values *= np.float32(self.slope)
+        if self.inter != 0:
+            values += np.float32(self.inter)
+        return values
+
+
+def read(path: Path | str) -> Scan:
+    """Read a 3D single-file NIfTI, compressed or not.
+
+    Parameters
+    ----------
+    path : Path or str
+
+    Returns
+    -------
+    scan : Scan
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable, truncated, not a NIfTI, or not a 3D volume of real numbers.
+    """
+    path = Path(path)
+    with _open(path) as (stream, at_most):
+        start = stream.read(max(_HEADERS))
+        header = _parse_header(path, start)
+        shape, dtype = _layout(path, header)
+        offset, size = _offset(path, header), math.prod(shape) * dtype.itemsize
+        if size > MAX_BYTES:
+            claimed = f'{size / 2**30:.1f} GiB'
+            raise InputError(
+                f'{path}: claims a volume of {claimed}, more than that of any head: check the file'
+            )
+        content = start[offset : offset + size]
+        # Memory is taken only for what the file can hold, and none for header extensions
+        if offset + size <= at_most:
+            _skip(stream, offset - len(start))
+            content += stream.read(size - len(content))
+        if len(content) < size:
+            raise InputError(f'{path}: truncated, {size - len(content)} bytes missing: fetch it again')
+        # A gzip stream has to be read to its end, where the checksum is compared
+        if len(stream.read(MAX_TRAILING + 1)) > MAX_TRAILING:
+            raise InputError(f'{path}: trailing data after the image: convert it again')
+    raw = np.frombuffer(content, dtype).reshape(shape, order='F')
+    slope, inter = _scaling(path, header)
+    return Scan(path, header, raw, _affine(path, header), slope, inter)
+
+
+def kept_fields(header: nib.Nifti1Header, fields: Iterable[str] = KEPT_FIELDS) -> dict[str, np.ndarray]:
+    """Return what travels of a header, without numbers in dimensions that the image does not have.
+
+    Parameters
+    ----------
+    header : nibabel.Nifti1Header or nibabel.Nifti2Header
+    fields : iterable of str
+
+    Returns
+    -------
+    dict
+        Field to value. Of unused dimensions, ``dim`` and ``pixdim`` are 0 or 1, as programs leave them.
+    """
+    kept = {field: np.array(header[field]) for field in fields}
+    used = max(
+        (axis for axis in range(1, 8) if header['dim'][axis] > 1 and axis <= header['dim'][0]), default=3
+    )
+    for field in {'dim', 'pixdim'} & kept.keys():
+        unused = kept[field][max(used, 3) + 1 :]
+        unused[~np.isin(unused, (0, 1))] = field == 'dim'
+    return kept
+
+
+def write(path: Path | str, raw: np.ndarray, like: Scan) -> None:
+    """Write raw values under the geometry, type and scaling of another scan, and nothing else of its header.
+
+    The file appears under its name only when it is complete. A name in ``.gz`` is compressed without file
+    name or time stamp, so that equal volumes give equal bytes.
+
+    Parameters
+    ----------
+    path : Path or str
+        Ends in ``.nii`` or ``.nii.gz``.
+    raw : ndarray, shape (X, Y, Z)
+        Values as stored, of the data type of `like`.
+    like : Scan
+        Source of geometry, data type, byte order, scaling and units.
+
+    Raises
+    ------
+    CpmaeError
+        If the file cannot be written.
+    """
+    if raw.dtype != like.raw.dtype or raw.shape != like.shape:
+        raise ValueError(f'{raw.dtype}{raw.shape} does not fit the header of {like.raw.dtype}{like.shape}')
+    header = type(like.header)(endianness=like.header.endianness, check=False)
+    for field, value in kept_fields(like.header).items():
+        header[field] = value
+    _write_volume(Path(path), header, raw)
+
+
+def write_mask(path: Path | str, mask: np.ndarray, like: Scan) -> None:
+    """Write a mask (0 and 1, uint8, no scaling) on the grid of a scan; see `write`."""
+    header = nib.Nifti1Header()
+    if type(like.header) is nib.Nifti2Header:
+        header = nib.Nifti2Header()
+    for field, value in kept_fields(like.header).items():
+        header[field] = value
+    header.set_data_dtype(np.uint8)
+    header['scl_slope'], header['scl_inter'] = 1, 0
+    _write_volume(Path(path), header, np.asarray(mask, dtype=bool).astype(np.uint8))
+
+
+def read_mask(path: Path | str, like: Scan) -> np.ndarray:
+    """Read a mask that must lie on the grid of a scan; bool, shape (X, Y, Z).
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or has another shape or affine.
+    """
+    mask = read(path)
+    if mask.shape != like.shape or not np.allclose(mask.affine, like.affine, atol=1e-3):
+        raise InputError(f'{path}: not on the grid of {like.path}: make the mask from that very scan')
+    return mask.values() > 0.5
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+    """Open a file, compressed or not; gives also the most bytes that it can hold."""
+    if path.is_symlink() and not path.exists():
+        raise InputError(f'{path}: link to a file that is not there: fetch it first (e.g. `datalad get`)')
+    if path.exists() and not path.is_file() and not path.is_dir():  # opening a pipe would wait for ever
+        raise InputError(f'{path}: cannot be read (neither file nor folder): check path and rights')
+    try:
+        with path.open('rb') as file:
+            size = os.fstat(file.fileno()).st_size
+            compressed = file.read(2) == b'\x1f\x8b'
+            file.seek(0)
+            if not compressed:
+                yield file, size
+                return
+            with gzip.GzipFile(fileobj=file) as stream:
+                yield cast(IO[bytes], stream), size * _DEFLATE_RATIO
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f'{path}: damaged or truncated gzip file ({error}): fetch it again') from error
+    except OSError as error:
+        raise InputError(
+            f'{path}: cannot be read ({error.strerror or error}): check path and rights'
+        ) from error
+
+
+def _skip(stream: IO[bytes], size: int) -> None:
+    while size > 0 and (read := len(stream.read(min(size, 2**20)))):
+        size -= read
+
+
+def _parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
+    sizes = {int.from_bytes(content[:4], order) for order in ('little', 'big')}
+    kind = next((kind for size, kind in _HEADERS.items() if size in sizes), None)
+    if command := command_to_fetch(content):
+        raise InputError(f'{path}: a pointer to content that is not here: fetch it first by `{command}`')
+    if kind is None:
+        raise InputError(f'{path}: not a NIfTI file: convert it, e.g. with dcm2niix')
+    try:
+        # Extensions behind it are never read: whatever they hold stays behind
+        header = kind(content[: kind.sizeof_hdr], check=False)
+    except Exception as error:  # nibabel raises many types on damaged headers
+        raise InputError(f'{path}: damaged NIfTI header ({error}): convert it again') from error
+    if bytes(header['magic'].tobytes())[:3] not in (b'n+1', b'n+2'):
+        raise InputError(f'{path}: not a single-file NIfTI: convert it to .nii.gz')
+    return header
+
+
+def _layout(path: Path, header: nib.Nifti1Header) -> tuple[tuple[int, int, int], np.dtype]:
+    try:
+        dtype, shape = header.get_data_dtype(), header.get_data_shape()
+    except Exception as error:
+        raise InputError(f'{path}: unknown data type or shape in the header: convert it again') from error
+    if dtype.kind not in 'iuf' or dtype.itemsize > 8:
+        raise InputError(f'{path}: data type {dtype} is not that of an MR image: convert it to grey values')
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or min(shape) < 1:
+        raise InputError(f'{path}: shape {shape} is not 3D: give one volume, e.g. the average or the first')
+    x, y, z = (int(s) for s in shape)
+    return (x, y, z), dtype
+
+
+def _offset(path: Path, header: nib.Nifti1Header) -> int:
+    """Where the volume begins; 0 in the header means right behind it, as for the library of the format."""
+    offset = float(header['vox_offset'])
+    if not math.isfinite(offset) or (offset and not len(header.binaryblock) <= offset <= MAX_OFFSET):
+        raise InputError(f'{path}: vox_offset is {offset:g}, within the header or far behind it: repair it')
+    return int(offset) or len(header.binaryblock)
+
+
+def affine_of(header: nib.Nifti1Header) -> np.ndarray:
+    """Voxel indices to world (RAS mm), shape (4, 4): sform where it has a code, else qform.
+
+    As the standard has it, a sign of 0 in ``pixdim[0]`` is read as 1; sizes have no sign.
+    """
+    header = header.copy()
+    sign, *sizes = header['pixdim'][:4]
+    header['pixdim'][:4] = -1 if sign < 0 else 1, *np.abs(sizes)
+    return header.get_best_affine().astype(float)
+
+
+def _affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
+    try:
+        return affine_of(header)
+    except Exception as error:  # e.g. a quaternion longer than 1
+        raise InputError(f'{path}: the qform is damaged ({error}): repair the header') from error
+
+
+def _scaling(path: Path, header: nib.Nifti1Header) -> tuple[float, float]:
+    try:
+        if np.isinf(header['scl_slope']) or np.isinf(header['scl_inter']):
+            raise ValueError
+        slope, inter = header.get_slope_inter()
+    except Exception as error:
+        raise InputError(f'{path}: scl_slope or scl_inter is not a number: repair the header') from error
+    return (1.0, 0.0) if slope is None else (float(slope), float(inter or 0.0))
+
+
+def _write_volume(path: Path, header: nib.Nifti1Header, raw: np.ndarray) -> None:
+    header['vox_offset'] = len(header.binaryblock) + 4
+    header['magic'] = b'n+1' if len(header.binaryblock) == 348 else b'n+2'
+    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    try:
+        with open(part, 'wb') as file:
+            if path.suffix == '.gz':
+                with gzip.GzipFile('', 'wb', GZIP_LEVEL, file, mtime=0) as stream:
+                    _write_to(stream, header, raw)
+            else:
+                _write_to(file, header, raw)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise CpmaeError(f'{path}: cannot be written ({reason}): check space and rights') from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_to(stream, header: nib.Nifti1Header, raw: np.ndarray) -> None:
+    stream.write(header.binaryblock)
+    stream.write(bytes(4))  # no extensions
+    stream.write(raw.tobytes(order='F'))

@@ -1,0 +1,1 @@
+"""Quality control: is this a scan of a whole head, and does its output show another one?"""

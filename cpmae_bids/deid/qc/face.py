@@ -1,0 +1,104 @@
+"""How far a face lies from the mean of faces, seen from the front.
+
+In the cube all heads share the frame of their brains, so that the depth of the skin in front of each point of
+a frontal plane can be compared with the mean of many heads (`data/face_depth.json`).
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+from scipy import ndimage
+
+from cpmae_bids.deid.space import geometry, surface
+
+MEAN = files('cpmae_bids') / 'data' / 'face_depth.json'
+"""Written by ``python -m benchmarks.face_depth``."""
+
+MAX_DISTANCE_MM = 14.0
+"""Largest mean distance of a face to the mean face: 1.3 to 11.3 mm in real heads (benchmarks/README.md)."""
+
+MIN_SEEN = 0.3
+"""Share of the mean face that must be in view to compare with it."""
+
+
+@cache
+def mean_depth() -> np.ndarray:
+    """Position of the skin of the mean head, in mm of the template's world to the front.
+
+    Returns
+    -------
+    depth : ndarray of float, shape (a, c)
+        A value per voxel of x and z of `surface.FACE_BOX` at 2 mm; NaN where heads differ too much, as beside
+        the cheeks. Not to be written to.
+    """
+    mean = np.array(json.loads(MEAN.read_text('utf-8'))['depth_mm'], dtype=float)
+    mean.setflags(write=False)
+    return mean
+
+
+def depth(head: np.ndarray) -> np.ndarray:
+    """Position of the foremost voxel of a head, in mm of the template's world to the front.
+
+    Parameters
+    ----------
+    head : ndarray of bool, shape (n, n, n)
+        Head mask (`surface.head_mask`).
+
+    Returns
+    -------
+    depth : ndarray of float, shape (a, c)
+        As in `mean_depth`; the back of the box where it holds no head.
+    """
+    window, front = _window(head.shape[0])
+    return np.where(head[window], front[:, None], front[0]).max(axis=1)
+
+
+def distance_to_mean(head: np.ndarray, in_fov: np.ndarray) -> float | None:
+    """Mean distance (mm, to front or back) of a face to the mean face, as far as that is in view.
+
+    Parameters
+    ----------
+    head, in_fov : ndarray of bool, shape (128, 128, 128)
+        Head mask and field of view in the cube at 2 mm.
+
+    Returns
+    -------
+    distance : float or None
+        None if too little of the face is in view.
+    """
+    seen = _seen(in_fov)
+    if seen.sum() < MIN_SEEN * np.isfinite(mean_depth()).sum():
+        return None
+    return float(np.abs(depth(head) - mean_depth())[seen].mean())
+
+
+def in_view(in_fov: np.ndarray, margin_mm: float = 0.0) -> float:
+    """Share of the mean face that is in view, with so much room in front of it.
+
+    Parameters
+    ----------
+    in_fov : ndarray of bool, shape (128, 128, 128)
+        Field of view in the cube at 2 mm.
+    margin_mm : float
+    """
+    return float(_seen(in_fov, margin_mm).sum() / np.isfinite(mean_depth()).sum())
+
+
+def _seen(in_fov: np.ndarray, margin_mm: float = 0.0) -> np.ndarray:
+    """Points of the mean face whose skin, moved to the front by a margin, is in view; shape as `depth`."""
+    mean = mean_depth() + margin_mm
+    window, front = _window(in_fov.shape[0])
+    compared = np.isfinite(mean)
+    index = np.abs(front[:, None, None] - np.where(compared, mean, front[0])).argmin(axis=0)
+    return compared & np.take_along_axis(in_fov[window], index[:, None], axis=1)[:, 0]
+
+
+def _window(n: int) -> tuple[tuple[slice, ...], np.ndarray]:
+    """Voxels of the face box, and their positions from back to front (mm)."""
+    window = ndimage.find_objects(surface.box(surface.FACE_BOX, n).astype(np.uint8))[0]
+    affine = geometry.cube_affine(n)
+    return window, (affine[1, 1] * np.arange(n) + affine[1, 3])[window[1]]

@@ -1,0 +1,254 @@
+"""Refuse scans that show no whole head: another body part, a cut brain, or a face that was removed before.
+
+A scan that was skull-stripped or defaced has lost what tells tissue from air, and its refaced version would
+pass for a whole head that was never there. The limits were set on 165 whole heads, all of which pass, and on
+the same heads stripped, sheared by quickshear and masked by pydeface.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from cpmae_bids.deid.images import intensity, nifti, noise
+from cpmae_bids.deid.space import geometry, surface
+from cpmae_bids.exceptions import InputError
+
+BRAIN_ML = (500.0, 2300.0)
+"""Volume of a brain with its ventricles, from infants to the largest adults."""
+
+CUT_BRAIN_CM2 = 60.0
+"""Area of brain that may touch one side of the field of view; the spinal cord does, half a brain must not."""
+
+TISSUE = 0.12
+"""Intensity (brain scale 1) above which a voxel is tissue rather than air or noise."""
+
+MIN_HEAD_SHARE = 0.2
+"""Least volume of tissue away from the brain, as a share of the brain; 0.6 for the tightest field of view."""
+
+NOSE_BOX = ((-10, 10), (60, 76), (-80, -34))
+"""Range of x, y, z in the template's world (mm) that the nose fills in every whole head."""
+
+MIN_NOSE_SHARE = 0.3
+"""Least share of tissue in the nose box: 0.48 and more in whole heads, up to 0.18 after pydeface."""
+
+MAX_FACE_CUT_CM2 = 22.0
+"""Largest area in the face where tissue borders on the constant background without a transition, see
+`measure_head`: up to 18 in whole heads, 26 and more after a plane or a mask was cut through the face."""
+
+AIR_BOX = ((-128, 128), (-140, 116), (15, 112))
+"""Range of x, y, z in the template's world (mm) above brows and ears."""
+
+AIR_MM = 40.0
+"""Distance from the brain beyond which there is nothing but air in `AIR_BOX`."""
+
+MAX_BRIGHT_AIR = 0.3
+"""Share of that air that may be as bright as tissue: 0 in magnitude images, all in ratios of images."""
+
+MIN_SHOWN = 0.5
+"""Least share of the tissue that a T1w shows, away from the brain and in the face, which another contrast of
+the same head shows as well: 0.8 and more in real T2w, FLAIR and PDw."""
+
+FACE, BEHIND = ((-128, 128), (30, 116), (-144, 0)), ((-128, 128), (-140, 10), (-144, 0))
+"""Ranges of x, y, z in the template's world (mm) of the face, and of the rest of the head at its height."""
+
+MIN_LEVEL_ML, MIN_FACE_ML = 2.0, 10.0
+"""Volumes of tissue that it takes to say anything about a level of the head, and about a face."""
+
+_COARSE = 64  # voxels along the cube: 4 mm show whether there is tissue, and cost next to nothing
+
+
+def check_brain(brain: np.ndarray, scan: nifti.Scan) -> None:
+    """Check that a brain mask is that of one whole brain.
+
+    Parameters
+    ----------
+    brain : ndarray of bool, shape (X, Y, Z)
+    scan : nifti.Scan
+        For its geometry and the name in the message.
+
+    Raises
+    ------
+    InputError
+        If the mask is empty, of the wrong size, or cut by the field of view.
+    """
+    if not brain.any():
+        raise InputError(f'{scan.path}: no brain found: is this a scan of a head?')
+    sizes = scan.voxel_sizes
+    volume = float(brain.sum() * np.prod(sizes) / 1000)
+    if not BRAIN_ML[0] <= volume <= BRAIN_ML[1]:
+        raise InputError(
+            f'{scan.path}: a brain of {volume:.0f} mL was found, not {BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f}: '
+            'is this a scan of a whole human head?'
+        )
+    for axis in range(3):
+        area = np.prod(sizes) / sizes[axis] / 100
+        for end in (0, -1):
+            touching = float(np.take(brain, end, axis=axis).sum() * area)
+            if touching > CUT_BRAIN_CM2:
+                raise InputError(
+                    f'{scan.path}: the field of view cuts {touching:.0f} cm2 of the brain: '
+                    'give a scan of the whole brain'
+                )
+
+
+def check_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndarray) -> None:
+    """Check that there is a head around the brain, with its face.
+
+    Parts of the face that lie outside the field of view are not missed.
+
+    Parameters
+    ----------
+    scan : nifti.Scan
+    brain : ndarray of bool, shape (X, Y, Z)
+    world_to_template : ndarray, shape (4, 4)
+
+    Raises
+    ------
+    InputError
+        If the scan was skull-stripped or defaced, or if its air cannot be told from tissue.
+    """
+    measures = measure_head(scan, brain, world_to_template)
+    if measures['bright_air_share'] > MAX_BRIGHT_AIR:
+        raise InputError(
+            f'{scan.path}: noise as bright as tissue in place of air, as in the uniform image of MP2RAGE: '
+            'give a version with its background noise removed'
+        )
+    if measures['head_share'] < MIN_HEAD_SHARE:
+        raise InputError(f'{scan.path}: no head around the brain, skull-stripped before: give the original')
+    if measures['nose_share'] < MIN_NOSE_SHARE or measures['face_cut_cm2'] > MAX_FACE_CUT_CM2:
+        raise InputError(f'{scan.path}: the face is missing or cut, defaced before: give the original scan')
+
+
+def measure_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndarray) -> dict[str, float]:
+    """What `check_head` decides on.
+
+    Returns
+    -------
+    measures : dict
+        ``head_share``: volume of tissue at 1 cm and more from the brain over that of the brain.
+        ``nose_share``: share of tissue in `NOSE_BOX`, 1 where the box lies outside the field of view.
+        ``bright_air_share``: share of what must be air (`AIR_BOX`, `AIR_MM`) that is as bright as tissue, 0
+        where none is in view.
+        ``face_cut_cm2``: area of the face that borders on the background without a transition, less half of
+        the same on the scalp, which is large where software removed the whole background.
+    """
+    tissue, inside, in_fov = _coarse(scan, brain, world_to_template)
+    away = ~ndimage.binary_dilation(inside, iterations=2)
+    box = surface.box(NOSE_BOX, _COARSE)
+    nose = box & in_fov
+    visible = nose.sum() > 0.3 * box.sum()
+    values = scan.values()
+    return {
+        'head_share': float((tissue & away).sum() / max(inside.sum(), 1)),
+        'nose_share': float(tissue[nose].mean()) if visible else 1.0,
+        'bright_air_share': _bright_air(tissue, inside, in_fov),
+        'face_cut_cm2': _face_cut(
+            values, intensity.brain_scale(values[brain]), scan.affine, world_to_template
+        ),
+    }
+
+
+def check_other_head(
+    other: tuple[nifti.Scan, np.ndarray, np.ndarray], t1w: tuple[nifti.Scan, np.ndarray, np.ndarray]
+) -> None:
+    """Check that a scan of another contrast shows the head that its T1w shows, as far as it sees it.
+
+    Parameters
+    ----------
+    other, t1w : tuple of nifti.Scan, ndarray of bool and ndarray, shape (4, 4)
+        Each a scan, its brain, and its affine map to the template.
+
+    Raises
+    ------
+    InputError
+        If the scan was skull-stripped or defaced, or if its air cannot be told from tissue.
+    """
+    scan, by = other[0], t1w[0].path.name
+    measures = measure_other_head(other, t1w)
+    if measures['bright_air_share'] > MAX_BRIGHT_AIR:
+        raise InputError(
+            f'{scan.path}: noise as bright as tissue in place of air: give a version without background noise'
+        )
+    if measures['head_shown'] < MIN_SHOWN:
+        raise InputError(
+            f'{scan.path}: no head around the brain, unlike {by}, skull-stripped before: give the original'
+        )
+    if measures['face_shown'] < MIN_SHOWN:
+        raise InputError(
+            f'{scan.path}: the face that {by} shows is missing, defaced before: give the original scan'
+        )
+
+
+def measure_other_head(
+    other: tuple[nifti.Scan, np.ndarray, np.ndarray], t1w: tuple[nifti.Scan, np.ndarray, np.ndarray]
+) -> dict[str, float]:
+    """What `check_other_head` decides on.
+
+    A slab may end anywhere, in its own grid or, once resampled, in a larger one. There the whole level of the
+    head is missing, whereas a face that was removed leaves what is behind it.
+
+    Returns
+    -------
+    measures : dict
+        ``head_shown``, ``face_shown``: share of the tissue of the T1w, away from the brain and in the face,
+        that is tissue in the other contrast too; 1 for a face that lies outside the field of view.
+        ``bright_air_share``: see `measure_head`.
+    """
+    tissue, inside, in_fov = _coarse(*other)
+    expected, t1w_inside, t1w_in_fov = _coarse(*t1w)
+    expected &= ndimage.binary_erosion(in_fov & t1w_in_fov)  # the outermost voxels are half empty
+    expected &= ~ndimage.binary_dilation(t1w_inside | inside, iterations=2)
+    voxel_ml = (geometry.CUBE_EDGE / _COARSE) ** 3 / 1000
+    behind = expected & surface.box(BEHIND, _COARSE)
+    total = behind.sum(axis=(0, 1)) * voxel_ml
+    shown = (behind & tissue).sum(axis=(0, 1)) * voxel_ml
+    expected &= (total < MIN_LEVEL_ML) | (shown > 0.5 * total)
+    face = expected & surface.box(FACE, _COARSE)
+    return {
+        'head_shown': float(tissue[expected].mean()) if expected.any() else 0.0,
+        'face_shown': float(tissue[face].mean()) if face.sum() * voxel_ml > MIN_FACE_ML else 1.0,
+        'bright_air_share': _bright_air(tissue, inside, in_fov),
+    }
+
+
+def _coarse(
+    scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tissue, brain and field of view in a coarse cube; bool, shape (64, 64, 64) each."""
+    values = scan.values()
+    scale = intensity.brain_scale(values[brain])
+    level = noise.floor(values, scan.voxel_sizes, scale)
+    cube = geometry.to_cube(values, scan.affine, world_to_template, _COARSE)
+    return (
+        noise.above_floor(cube, level) > TISSUE * scale,
+        geometry.to_cube(brain, scan.affine, world_to_template, _COARSE) >= 0.5,
+        geometry.field_of_view(scan.shape, scan.affine, world_to_template, _COARSE),
+    )
+
+
+def _bright_air(tissue: np.ndarray, inside: np.ndarray, in_fov: np.ndarray) -> float:
+    far = ndimage.distance_transform_edt(~inside, sampling=geometry.CUBE_EDGE / _COARSE) > AIR_MM
+    air = surface.box(AIR_BOX, _COARSE) & in_fov & far
+    return float(tissue[air].mean()) if air.any() else 0.0
+
+
+def _face_cut(values, scale: float, affine: np.ndarray, world_to_template: np.ndarray) -> float:
+    """Area (cm2) of voxel faces between the background value and bright tissue: face less half of the scalp.
+
+    Skin is blurred by voxel and coil; only software sets a voxel to the background beside a bright one.
+    """
+    background = (values == values.min()) | (values == 0)
+    tissue = values > 0.35 * scale
+    to_template = world_to_template @ affine
+    sizes = geometry.voxel_sizes(affine)
+    face = scalp = 0.0
+    for axis in range(3):
+        lower = tuple(slice(0, -1) if a == axis else slice(None) for a in range(3))
+        upper = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
+        edges = (background[lower] & tissue[upper]) | (tissue[lower] & background[upper])
+        position = np.argwhere(edges) @ to_template[:3, :3].T + to_template[:3, 3]
+        area = np.prod(sizes) / sizes[axis] / 100
+        face += area * ((position[:, 1] > 30) & (position[:, 2] < 0)).sum()
+        scalp += area * (position[:, 2] > 20).sum()
+    return max(0.0, float(face - scalp / 2))

@@ -1,0 +1,94 @@
+"""How near the preserved region comes to the air outside of the head: to within the scalp, it must not.
+
+The alignment to the template is not involved: a brain mask that has swallowed the scalp is shrunk onto the
+template with all that it holds, and looks like any other brain there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from cpmae_bids.deid.images import masks, noise
+from cpmae_bids.deid.space import geometry, surface
+
+GRID_MM = 2.0
+"""Voxels in which distances are taken, along the axes of the world."""
+
+BALL_MM = 12.0
+"""Radius of the ball whose reach is the outside: it enters neither nostrils nor ears, nor the cavities where
+the field of view cuts a head."""
+
+NEAR_MM = 4.0
+"""Skull and scalp are thicker than this; where they are not, the preserved region reaches into the scalp."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """The air around a head.
+
+    Attributes
+    ----------
+    distance : ndarray of float32, shape (A, B, C)
+        Distance (mm) to the air, 0 within it; NaN if none is in view.
+    affine : ndarray, shape (4, 4)
+        Its voxels to world (RAS mm).
+    """
+
+    distance: np.ndarray
+    affine: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, affine: np.ndarray, scale: float) -> Outside:
+        """Find the air around a head.
+
+        Parameters
+        ----------
+        values : ndarray of float32, shape (X, Y, Z)
+            Intensities of the scan.
+        affine : ndarray, shape (4, 4)
+            Voxel indices to world (RAS mm).
+        scale : float
+            Brain scale.
+        """
+        grid, shape = geometry.world_grid(values.shape, affine, GRID_MM)
+        matrix = np.linalg.inv(affine) @ grid
+        smooth = geometry.smooth(values, geometry.antialias_sigma(affine, np.eye(4), GRID_MM))
+        head = geometry.resample(smooth, matrix, shape, mode='nearest')
+        head = noise.above_floor(head, noise.floor(values, geometry.voxel_sizes(affine), scale)) / scale
+        in_fov = geometry.inside_grid(matrix, shape, values.shape)
+        head = masks.largest_component((ndimage.gaussian_filter(head, 1) > surface.LEVEL) & in_fov)
+        air = in_fov & ~masks.fill_holes(_closed(head))
+        if not air.any():
+            return cls(np.full(shape, np.nan, np.float32), grid)
+        return cls(ndimage.distance_transform_edt(~air, sampling=GRID_MM).astype(np.float32), grid)
+
+    def near_ml(self, kept: np.ndarray, affine: np.ndarray) -> float:
+        """How much of a mask lies within `NEAR_MM` of the air.
+
+        Parameters
+        ----------
+        kept : ndarray of bool, shape (X, Y, Z)
+        affine : ndarray, shape (4, 4)
+
+        Returns
+        -------
+        volume : float
+            Millilitres; NaN if no air is in view.
+        """
+        if np.isnan(self.distance).any():
+            return float('nan')
+        matrix = np.linalg.inv(affine) @ self.affine
+        smooth = geometry.smooth(kept, geometry.antialias_sigma(affine, np.eye(4), GRID_MM))
+        kept = geometry.resample(smooth, matrix, self.distance.shape) >= 0.5
+        return float((kept & (self.distance <= NEAR_MM)).sum() * GRID_MM**3 / 1000)
+
+
+def _closed(head: np.ndarray) -> np.ndarray:
+    """A head with all that a ball outside cannot reach."""
+    room = int(BALL_MM / GRID_MM) + 2
+    grown = ndimage.distance_transform_edt(~np.pad(head, room), sampling=GRID_MM) <= BALL_MM
+    closed = ndimage.distance_transform_edt(grown, sampling=GRID_MM) > BALL_MM
+    return closed[room:-room, room:-room, room:-room]

@@ -1,0 +1,310 @@
+"""Find a face in a head scan by its relief, without a brain mask, a network or any model but an average.
+
+Seen from the front, the skin has a depth at every point. Brows, eye sockets and nose give this depth map a
+relief that is much the same in everybody; a cut through the head, a blank or a bare brain has another one.
+The relief is searched for its best agreement with that of an average head (`data/face_relief.json`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import permutations, product
+
+import numpy as np
+from scipy import ndimage
+
+from cpmae_bids.deid.images import masks
+from cpmae_bids.deid.images.intensity import TINY, skin_level
+from cpmae_bids.deid.space import geometry
+
+GRID_MM = 3.0
+"""Voxels in which heads are looked at; the columns and rows of depth maps."""
+
+LEVELS = (0.25, 1.0, 2.0)
+"""Multiples of the skin's usual height above the air (`intensity.skin_level`) at which the surface is taken,
+one after the other: artefacts of teeth or motion hide a face at one of them and rarely at all."""
+
+YAWS = (0.0, -15.0, 15.0)
+"""Directions (degrees) from which heads are looked at: in a scanner they turn to the side."""
+
+MIN_AGREEMENT = 0.74
+"""Correlation with the average relief from which on it is a face: docs/privacy.md has the distributions."""
+
+MIN_TURNED = 0.86
+"""The same where a face is looked for along all axes: brains and cut heads agree by up to 0.85 along some."""
+
+STRENGTH = (0.5, 2.0)
+"""Range of the height of the relief, as a multiple of the average's."""
+
+BELOW_TOP_MM = (60.0, 170.0)
+"""Range of distances of the nose from the top of what is in view."""
+
+OFF_CENTRE_MM = 15.0
+"""How far the middle of the face may lie from the middle of the silhouette."""
+
+DEEPEST_MM = 60.0
+"""What lies further behind the foremost point of a window counts as this deep: beside the head, or a hole."""
+
+MAX_EMPTY = 0.3
+"""Share of a window where there may be nothing at all."""
+
+MIN_ROWS = 16
+"""Rows of the relief (brows, eyes, root of the nose) that must be in view, where the scan ends below them."""
+
+FILLED = 0.001
+"""Share of a scan that has its least value, from which on it may be filled with that value."""
+
+DARKER = 0.3
+"""How far below air a filling is looked past, as a share of the contrast between air and bright tissue."""
+
+MAX_OPAQUE_BORDER = 0.6
+"""Share of the border of the field of view that may seem to be tissue: with more, air and head cannot be told
+apart and there may be a face within."""
+
+MAX_NOISY_BORDER = 0.2
+"""The same where less than half of it is solid: MP2RAGE images have such noise in place of air. Up to 0.14 in
+whole heads, whose necks are cut by the border."""
+
+
+@dataclass(frozen=True)
+class Relief:
+    """What the relief of a scan shows.
+
+    Attributes
+    ----------
+    agreement : float
+        Greatest correlation with the average relief, -1 if there is nothing to compare.
+    opaque : bool
+        Whether head and air could not be told apart, so that nothing can be said.
+    """
+
+    agreement: float
+    opaque: bool = False
+
+    @property
+    def is_face(self) -> bool:
+        return self.agreement >= MIN_AGREEMENT
+
+
+def find_face(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...] = YAWS) -> Relief:
+    """Look for a face in a scan.
+
+    Parameters
+    ----------
+    values : ndarray, shape (X, Y, Z)
+        Scaled intensities of any contrast with dark air, in any orientation.
+    affine : ndarray, shape (4, 4)
+        Voxel indices to world coordinates (RAS, mm).
+    yaws : tuple of float
+        Directions (degrees) from which to look; 0 is enough where the head is known to look ahead.
+
+    Returns
+    -------
+    Relief
+    """
+    low, high = np.min(values), np.max(values)
+    if low == high:
+        return Relief(-1.0)
+    if np.all((values == low) | (values == high)):  # a mask: what it leaves out has a shape, too
+        other = low + high - values
+    elif (lifted := _without_dark_filling(values, low)) is not None:
+        other = lifted
+    else:
+        return _search(values, affine, yaws)
+    both = [_search(one, affine, yaws) for one in (values, other)]
+    return max(both, key=lambda found: (found.agreement, not found.opaque))
+
+
+def find_turned(values: np.ndarray, affine: np.ndarray) -> Relief:
+    """Look for a face along all axes, since a header may be wrong; see `MIN_TURNED`.
+
+    Parameters
+    ----------
+    values, affine
+        As of `find_face`.
+
+    Returns
+    -------
+    Relief
+    """
+    coarse, grid, _ = _on_grid(values, affine)
+    middle = grid[:3, :3] @ ((np.array(coarse.shape) - 1) / 2) + grid[:3, 3]
+    grid[:3, 3] -= middle
+    found = []
+    for order in permutations(range(3)):
+        for signs in product((1, -1), repeat=3):
+            turn = np.eye(4)
+            turn[:3, :3] = np.diag(signs)[list(order)]
+            if np.linalg.det(turn) > 0:
+                found.append(find_face(coarse, turn @ grid, yaws=(0.0,)))
+    return max(found, key=lambda one: one.agreement)
+
+
+def _without_dark_filling(values: np.ndarray, low: float) -> np.ndarray | None:
+    """A scan whose filling, far darker than air, is as dark as air; None without such a filling.
+
+    CT is filled with -2000 or -3024 outside of its circle, and resliced MR with some negative number. Between
+    that and air there is more contrast than between air and skin.
+    """
+    rest = values[values > low]
+    if values.size - rest.size < FILLED * values.size:
+        return None
+    air, bright = np.percentile(rest, (1, 99))
+    return np.maximum(values, air) if air - low > DARKER * (bright - air) else None
+
+
+def _search(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...]) -> Relief:
+    values, affine, in_fov = _on_grid(values, affine)
+    seen = values[in_fov]
+    try:
+        skin = skin_level(seen)
+    except ValueError:  # all that differs lies outside of what is looked at
+        return Relief(-1.0)
+    air = float(np.median(seen[seen <= skin]))
+    levels = [air + factor * (skin - air) for factor in LEVELS]
+    opaque = _is_opaque(_head(values, in_fov, skin), in_fov)
+    best = -1.0
+    for yaw in yaws:
+        turned, covered = _turn(values, in_fov, yaw)
+        for level in levels:
+            best = max(best, agreement(depth_map(turned, _head(turned, covered, level), level)))
+    return Relief(best, opaque)
+
+
+def _on_grid(values: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Resample to a grid along the axes of the world; also its affine, and which of it the scan covers."""
+    corners = np.array(np.meshgrid(*[(-0.5, size - 0.5) for size in values.shape])).reshape(3, -1)
+    corners = affine[:3, :3] @ corners + affine[:3, 3:]
+    grid = np.diag([GRID_MM, GRID_MM, GRID_MM, 1.0])
+    grid[:3, 3] = corners.min(axis=1) + GRID_MM / 2
+    shape = tuple(np.ceil(np.ptp(corners, axis=1) / GRID_MM).astype(int))
+    matrix = np.linalg.inv(affine) @ grid
+    values = np.nan_to_num(np.asarray(values, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    smooth = geometry.smooth(values, geometry.antialias_sigma(affine, np.eye(4), GRID_MM))
+    in_fov = geometry.inside_grid(matrix, shape, values.shape)
+    return geometry.resample(smooth, matrix, shape, mode='nearest'), grid, in_fov
+
+
+def _turn(values: np.ndarray, in_fov: np.ndarray, yaw: float) -> tuple[np.ndarray, np.ndarray]:
+    """Turn a volume about the vertical axis through its middle, by degrees, within its own grid."""
+    if yaw == 0:
+        return values, in_fov
+    cosine, sine = np.cos(np.radians(yaw)), np.sin(np.radians(yaw))
+    matrix, middle = np.eye(4), (np.array(values.shape) - 1) / 2
+    matrix[:2, :2] = [[cosine, -sine], [sine, cosine]]
+    matrix[:3, 3] = middle - matrix[:3, :3] @ middle
+    covered = geometry.resample(in_fov, matrix, values.shape) > 0.99
+    return geometry.resample(values, matrix, values.shape, mode='nearest'), covered
+
+
+def _head(values: np.ndarray, in_fov: np.ndarray, level: float) -> np.ndarray:
+    return masks.largest_component((values > level) & in_fov)
+
+
+def _is_opaque(head: np.ndarray, in_fov: np.ndarray) -> bool:
+    border = in_fov & ~ndimage.binary_erosion(in_fov)
+    share = head[border].mean()
+    solid = ndimage.binary_erosion(head | ~in_fov, border_value=1)[border & head]
+    return bool(share > MAX_OPAQUE_BORDER or (share > MAX_NOISY_BORDER and solid.mean() < 0.5))
+
+
+def depth_map(values: np.ndarray, head: np.ndarray, level: float) -> np.ndarray:
+    """Position of the skin along each ray from the front.
+
+    Parameters
+    ----------
+    values : ndarray, shape (X, Y, Z)
+        Intensities on the grid, y to the front.
+    head : ndarray of bool, shape (X, Y, Z)
+    level : float
+        Intensity of the skin; between two voxels its position is interpolated.
+
+    Returns
+    -------
+    depth : ndarray, shape (X, Z)
+        mm along y from an arbitrary origin; NaN where a ray meets nothing.
+    """
+    last = head.shape[1] - 1
+    hit = last - head[:, ::-1].argmax(axis=1)
+    before = np.minimum(hit + 1, last)
+    inner, outer = (np.take_along_axis(values, y[:, None], axis=1)[:, 0] for y in (hit, before))
+    with np.errstate(over='ignore'):  # at the end of the grid both are the same voxel
+        step = np.clip((inner - level) / np.maximum(inner - outer, TINY), 0, 1)
+    return np.where(head.any(axis=1), (hit + step) * GRID_MM, np.nan)
+
+
+def agreement(depth: np.ndarray) -> float:
+    """Greatest correlation of a part of a depth map with the relief of an average face.
+
+    Position along all axes and the tilt of the face are free: a plane is taken away from both.
+
+    Parameters
+    ----------
+    depth : ndarray, shape (X, Z)
+        As of `depth_map`.
+
+    Returns
+    -------
+    float
+        -1 if no part has the size and strength of a face.
+    """
+    average, nose_row = average_relief()
+    width, height = average.shape
+    there = np.isfinite(depth)
+    rows = np.flatnonzero(there.sum(axis=0) > 3)
+    if not rows.size:
+        return -1.0
+    padded = np.pad(depth, ((width // 2, width // 2), (0, 0)), constant_values=np.nan)
+    nearest, furthest = (mm / GRID_MM for mm in BELOW_TOP_MM)
+    best = -1.0
+    for bottom in range(-(height - MIN_ROWS), depth.shape[1] - MIN_ROWS + 1):
+        if not nearest <= rows[-1] - (bottom + nose_row) <= furthest:
+            continue
+        low, high = max(0, -bottom), min(height, depth.shape[1] - bottom)
+        columns = np.flatnonzero(there[:, max(0, bottom) : bottom + high].any(axis=1))
+        if high - low < MIN_ROWS or not columns.size:
+            continue
+        windows = np.lib.stride_tricks.sliding_window_view(
+            padded[:, bottom + low : bottom + high], (width, high - low)
+        )[:, 0]
+        off_centre = np.abs(np.arange(len(windows)) - (columns[0] + columns[-1]) / 2)
+        windows = windows[off_centre <= OFF_CENTRE_MM / GRID_MM]
+        if len(windows):
+            best = max(best, _correlate(windows, average[:, low:high]))
+    return best
+
+
+def _correlate(windows: np.ndarray, average: np.ndarray) -> float:
+    """Greatest correlation of windows, (N, X, Z), with a relief, (X, Z), both less their planes."""
+    x, z = np.indices(average.shape)
+    planes, _ = np.linalg.qr(np.stack([np.ones(x.size), x.ravel(), z.ravel()], axis=1))
+    target = average.ravel() - planes @ (planes.T @ average.ravel())
+    flat = windows.reshape(len(windows), -1)
+    empty = np.isnan(flat)
+    flat = np.where(empty, -np.inf, flat)
+    front = flat.max(axis=1, keepdims=True)
+    front[np.isinf(front)] = 0  # nothing there at all
+    flat = np.maximum(flat, front - DEEPEST_MM)
+    flat = flat - (flat @ planes) @ planes.T
+    along = flat @ target
+    correlation = along / np.maximum(np.linalg.norm(flat, axis=1) * np.linalg.norm(target), 1e-6)
+    strength = along / (target @ target)
+    usable = (strength >= STRENGTH[0]) & (strength <= STRENGTH[1]) & (empty.mean(axis=1) <= MAX_EMPTY)
+    return float(correlation[usable].max(initial=-1.0))
+
+
+@cache
+def average_relief() -> tuple[np.ndarray, int]:
+    """Relief of an average face, and the row of the tip of its nose.
+
+    Returns
+    -------
+    relief : ndarray, shape (X, Z)
+        Depth in mm, subject's left to right and bottom to top, voxels of `GRID_MM`.
+    nose_row : int
+    """
+    content = json.loads(files('cpmae_bids').joinpath('data/face_relief.json').read_text('utf-8'))
+    return np.array(content['depth_mm'], dtype=float), int(content['nose_row'])

@@ -1,0 +1,117 @@
+"""Read a T1w and refuse what cannot be de-identified, with one clear line each.
+
+What needs a brain mask to be seen (a scan without a head, or one that was defaced before) is in `prior`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cpmae_bids.deid.images import background, nifti
+from cpmae_bids.deid.images.masks import ROUNDING
+from cpmae_bids.deid.space import alignment
+from cpmae_bids.exceptions import InputError
+
+VOXEL_MM = (0.1, 8.0)
+"""Range of voxel edges: clinical slices are up to 7.5 mm thick, with their gap; a brain cannot be found well
+enough in thicker ones."""
+
+MAX_DISAGREEMENT = 45.0
+"""Rotation between sform and qform (degrees) from which on no head can lie as both say: scans that were moved
+onto a template differ by less."""
+
+EXTENT_MM = (100.0, 700.0)
+"""Range of the field of view along each axis; a brain does not fit into less."""
+
+_SPACE_UNITS = {0, 2}
+"""NIfTI codes of the spatial unit that are read as mm: unknown, and mm."""
+
+
+def load_t1w(path: Path | str) -> nifti.Scan:
+    """Read a T1w and check that it is a volume of a head-sized field of view with an orientation.
+
+    Parameters
+    ----------
+    path : Path or str
+        A single-file NIfTI, compressed or not.
+
+    Returns
+    -------
+    scan : nifti.Scan
+        Noise as bright as tissue in place of air is looked past; see `background`.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is not such a volume.
+    """
+    scan = nifti.read(path)
+    _check_orientation(scan)
+    _check_extent(scan)
+    _check_values(scan)
+    return background.look_past(scan)
+
+
+def _check_orientation(scan: nifti.Scan) -> None:
+    header = scan.header
+    if header['qform_code'] == 0 and header['sform_code'] == 0:
+        raise InputError(f'{scan.path}: no orientation (qform_code and sform_code are 0): convert it again')
+    volume = abs(np.linalg.det(scan.affine[:3, :3])) if np.isfinite(scan.affine).all() else 0
+    if not volume > 1e-3 * np.prod(scan.voxel_sizes):
+        raise InputError(f'{scan.path}: the affine is not invertible: repair qform and sform')
+    if _disagreement(scan) > MAX_DISAGREEMENT:
+        raise InputError(
+            f'{scan.path}: sform and qform disagree on the orientation: repair the header, so that both say '
+            'how the head lies'
+        )
+    if int(header['xyzt_units']) & 7 not in _SPACE_UNITS:
+        raise InputError(f'{scan.path}: the spatial unit is not mm: repair xyzt_units and the affine')
+
+
+def _disagreement(scan: nifti.Scan) -> float:
+    """Rotation (degrees) between the axes of sform and qform; 0 where one of them says nothing.
+
+    A mirror image does not count: software that flips images often leaves it in one of them.
+    """
+    if scan.header['qform_code'] == 0 or scan.header['sform_code'] == 0:
+        return 0.0
+    header = scan.header.copy()
+    header['sform_code'] = 0
+    try:
+        other = nifti.affine_of(header)[:3, :3]
+    except Exception:  # no rotation is stored, and only the sform is read
+        return 0.0
+    own, other = (part / np.linalg.norm(part, axis=0) for part in (scan.affine[:3, :3], other))
+    matrix = own @ np.linalg.inv(other)
+    if np.linalg.det(matrix) < 0:
+        matrix = matrix @ np.diag([-1.0, 1, 1])
+    return alignment.rotation_and_scales(matrix)[0] if np.isfinite(matrix).all() else 180.0
+
+
+def _check_extent(scan: nifti.Scan) -> None:
+    sizes = scan.voxel_sizes
+    if sizes.min() < VOXEL_MM[0] - ROUNDING or sizes.max() > VOXEL_MM[1] + ROUNDING:
+        shown = ' x '.join(f'{s:.3g}' for s in sizes)
+        raise InputError(
+            f'{scan.path}: voxels of {shown} mm, not {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g}: '
+            'slices are too thick to find brain and face in, or the affine is wrong'
+        )
+    extent = sizes * scan.shape
+    if extent.min() < EXTENT_MM[0] - ROUNDING or extent.max() > EXTENT_MM[1] + ROUNDING:
+        shown = ' x '.join(f'{e:.0f}' for e in extent)
+        raise InputError(f'{scan.path}: a field of view of {shown} mm holds no head: is this a scan of one?')
+
+
+def _check_values(scan: nifti.Scan) -> None:
+    low, high = scan.raw.min(), scan.raw.max()  # NaN if there is any
+    if low == high:
+        raise InputError(f'{scan.path}: constant image: export it again')
+    if not np.isfinite([low, high]).all():
+        raise InputError(f'{scan.path}: holds NaN or infinite values: replace them and run again')
+    largest = max(abs(float(low)), abs(float(high))) * abs(scan.slope) + abs(scan.inter)
+    if not largest < np.sqrt(np.finfo(np.float32).max):  # squares are taken in single precision
+        raise InputError(f'{scan.path}: values up to {largest:.3g} are not those of a scan: repair scl_slope')
+    if not largest > np.finfo(np.float32).tiny:
+        raise InputError(f'{scan.path}: values of {largest:.3g} at most: repair scl_slope')

@@ -1,0 +1,1 @@
+"""Grids, affines and resampling between a scan, the template and another contrast."""

@@ -1,0 +1,320 @@
+"""Affine maps between a scan and the template: conventions and plausibility."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from cpmae_bids.deid.images.intensity import TINY, without_spikes
+from cpmae_bids.deid.space import geometry
+
+MIN_DICE = 0.85
+"""Least overlap of the aligned brain with the template's; aligned healthy and atrophied brains reach 0.9."""
+
+MIN_CORRELATION = 0.55
+"""Least correlation with the template's brain (`intensity_correlation`): 0.71 and more in whole heads. A
+brain on its side can be stretched into the shape of the template, with a Dice up to 0.91, but tissue then
+meets other tissue: at most 0.46. `benchmarks.turned_headers` measures both."""
+
+BAND_MM = (4.0, 12.0)
+"""Gaussians (sigma, mm) between which a scan is compared with the template, an average over many brains.
+Finer is the anatomy of one person; coarser is the coil, and the dark rim and bright middle of any brain."""
+
+SHADING_MM, STRONG_SHADING = 20.0, 2.0
+"""Gaussian (sigma, mm) that leaves the shading of a brain, and the ratio of its 95th to its fifth percentile
+from which on it is taken off: surface coils without normalisation give tissue by the rim several times the
+signal of the same tissue in the middle, which hides all detail there."""
+
+SCALES = (0.7, 1.6)
+"""Range of the stretch along the principal axes, scan to template (small children to large adults)."""
+
+MAX_ROTATION = 60.0
+"""Largest rotation in degrees between a scan and the template; a head in a coil does not turn further."""
+
+SHIFT_MM, PEAK_MM = 4.0, 2.0
+"""Shifts (mm) along each axis, after which two volumes of one head must share less than before."""
+
+MIN_SHARPNESS = 1.2
+"""Least ratio of the information that two contrasts of a brain share where they are aligned, to the greatest
+at `SHIFT_MM`."""
+
+INTERIOR_MM = 12.0
+"""Depth below the surface of the template's brain from which on a brain is compared by what is within it."""
+
+SIZES = np.arange(0.8, 1.42, 0.02)
+"""Sizes that are tried, as multiples of that after the alignment."""
+
+_BINS = 32
+
+_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def to_lps(affine: np.ndarray) -> np.ndarray:
+    """Affine of a grid in ITK's world, whose x points to the left and y to the back."""
+    return _LPS @ affine
+
+
+def itk_to_ras(parameters: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """Matrix of an ITK affine transform between RAS worlds.
+
+    Parameters
+    ----------
+    parameters : ndarray, shape (12,)
+        Rows of the 3x3 matrix, then the translation.
+    center : ndarray, shape (3,)
+        Centre of rotation.
+
+    Returns
+    -------
+    matrix : ndarray, shape (4, 4)
+        World (RAS mm) of ITK's fixed image to world of its moving image: the way in which ITK looks up
+        intensities, and the inverse of the way in which it moves the image.
+    """
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(parameters[:9], (3, 3))
+    matrix[:3, 3] = np.asarray(parameters[9:12]) + center - matrix[:3, :3] @ center
+    return _LPS @ matrix @ _LPS
+
+
+def rotation_and_scales(matrix: np.ndarray) -> tuple[float, np.ndarray]:
+    """Angle (degrees) of the rotation of an affine map, and its three principal stretches."""
+    left, stretches, right = np.linalg.svd(matrix[:3, :3])
+    rotation = left @ right
+    if np.linalg.det(rotation) < 0:
+        return 180.0, stretches  # a mirror image: no rotation of a head gives it
+    cosine = np.clip((np.trace(rotation) - 1) / 2, -1, 1)
+    return float(np.degrees(np.arccos(cosine))), stretches
+
+
+def template_overlap(
+    mask: np.ndarray,
+    affine: np.ndarray,
+    world_to_template: np.ndarray,
+    template_mask: np.ndarray,
+    template_affine: np.ndarray,
+) -> float:
+    """Dice of a brain mask with the template's, on the grid of the template."""
+    matrix = _template_to_scan_voxels(affine, world_to_template, template_affine)
+    aligned = geometry.resample(mask, matrix, template_mask.shape) >= 0.5
+    return dice(aligned, template_mask)
+
+
+def intensity_correlation(
+    values: np.ndarray,
+    mask: np.ndarray,
+    affine: np.ndarray,
+    world_to_template: np.ndarray,
+    template_brain: np.ndarray,
+    template_mask: np.ndarray,
+    template_affine: np.ndarray,
+) -> float:
+    """Pearson correlation of a scan's intensities with the template's where both have brain.
+
+    Both are band-pass filtered (`BAND_MM`) within the brain that they share, after strong shading was taken
+    off.
+
+    Parameters
+    ----------
+    values : ndarray, shape (X, Y, Z)
+        Intensities of the scan; only those inside the mask are looked at.
+    mask : ndarray of bool, shape (X, Y, Z)
+        Brain of the scan.
+    affine, world_to_template : ndarray, shape (4, 4)
+        Native voxels to world, world to template world (RAS mm).
+    template_brain, template_mask : ndarray, shape (A, B, C)
+        Intensities and mask of the template's brain.
+    template_affine : ndarray, shape (4, 4)
+
+    Returns
+    -------
+    correlation : float
+        NaN if the brains do not meet, or one of them is constant.
+    """
+    template_brain, template_mask, template_affine = _coarse(template_brain, template_mask, template_affine)
+    matrix = _template_to_scan_voxels(affine, world_to_template, template_affine)
+    share = geometry.resample(mask, matrix, template_mask.shape)
+    values = np.where(mask, without_spikes(values, mask), 0) if mask.any() else np.zeros(mask.shape)
+    brain = geometry.resample(values, matrix, template_mask.shape)
+    inside = (share >= 0.5) & template_mask
+    brain = np.divide(brain, share, out=np.zeros_like(brain), where=inside)
+    brain = _without_shading(brain, inside, template_affine)
+    details = _band(brain, inside, template_affine), _band(template_brain, inside, template_affine)
+    if not inside.any() or min(np.ptp(detail) for detail in details) < 1e-3:
+        return float('nan')
+    return float(np.corrcoef(*details)[0, 1])
+
+
+def volume_by_interior(
+    values: np.ndarray,
+    mask: np.ndarray,
+    affine: np.ndarray,
+    world_to_template: np.ndarray,
+    template_brain: np.ndarray,
+    template_mask: np.ndarray,
+    template_affine: np.ndarray,
+) -> float:
+    """Volume of a brain mask over that of the template's, where the size is that of what lies within.
+
+    An alignment fits the outlines of two brains. A mask that holds skull and scalp is shrunk by it, with
+    the brain within; it then has the size of a brain, and the brain has not.
+
+    Parameters
+    ----------
+    values, mask, affine, world_to_template, template_brain, template_mask, template_affine
+        As of `intensity_correlation`.
+
+    Returns
+    -------
+    ratio : float
+        After the change in size (`SIZES`) by which the interiors correlate most. NaN if they do for none.
+    """
+    template_brain, template_mask, template_affine = _coarse(template_brain, template_mask, template_affine)
+    sizes = geometry.voxel_sizes(template_affine)
+    deep = ndimage.distance_transform_edt(np.pad(template_mask, 1), sampling=sizes) > INTERIOR_MM
+    deep = deep[1:-1, 1:-1, 1:-1]
+    if not deep.any():
+        return float('nan')
+    center = template_affine[:3, :3] @ np.argwhere(template_mask).mean(axis=0) + template_affine[:3, 3]
+    expected = _band(template_brain, deep, template_affine)
+    found = []
+    for size in SIZES:
+        resize = np.diag([size, size, size, 1.0])
+        resize[:3, 3] = center - size * center
+        matrix = _template_to_scan_voxels(affine, resize @ world_to_template, template_affine)
+        detail = _band(geometry.resample(values, matrix, deep.shape), deep, template_affine)
+        if min(np.ptp(detail), np.ptp(expected)) >= 1e-3:
+            found.append((float(np.corrcoef(detail, expected)[0, 1]), matrix))
+    if not found:
+        return float('nan')
+    _, matrix = max(found, key=lambda one: one[0])
+    # The mask may reach beyond the grid of the template: counted by its own voxels
+    return float(mask.sum() * abs(np.linalg.det(np.linalg.inv(matrix)[:3, :3])) / max(template_mask.sum(), 1))
+
+
+def _coarse(brain, mask, affine) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The template at every second or fourth voxel, which hold all that `BAND_MM` lets pass."""
+    steps = np.maximum(1, BAND_MM[0] / geometry.voxel_sizes(affine) + 1e-3).astype(int)
+    part = tuple(slice(None, None, step) for step in steps)
+    return brain[part], mask[part], affine @ np.diag([*steps, 1])
+
+
+def shared_information(
+    values: np.ndarray,
+    affine: np.ndarray,
+    to_other: np.ndarray,
+    other: np.ndarray,
+    other_mask: np.ndarray,
+    other_affine: np.ndarray,
+) -> tuple[float, float]:
+    """How sharply two contrasts of one brain share most information where they are aligned.
+
+    Mutual information (histograms of 32 bins) within the brain, over the greatest of those after a shift
+    along one axis. Brains of two persons have no such peak, nor has one brain beside its place.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (X, Y, Z)
+    affine, to_other : ndarray, shape (4, 4)
+        Its voxels to world, and its world to that of the other volume (RAS mm).
+    other, other_mask : ndarray, shape (A, B, C)
+        Intensities and brain of the other volume.
+    other_affine : ndarray, shape (4, 4)
+
+    Returns
+    -------
+    sharpness, peak : float
+        Ratios to the greatest at `SHIFT_MM` and at `PEAK_MM`. NaN if the first volume shows less than half
+        of the brain, there or after a shift.
+    """
+    steps = np.maximum(1, 2.0 / geometry.voxel_sizes(other_affine) + 1e-3).astype(int)
+    part = tuple(slice(None, None, step) for step in steps)
+    inside = np.argwhere(other_mask[part]) * steps
+    reference = other[part][other_mask[part]]
+    world = inside @ other_affine[:3, :3].T + other_affine[:3, 3]
+    smoothed = geometry.smooth(values, 1.0 / geometry.voxel_sizes(affine))
+    to_voxels = np.linalg.inv(affine) @ np.linalg.inv(to_other)
+
+    def information(shift) -> float:
+        voxels = (world + shift) @ to_voxels[:3, :3].T + to_voxels[:3, 3]
+        seen = ((voxels > -0.5) & (voxels < np.array(values.shape) - 0.5)).all(axis=1)
+        if seen.mean() < 0.5:
+            return float('nan')
+        sampled = ndimage.map_coordinates(smoothed, voxels[seen].T, order=1, mode='nearest')
+        return _mutual_information(sampled, reference[seen])
+
+    here, directions = information(np.zeros(3)), np.concatenate([np.eye(3), -np.eye(3)])
+    # NaN if any of them is: what is seen of the brain must not decide which shifts count
+    greatest = [np.max([information(mm * way) for way in directions]) for mm in (SHIFT_MM, PEAK_MM)]
+    sharpness, peak = (here / value if value > 0 else float('nan') for value in greatest)
+    return sharpness, peak
+
+
+def _mutual_information(a: np.ndarray, b: np.ndarray) -> float:
+    """In nats, of the joint histogram between the first and the 99th percentile of each."""
+    ranges = [np.percentile(x, (1, 99)) for x in (a, b)]
+    if any(low >= high for low, high in ranges):
+        return 0.0
+    a, b = (np.clip(x, low, high) for x, (low, high) in zip((a, b), ranges, strict=True))
+    joint = np.histogram2d(a, b, bins=_BINS)[0] / a.size
+    independent = joint.sum(axis=1)[:, None] * joint.sum(axis=0)
+    some = joint > 0
+    return float((joint[some] * np.log(joint[some] / independent[some])).sum())
+
+
+def _band(volume: np.ndarray, inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Detail of a volume in units of its mean, at the voxels of a mask and from them alone."""
+    volume = np.where(inside, volume, 0)
+    scale = max(float(np.abs(volume).sum()), TINY) / max(int(inside.sum()), 1)
+    fine, coarse = (_local_mean(volume, inside, affine, mm)[inside] for mm in BAND_MM)
+    return (fine - coarse) / scale
+
+
+def _without_shading(volume: np.ndarray, inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """A brain over its shading, if that is strong; else as it is."""
+    field = _local_mean(np.where(inside, volume, 0), inside, affine, SHADING_MM)
+    low, high = np.percentile(field[inside], (5, 95)) if inside.any() else (1, 1)
+    if not 0 < STRONG_SHADING * low < high:
+        return volume
+    return np.divide(volume, field, out=np.zeros_like(volume), where=inside & (field > 0.1 * low))
+
+
+def _local_mean(volume: np.ndarray, inside: np.ndarray, affine: np.ndarray, mm: float) -> np.ndarray:
+    sigma = mm / geometry.voxel_sizes(affine)
+    return geometry.smooth(volume, sigma) / np.maximum(geometry.smooth(inside, sigma), 1e-6)
+
+
+def _template_to_scan_voxels(affine, world_to_template, template_affine) -> np.ndarray:
+    return np.linalg.inv(affine) @ np.linalg.inv(world_to_template) @ template_affine
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    """Dice of two masks; 0 if both are empty."""
+    total = int(a.sum()) + int(b.sum())
+    return 2 * int((a & b).sum()) / total if total else 0.0
+
+
+def implausible(
+    world_to_template: np.ndarray, overlap: float, correlation: float, target: str = 'the template'
+) -> str | None:
+    """Why an affine cannot be that of a head, in a few words; None if it can.
+
+    Parameters
+    ----------
+    world_to_template : ndarray, shape (4, 4)
+    overlap : float
+        Dice with the template's brain (`template_overlap`).
+    correlation : float
+        Of intensities with the template's brain (`intensity_correlation`); NaN is implausible.
+    target : str
+        What the brain was aligned to, for the message.
+    """
+    angle, stretches = rotation_and_scales(world_to_template)
+    if overlap < MIN_DICE:
+        return f'overlap with {target} {overlap:.2f} < {MIN_DICE}'
+    if not correlation >= MIN_CORRELATION:
+        return f'correlation with {target} {correlation:.2f} < {MIN_CORRELATION}'
+    if stretches.min() < SCALES[0] or stretches.max() > SCALES[1]:
+        return f'stretch {stretches.min():.2f} to {stretches.max():.2f} not within {SCALES[0]} to {SCALES[1]}'
+    if angle > MAX_ROTATION:
+        return f'rotation {angle:.0f} degrees > {MAX_ROTATION:.0f}'
+    return None

@@ -1,0 +1,109 @@
+"""A scan as the models see it: brain and head, apart, in the cube."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cpmae_bids.deid.images import intensity
+from cpmae_bids.deid.space import geometry
+
+
+@dataclass(frozen=True)
+class ConformedHead:
+    """Head of a scan in the cube of ``n`` voxels per edge.
+
+    Attributes
+    ----------
+    head : ndarray of float32, shape (n, n, n)
+        In units of the brain scale; `intensity.HOLE` inside the brain, 0 outside the field of view.
+    in_fov : ndarray of bool, shape (n, n, n)
+        Where the scan covers the cube.
+    in_brain : ndarray of bool, shape (n, n, n)
+    """
+
+    head: np.ndarray
+    in_fov: np.ndarray
+    in_brain: np.ndarray
+
+
+def conform_brain(
+    data: np.ndarray, brain_mask: np.ndarray, affine: np.ndarray, world_to_template: np.ndarray, n: int
+) -> tuple[np.ndarray, float]:
+    """Bring the brain of a scan into the cube.
+
+    Brain and head are smoothed and interpolated each within its own mask (normalised convolution), so that
+    the brain in the cube does not change with the head around it.
+
+    Parameters
+    ----------
+    data : ndarray, shape (X, Y, Z)
+        Scaled intensities on the native grid; finite.
+    brain_mask : ndarray of bool, shape (X, Y, Z)
+    affine, world_to_template : ndarray, shape (4, 4)
+        Native voxels to world, world to template world (mm).
+    n : int
+        Voxels along an edge of the cube.
+
+    Returns
+    -------
+    brain : ndarray of float32, shape (n, n, n)
+        In units of `scale`, 0 outside the brain. Depends on voxels inside the brain mask alone.
+    scale : float
+        Intensity of the scan that is 1 in the cube.
+
+    Raises
+    ------
+    InputError
+        If the brain is empty or has no positive intensity.
+    """
+    mask = np.asarray(brain_mask, dtype=bool)
+    scale = intensity.brain_scale(data[mask])
+    window, window_affine = _around(mask, affine)
+    weight = geometry.to_cube(mask[window], window_affine, world_to_template, n)
+    values = np.where(mask, np.asarray(data, dtype=np.float32), 0)[window]
+    brain = geometry.to_cube(values, window_affine, world_to_template, n)
+    return intensity.normalize(_ratio(brain, weight, weight >= 0.5), scale), scale
+
+
+def conform_head(
+    data: np.ndarray,
+    brain_mask: np.ndarray,
+    affine: np.ndarray,
+    world_to_template: np.ndarray,
+    n: int,
+    scale: float,
+) -> ConformedHead:
+    """Bring the head of a scan, without its brain, into the cube.
+
+    Parameters
+    ----------
+    data, brain_mask, affine, world_to_template, n
+        See `conform_brain`.
+    scale : float
+        What `conform_brain` returns.
+
+    Returns
+    -------
+    head : ConformedHead
+    """
+    mask = np.asarray(brain_mask, dtype=bool)
+    window, window_affine = _around(mask, affine)
+    weight = geometry.to_cube(mask[window], window_affine, world_to_template, n)
+    in_brain = weight >= 0.5
+    in_fov = geometry.field_of_view(mask.shape, affine, world_to_template, n)
+    values = np.where(mask, 0, np.asarray(data, dtype=np.float32))
+    head = geometry.to_cube(values, affine, world_to_template, n, mode='nearest')
+    head = intensity.normalize(_ratio(head, 1 - weight, in_fov & ~in_brain), scale)
+    head[in_brain] = intensity.HOLE
+    return ConformedHead(head, in_fov, in_brain)
+
+
+def _around(mask: np.ndarray, affine: np.ndarray) -> tuple[tuple[slice, ...], np.ndarray]:
+    """Box of the brain, with room for the whole tail of the anti-alias filter of 0.5 mm voxels."""
+    return geometry.crop(mask, affine, margin=8)
+
+
+def _ratio(weighted: np.ndarray, weight: np.ndarray, where: np.ndarray) -> np.ndarray:
+    return np.divide(weighted, weight, out=np.zeros_like(weighted), where=where)

@@ -1,0 +1,347 @@
+"""Grids and the resampling between them.
+
+Three spaces are in use. *Native* is the voxel grid of the scan. *World* is millimetres, RAS. The *cube* is a
+grid of 256 mm edge in the world of the template, axes in RAS order (x to the right, y to the front, z up).
+
+An ``affine`` maps voxel indices to world millimetres; ``world_to_template`` maps the world of the scan to the
+world of the template. Both are ``(4, 4)`` arrays that act on column vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from cpmae_bids.runtime import threads
+
+PRESETS = {'128': 128, '256': 256}
+"""Voxels along an edge of the cube, by the name of the preset."""
+
+CUBE_EDGE = 256.0
+"""Edge of the cube in mm."""
+
+CUBE_CORNER = (-128.0, -140.0, -144.0)
+"""Outer left, posterior, inferior corner of the cube, in mm of the template's world."""
+
+_SLAB = 16
+"""Planes of the first axis that are resampled at a time, whatever the number of threads."""
+
+_TAPS = 4
+"""Voxels of a scan that a low-pass filter reaches to either side."""
+
+
+def cube_affine(n: int) -> np.ndarray:
+    """Affine of the cube with ``n`` voxels along each edge.
+
+    Parameters
+    ----------
+    n : int
+        Number of voxels along an edge.
+
+    Returns
+    -------
+    affine : ndarray, shape (4, 4)
+        Voxel indices to template world (mm). The centre of voxel ``i`` lies at ``corner + (i + 0.5) * size``.
+    """
+    size = CUBE_EDGE / n
+    affine = np.diag([size, size, size, 1.0])
+    affine[:3, 3] = np.add(CUBE_CORNER, size / 2)
+    return affine
+
+
+def voxel_sizes(affine: np.ndarray) -> np.ndarray:
+    """Edge lengths (mm) of the voxels of a grid, shape (3,)."""
+    return np.sqrt((np.asarray(affine)[:3, :3] ** 2).sum(axis=0))
+
+
+def world_grid(
+    shape: tuple[int, ...], affine: np.ndarray, size: float
+) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Affine and shape of the grid of cubes (mm) along the axes of the world that covers a whole scan."""
+    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in shape])).reshape(3, -1)
+    corners = affine[:3, :3] @ corners + affine[:3, 3:]
+    grid = np.diag([size, size, size, 1.0])
+    grid[:3, 3] = corners.min(axis=1) + size / 2
+    counts = np.ceil(np.ptp(corners, axis=1) / size - 1e-6).astype(int)
+    return grid, (int(counts[0]), int(counts[1]), int(counts[2]))
+
+
+def rotation(degrees: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Rotation matrix of angles about x, y and z, (3, 3)."""
+    x, y, z = np.radians(degrees)
+    about_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
+    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
+    about_z = np.array([[np.cos(z), -np.sin(z), 0], [np.sin(z), np.cos(z), 0], [0, 0, 1]])
+    return about_z @ about_y @ about_x
+
+
+def resample(
+    data: np.ndarray,
+    target_to_source: np.ndarray,
+    target_shape: tuple[int, int, int],
+    *,
+    order: int = 1,
+    mode: str = 'constant',
+    cval: float = 0.0,
+) -> np.ndarray:
+    """Sample a volume on another grid.
+
+    Parameters
+    ----------
+    data : ndarray, shape (X, Y, Z)
+        The source volume; booleans and integers are sampled as float32.
+    target_to_source : ndarray, shape (4, 4)
+        Voxel indices of the target to voxel indices of the source.
+    target_shape : tuple of int
+        Shape of the result.
+    order : int
+        0 for the nearest voxel, 1 for linear, 3 for cubic spline interpolation, which overshoots at edges.
+    mode : str
+        What lies outside of the source, as in `scipy.ndimage.affine_transform`.
+    cval : float
+        Value outside of the source with ``mode='constant'``.
+
+    Returns
+    -------
+    resampled : ndarray of float32, shape `target_shape`
+    """
+    if order not in (0, 1, 3):
+        raise ValueError(f'order must be 0, 1 or 3, not {order}')
+    source = np.ascontiguousarray(data, dtype=np.float32)
+    if order == 3:  # SciPy's own filter would copy the volume in double precision
+        source = ndimage.spline_filter(source, 3, output=np.float32)
+    resampled = np.empty(target_shape, np.float32)
+
+    def fill(start: int) -> None:
+        slab = resampled[start : start + _SLAB]
+        ndimage.affine_transform(
+            source,
+            target_to_source[:3, :3],
+            offset=target_to_source[:3, 3] + target_to_source[:3, 0] * start,
+            output=slab,
+            order=order,
+            mode=mode,
+            cval=cval,
+            prefilter=False,
+        )
+
+    threads.each(fill, range(0, len(resampled), _SLAB))
+    return resampled
+
+
+def cube_to_native_voxels(n: int, affine: np.ndarray, world_to_template: np.ndarray) -> np.ndarray:
+    """Matrix that takes voxel indices of the cube to voxel indices of the scan, shape (4, 4)."""
+    return np.linalg.inv(affine) @ np.linalg.inv(world_to_template) @ cube_affine(n)
+
+
+def native_to_cube_voxels(n: int, affine: np.ndarray, world_to_template: np.ndarray) -> np.ndarray:
+    """Matrix that takes voxel indices of the scan to voxel indices of the cube, shape (4, 4)."""
+    return np.linalg.inv(cube_affine(n)) @ world_to_template @ affine
+
+
+def antialias_sigma(affine: np.ndarray, world_to_template: np.ndarray, target_size: float) -> np.ndarray:
+    """Gaussian that takes the resolution of a scan down to that of a coarser grid.
+
+    The voxel edge stands for the full width at half maximum, before and after. Axes of the scan that are
+    already as coarse as the target are left alone.
+
+    Parameters
+    ----------
+    affine, world_to_template : ndarray, shape (4, 4)
+        Geometry of the scan.
+    target_size : float
+        Voxel edge of the target in mm of the template's world.
+
+    Returns
+    -------
+    sigma : ndarray, shape (3,)
+        Standard deviation in voxels of the scan, per axis.
+    """
+    size = voxel_sizes(np.asarray(world_to_template) @ affine)
+    fwhm = np.sqrt(np.clip(target_size**2 - size**2, 0, None))
+    return fwhm / np.sqrt(8 * np.log(2)) / size
+
+
+def smooth(data: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Gaussian filter in float32; axes with a sigma below a tenth of a voxel are skipped."""
+    result = np.asarray(data, dtype=np.float32)
+    for axis, width in enumerate(sigma):
+        if width > 0.1:
+            result = ndimage.gaussian_filter1d(result, width, axis=axis, mode='nearest', truncate=3.0)
+    return result
+
+
+def pool(volume: np.ndarray, factor: int) -> np.ndarray:
+    """Mean of blocks of ``factor^3`` voxels; float32, shape (X / factor, Y / factor, Z / factor)."""
+    if factor == 1:
+        return np.asarray(volume, np.float32)
+    cells = [part for n in volume.shape for part in (n // factor, factor)]
+    return np.asarray(volume, np.float32).reshape(cells).mean((1, 3, 5))
+
+
+def crop(mask: np.ndarray, affine: np.ndarray, margin: int = 0) -> tuple[tuple[slice, ...], np.ndarray]:
+    """Bounding box of a mask, with a margin, and the affine of the cropped grid.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (X, Y, Z)
+        Not empty.
+    affine : ndarray, shape (4, 4)
+    margin : int
+        Voxels added on each side, as far as the grid reaches.
+
+    Returns
+    -------
+    window : tuple of slice
+    cropped_affine : ndarray, shape (4, 4)
+    """
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    window = tuple(
+        slice(max(0, s.start - margin), min(size, s.stop + margin))
+        for s, size in zip(box, mask.shape, strict=True)
+    )
+    shift = np.eye(4)
+    shift[:3, 3] = [s.start for s in window]
+    return window, affine @ shift
+
+
+def to_cube(
+    data: np.ndarray,
+    affine: np.ndarray,
+    world_to_template: np.ndarray,
+    n: int,
+    *,
+    mode: str = 'grid-constant',
+    antialias: bool = True,
+    order: int = 1,
+) -> np.ndarray:
+    """Resample a scan into the cube, after smoothing where the cube is coarser than the scan.
+
+    Parameters
+    ----------
+    data : ndarray, shape (X, Y, Z)
+        Volume on the native grid.
+    affine, world_to_template : ndarray, shape (4, 4)
+        Native voxels to world, world to template world.
+    n : int
+        Voxels along an edge of the cube.
+    mode : {'grid-constant', 'nearest'}
+        Over the outer half voxel of the scan: fade to zero, or repeat the outermost voxel.
+    antialias : bool
+        Smooth before sampling.
+    order : int
+        Interpolation order, 0, 1 or 3.
+
+    Returns
+    -------
+    cube : ndarray of float32, shape (n, n, n)
+        Zero away from the field of view of the scan (see `field_of_view`).
+    """
+    if antialias:
+        data = smooth(data, antialias_sigma(affine, world_to_template, CUBE_EDGE / n))
+    cube = np.zeros((n, n, n), np.float32)
+    window = _shadow(data.shape, native_to_cube_voxels(n, affine, world_to_template), n)
+    start = np.eye(4)
+    start[:3, 3] = [s.start for s in window]
+    matrix = cube_to_native_voxels(n, affine, world_to_template) @ start
+    if cube[window].size:  # else the scan lies outside the cube altogether
+        cube[window] = resample(data, matrix, cube[window].shape, order=order, mode=mode)
+    return cube
+
+
+def _shadow(shape, to_cube_voxels: np.ndarray, n: int) -> tuple[slice, ...]:
+    """Box of the cube that holds a whole grid: outside of it nothing has to be sampled."""
+    corners = np.array(np.meshgrid(*[(-1, size) for size in shape])).reshape(3, -1)
+    corners = to_cube_voxels[:3, :3] @ corners + to_cube_voxels[:3, 3:]
+    low = np.clip(np.floor(corners.min(axis=1)), 0, n).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=1)) + 1, 0, n).astype(int)
+    return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+
+
+def from_cube(
+    cube: np.ndarray,
+    affine: np.ndarray,
+    world_to_template: np.ndarray,
+    shape: tuple[int, int, int],
+    *,
+    below: int = 0,
+    order: int = 1,
+    cval: float = 0.0,
+) -> np.ndarray:
+    """Resample a volume of the cube onto the native grid of a scan, as a scanner of its resolution would.
+
+    Along axes whose voxels are longer than those of the cube it is sampled more finely and decimated: what a
+    voxel is too long for would be seen as coarser texture that is not there.
+
+    Parameters
+    ----------
+    cube : ndarray, shape (n, n, n + below)
+    affine, world_to_template : ndarray, shape (4, 4)
+        Native voxels to world, world to template world.
+    shape : tuple of int
+        Shape of the scan.
+    below : int
+        Slices by which the volume reaches below the cube.
+    order : int
+        Interpolation order, 0, 1 or 3.
+    cval : float
+        Value of native voxels that lie outside the volume.
+
+    Returns
+    -------
+    native : ndarray of float32, shape `shape`
+    """
+    matrix = native_to_cube_voxels(cube.shape[0], affine, world_to_template)
+    matrix[2, 3] += below
+    factors = np.rint(np.linalg.norm(matrix[:3, :3], axis=0)).astype(int).clip(1)
+    fine_shape = tuple((size - 1) * factor + 1 for size, factor in zip(shape, factors, strict=True))
+    finer = matrix @ np.diag([*1 / factors, 1])
+    native = resample(cube, finer, fine_shape, order=order, mode='constant', cval=cval)
+    for axis, factor in enumerate(factors):
+        native = _decimate(native, int(factor), axis)
+    return native
+
+
+def _decimate(data: np.ndarray, factor: int, axis: int) -> np.ndarray:
+    """Every so-manieth voxel along an axis, after a low-pass filter for their distance."""
+    if factor == 1:
+        return data
+    from scipy import signal  # slow to import
+
+    window = signal.firwin(2 * _TAPS * factor + 1, 1 / factor, window='hann').astype(np.float32)
+    return signal.resample_poly(data, 1, factor, axis=axis, window=window, padtype='edge')
+
+
+def inside_grid(
+    target_to_source: np.ndarray, target_shape: Sequence[int], source_shape: Sequence[int]
+) -> np.ndarray:
+    """Voxels of the target whose centre lies within the extent of the source grid.
+
+    Parameters
+    ----------
+    target_to_source : ndarray, shape (4, 4)
+        Voxel indices of the target to voxel indices of the source.
+    target_shape, source_shape : tuple of int
+
+    Returns
+    -------
+    inside : ndarray of bool, shape `target_shape`
+    """
+    inside = np.ones(target_shape, dtype=bool)
+    index = [np.arange(size, dtype=np.float32) for size in target_shape]
+    for row, size in zip(target_to_source[:3], source_shape, strict=True):
+        coefficients = row.astype(np.float32)
+        plane = coefficients[1] * index[1][:, None] + coefficients[2] * index[2][None, :] + coefficients[3]
+        for i, x in enumerate(index[0]):  # one slab at a time: the coordinates of 256^3 would take 200 MB
+            coordinate = plane + coefficients[0] * x
+            inside[i] &= (coordinate >= -0.5) & (coordinate <= size - 0.5)
+    return inside
+
+
+def field_of_view(
+    shape: Sequence[int], affine: np.ndarray, world_to_template: np.ndarray, n: int
+) -> np.ndarray:
+    """Voxels of the cube that a scan of the given shape covers; bool, shape (n, n, n)."""
+    return inside_grid(cube_to_native_voxels(n, affine, world_to_template), (n, n, n), shape)

@@ -1,0 +1,121 @@
+"""Rigid map between two contrasts of one head, by normalised mutual information.
+
+Information that is normalised (Studholme et al., Pattern Recognition 1999) neither needs a like contrast nor
+grows with the overlap: a slab that shows half a head does not slide to where more of it overlaps. What a slab
+does not show counts for nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage, optimize
+
+from cpmae_bids.deid.space import geometry
+
+LEVELS = ((8.0, 2_000, 4.0), (4.0, 10_000, 2.0), (2.0, 40_000, 0.5))
+"""Full width at half maximum (mm) to which both volumes are smoothed, number of points at which they are
+compared, and first step of the search (degrees and mm), coarse to fine."""
+
+MIN_SEEN = 0.4
+"""Least share of the points that the other volume must show."""
+
+_BINS = 32
+
+
+class Comparison:
+    """Normalised mutual information of two volumes under rigid maps, at points of the first.
+
+    Parameters
+    ----------
+    fixed : ndarray of float32, shape (A, B, C)
+        Compared where it is above 0.
+    moving : ndarray of float32, shape (X, Y, Z)
+    fixed_affine, moving_affine : ndarray, shape (4, 4)
+        Voxel indices to world (RAS mm).
+    fwhm : float
+        mm, to which both are smoothed.
+    points : int
+        Number of voxels of the first volume to compare.
+    """
+
+    def __init__(self, fixed, fixed_affine, moving, moving_affine, fwhm: float, points: int) -> None:
+        sigmas = (
+            np.sqrt(np.clip(fwhm**2 - sizes**2, 0, None)) / np.sqrt(8 * np.log(2)) / sizes
+            for sizes in (geometry.voxel_sizes(fixed_affine), geometry.voxel_sizes(moving_affine))
+        )
+        inside = np.argwhere(fixed > 0)
+        if len(inside) > points:
+            inside = inside[np.random.default_rng(0).choice(len(inside), points, replace=False)]
+        reference = geometry.smooth(fixed, next(sigmas))[tuple(inside.T)]
+        self._moving = geometry.smooth(moving, next(sigmas))
+        self._to_voxels = np.linalg.inv(moving_affine)
+        self._world = inside @ fixed_affine[:3, :3].T + fixed_affine[:3, 3]
+        self._bins = _bin(reference)
+
+    def __call__(self, to_moving: np.ndarray) -> float:
+        """Information under a map from the world of the first volume to that of the other; 0 to 1."""
+        matrix = self._to_voxels @ to_moving
+        voxels = self._world @ matrix[:3, :3].T + matrix[:3, 3]
+        seen = ((voxels > -0.5) & (voxels < np.array(self._moving.shape) - 0.5)).all(axis=1)
+        if seen.mean() < MIN_SEEN:
+            return 0.0
+        sampled = ndimage.map_coordinates(self._moving, voxels[seen].T, order=1, mode='nearest')
+        index, share = _bin(sampled)
+        other_index, other_share = (part[seen] for part in self._bins)
+        joint = np.zeros(_BINS**2)
+        for i, weight in ((0, 1 - share), (1, share)):  # to both bins between which a value lies
+            for j, other_weight in ((0, 1 - other_share), (1, other_share)):
+                pair = (index + i) * _BINS + other_index + j
+                joint += np.bincount(pair, weight * other_weight, _BINS**2)
+        joint = (joint / joint.sum()).reshape(_BINS, _BINS)
+        whole = _entropy(joint)
+        return (_entropy(joint.sum(axis=0)) + _entropy(joint.sum(axis=1))) / whole - 1 if whole else 0.0
+
+
+def refine(compare: Comparison, to_moving: np.ndarray, center: np.ndarray, step: float) -> np.ndarray:
+    """Rigid map near another under which two volumes share most.
+
+    Parameters
+    ----------
+    compare : Comparison
+    to_moving : ndarray, shape (4, 4)
+        To begin with.
+    center : ndarray, shape (3,)
+        Of rotation, in the world of the first volume.
+    step : float
+        Degrees and mm.
+
+    Returns
+    -------
+    to_moving : ndarray, shape (4, 4)
+    """
+    found = optimize.minimize(
+        lambda change: -compare(to_moving @ _change(change, center)),
+        np.zeros(6),
+        method='Powell',
+        options={'direc': step * np.eye(6), 'xtol': 0.05, 'ftol': 1e-4, 'maxfev': 300},
+    )
+    return to_moving @ _change(found.x, center)
+
+
+def _change(parameters: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """Rotation by degrees about x, y and z, and shift by mm."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = geometry.rotation(parameters[:3])
+    matrix[:3, 3] = center - matrix[:3, :3] @ center + parameters[3:]
+    return matrix
+
+
+def _bin(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bin of each value between the first and the 99th percentile, and how far it lies towards the next."""
+    low, high = np.percentile(values, (1, 99))
+    if low >= high:
+        return np.zeros(len(values), int), np.zeros(len(values))
+    place = np.clip((values - low) / (high - low), 0, 1) * (_BINS - 1)
+    index = np.minimum(place.astype(int), _BINS - 2)
+    return index, place - index
+
+
+def _entropy(shares: np.ndarray) -> float:
+    shares = shares[shares > 0]
+    return float(-(shares * np.log(shares)).sum())

@@ -1,0 +1,426 @@
+"""Air like the scan's own, from a few rounded numbers.
+
+The air of a scan is noise, ghosts and blur: brighter near the head, on lines through it and towards some
+ends of the field of view. `estimate` says so in `AirStatistics`, `draw` makes air of it around another head.
+Of the air at every place, a share has the least value, and the rest exceeds it by a Weibull distribution, of
+which the magnitude of noise (Rayleigh) is one, the long tail of ghosts is another, and the air of filtered
+scans, on both sides of 0, a third. Which voxels are bright is told by a Gaussian field, in whose standard
+deviations all that varies from place to place is given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import ndimage, optimize, special, stats
+
+from cpmae_bids.deid.images import noise
+
+SHELLS_MM = (5.0, 14.0, 40.0)
+"""Distances from the head at which the air is described; in between, numbers are interpolated."""
+
+PATCHES_MM = (4.0, 16.0)
+"""Standard deviations of the Gaussians that make ghosts lie in patches."""
+
+LAGS_MM = (4.0, 8.0, 16.0, 32.0)
+"""Distances at which voxels are compared to find out how much lies in patches."""
+
+SITE_MM = 2.0
+"""The air is looked at in sites of about this edge."""
+
+FAINT_LEVEL = 0.06
+"""Share of the brain scale above which sites near the skin are head, where the noise allows it."""
+
+SKIN_MM = 2.5
+"""Distance from the head within which there is still skin."""
+
+FILLED_SHARE = 0.9
+"""Share of voxels other than 0 beyond which planes of zeros around them are padding."""
+
+EDGE_SHARE = 0.5
+"""Least share of voxels other than 0 in the outermost planes of what is padded, of the fullest plane."""
+
+DECIBEL = 2.0
+"""Step of levels: a quarter. They are those of the brain scale, so that 0 dB is white matter."""
+
+SHARE_STEP = 0.5
+"""Step of the share above the least value, in standard deviations: from 50 % to 69 %."""
+
+SIGMA_STEP = 4.0
+"""Step of the noise in tissue, dB: it hardly shows there."""
+
+SHAPE_STEP = 0.5
+"""Step of the shape of the Weibull distribution: 2 is Rayleigh, 1 exponential."""
+
+SHIFT_STEP = 0.4
+"""Step of what varies from place to place, in standard deviations."""
+
+LEAST_STEP = 0.01
+"""Step of the least value, as a share of the brain scale."""
+
+SHARE = 0.4
+"""Step of shares of the variance."""
+
+BLURS = (0.0, 1.0, 2.0)
+"""Blurs, in voxels, that are told apart."""
+
+RARE = 1e-4
+"""Least share above the least value: rarer ones are single voxels."""
+
+MAX_TIES = 0.95
+"""Share of the least value beyond which the rest is too little to say where it lies."""
+
+GAP = 0.5
+"""Distance (brain scale 1) of a negative least value from all others that makes it padding, no air."""
+
+MIN_SITES = 1000
+"""Sites of air that say nothing if they are fewer."""
+
+
+@dataclass(frozen=True)
+class AirStatistics:
+    """What the output knows of the air of a scan; every number is rounded.
+
+    Attributes
+    ----------
+    least : float
+        Least value, as a share of the brain scale.
+    busy : tuple of float
+        Share of the air above it, at each distance of `SHELLS_MM`. 0 where software removed the background.
+    level : tuple of float
+        Median of that, in excess of the least value, at each distance: dB of the brain scale.
+    shape : float
+        Of its Weibull distribution.
+    sigma : float
+        Of the noise in tissue, dB of the brain scale; -inf for none.
+    padding : tuple of int
+        Planes of zeros at the beginning and end of each voxel axis, which no head reaches into.
+    in_line : tuple of float
+        How much brighter it is where a line along each voxel axis meets the head.
+    slope : tuple of float
+        How much brighter it is towards the end of each voxel axis, a quarter of the field of view farther.
+    patches : tuple of float
+        Shares of the variance that lie in patches of `PATCHES_MM`.
+    blur : tuple of float
+        Standard deviation of the Gaussian that makes neighbours alike along each voxel axis, in voxels.
+    """
+
+    least: float
+    busy: tuple[float, ...]
+    level: tuple[float, ...]
+    shape: float
+    sigma: float = -np.inf
+    padding: tuple[int, ...] = (0,) * 6
+    in_line: tuple[float, ...] = (0.0,) * 3
+    slope: tuple[float, ...] = (0.0,) * 3
+    patches: tuple[float, ...] = (0.0,) * len(PATCHES_MM)
+    blur: tuple[float, ...] = (0.0,) * 3
+
+    def to_dict(self) -> dict[str, Any]:
+        """Named numbers for a sidecar; lists are by distance, or by voxel axis. None stands for no noise."""
+        return {
+            ''.join(part.title() for part in name.split('_')): _plain(value)
+            for name, value in asdict(self).items()
+        }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return round(value, 4) if np.isfinite(value) else None
+
+
+def estimate(values: np.ndarray, kept: np.ndarray, voxel_sizes: ArrayLike, scale: float) -> AirStatistics:
+    """Describe the air around a head.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (X, Y, Z)
+        Scaled intensities.
+    kept : ndarray of bool, shape (X, Y, Z)
+        The preserved region.
+    voxel_sizes : sequence of 3 float
+        mm.
+    scale : float
+        Brain scale (`intensity.brain_scale`).
+
+    Raises
+    ------
+    InputError
+        If there is too little air.
+    """
+    far = noise.far_air(values, kept, voxel_sizes, scale)
+    size = noise.block_size(voxel_sizes, SITE_MM)
+    level = np.clip(2 * far.quantiles.mean(), far.head_level * FAINT_LEVEL / noise.HEAD_LEVEL, far.head_level)
+    head = _head(values, size, level, noisy=far.loud) | noise.blocks(kept, size).any(axis=-1)
+    # what is brighter is flesh that was missed
+    brightest = far.quantiles[-1] if far.loud else far.head_level
+    found = np.minimum(_first_of_each(values, size), brightest)
+    distance = noise.distance(head, size * voxel_sizes)
+    shell = np.where((distance < SKIN_MM) | _is_gap(found, scale), -1, np.rint(_place(distance))).astype(int)
+    least = float(np.quantile(found[shell >= 0], 0.001)) if (shell >= 0).any() else float(far.quantiles[0])
+
+    rounded = _rounded(least / scale, LEAST_STEP)
+    beyond = least - rounded * scale
+    step = _step(values[kept])
+    told = [(0.0, -60.0, np.nan)]
+    for number in range(len(SHELLS_MM)):
+        excess = found[shell == number] - least
+        told.append(_describe(excess, step, beyond, scale) if len(excess) >= MIN_SITES else told[-1])
+    busy, levels, shapes = zip(*told[1:], strict=True)
+    shape = _rounded(np.nanmedian(shapes), SHAPE_STEP) if any(busy) else 1.0
+    where = _where(values, found, head, shell, size, voxel_sizes) if max(busy) > 1 - MAX_TIES else ()
+    sigma = _rounded(20 * np.log10(far.sigma / scale), SIGMA_STEP) if far.sigma else -np.inf
+    return AirStatistics(rounded, busy, levels, shape, sigma, _padding(values), *where)
+
+
+def _rounded(value: float, step: float) -> float:
+    return round(float(np.rint(value / step) * step), 4) + 0.0  # no negative zero
+
+
+def _step(kept: np.ndarray) -> float:
+    """Step between values of the preserved region; next to nothing where they are not rounded."""
+    steps = np.diff(np.unique(kept[:: 1 + len(kept) // 20_000]))
+    return float(steps.min()) if len(steps) else 0.0
+
+
+def _is_gap(found: np.ndarray, scale: float) -> np.ndarray:
+    """Sites of a value below 0 and far below all others, with which software fills what it did not see."""
+    gap = found == found.min()
+    if found.min() >= 0 or gap.mean() > 0.5 or found[~gap].min() - found.min() < GAP * scale:
+        return np.zeros(found.shape, bool)
+    return gap
+
+
+def _describe(excess: np.ndarray, step: float, beyond: float, scale: float) -> tuple[float, float, float]:
+    """Share of busy air, its level, told from the rounded least value on, and its shape."""
+    busy = excess > step / 2
+    if not busy.mean() > RARE:
+        return 0.0, -60.0, np.nan
+    even = excess[busy] + step * (np.random.default_rng(0).random(int(busy.sum())) - 0.5)
+    median, high = np.maximum(np.quantile(even, [0.5, 0.95]) + beyond, 1e-3 * scale)
+    shape = float(np.clip(np.log(np.log(20) / np.log(2)) / np.log(max(high / median, 1.01)), 0.5, 8))
+    level = _rounded(20 * np.log10(median / scale), DECIBEL)
+    # a part of what will be drawn is rounded to the least value
+    share = busy.mean() / np.exp(-np.log(2) * (step / 2 / median) ** shape)
+    score = special.ndtri(min(share, 1 - 1e-9))
+    return round(float(special.ndtr(_rounded(score, SHARE_STEP))), 3 if score > -2 else 5), level, shape
+
+
+def _where(values, found, head, shell, size, voxel_sizes) -> tuple[tuple[float, ...], ...]:
+    """Where the air is brighter, and how alike neighbours are: the last fields of the statistics."""
+    order = [np.sort(found[shell == number]) for number in range(len(SHELLS_MM))]
+
+    def scores(of: np.ndarray) -> np.ndarray:
+        """Ranks within the shell, of mean 0 and variance 1; NaN where there is none."""
+        result = np.full(of.shape, np.nan, np.float32)
+        for number, known in enumerate(order):
+            here = shell == number
+            if len(known) >= MIN_SITES and known[0] < known[-1]:
+                own, rank = (
+                    np.searchsorted(known, one) + np.searchsorted(known, one, 'right')
+                    for one in (known, of[here])
+                )
+                result[here] = (rank - own.mean()) / own.std()
+        return result
+
+    score = scores(found)
+    some = np.flatnonzero(np.isfinite(score))
+    if len(some) < MIN_SITES:
+        return ()
+    ranks = _ranks_of_fields(np.mean(found.ravel()[some] == found.ravel()[some].min()))
+    terms = _centred(_terms(head), shell)
+    few = some[:: 1 + len(some) // 50_000]
+    design = np.stack([term.ravel()[few] for term in terms], 1).astype(float)
+    square = design.T @ design + 1e-2 * len(few) * np.eye(len(terms))
+    fit = np.linalg.solve(square, design.T @ score.ravel()[few])
+    rest = score - sum(number * term for number, term in zip(fit, terms, strict=True))
+
+    def alike(first: np.ndarray, other: np.ndarray) -> float:
+        products = first * other
+        products = products[np.isfinite(products)]
+        return float(np.interp(products.mean(), ranks, _FIELDS)) if len(products) >= MIN_SITES else 0.0
+
+    likeness = []
+    for mm in LAGS_MM:
+        lags = np.maximum(1, np.rint(mm / (size * voxel_sizes))).astype(int)
+        moved = [(np.moveaxis(rest, axis, 0), lag) for axis, lag in enumerate(lags)]
+        likeness.append(np.mean([alike(volume[:-lag], volume[lag:]) for volume, lag in moved]))
+    expected = np.exp(-((np.array(LAGS_MM)[:, None] / np.array(PATCHES_MM) / 2) ** 2))
+    patches = [_rounded(share, SHARE) for share in optimize.nnls(expected, np.array(likeness))[0]]
+    if sum(patches) > 0.8:
+        patches = [_rounded(share / sum(patches) - SHARE / 2, SHARE) for share in patches]
+    blur = []
+    for axis in range(3):
+        near = alike(rest, scores(_first_of_each(values, size, axis)) - (score - rest)) - sum(patches)
+        known = [_kernel(width)[1:] @ _kernel(width)[:-1] for width in BLURS]
+        blur.append(BLURS[int(np.abs(np.array(known) - near / (1 - sum(patches))).argmin())])
+    shifts = [_rounded(np.clip(number / np.sqrt(10 * ranks[1]), -1, 1), SHIFT_STEP) for number in fit]
+    return tuple(shifts[:3]), tuple(shifts[3:]), tuple(patches), tuple(blur)
+
+
+_FIELDS = np.linspace(0, 1, 11)
+
+
+def _ranks_of_fields(ties: float) -> np.ndarray:
+    """Correlations of ranks where Gaussians correlate by `_FIELDS`; a share `ties` of each is one value."""
+    generator = np.random.default_rng(0)
+    first, other = generator.standard_normal((2, 20_000))
+    level = special.ndtri(ties)
+    ranks = [stats.rankdata(np.maximum(r * first + np.sqrt(1 - r * r) * other, level)) for r in _FIELDS]
+    return np.maximum.accumulate([np.corrcoef(rank, ranks[-1])[0, 1] for rank in ranks])
+
+
+def _terms(head: np.ndarray) -> list[np.ndarray]:
+    """Of sites: whether a line along each axis meets the head; place along each axis, from -2 to 2."""
+    lines = [np.broadcast_to(head.any(axis=axis, keepdims=True), head.shape) for axis in range(3)]
+    places = np.meshgrid(*(np.linspace(-2, 2, n) for n in head.shape), indexing='ij')
+    return [term.astype(np.float32) for term in (*lines, *places)]
+
+
+def _centred(terms: list[np.ndarray], shell: np.ndarray) -> list[np.ndarray]:
+    """Terms less their mean in each shell, whose level is told already."""
+    known = shell >= 0
+    counts = np.maximum(np.bincount(shell[known], minlength=len(SHELLS_MM)), 1)
+    means = [np.bincount(shell[known], term[known], len(SHELLS_MM)) / counts for term in terms]
+    return [
+        term - mean[np.maximum(shell, 0)].astype(np.float32) for term, mean in zip(terms, means, strict=True)
+    ]
+
+
+def _kernel(width: float) -> np.ndarray:
+    """A Gaussian that leaves the variance of a field of independent voxels as it is."""
+    at = np.arange(-8, 9)
+    weights = np.exp(-0.5 * (at / width) ** 2) if width else (at == 0).astype(float)
+    return weights / np.sqrt((weights**2).sum())
+
+
+def _first_of_each(values: np.ndarray, size: np.ndarray, axis: int | None = None) -> np.ndarray:
+    """The first voxel of each site, or its neighbour along an axis."""
+    places = [
+        np.minimum(np.arange(n // s) * s + (a == axis), n - 1)
+        for a, (n, s) in enumerate(zip(values.shape, size, strict=True))
+    ]
+    return values[np.ix_(*places)]
+
+
+def _place(distance: np.ndarray) -> np.ndarray:
+    """Where distances (mm) lie among `SHELLS_MM`, from 0 to the number of the last one; float."""
+    return np.interp(np.log(np.maximum(distance, 0.1)), np.log(SHELLS_MM), np.arange(len(SHELLS_MM)))
+
+
+def _head(values: np.ndarray, size: np.ndarray, level: float, *, noisy: bool = False) -> np.ndarray:
+    """Sites of the head: those above a level that do not stand alone, and what hangs on them.
+
+    Ears are thin and hang on a head. So does noise, where it comes up to the level.
+    """
+    above = noise.blocks(values, size).mean(axis=-1) > level
+    thick = ndimage.binary_opening(above)
+    if noisy:
+        return thick
+    parts, _ = ndimage.label(above)
+    kept = np.zeros(parts.max() + 1, bool)
+    kept[parts[thick]] = True
+    kept[0] = False
+    return kept[parts]
+
+
+def _padding(values: np.ndarray) -> tuple[int, ...]:
+    """See `AirStatistics.padding`.
+
+    None where zeros lie within as well: they may end where a mask around the head does.
+    """
+    filled = values != 0
+    ends, within = [], []
+    for axis in range(3):
+        shares = filled.mean(axis=tuple({0, 1, 2} - {axis}))
+        planes = np.flatnonzero(shares)
+        if shares[planes[[0, -1]]].min() < EDGE_SHARE * shares.max():
+            return (0,) * 6  # the tip of a mask around the head
+        ends += [int(planes[0]), int(values.shape[axis] - 1 - planes[-1])]
+        within.append(slice(planes[0], planes[-1] + 1))
+    return tuple(ends) if filled[tuple(within)].mean() > FILLED_SHARE else (0,) * 6
+
+
+def draw(
+    air: AirStatistics,
+    head: np.ndarray,
+    voxel_sizes: ArrayLike,
+    scale: float,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Draw air around a generated head; it differs from that of the scan, but for the statistics.
+
+    Parameters
+    ----------
+    air : AirStatistics
+    head : ndarray of float32, shape (X, Y, Z)
+        Intensities of the generated head, 0 in the air.
+    voxel_sizes : sequence of 3 float
+        mm.
+    scale : float
+        Brain scale.
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    drawn : ndarray of float32, shape (X, Y, Z)
+        In the head as well, as near to it.
+    """
+    least = np.float32(air.least * scale)
+    if not any(air.busy):
+        return np.full(head.shape, least, np.float32)
+    size = noise.block_size(voxel_sizes, SITE_MM)
+    sites = _head(head, size, FAINT_LEVEL * scale)
+    distance = noise.distance(sites, size * voxel_sizes)
+    place = _place(distance)
+    shell = np.where(distance < SKIN_MM, -1, np.rint(place)).astype(int)
+    terms = _centred(_terms(sites), shell)
+    shift = np.tensordot(np.array((*air.in_line, *air.slope), np.float32), np.stack(terms), 1)
+
+    def at(numbers: Any) -> np.ndarray:
+        """Numbers by distance, for each voxel."""
+        told = np.interp(place, np.arange(len(SHELLS_MM)), numbers).astype(np.float32)
+        return noise.on_voxels(told, size, head.shape)
+
+    known = np.var(shift[shell >= 0]) if (shell >= 0).any() else 0.0
+    field = _field(air, head.shape, np.asarray(voxel_sizes), generator)
+    field *= np.float32(np.sqrt(1 - min(known, 0.8)))
+    field += noise.on_voxels(shift, size, head.shape)
+    # how far a voxel is beyond the least value; the brightest (zippers, vendor marks) are no noise
+    excess = at(np.log(np.maximum(air.busy, RARE / 2))) - special.log_ndtr(-field)
+    np.clip(excess, 0, -np.log(1 - noise.TAIL), out=excess)
+    excess /= np.float32(np.log(2))
+    np.power(excess, 1 / np.float32(air.shape), out=excess)
+    excess *= at(scale * 10 ** (np.array(air.level) / 20))
+    return excess + least
+
+
+def _field(air: AirStatistics, shape, voxel_sizes: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Gaussian field of unit variance with the blur and the patches of the air."""
+    field = generator.standard_normal(shape, dtype=np.float32)
+    for axis, width in enumerate(air.blur):
+        if width:
+            field = ndimage.correlate1d(field, _kernel(width), axis, mode='wrap')
+    field *= np.float32(np.sqrt(1 - sum(air.patches)))
+    for share, width in zip(air.patches, PATCHES_MM, strict=True):
+        if share:
+            field += np.float32(np.sqrt(share)) * _smooth(shape, voxel_sizes, width, generator)
+    return field
+
+
+def _smooth(shape, voxel_sizes: np.ndarray, width: float, generator: np.random.Generator) -> np.ndarray:
+    """Gaussian field of unit variance, smooth over `width` mm: drawn at nodes and interpolated linearly."""
+    spacing, reach = 2, 8  # nodes for a standard deviation, and those that the Gaussian reaches either way
+    places = [np.arange(n) * mm * spacing / width for n, mm in zip(shape, voxel_sizes, strict=True)]
+    field = generator.standard_normal([int(np.ceil(at[-1])) + 2 + 2 * reach for at in places], np.float32)
+    field = ndimage.gaussian_filter(field, spacing, radius=reach)[(slice(reach, -reach),) * 3]
+    field -= field.mean()  # all of the air together has the level that was measured
+    field /= np.float32((2 * np.sqrt(np.pi) * spacing) ** -1.5)
+    for axis, at in enumerate(places):
+        weights = np.clip(1 - np.abs(at[:, None] - np.arange(field.shape[axis])), 0, 1).astype(np.float32)
+        field = np.moveaxis(np.tensordot(weights, field, (1, axis)), 0, axis)
+    return field

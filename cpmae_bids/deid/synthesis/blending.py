@@ -1,0 +1,185 @@
+"""The generated head around the original brain, on the raw values of the scan.
+
+What the output owes to the original: stored values inside the kept mask, verbatim; a feather of about 2 mm
+just outside of it, fading; the statistics of the air and the range of stored values. Nothing else: how
+sharp the head may be follows from what is kept, the feather and a voxel beyond (`sharpness`, `seam`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cpmae_bids.deid.images import masks, nifti, noise
+from cpmae_bids.deid.space import geometry
+from cpmae_bids.deid.synthesis import air as air_model
+from cpmae_bids.deid.synthesis import neck
+from cpmae_bids.deid.synthesis.air import AirStatistics
+
+RANGE_STEP = 0.1
+"""Step, as a share of the range of the kept mask, by which the rest may be brighter."""
+
+AIR_LEVEL = 0.02
+"""Generated intensities (brain scale 1) below this are air: a decoder never gives an exact 0."""
+
+
+def synthesize(
+    head: np.ndarray,
+    scale: float,
+    affine: np.ndarray,
+    world_to_template: np.ndarray,
+    shape: tuple[int, int, int],
+    air: AirStatistics,
+    seed: int,
+) -> np.ndarray:
+    """A noisy native-space volume from a generated head; knows nothing of the original but its statistics.
+
+    See `place` and `add_air`, which it calls.
+    """
+    return add_air(place(head, scale, affine, world_to_template, shape), scale, affine, air, seed)
+
+
+def place(
+    head: np.ndarray,
+    scale: float,
+    affine: np.ndarray,
+    world_to_template: np.ndarray,
+    shape: tuple[int, int, int],
+) -> np.ndarray:
+    """A generated head on the grid of a scan.
+
+    Parameters
+    ----------
+    head : ndarray, shape (n, n, m)
+        Generated head on the template grid and below it, air 0.
+    scale : float
+        Intensity of the scan that is 1 in the cube.
+    affine, world_to_template : ndarray, shape (4, 4)
+        Native voxels to world, world to template world.
+    shape : tuple of int
+        Shape of the scan.
+
+    Returns
+    -------
+    clean : ndarray of float32, shape `shape`
+        Scaled intensities; 0 in the air, and where the cube does not reach, but for the neck below it.
+    """
+    longer, below = neck.lengthen(head)
+    # linear interpolation would take two thirds of the finest texture away
+    clean = geometry.from_cube(longer, affine, world_to_template, shape, below=below, order=3)
+    clean[clean < AIR_LEVEL] = 0
+    clean *= np.float32(scale)
+    return clean
+
+
+def add_air(clean: np.ndarray, scale: float, affine: np.ndarray, air: AirStatistics, seed: int) -> np.ndarray:
+    """Air and noise like those of a scan on a head that was placed on its grid.
+
+    Parameters
+    ----------
+    clean : ndarray of float32, shape (X, Y, Z)
+    scale : float
+        Intensity of the scan that is 1 in the cube.
+    affine : ndarray, shape (4, 4)
+        Voxels to world.
+    air : AirStatistics
+    seed : int
+        Of the noise.
+
+    Returns
+    -------
+    values : ndarray of float32, shape (X, Y, Z)
+        Scaled intensities.
+    """
+    generator = np.random.default_rng(seed)
+    drawn = air_model.draw(air, clean, geometry.voxel_sizes(affine), scale, generator)
+    noisy = noise.add_noise(clean, drawn, scale * 10 ** (air.sigma / 20), generator)
+    for axis, (first, last) in enumerate(zip(air.padding[::2], air.padding[1::2], strict=True)):
+        planes = np.moveaxis(noisy, axis, 0)
+        planes[:first] = planes[len(planes) - last :] = 0
+    return noisy
+
+
+def blend(
+    scan: nifti.Scan, kept: np.ndarray, generated: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Raw values of the refaced scan.
+
+    Parameters
+    ----------
+    scan : nifti.Scan
+        The original.
+    kept : ndarray of bool, shape (X, Y, Z)
+        Where stored values are copied.
+    generated : ndarray of float32, shape (X, Y, Z)
+        Scaled intensities of the generated head.
+    weights : ndarray of float32, shape (X, Y, Z), optional
+        Of the original, by `masks.feather_weights`, if they are known already.
+
+    Returns
+    -------
+    raw : ndarray, shape (X, Y, Z)
+        Of the data type and byte order of the original, within its range of stored values; whole
+        numbers where the kept mask has no others.
+    """
+    if weights is None:
+        weights = masks.feather_weights(kept, scan.voxel_sizes, masks.feather_width(scan.voxel_sizes))
+    mixed = (weights > 0) & ~kept
+    original = scan.raw[mixed].astype(np.float32) * np.float32(scan.slope) + np.float32(scan.inter)
+    values = generated.copy()
+    values[mixed] += weights[mixed] * (original - generated[mixed])
+
+    raw = to_raw(values, scan, kept)
+    raw[kept] = scan.raw[kept]
+    return raw
+
+
+def to_raw(values: np.ndarray, scan: nifti.Scan, kept: np.ndarray | None = None) -> np.ndarray:
+    """Stored values of scaled intensities under a scan's type, scaling and range.
+
+    Rounded for integer types and clipped to the least and largest stored value of the scan, so that the
+    result neither overflows nor sticks out. With a kept mask, the brightest value is known in steps only,
+    and numbers of floating point are as whole as those in the mask.
+    """
+    dtype = scan.raw.dtype
+    # float32 holds every stored value of the small types; the others need the wider one for exact limits
+    working: Any = np.float32 if dtype.itemsize <= 2 or dtype.type is np.float32 else np.float64
+    raw = values.astype(working)
+    raw -= working(scan.inter)
+    raw /= working(scan.slope)
+    preserved = scan.raw[kept] if kept is not None else scan.raw[:0]
+    low, high = (_representable(limit, working) for limit in (scan.raw.min(), scan.raw.max()))
+    if preserved.size:
+        least, largest = stored_range(scan, preserved)
+        low, high = max(low, working(least)), min(high, working(largest))
+    if dtype.kind in 'iu' or (preserved.size and np.array_equal(preserved, np.rint(preserved))):
+        np.rint(raw, out=raw)
+    np.clip(raw, low, high, out=raw)
+    return raw.astype(dtype)
+
+
+def stored_range(scan: nifti.Scan, preserved: np.ndarray) -> tuple[float, float]:
+    """Least and largest stored value of a generated head; of the brightest one a step is told, no more.
+
+    Parameters
+    ----------
+    scan : nifti.Scan
+    preserved : ndarray, shape (n,)
+        Stored values in the kept mask.
+    """
+    low, high = float(scan.raw.min()), float(scan.raw.max())
+    least, largest = float(preserved.min()), float(preserved.max())
+    step = RANGE_STEP * (largest - least)
+    if step and scan.slope > 0:
+        high = largest + (high - largest) // step * step
+    elif step:
+        low = least - (least - low) // step * step
+    return low, high
+
+
+def _representable(limit: Any, working: Any) -> Any:
+    """A stored value as a number of the wider type that does not round to one beyond it."""
+    value = working(limit)
+    beyond = limit.dtype.kind in 'iu' and abs(int(value)) > abs(int(limit))
+    return np.nextafter(value, working(0)) if beyond else value

@@ -1,0 +1,76 @@
+"""Sharpness: around a smooth scan a generated head is smooth as well.
+
+Told from the brain alone, which is kept anyway: how much of its contrast is finer than some 4 mm. Scans that
+were smoothed, averaged or interpolated have less of it, and get a head that is blurred like them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from cpmae_bids.deid.space import geometry
+
+DEPTH = 3
+"""Voxels of 2 mm beneath the surface of the brain from which on it counts."""
+
+SHARP = 0.2
+"""Share of fine contrast from which on a scan is sharp: those of the training have 0.257 and more in the cube
+at 2 mm, and a tenth less by way of the cube at 1 mm."""
+
+BLUR_MM = (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+FINE = (0.296, 0.234, 0.173, 0.134, 0.106, 0.085, 0.057, 0.040, 0.030, 0.017)
+"""Standard deviation of a Gaussian, and the share of fine contrast that is left by it: means of 35 training
+heads (`python -m benchmarks.brain_sharpness`)."""
+
+
+def fine_contrast(brain: np.ndarray) -> float:
+    """Standard deviation of what a Gaussian of 2 mm takes away, as a share of that of the brain.
+
+    Parameters
+    ----------
+    brain : ndarray of float, shape (n, n, n)
+        Brain in the cube, 128 or 256 voxels along an edge, 0 elsewhere.
+
+    Returns
+    -------
+    share : float
+        NaN for a brain too small to tell.
+    """
+    factor = len(brain) // geometry.PRESETS['128']
+    cells = np.asarray(brain, np.float32).reshape(
+        [part for n in brain.shape for part in (n // factor, factor)]
+    )
+    volume = cells.mean(axis=(1, 3, 5))
+    deep = ndimage.binary_erosion(volume > 0, iterations=DEPTH)
+    if not deep.any() or volume[deep].std() == 0:
+        return np.nan
+    fine = volume - ndimage.gaussian_filter(volume, 1.0)
+    return float(fine[deep].std() / volume[deep].std())
+
+
+def blur_mm(brain: np.ndarray) -> float:
+    """Gaussian that makes a generated head as sharp as the brain of a scan.
+
+    Parameters
+    ----------
+    brain : ndarray of float, shape (n, n, n)
+        See `fine_contrast`.
+
+    Returns
+    -------
+    sigma : float
+        Standard deviation in mm; 0 for a scan that is sharp.
+    """
+    fine = fine_contrast(brain)
+    if not fine < SHARP:
+        return 0.0
+    return float(np.interp(fine, FINE[::-1], BLUR_MM[::-1]))
+
+
+def soften(head: np.ndarray, sigma_mm: float) -> np.ndarray:
+    """Blur a head in the cube, (n, n, n), by a Gaussian of so many mm."""
+    if not sigma_mm:
+        return head
+    voxel = geometry.CUBE_EDGE / len(head)
+    return ndimage.gaussian_filter(np.asarray(head, np.float32), sigma_mm / voxel, truncate=3.0)

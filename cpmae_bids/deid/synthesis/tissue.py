@@ -1,0 +1,208 @@
+"""How bright the tissue of a head is: a few numbers of the original by which a generated head is toned.
+
+Scanners differ in how bright they show fat, marrow and muscle. Of the original, three zones by depth below
+the skin tell this by quantiles, and nine terms tell how its coil shades it. The numbers are rounded, hold no
+shape, and are published with the output (docs/privacy.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from cpmae_bids.deid.space import geometry
+
+PROBABILITIES = (0.05, 0.15, 0.3, 0.45, 0.6, 0.75, 0.87, 0.95, 0.99)
+"""Of the quantiles of a zone."""
+
+DEPTHS_MM = (5.0, 14.0, 40.0)
+"""Depth below the skin at which a zone is pure: scalp, what lies beneath, deep tissue."""
+
+STEP = 0.05
+"""Numbers are rounded to this: white matter is 1."""
+
+MIN_VOXELS = 800
+"""Voxels of 2 mm that it takes to say something about a zone."""
+
+BRAIN_ROOM_MM = 4.0
+"""Tissue nearer to the preserved region does not count: it follows the brain."""
+
+TISSUE = 0.12
+"""Intensity that tells tissue from air."""
+
+PARTIAL_MM = 2.5
+"""Depth below the skin from which on a voxel is no partial volume with air."""
+
+BLOCK, MIN_BLOCKS = 8, 40
+"""Voxels along an edge of the blocks by which the shading is found, and how many of them it takes."""
+
+LARGEST_GAIN = 2.0
+"""Of the shading, either way."""
+
+_N = 128
+
+
+@dataclass(frozen=True)
+class TissueStatistics:
+    """Quantiles of the tissue of a head, and its shading: 36 numbers.
+
+    Attributes
+    ----------
+    quantiles : ndarray of float32, shape (3, 9)
+        Intensity (white matter 1) at `PROBABILITIES`, by zone from the skin inwards. NaN for a zone out of
+        view.
+    shading : ndarray of float32, shape (9,)
+        Logarithm of the mean intensity of tissue by x, y, z, x^2, y^2, z^2, xy, xz, yz; coordinates in units
+        of 100 mm from the middle of the template grid.
+    """
+
+    quantiles: np.ndarray
+    shading: np.ndarray
+
+    def rounded(self) -> TissueStatistics:
+        """As published: in steps of `STEP`."""
+        return TissueStatistics(*(np.round(x / STEP) * STEP for x in (self.quantiles, self.shading)))
+
+    def to_dict(self) -> dict:
+        """Plain JSON-serialisable dictionary; a zone out of view holds None."""
+        rows = [[None if np.isnan(v) else round(float(v), 2) for v in row] for row in self.quantiles]
+        return {'Quantiles': rows, 'Shading': [round(float(v), 2) for v in self.shading]}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> TissueStatistics:
+        """Inverse of `to_dict`."""
+        return cls(*(np.array(values[name], dtype=np.float32) for name in ('Quantiles', 'Shading')))
+
+
+def outer(volume: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """What the skin encloses, at 2 mm; bool, shape (n, n, n)."""
+    tissue = (ndimage.gaussian_filter(volume, 0.7) > TISSUE) | brain
+    labels, count = ndimage.label(tissue)
+    if count > 1:
+        tissue = labels == np.bincount(labels.ravel())[1:].argmax() + 1
+    lid = ndimage.binary_fill_holes(tissue[:, :, 0])  # cavities of the neck leave the grid below
+    return ndimage.binary_fill_holes(np.concatenate([lid[:, :, None], tissue], 2))[:, :, 1:]
+
+
+def zones(depth_mm: np.ndarray) -> np.ndarray:
+    """Share of each zone by depth below the skin; float32, shape (3, ...), adds up to 1."""
+    middles = np.log(DEPTHS_MM)
+    place = np.interp(np.log(np.maximum(depth_mm, 1e-3)), middles, np.arange(3.0))
+    return np.stack([np.clip(1 - np.abs(place - k), 0, 1) for k in range(3)]).astype(np.float32)
+
+
+def measure(volume: np.ndarray, brain: np.ndarray, seen: np.ndarray) -> TissueStatistics:
+    """Statistics of a head.
+
+    Parameters
+    ----------
+    volume : ndarray of float32, shape (128, 128, 128)
+        Head on the template grid, air about 0, white matter about 1.
+    brain, seen : ndarray of bool, shape (128, 128, 128)
+        Brain mask and field of view.
+    """
+    return _measure(volume, *_places(volume, brain, seen))
+
+
+def _places(volume: np.ndarray, brain: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of each zone (3, n, n, n), and the voxels that count (n, n, n)."""
+    head = outer(volume * seen, brain)
+    # beyond the field of view the head goes on: its edge is no skin
+    depth = ndimage.distance_transform_edt(head | ~seen) * geometry.CUBE_EDGE / _N
+    near = ndimage.binary_dilation(brain, iterations=round(BRAIN_ROOM_MM * _N / geometry.CUBE_EDGE))
+    return zones(depth), head & seen & ~near & (volume > TISSUE) & (depth > PARTIAL_MM)
+
+
+def _measure(volume: np.ndarray, share: np.ndarray, counted: np.ndarray) -> TissueStatistics:
+    quantiles = np.full((3, len(PROBABILITIES)), np.nan, np.float32)
+    for zone in range(3):
+        inside = counted & (share[zone] > 0.5)
+        if inside.sum() >= MIN_VOXELS:
+            quantiles[zone] = np.quantile(volume[inside], PROBABILITIES)
+    return TissueStatistics(quantiles, _shading(volume, counted))
+
+
+def like(head: np.ndarray, brain: np.ndarray, wanted: TissueStatistics) -> np.ndarray:
+    """A generated head whose tissue is as bright as statistics say.
+
+    Parameters
+    ----------
+    head : ndarray of float32, shape (n, n, m)
+        Generated head on the template grid, and below it; n 128 or 256, white matter about 1, air 0.
+    brain : ndarray of bool, shape (128, 128, 128)
+        Brain that it lies around.
+    wanted : TissueStatistics
+        Of the original.
+
+    Returns
+    -------
+    toned : ndarray of float32, shape (n, n, m)
+    """
+    if not np.isfinite(wanted.quantiles).any():
+        return head
+    factor = len(head) // _N
+    small = geometry.pool(head, factor)
+    brain = np.pad(brain, ((0, 0), (0, 0), (small.shape[2] - _N, 0)))
+    share, counted = _places(small, brain, np.ones_like(brain))
+    most = np.log(LARGEST_GAIN)
+    exponent = _terms(small.shape) @ (wanted.shading - _shading(small, counted))
+    gain = np.exp(np.clip(exponent, -most, most)).reshape(small.shape).astype(np.float32)
+    curves = _curves(_measure(small * gain, share, counted).quantiles, wanted.quantiles)
+    toned = np.array(head, np.float32)
+    for x in range(0, len(head), 16):  # slab by slab: all of it takes 1 GB
+        part = toned[x : x + 16]
+        where = np.nonzero(part > 0.01)
+        coarse = (where[0] + x) // factor, where[1] // factor, where[2] // factor
+        values = part[where] * gain[coarse]
+        weights = share[(slice(None), *coarse)]
+        part[where] = sum(w * np.interp(values, *curve) for w, curve in zip(weights, curves, strict=True))
+    return toned
+
+
+def _curves(own: np.ndarray, wanted: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Monotone curves of the zones, as knots; a zone that is not known has the curve of the next one."""
+    known = [k for k in range(len(own)) if np.isfinite(own[k]).all() and np.isfinite(wanted[k]).all()]
+    if not known:
+        identity = np.array([0.0, 10.0])
+        return [(identity, identity)] * len(own)
+    curves = []
+    for zone in range(len(own)):
+        k = min(known, key=lambda other: abs(other - zone))
+        before = np.maximum.accumulate(np.concatenate([[0], own[k]]) + np.arange(own.shape[1] + 1) * 1e-5)
+        after = np.maximum.accumulate(np.concatenate([[0], wanted[k]]))
+        top = after[-1] / before[-1]  # beyond the last quantile in proportion
+        curves.append((np.append(before, 10 * before[-1]), np.append(after, 10 * top * before[-1])))
+    return curves
+
+
+def _terms(shape: tuple[int, ...]) -> np.ndarray:
+    """Terms of the shading at all voxels (of 2 mm) of a volume whose top is that of the template grid."""
+    axes = [((np.arange(n) + _N - n + 0.5) / _N - 0.5) * geometry.CUBE_EDGE / 100 for n in shape]
+    x, y, z = (part.ravel() for part in np.meshgrid(*axes, indexing='ij'))
+    return np.stack([x, y, z, x * x, y * y, z * z, x * y, x * z, y * z], 1).astype(np.float32)
+
+
+def _shading(volume: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Smooth logarithm of the intensity of tissue, in `_terms`; shape (9,)."""
+    cells = [part for n in volume.shape for part in (n // BLOCK, BLOCK)]
+    count = counted.reshape(cells).sum((1, 3, 5)).ravel()
+    total = np.where(counted, volume, 0).reshape(cells).sum((1, 3, 5)).ravel()
+    use = count >= BLOCK**3 / 8
+    if use.sum() < MIN_BLOCKS:
+        return np.zeros(9, np.float32)
+    values = np.log(total[use] / count[use])
+    design = _terms(volume.shape).reshape(*cells, 9).mean((1, 3, 5)).reshape(-1, 9)[use]
+    design = np.column_stack([design, np.ones(len(design))])
+    solution = _solve(design, values)
+    for _ in range(4):  # blocks of another tissue must not count much
+        weight = 1 / np.maximum(np.abs(values - design @ solution), 0.1)
+        solution = _solve(design * weight[:, None] ** 0.5, values * weight**0.5)
+    return solution[:9].astype(np.float32)
+
+
+def _solve(design: np.ndarray, values: np.ndarray) -> np.ndarray:
+    ridge = np.eye(design.shape[1])
+    ridge[-1, -1] = 0
+    return np.linalg.solve(design.T @ design + 2 * ridge, design.T @ values)

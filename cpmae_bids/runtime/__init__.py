@@ -1,0 +1,1 @@
+"""The processes that a run consists of: memory, threads, temporary folders, and how they end."""

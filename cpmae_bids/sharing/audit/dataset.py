@@ -1,0 +1,347 @@
+"""Does any image of a folder still show a face?
+
+Every volume is looked at by up to two detectors. A face is in order only where it was generated
+here: the image is an output of this tool whose bytes are those that passed the verdict.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cpmae_bids.exceptions import InputError
+from cpmae_bids.sharing.audit import contents
+from cpmae_bids.sharing.audit_table import Promise, Promises
+from cpmae_bids.sharing.inventory import sharing_rules
+
+READABLE = ('.nii', '.nii.gz', '.mgz', '.mgh', '.mgh.gz', '.img', '.img.gz', '.mnc')
+"""Formats that nibabel reads; a volume in one of them is looked at."""
+
+FOREIGN = (
+    *('.dcm', '.ima', '.nrrd', '.nhdr', '.mif', '.mif.gz', '.mha', '.mhd', '.par', '.brik', '.brik.gz'),
+    *('.tar', '.tgz', '.tar.gz', '.tar.bz2', '.tar.xz', '.zip', '.7z', '.rar', '.bz2', '.xz', '.zst'),
+)
+"""Formats of images and of archives that are not read, and therefore never found to be free of faces."""
+
+MIN_EXTENT_MM, SLICE_MM = 40.0, 8.0
+"""Least size of what could show a face, and greatest of what is a slice: what lies between is a slab, of
+which several can show one."""
+
+HEAD_MM = (60.0, 1000.0)
+"""Range of the longest edge of a field of view: beyond it, the unit of the header is not the millimetre."""
+
+MAX_VOLUMES, MAX_LOADED = 5, 1 << 29
+"""Volumes of a series that are looked at, and bytes up to which a series is read as a whole."""
+
+OK = ('clear', 'passed')
+"""Findings that are no reason not to share."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found in one file.
+
+    Attributes
+    ----------
+    path : str
+        Relative to the folder.
+    finding : str
+        'clear' (no face), 'passed' (an output of this tool, as it passed its verdict), 'face', 'changed' (has
+        the name of an output but is not the file that passed), or 'unread'.
+    how : str
+        By which detector it was found, or why the file could not be judged.
+    """
+
+    path: str
+    finding: str
+    how: str = ''
+
+    @property
+    def is_ok(self) -> bool:
+        return self.finding in OK
+
+    def line(self) -> str:
+        return f'{self.finding.upper()} {self.path}' + (f': {self.how}' if self.how else '')
+
+
+@dataclass
+class Listing:
+    """The files of a folder that matter.
+
+    Attributes
+    ----------
+    images : list of Path
+        To be looked at.
+    foreign : list of Finding
+        One for each folder and format that is not read, and for each folder that cannot be read.
+    skipped : Counter of str
+        What was not looked at, by its kind.
+    """
+
+    images: list[Path] = field(default_factory=list)
+    foreign: list[Finding] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+def list_images(root: Path) -> Listing:
+    """Find the images under a folder, through links, sorted by path.
+
+    Whatever is neither an image that can be read nor a text without pictures is named as unread. Folders of
+    version control are left out: what lies in them has a link elsewhere, or is its history.
+    """
+    listing, foreign, closed = Listing(), Counter[tuple[str, str]](), list[OSError]()
+    promises = Promises()
+    for path in _walk(root, closed.append, listing.skipped):
+        name = path.name.lower()
+        if name.endswith(READABLE):
+            listing.images.append(path)
+            continue
+        kind = next(filter(name.endswith, FOREIGN), '')
+        try:
+            kind = kind or contents.kind_of(path)
+            if kind == contents.NIFTI:
+                listing.images.append(path)
+                continue
+            if contents.is_harmless(path, kind) or name == '.ds_store' or promises.is_report(path):
+                continue
+        except OSError as error:
+            kind = f'cannot be read: {error.strerror}'
+        if contents.is_recording(path, kind):
+            listing.skipped['recordings of signals'] += 1
+        elif kind not in FOREIGN and path.relative_to(root).parts[0] == 'stimuli':
+            listing.skipped['stimuli'] += 1
+        else:
+            if kind in ('data', contents.TEXT):
+                kind = path.suffix.lower() or 'no extension'
+            foreign[path.parent.relative_to(root).as_posix(), kind] += 1
+    for (folder, kind), count in sorted(foreign.items()):
+        reason = f'{count} file{"s" * (count != 1)} of a format that is not read ({kind}): convert or remove'
+        listing.foreign.append(Finding(folder, 'unread', reason))
+    for refused in closed:
+        folder = Path(refused.filename).relative_to(root).as_posix()
+        listing.foreign.append(
+            Finding(folder, 'unread', f'a folder that cannot be read ({refused.strerror})')
+        )
+    listing.images.sort()
+    return listing
+
+
+def _walk(root: Path, closed: Callable[[OSError], object], skipped: Counter[str]) -> Iterator[Path]:
+    seen = set()
+    for folder, subfolders, names in os.walk(root, onerror=closed, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back up
+            subfolders.clear()
+            continue
+        seen.add(real)
+        skipped['.git'] += '.git' in subfolders
+        subfolders[:] = [name for name in subfolders if name != '.git']
+        yield from (Path(folder, name) for name in names)
+
+
+def is_shared_as_is(path: Path) -> bool:
+    """Whether an image is of a kind that is shared with all its voxels, EPI mostly, by place and name.
+
+    It must lie where BIDS has such images: in the folder of its datatype in that of its subject or session.
+    """
+    folder = path.absolute().parent
+    subject = folder.parent.parent if folder.parent.name.startswith('ses-') else folder.parent
+    suffix = path.name.partition('.')[0].rpartition('_')[2]
+    return (
+        subject.name.startswith('sub-')
+        and path.name.startswith(f'{subject.name}_')
+        and suffix in sharing_rules()['images'].get(folder.name, ())
+    )
+
+
+def judge(path: Path, root: Path, promise: Promise | None, recognise: bool) -> Finding:
+    """Look at one image.
+
+    Parameters
+    ----------
+    path, root : Path
+        The image, and the folder that it is named relative to.
+    promise : Promise or None
+        What a dataset of this tool says about it (`cpmae_bids.sharing.audit_table.Promises`).
+    recognise : bool
+        Whether to use dlib's detector beside the geometry.
+    """
+    name = path.relative_to(root).as_posix()
+    broken = ''
+    try:
+        if promise is not None:
+            broken = promise.broken(path)
+            if not broken:
+                return Finding(name, 'passed', 'the file that passed its verdict')
+        volumes, affine, oriented = read_volumes(path)
+        as_is = is_shared_as_is(path)
+        how, doubt = _detect_any(volumes, affine, recognise and not as_is)
+    except Exception as err:  # readers raise all kinds of errors on damaged files; none may pass as clear
+        reason = ' '.join(str(err).split()).replace(str(root), '.') or type(err).__name__
+        return Finding(name, 'unread', '; '.join(filter(None, [broken, reason])))
+    if broken:
+        return Finding(name, 'changed', '; '.join(filter(None, [broken, how and f'face by {how}'])))
+    if how:
+        return Finding(name, 'face', how)
+    if not oriented:
+        doubt = doubt or 'no orientation (qform and sform): a face cannot be ruled out'
+    if doubt and not as_is:
+        return Finding(name, 'unread', doubt)
+    return Finding(name, 'clear')
+
+
+def _detect_any(volumes: list[np.ndarray], affine: np.ndarray, recognise: bool) -> tuple[str, str]:
+    """How a face was found in any of several volumes, or why one could not be ruled out."""
+    doubt = ''
+    for values in volumes:
+        try:
+            if how := detect(values, affine, recognise):
+                return how, ''
+        except ValueError as err:
+            doubt = str(err)
+    return '', doubt
+
+
+def detect(values: np.ndarray, affine: np.ndarray, recognise: bool) -> str:
+    """Name the detectors that find a face; empty without any.
+
+    Headers may be wrong: the face is looked for in all orientations of the axes, and where the unit cannot
+    be millimetres, in another one.
+
+    Raises
+    ------
+    ValueError
+        If head and air cannot be told apart, or a slab shows too little, and no detector finds a face.
+    """
+    from cpmae_bids.deid.qc import relief
+    from cpmae_bids.sharing.audit import recogniser
+
+    affine = _in_mm(affine, values.shape)
+    extents = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)) * values.shape
+    if min(values.shape) < 2 or extents.min() < SLICE_MM:
+        return ''
+    slab = extents.min() < MIN_EXTENT_MM
+    shape = relief.find_face(values, affine)
+    found = [f'geometry ({shape.agreement:.2f})'] if shape.is_face else []
+    if recognise and not slab and recogniser.sees_face(values, affine):
+        found.append('detector')
+    if not found and not slab:
+        turned = relief.find_turned(values, affine).agreement
+        found += [f'geometry ({turned:.2f}, axes turned)'] if turned >= relief.MIN_TURNED else []
+    if not found and shape.opaque:
+        raise ValueError('head and air cannot be told apart: a face cannot be ruled out')
+    if not found and slab and np.ptp(values):
+        raise ValueError(f'a slab of {extents.min():.0f} mm: a face across several cannot be ruled out')
+    return ', '.join(found)
+
+
+def _in_mm(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """An affine in the power of ten of its unit that gives a field of view the size of a head's."""
+    longest = float((np.sqrt((affine[:3, :3] ** 2).sum(axis=0)) * shape).max())
+    if HEAD_MM[0] <= longest <= HEAD_MM[1] or longest <= 0:
+        return affine
+    scale = 10.0 ** np.ceil(np.log10(100 / longest))
+    return np.diag([scale, scale, scale, 1.0]) @ affine
+
+
+def face_in_copy(path: Path) -> str:
+    """Say how a face was found in an image that would be shared as it is; nothing without one.
+
+    Such images (EPI, mostly) are shared for their kind. This is a second look at several of their volumes, by
+    geometry: where nothing can be seen, their kind decides.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    try:
+        volumes, affine, _ = read_volumes(path)
+    except Exception as err:  # readers raise all kinds of errors on damaged files
+        raise InputError(f'{path.name}: cannot be read ({err}); get it again') from err
+    return _detect_any(volumes, affine, recognise=False)[0]
+
+
+def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Read an image as one real volume; of several, their mean. See `read_volumes`."""
+    volumes, affine, oriented = read_volumes(path)
+    return volumes[0], affine, oriented
+
+
+def read_volumes(path: Path) -> tuple[list[np.ndarray], np.ndarray, bool]:
+    """Read an image as real volumes.
+
+    Returns
+    -------
+    volumes : list of ndarray of float32, shape (X, Y, Z)
+        The mean of a series comes first, if it can be read as a whole, then `MAX_VOLUMES` of it: the most
+        unusual one, the brightest, and others evenly spaced.
+    affine : ndarray, shape (4, 4)
+    oriented : bool
+        False where the header gives no orientation and the affine is a guess.
+
+    Raises
+    ------
+    Exception
+        Whatever nibabel raises, and ValueError if the data are no volume of numbers.
+    """
+    import nibabel as nib
+
+    image: Any = _load(path)
+    oriented = not isinstance(image, nib.AnalyzeImage)  # which has no orientation at all
+    if isinstance(image, nib.Nifti1Pair):
+        oriented = bool(image.header['sform_code'] or image.header['qform_code'])
+    affine = np.asarray(image.affine, np.float64)
+    oriented = oriented and not np.allclose(affine, np.eye(4))  # the affine of whoever had none
+    if (
+        not np.prod(image.shape)
+        or not np.isfinite(affine).all()
+        or abs(np.linalg.det(affine[:3, :3])) < 1e-12
+    ):
+        raise ValueError('no voxels, or an affine that is not invertible')
+    return _several(image.dataobj, image.shape), affine, oriented
+
+
+def _load(path: Path) -> Any:
+    import nibabel as nib
+
+    if path.name.lower().endswith(READABLE):
+        return nib.load(path)
+    with path.open('rb') as file:  # NIfTI under another name
+        content = file.read()
+    content = gzip.decompress(content) if content[:2] == b'\x1f\x8b' else content
+    two = content[4:7] in (b'n+2', b'ni2')
+    return (nib.Nifti2Image if two else nib.Nifti1Image).from_bytes(content)
+
+
+def _several(data: Any, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Volumes of an array; see `read_volumes`."""
+    count = int(np.prod(shape[3:]))
+    if len(shape) <= 3:
+        return [_real(np.asanyarray(data)).reshape(*shape, *(1,) * (3 - len(shape)))]
+    evenly = np.unique(np.linspace(0, count - 1, MAX_VOLUMES).astype(int))
+    if 8 * int(np.prod(shape)) > MAX_LOADED:
+        where = [np.unravel_index(index, shape[3:]) for index in evenly]
+        return [_real(np.asanyarray(data[(..., *index)])) for index in where]
+    series = _real(np.asanyarray(data)).reshape(*shape[:3], count)
+    mean = series.mean(axis=3)
+    if count == 1:
+        return [mean]
+    unusual = np.array([np.abs(series[..., k] - mean).mean() for k in range(count)]).argmax()
+    brightest = series.reshape(-1, count).mean(axis=0).argmax()
+    order = dict.fromkeys([int(unusual), int(brightest), *map(int, evenly)])
+    return [mean, *(series[..., k] for k in list(order)[:MAX_VOLUMES])]
+
+
+def _real(data: np.ndarray) -> np.ndarray:
+    if data.dtype.names:
+        raise ValueError('colours instead of intensities')
+    data = np.abs(data) if np.iscomplexobj(data) else data
+    return np.nan_to_num(np.asarray(data, np.float32), nan=0.0, posinf=0.0, neginf=0.0)

@@ -1,0 +1,92 @@
+"""Which scans differ most from the others, and in what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cpmae_bids.bids.patterns import split_name
+from cpmae_bids.deid.qc.verdict import Limit, limits_shared
+
+MIN_SCANS = 5
+"""Scans that it takes to say that one of them differs."""
+
+MATERIAL = 0.01
+"""A spread below this share of the way from the median to the farther limit is taken to be as large."""
+
+UNUSUAL = 3.5
+"""Robust z-score from which on a value is an outlier (Iglewicz and Hoaglin, 1993)."""
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """The most unusual measure of a scan."""
+
+    scan: str
+    measure: str
+    value: float
+    median: float
+    z: float
+
+    @property
+    def is_unusual(self) -> bool:
+        return abs(self.z) >= UNUSUAL
+
+
+def find_outliers(records: Iterable[dict[str, Any]]) -> list[Outlier]:
+    """Name each scan's most unusual measure among those that are judged, the most unusual scan first.
+
+    Parameters
+    ----------
+    records : iterable of dict
+        Verdict records; those without measures are left out.
+
+    Returns
+    -------
+    list of Outlier
+        At most one for each scan; empty with fewer than `MIN_SCANS`.
+    """
+    contrasts: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for record in records:
+        if record.get('measures'):
+            fill = record.get('fill') or ''
+            contrast = split_name(record['scan'])[1] if fill else '', fill
+            contrasts.setdefault(contrast, []).append(record)
+    outliers: dict[str, Outlier] = {}
+    for (_, fill), measured in contrasts.items():
+        _compare(measured, limits_shared([fill]).values(), outliers)
+    return sorted(outliers.values(), key=lambda outlier: -abs(outlier.z))
+
+
+def _compare(measured: list[dict[str, Any]], limits: Iterable[Limit], outliers: dict[str, Outlier]) -> None:
+    """Note each scan's most unusual measure among scans of one contrast."""
+    for limit in limits:
+        name = limit.measure
+        having = [(r['scan'], float(v)) for r in measured if (v := r['measures'].get(name)) is not None]
+        values = np.array([value for _, value in having])
+        if len(values) < MIN_SCANS:
+            continue
+        away = np.abs(np.median(values) - [limit.low, limit.high])
+        to_limit = away[np.isfinite(away)].max(initial=0)
+        for (scan, value), z in zip(having, robust_z(values, MATERIAL * to_limit), strict=True):
+            if scan not in outliers or abs(z) > abs(outliers[scan].z):
+                outliers[scan] = Outlier(scan, name, value, float(np.median(values)), float(z))
+
+
+def robust_z(values: np.ndarray, least: float = 0) -> np.ndarray:
+    """Distance from the median over the median absolute deviation, scaled as a standard deviation.
+
+    Where more than half of the values are the same, the mean absolute deviation stands in; where all are, 0.
+
+    Parameters
+    ----------
+    values : ndarray, shape (N,)
+    least : float
+        Smallest spread to divide by.
+    """
+    away = values - np.median(values)
+    spread = max(1.4826 * np.median(np.abs(away)) or 1.2533 * np.mean(np.abs(away)), least)
+    return away / spread if spread else np.zeros_like(away)

@@ -1,0 +1,280 @@
+"""Does any output match its own original better than others' originals?
+
+Two attacks that have all originals at hand. By *geometry*: the depth of the skin of the face, in the frame of
+the brain that an output and its original share. By *recogniser*: embeddings of renderings (extra
+``cpmae-bids[audit]``). Nothing of a picture is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from cpmae_bids.bids.patterns import output_path, split_name
+from cpmae_bids.deid.images import background, intensity, masks, nifti
+from cpmae_bids.deid.space import geometry, surface
+from cpmae_bids.sharing.audit import frame, recogniser
+from cpmae_bids.sharing.audit.matching import Attack, attack
+
+N = 128
+"""Voxels along the cube in which heads are compared: 2 mm."""
+
+MIN_SEEN = 0.1
+"""Share of the face that two scans must have in common to be compared."""
+
+FEW = 10
+"""Outputs below which the numbers mean little."""
+
+MAX_LUCK = 0.001
+"""Probability up to which hits in few outputs are no luck."""
+
+SAME_MM = 0.7
+"""Mean distance of an output's skin to that of its original below which it is the same face: the limit of the
+verdict's ``surface_moved_mm``."""
+
+TOLERATED = {'geometry': 0.65, 'recogniser': 0.60}
+"""Area under the curve that heads which were generated from the brain may reach, since a brain tells
+something about its head."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An output, and what it was made from."""
+
+    scan: str
+    refaced: Path
+    kept: Path
+    original: Path
+
+    @property
+    def person(self) -> str:
+        return split_name(self.scan)[0]['sub']
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Numbers that stand for the faces of an output and of its original; never shared.
+
+    Attributes
+    ----------
+    depths : ndarray of float32, shape (2, P)
+        mm along rays from the front, output first; NaN where the field of view ends.
+    embeddings : ndarray, shape (2, 128)
+        NaN without a face, or without the recogniser.
+    """
+
+    depths: np.ndarray
+    embeddings: np.ndarray
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """Result of the audit.
+
+    Attributes
+    ----------
+    attacks : dict of str to Attack or None
+        By name; None where there was nothing to compare.
+    unmoved : list of str
+        Scans whose output has the skin of its original.
+    unread : list of str
+        Scans that could not be compared, with the reason.
+    """
+
+    attacks: dict[str, Attack | None]
+    unmoved: list[str]
+    unread: list[str]
+
+    def alarms(self) -> list[str]:
+        """One line for each reason not to share the outputs."""
+        lines = [f'{scan}: the output has the face of its original' for scan in self.unmoved]
+        lines += [f'{name}: {text}' for name, result in self.attacks.items() if (text := alarm(name, result))]
+        return lines
+
+    def rows(self) -> list[tuple]:
+        """A row for each attack: name, outputs, rank-1 share, chance, AUC, result."""
+        rows = []
+        for name, result in self.attacks.items():
+            if result is None:
+                rows.append((name, 0, 'nothing to compare', '', '', ''))
+                continue
+            share, low, high = result.rank1
+            auc = f'{result.auc[0]:.2f} ({result.auc[1]:.2f} to {result.auc[2]:.2f})'
+            found = f'{share:.0%} ({low:.0%} to {high:.0%})'
+            verdict = 'ALARM' if alarm(name, result) else 'no alarm'
+            rows.append((name, result.probes, found, f'{result.chance:.1%}', auc, verdict))
+        return rows
+
+    def notes(self) -> list[str]:
+        """Sentences that the rows need to be understood."""
+        limits = ' and '.join(f'{TOLERATED[name]:.2f} ({name})' for name in self.attacks)
+        notes = [
+            f'An alarm is given where the lower end of the interval of the AUC exceeds {limits} (with fewer '
+            f'than {FEW} outputs: where as many hits have a chance below {MAX_LUCK:g}), or where an output '
+            'has the face of its original. A brain tells something about its head, so that a generated head '
+            'may match a little better than by guessing.'
+        ]
+        probes = max((result.probes for result in self.attacks.values() if result), default=0)
+        if probes < FEW:
+            notes.append(f'{probes} outputs are few: these numbers mean little.')
+        if self.unmoved:
+            notes.append(f'ALARM: these outputs have the face of their original: {", ".join(self.unmoved)}')
+        if self.unread:
+            notes.append(f'{len(self.unread)} outputs could not be compared.')
+        return notes
+
+    def numbers(self) -> dict[str, Any]:
+        """The result without any scan's rank, which would tell an attacker where he is right."""
+        attacks = {name: result and result.numbers() for name, result in self.attacks.items()}
+        return {'attacks': attacks, 'alarms': self.alarms(), 'not_compared': self.unread}
+
+
+def alarm(name: str, result: Attack | None) -> str:
+    """Why an attack's success is more than what a brain tells about its head; empty if it is not."""
+    if result is None:
+        return ''
+    if result.probes < FEW:  # too few for an interval; but that many hits do not come by luck
+        text = f'own original first for {result.rank1[0]:.0%} of {result.probes} outputs'
+        return text if result.luck < MAX_LUCK else ''
+    if result.auc[1] <= TOLERATED[name]:
+        return ''
+    return (
+        f'outputs match their own originals better than others: AUC {result.auc[0]:.2f} '
+        f'(95 % from {result.auc[1]:.2f}), tolerated {TOLERATED[name]:.2f}'
+    )
+
+
+def describe_attacks(privacy: Privacy) -> list[str]:
+    """Lines that say how the attacks went."""
+    lines = [f'not compared: {text}' for text in privacy.unread]
+    for name, probes, found, chance, auc, _ in privacy.rows():
+        if not probes:
+            lines.append(f'privacy by {name}: {found}')
+            continue
+        few = f' ({probes} outputs are few, this means little)' if probes < FEW else ''
+        lines.append(
+            f'privacy by {name}: own original first for {found} of {probes} outputs, by guessing {chance}; '
+            f'AUC {auc}, by guessing 0.50{few}'
+        )
+    return lines + [f'ALARM {text}' for text in privacy.alarms()]
+
+
+def find_pairs(output_dir: Path, bids_dir: Path, records: Iterable[dict[str, Any]]) -> list[Pair]:
+    """The T1w outputs that passed and whose originals are there.
+
+    Other contrasts have the heads of these; among T1w scans, their contrast would give them away.
+
+    Parameters
+    ----------
+    output_dir, bids_dir : Path
+    records : iterable of dict
+        As `cpmae_bids.sharing.audit_table.audit_output` returns them.
+    """
+    pairs = []
+    for record in records:
+        if record['status'] == 'pass' and not record.get('t1w') and (bids_dir / record['scan']).is_file():
+            refaced, kept = (output_dir / output_path(record['scan'], k) for k in ('refaced', 'brainmask'))
+            pairs.append(Pair(record['scan'], refaced, kept, bids_dir / record['scan']))
+    return pairs
+
+
+def describe(pair: Pair, recognise: bool) -> Faces | str:
+    """Measure both faces of a pair, or say why that cannot be done."""
+    try:
+        kept = nifti.read(pair.kept)
+        inside = kept.values() > 0.5
+        matrix = frame.world_to_template(inside, kept.affine)
+        original = background.look_past(nifti.read(pair.original))
+        scans = [background.in_units_of(original, nifti.read(pair.refaced)), original]
+        if any(scan.shape != kept.shape for scan in scans):
+            return 'the output is not on the grid of its original'
+        scale = intensity.brain_scale(scans[0].values()[inside])
+        return Faces(
+            np.stack([face_depth(scan, scale, matrix) for scan in scans]),
+            np.stack([_embed(scan, recognise) for scan in scans]),
+        )
+    except Exception as err:  # whatever is wrong with one scan must not hide the others
+        return str(err)
+
+
+def _embed(scan: nifti.Scan, recognise: bool) -> np.ndarray:
+    return recogniser.describe(scan.values(), scan.affine) if recognise else np.full(128, np.nan)
+
+
+def face_depth(scan: nifti.Scan, scale: float, world_to_template: np.ndarray) -> np.ndarray:
+    """Depth of the skin of the face in the frame of the brain.
+
+    Parameters
+    ----------
+    scan : nifti.Scan
+    scale : float
+        Intensity that is 1 in the cube.
+    world_to_template : ndarray, shape (4, 4)
+
+    Returns
+    -------
+    depth : ndarray of float32, shape (P,)
+        mm from the front of `surface.FACE_BOX`, a ray for each 2 mm; the depth of the box where there is no
+        skin, and NaN where the field of view begins within the head.
+    """
+    window = ndimage.find_objects(surface.box(surface.FACE_BOX, N).astype(np.uint8))[0]
+    cube = geometry.to_cube(scan.values(), scan.affine, world_to_template, N)[window] / scale
+    in_fov = geometry.field_of_view(scan.shape, scan.affine, world_to_template, N)[window]
+    head = masks.largest_component(ndimage.gaussian_filter(cube, 1) > surface.LEVEL)
+    # rays from the front: y comes last and runs backwards
+    found, in_fov = (np.moveaxis(volume, 1, 2)[..., ::-1] for volume in (head & in_fov, in_fov))
+    nothing, first = ~found.any(axis=2), found.argmax(axis=2)
+    cut = ~nothing & (first == in_fov.argmax(axis=2))
+    depth = np.where(nothing, found.shape[2], first).astype(np.float32) * (geometry.CUBE_EDGE / N)
+    return np.where(in_fov.any(axis=2) & ~cut, depth, np.nan).ravel()
+
+
+def depth_distances(probes: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    """Mean absolute difference of depths over the rays that both have, shape (probes, gallery), mm."""
+    distances = np.full((len(probes), len(gallery)), np.nan)
+    for row, probe in enumerate(probes):
+        difference = np.abs(gallery - probe)
+        enough = np.isfinite(difference).mean(axis=1) >= MIN_SEEN
+        distances[row, enough] = np.nanmean(difference[enough], axis=1)
+    return distances
+
+
+def audit(pairs: list[Pair], recognise: bool, each: Callable[..., Iterable] = map) -> Privacy:
+    """Attack the outputs with all originals.
+
+    Parameters
+    ----------
+    pairs : list of Pair
+    recognise : bool
+        Whether to use the face recogniser as well.
+    each : callable
+        As `map`; that of a pool of processes works on several scans at a time.
+    """
+    described = list(each(describe, pairs, [recognise] * len(pairs)))
+    usable = [(pair, faces) for pair, faces in zip(pairs, described, strict=True) if isinstance(faces, Faces)]
+    unread = [
+        f'{pair.scan}: {text}' for pair, text in zip(pairs, described, strict=True) if isinstance(text, str)
+    ]
+    names = ('geometry', 'recogniser') if recognise else ('geometry',)
+    if not usable:
+        return Privacy(dict.fromkeys(names), [], unread)
+    people = np.unique([pair.person for pair, _ in usable], return_inverse=True)[1]
+    depths = np.stack([faces.depths for _, faces in usable])
+    moved = _distances_to_own(depths)
+    unmoved = [pair.scan for (pair, _), mm in zip(usable, moved, strict=True) if mm < SAME_MM]
+    attacks = {'geometry': attack(depth_distances(depths[:, 0], depths[:, 1]), people, people)}
+    if recognise:
+        embeddings = np.stack([faces.embeddings for _, faces in usable])
+        gap = np.linalg.norm(embeddings[:, None, 0] - embeddings[None, :, 1], axis=2)
+        attacks['recogniser'] = attack(gap, people, people)
+    return Privacy(attacks, unmoved, unread)
+
+
+def _distances_to_own(depths: np.ndarray) -> np.ndarray:
+    """Distance of each output to its own original, shape (outputs,), mm; NaN without a common ray."""
+    return np.array([depth_distances(pair[:1], pair[1:])[0, 0] for pair in depths])

@@ -1,0 +1,153 @@
+"""Compare an output dataset with its records: what is claimed, and what is there."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from cpmae_bids.bids.atomic import sha256_of
+from cpmae_bids.bids.derivatives import GENERATOR, is_output_dataset
+from cpmae_bids.bids.jsontext import read_json
+from cpmae_bids.bids.patterns import output_kinds, output_patterns
+from cpmae_bids.bids.publish import stored_files_are_whole
+from cpmae_bids.bids.records import read_records
+from cpmae_bids.sharing.rawlike.manifest import is_raw_like, vouched_images
+
+
+def audit_output(output_dir: Path, *, thorough: bool = True) -> list[dict[str, Any]]:
+    """Return the records of an output dataset as its files bear them out.
+
+    Parameters
+    ----------
+    output_dir : Path
+    thorough : bool
+        Whether to read every file and compare its hash, or only to see whether it is there.
+
+    Returns
+    -------
+    list of dict
+        A record for each scan, sorted by scan. A pass whose files are gone or changed has become an
+        error, and there is an error for each image without a passing record. Nothing is written.
+    """
+    records: list[dict[str, Any]] = []
+    vouched: set[str] = set()
+    for record in read_records(output_dir).values():
+        files = record.get('files') or {}
+        if record['status'] == 'pass':
+            if thorough:
+                is_there = stored_files_are_whole(record, output_dir)
+            else:
+                is_there = bool(files) and all((output_dir / path).is_file() for path in files)
+            vouched.update(files)
+            if not is_there:
+                reason = 'outputs are missing or have changed since; run this scan again'
+                record = {**record, 'status': 'error', 'reasons': [reason]}
+        records.append(record)
+    images = (image for pattern in output_patterns('refaced') for image in output_dir.glob(pattern))
+    for image in sorted(images):
+        path = image.relative_to(output_dir).as_posix()
+        if path not in vouched:
+            reason = 'an image without a passing verdict; remove it, it may show the original'
+            records.append({'scan': path, 'status': 'error', 'reasons': [reason]})
+    return sorted(records, key=lambda record: str(record.get('scan')))
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a dataset of this tool says about a file that has the name of an output.
+
+    Attributes
+    ----------
+    sha256 : str
+        Hash in the passing record that names the file; empty if there is none.
+    is_refaced : bool
+        Whether it is a scan, under whichever name, and not one of the masks beside it.
+    """
+
+    sha256: str
+    is_refaced: bool
+
+    def broken(self, path: Path) -> str:
+        """Say why a file is not what was promised; nothing if it is.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        """
+        if not self.sha256:
+            return 'no passing verdict vouches for it'
+        if sha256_of(path) != self.sha256:
+            return 'it is not the file that passed its verdict'
+        if self.is_refaced and not _says_how(path):
+            return 'its sidecar does not say how it was de-identified'
+        return ''
+
+
+class Promises:
+    """Promises about files, from the records of the datasets that the files lie in.
+
+    Each dataset is read once.
+    """
+
+    def __init__(self) -> None:
+        self._datasets: dict[Path, Path | None] = {}
+        self._hashes: dict[Path, dict[str, str]] = {}
+
+    def about(self, path: Path) -> Promise | None:
+        """Return what is promised about an image; None if it is no output of this tool by place and name."""
+        dataset = self._dataset_of(path.parent)
+        if dataset is None:
+            return None
+        relative = path.relative_to(dataset).as_posix()
+        raw_like = is_raw_like(dataset)
+        if dataset not in self._hashes:
+            self._hashes[dataset] = vouched_images(dataset) if raw_like else _vouched_files(dataset)
+        digest = self._hashes[dataset].get(relative, '')
+        if raw_like:  # where masks do not lie, and any image without a verdict is what its name says
+            return Promise(digest, is_refaced=True) if digest else None
+        is_refaced = _has_name(path, 'refaced')
+        if not digest and not any(_has_name(path, kind) for kind in output_kinds()):
+            return None
+        return Promise(digest, is_refaced)
+
+    def is_report(self, path: Path) -> bool:
+        """Whether a page or picture is one that this tool wrote of its outputs, by place and name."""
+        dataset = self._dataset_of(path.parent)
+        if dataset is None or is_raw_like(dataset):
+            return False
+        folder, is_ours = path.relative_to(dataset).parent.as_posix(), path.name.startswith('sub-')
+        is_page = folder == '.' and path.suffix == '.html' and (is_ours or path.name == 'group.html')
+        return is_page or (folder == 'figures' and is_ours)
+
+    def _dataset_of(self, folder: Path) -> Path | None:
+        """The dataset of this tool that a folder belongs to; None if it belongs to another or to none."""
+        if folder not in self._datasets:
+            if (folder / 'dataset_description.json').exists():
+                self._datasets[folder] = folder if is_output_dataset(folder) else None
+            else:
+                self._datasets[folder] = None if folder.parent == folder else self._dataset_of(folder.parent)
+        return self._datasets[folder]
+
+
+def _vouched_files(dataset: Path) -> dict[str, str]:
+    return {
+        name: digest
+        for record in read_records(dataset).values()
+        if record['status'] == 'pass'
+        for name, digest in (record.get('files') or {}).items()
+    }
+
+
+def _has_name(path: Path, kind: str) -> bool:
+    return any(fnmatch(path.name, pattern.rpartition('/')[2]) for pattern in output_patterns(kind))
+
+
+def _says_how(image: Path) -> bool:
+    """Whether the sidecar of a scan names this tool as the method of its de-identification."""
+    try:
+        content = read_json(image.parent / f'{image.name.partition(".")[0]}.json')
+        methods = content.get('DeidentificationMethod')
+    except (OSError, ValueError, AttributeError):
+        return False
+    return isinstance(methods, list) and any(str(method).startswith(f'{GENERATOR} ') for method in methods)

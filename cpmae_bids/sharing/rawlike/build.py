@@ -1,0 +1,98 @@
+"""Write the raw-like dataset of a run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cpmae_bids.bids.atomic import locked
+from cpmae_bids.bids.layout import list_subjects
+from cpmae_bids.bids.output_folder import never_written_to
+from cpmae_bids.bids.records import read_records
+from cpmae_bids.config import RunConfig
+from cpmae_bids.exceptions import InputError
+from cpmae_bids.sharing.inventory import DatasetFile, list_files
+from cpmae_bids.sharing.rawlike.manifest import DATASET, raw_like_dir, read_manifest, units
+from cpmae_bids.sharing.rawlike.root import write_description, write_root
+from cpmae_bids.sharing.rawlike.subject import Subject
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the dataset.
+
+    Attributes
+    ----------
+    dataset : Path
+    n_refaced, n_copied : int
+        Images in it.
+    left_out : list of DatasetFile
+        Of the subjects of the run, and beside all subjects.
+    failures : int
+        Files that should be in it and are not.
+    """
+
+    dataset: Path
+    n_refaced: int
+    n_copied: int
+    left_out: list[DatasetFile]
+    failures: int
+
+
+def write_raw_like(config: RunConfig, shows_face: Callable[[Path], str] | None = None) -> Outcome:
+    """Write what a run may share as a raw dataset, and remove what may be shared no more.
+
+    Only files on the list of what may be shared are copied, and only images that a passing verdict vouches
+    for take the places of their originals. Subjects and sessions that the run is not about are not touched.
+
+    Parameters
+    ----------
+    config : RunConfig
+        With a seed, after its scans have been processed.
+    shows_face : callable, optional
+        Says of an image that would be copied how a face was found in it, or nothing.
+
+    Raises
+    ------
+    InputError
+        If the dataset cannot be written.
+    """
+    dataset = raw_like_dir(config)
+    try:
+        with never_written_to(config.bids_dir):
+            return _write(config, dataset, shows_face)
+    except OSError as err:
+        raise InputError(
+            f'{dataset}: the raw-like dataset cannot be written ({err.strerror or err}); free space or '
+            'check its permissions, and run again'
+        ) from err
+
+
+def _write(config: RunConfig, dataset: Path, shows_face: Callable[[Path], str] | None) -> Outcome:
+    records = {str(record.get('scan')): record for record in read_records(config.output_dir).values()}
+    entries = list_files(config.bids_dir)
+    present = list_subjects(config.bids_dir)
+    known = {unit.partition('_')[0].removeprefix('sub-') for unit in units(dataset) if unit != DATASET}
+    subjects = [label for label in sorted({*present, *known}) if config.includes_subject(label)]
+
+    write_description(config.bids_dir, dataset)
+    left_out, failures = [], 0
+    for label in subjects:
+        of_subject = [entry for entry in entries if entry.path.startswith(f'sub-{label}/')]
+        subject = Subject(label, of_subject, records, dataset, config, shows_face)
+        subject.write()
+        left_out += subject.left_out
+        failures += subject.failures
+    folders = tuple(f'sub-{label}/' for label in present)
+    beside = [entry for entry in entries if not entry.path.startswith(folders) or entry.path in folders]
+    with locked(config.output_dir, 'logs'):  # runs over other subjects write these files as well
+        of_root, of_root_failed = write_root(config.bids_dir, dataset, beside)
+    left_out, failures = left_out + of_root, failures + of_root_failed
+    manifests = [read_manifest(dataset, unit) for unit in units(dataset)]
+    n_refaced = sum(len(manifest['refaced']) for manifest in manifests)
+    n_images = sum('sha256' in entry for manifest in manifests for entry in manifest['files'].values())
+    return Outcome(dataset, n_refaced, n_images - n_refaced, left_out, failures)

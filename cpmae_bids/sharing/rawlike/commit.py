@@ -1,0 +1,96 @@
+"""Change one part of the dataset from what it holds to what it should hold."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cpmae_bids._version import __version__
+from cpmae_bids.bids.atomic import sync
+from cpmae_bids.bids.output_folder import OutputFolder
+from cpmae_bids.sharing.rawlike.manifest import read_manifest, write_manifest
+
+
+def is_table_of_folder(path: str) -> bool:
+    """Whether a table names other files or folders of the dataset, and is wrong once those are not there."""
+    return path.endswith(('_scans.tsv', '_sessions.tsv')) or path == 'participants.tsv'
+
+
+def commit(
+    dataset: Path,
+    unit: str,
+    files: dict[str, dict[str, Any]],
+    staged: dict[str, Path],
+    texts: dict[str, bytes],
+    refaced: dict[str, dict[str, Any]],
+    left_out: list[dict[str, Any]],
+) -> None:
+    """Bring the files of a unit to their places, and remove what an earlier run wrote and this one does not.
+
+    Tables that name files go first and come last, old images go before new ones come, and each image comes
+    after its sidecar: wherever a run is killed, the dataset holds final files only, and a manifest that
+    vouches for no other bytes. Files that no manifest names are not touched.
+
+    Parameters
+    ----------
+    dataset : Path
+    unit : str
+        Name of the manifest.
+    files : dict
+        The images that belong there, by path, with what the manifest says of each.
+    staged : dict
+        Those of them that are new or changed: the finished file under its temporary name.
+    texts : dict
+        All other files, by path.
+    refaced, left_out
+        See `read_manifest`.
+    """
+    old = read_manifest(dataset, unit)
+    new = {
+        'version': __version__,
+        'files': {**files, **{path: {} for path in texts}},
+        'refaced': refaced,
+        'left_out': left_out,
+    }
+    stale = [path for path in old['files'] if path not in new['files'] and _is_inside(path)]
+    changed = {path: text for path, text in texts.items() if not _holds(dataset / path, text)}
+    if not stale and not changed and not staged and old == new:
+        return
+    folder, temporaries = OutputFolder(dataset), dict(staged)
+    try:
+        for path, text in changed.items():
+            folder.remove_temporaries(path)
+            temporaries[path] = folder.stage(path, text)
+        going = [*stale, *staged, *(path for path in changed if is_table_of_folder(path))]
+        if stale or staged:
+            going += [path for path in old['files'] if is_table_of_folder(path)]
+        # Tables first; then, backwards, an image before its sidecar.
+        for path in sorted(set(going), key=lambda path: (is_table_of_folder(path), path), reverse=True):
+            folder.remove(path)
+        write_manifest(dataset, unit, new)
+        for path in texts:
+            if path in temporaries or (dataset / path).exists():
+                continue
+            # A table that was in the way and says the same as before
+            temporaries[path] = folder.stage(path, texts[path])
+        for path in sorted(temporaries, key=lambda path: (is_table_of_folder(path), path)):
+            folder.move(temporaries[path], path)
+        for parent in {(dataset / path).parent for path in temporaries}:
+            sync(parent)
+    finally:
+        for temporary in temporaries.values():
+            folder.remove(temporary)
+    for path in stale:
+        folder.remove_temporaries(path)
+
+
+def _is_inside(path: str) -> bool:
+    """Whether a path of a manifest, which anybody may have edited, stays in the dataset."""
+    return not PurePosixPath(path).is_absolute() and '..' not in PurePosixPath(path).parts
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return not path.is_symlink() and path.read_bytes() == content
+    except OSError:
+        return False

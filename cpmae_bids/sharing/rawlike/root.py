@@ -1,0 +1,154 @@
+"""What of the raw-like dataset belongs to no subject: its description, texts and tables of participants."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from cpmae_bids.bids.derivatives import BIDS_VERSION, GENERATOR, generated_by, read_description
+from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.bids.layout import list_subjects
+from cpmae_bids.bids.metadata import METHOD, read_json_object
+from cpmae_bids.bids.output_folder import OutputFolder
+from cpmae_bids.bids.participants import KEY, read_participants
+from cpmae_bids.bids.table import read_text
+from cpmae_bids.exceptions import InputError
+from cpmae_bids.sharing.inventory import DatasetFile, sharing_rules, write_list
+from cpmae_bids.sharing.rawlike.commit import commit
+from cpmae_bids.sharing.rawlike.manifest import DATASET, FOLDER, read_manifest, units
+from cpmae_bids.sharing.rawlike.tables import described, of_persons
+
+_README = f"""{{name}}
+
+De-identified by {METHOD}.
+What of the original dataset is not here is listed in {FOLDER}/left_out.tsv.
+"""
+_CODE_README = f"""Written by {GENERATOR}.
+
+left_out.tsv  files of the original dataset that are not here, and why
+*.json        files that were written, with hashes, and the verdicts on de-identified images
+"""
+_MAX_TEXT = 1 << 20
+# A page describes a measure, and names nobody.
+_FIELDS_OF_MEASURES = ('Description', 'TermURL')
+
+
+def describe(bids_dir: Path) -> dict[str, Any]:
+    """Return the content of dataset_description.json: what the input tells the public, and what was done."""
+    source = read_description(bids_dir)
+    description: dict[str, Any] = {'Name': 'T1w scans', 'BIDSVersion': BIDS_VERSION}
+    description |= {key: source[key] for key in sharing_rules()['description_fields'] if key in source}
+    description['DatasetType'] = 'raw'
+    makers = source.get('GeneratedBy')
+    named = [
+        {key: maker[key] for key in ('Name', 'Version', 'Description', 'CodeURL') if key in maker}
+        for maker in (makers if isinstance(makers, list) else [])
+        if isinstance(maker, dict) and maker.get('Name') not in (None, GENERATOR)
+    ]
+    description['GeneratedBy'] = [generated_by(), *named]
+    doi = source.get('DatasetDOI')
+    if isinstance(doi, str) and doi:
+        description['SourceDatasets'] = [{'DOI': doi}]
+    return description
+
+
+def write_description(bids_dir: Path, dataset: Path) -> None:
+    """Write dataset_description.json, from which on the folder is a dataset of this tool."""
+    content = to_json(describe(bids_dir))
+    path = dataset / 'dataset_description.json'
+    if not path.is_file() or path.read_text('utf-8') != content:
+        OutputFolder(dataset).write(path, content)
+
+
+def write_root(
+    bids_dir: Path, dataset: Path, entries: Collection[DatasetFile]
+) -> tuple[list[DatasetFile], int]:
+    """Write what belongs to no subject, and the list of what is left out of the whole dataset.
+
+    Parameters
+    ----------
+    entries : collection of DatasetFile
+        What lies beside the subjects in the input.
+
+    Returns
+    -------
+    left_out : list of DatasetFile
+        What of the entries was left out.
+    failures : int
+        How many of them should have been there.
+    """
+    subjects: list[str] | None = None
+    # A run over other subjects may add one at the same time, and every table must name all of them.
+    while subjects != (subjects := list_subjects(dataset)):
+        left_out, failures = _write_once(bids_dir, dataset, entries, {f'sub-{label}' for label in subjects})
+    rows = [row for unit in units(dataset) for row in read_manifest(dataset, unit)['left_out']]
+    everything = [
+        DatasetFile(row['path'], 'out', row['reason'], bool(row['may_show_face']))
+        for row in rows
+        for _ in range(int(row.get('files', 1)))
+    ]
+    write_list(dataset, f'{FOLDER}/left_out.tsv', everything)
+    return left_out, failures
+
+
+def _write_once(
+    bids_dir: Path, dataset: Path, entries: Collection[DatasetFile], subjects: Collection[str]
+) -> tuple[list[DatasetFile], int]:
+    texts: dict[str, bytes] = {f'{FOLDER}/README': _CODE_README.encode()}
+    left_out, failures = [entry for entry in entries if entry.role == 'out'], 0
+    for entry in entries:
+        if entry.role != 'text' or not entry.path.endswith(('.tsv', '.json', *sharing_rules()['texts'])):
+            continue
+        try:
+            left = _place(bids_dir, entry.path, texts, subjects)
+        except InputError as err:
+            failures += 1
+            reason = str(err).replace(str(bids_dir), '<input>')
+            left_out.append(DatasetFile(entry.path, 'out', f'cannot be read: {reason}'))
+            continue
+        if left:
+            left_out.append(DatasetFile(entry.path, 'out', f'columns left out: {", ".join(left)}'))
+    if not any(path.startswith('README') for path in texts):
+        texts['README'] = _README.format(name=describe(bids_dir)['Name']).encode()
+    told = [
+        {'path': entry.told, 'files': 1, 'may_show_face': entry.may_show_face, 'reason': entry.reason}
+        for entry in left_out
+    ]
+    commit(dataset, DATASET, {}, {}, texts, {}, told)
+    return left_out, failures
+
+
+def _place(bids_dir: Path, path: str, texts: dict[str, bytes], subjects: Collection[str]) -> list[str]:
+    """Add one file to the texts; return the names of the columns that were left behind."""
+    source = bids_dir / path
+    if path.endswith('.tsv'):
+        return _place_table(source, path, texts, subjects)
+    if not path.endswith('.json'):
+        text = read_text(source)
+        if len(text) > _MAX_TEXT:
+            raise InputError(f'{path}: too large for a text')
+        texts[path] = text.encode()
+    return []  # JSON files go with their tables
+
+
+def _place_table(source: Path, path: str, texts: dict[str, bytes], subjects: Collection[str]) -> list[str]:
+    table = read_participants(source, subjects)
+    if not table.rows:
+        return []
+    sidecar_path = source.with_suffix('.json')
+    sidecar = read_json_object(sidecar_path) if sidecar_path.is_file() else {}
+
+    def each(name: str, cells: list[str]) -> list[str] | None:
+        description = sidecar.get(name)
+        return of_persons(name, cells, KEY, description if isinstance(description, dict) else {})
+
+    table, left = table.mapped(each)
+    texts[path] = table.text().encode()
+    content: dict[str, Any] = described(table.columns, sidecar)
+    tool = sidecar.get('MeasurementToolMetadata')
+    if isinstance(tool, dict):
+        content['MeasurementToolMetadata'] = {k: tool[k] for k in _FIELDS_OF_MEASURES if k in tool}
+    if content:
+        texts[path.removesuffix('.tsv') + '.json'] = to_json(content).encode()
+    return left

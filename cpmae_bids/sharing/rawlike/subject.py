@@ -1,0 +1,429 @@
+"""What of one subject goes into the dataset."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from cpmae_bids._version import __version__
+from cpmae_bids.bids.atomic import sha256_of
+from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.bids.layout import unreadable
+from cpmae_bids.bids.metadata import applicable_files, read_sidecars, shareable_metadata
+from cpmae_bids.bids.output_folder import OutputFolder, OutsideError
+from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, split_name
+from cpmae_bids.bids.publish import hide_paths
+from cpmae_bids.bids.sources import SOURCES, changed_source
+from cpmae_bids.bids.table import Table
+from cpmae_bids.config import RunConfig
+from cpmae_bids.exceptions import InputError
+from cpmae_bids.sharing.inventory import DatasetFile, sharing_rules
+from cpmae_bids.sharing.rawlike.commit import commit
+from cpmae_bids.sharing.rawlike.dates import shift_of, shifted
+from cpmae_bids.sharing.rawlike.images import copy_image, copy_numbers, is_copy, is_numeric
+from cpmae_bids.sharing.rawlike.manifest import raw_name, read_manifest, unit_of
+from cpmae_bids.sharing.rawlike.tables import described, of_persons, of_recording
+
+# Tables that lie beside an image of that suffix, or apply to it from above.
+_ASSOCIATED = {'bold': 'events', 'asl': 'aslcontext'}
+_ENTITIES_OF_EVENTS = ('sub', 'ses', 'task', 'acq', 'ce', 'rec', 'dir', 'run')
+# What the sidecar of a derivative says and that of a raw image does not.
+_FIELDS_OF_DERIVATIVES = ('Sources', 'SkullStripped', 'Description', 'GeneratedBy')
+_FIELDS_OF_RECORDS = ('files',)
+
+
+@dataclass
+class Unit:
+    """What is to be in one folder of a session, or of a subject without sessions; see `commit`."""
+
+    name: str
+    folder: OutputFolder
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    staged: dict[str, Path] = field(default_factory=dict)
+    texts: dict[str, bytes] = field(default_factory=dict)
+    refaced: dict[str, dict[str, Any]] = field(default_factory=dict)
+    left_out: list[DatasetFile] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
+
+    def leave_out(self, entry: DatasetFile, reason: str = '', may_show_face: bool | None = None) -> None:
+        face = entry.may_show_face if may_show_face is None else may_show_face
+        self.left_out.append(DatasetFile(entry.path, 'out', reason or entry.reason, face))
+
+    def forget(self, entry: DatasetFile, path: str, reason: str) -> None:
+        """Leave out what was to be in."""
+        self.files.pop(path, None)
+        self.refaced.pop(path, None)
+        temporary = self.staged.pop(path, None)
+        if temporary is not None:
+            self.folder.remove(temporary)
+        stem = path.partition('.')[0]
+        for text in [text for text in self.texts if text.partition('.')[0] == stem]:
+            del self.texts[text]
+        self.leave_out(entry, reason)
+
+    def told(self) -> list[dict[str, Any]]:
+        """What is left out, as the manifest has it."""
+        rows = {(entry.told, entry.may_show_face, entry.reason): 0 for entry in self.left_out}
+        for entry in self.left_out:
+            rows[entry.told, entry.may_show_face, entry.reason] += 1
+        return [
+            {'path': path, 'files': count, 'may_show_face': face, 'reason': reason}
+            for (path, face, reason), count in sorted(rows.items())
+        ]
+
+
+class Subject:
+    """Writes the files of one subject into the dataset.
+
+    Parameters
+    ----------
+    label : str
+        Without ``sub-``.
+    entries : collection of DatasetFile
+        All files of the subject in the input.
+    records : dict
+        Verdict records of the output by the paths of their scans.
+    dataset : Path
+    config : RunConfig
+        With a seed.
+    shows_face : callable, optional
+        Says of an image how a face was found in it, or nothing.
+
+    Attributes
+    ----------
+    left_out : list of DatasetFile
+        After `write`: the files that are not in the dataset, and why.
+    failures : int
+        How many of them should have been.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        entries: Collection[DatasetFile],
+        records: dict[str, dict[str, Any]],
+        dataset: Path,
+        config: RunConfig,
+        shows_face: Callable[[Path], str] | None = None,
+    ) -> None:
+        self.label = label
+        self.entries = [entry for entry in entries if entry.path.startswith(f'sub-{label}/')]
+        self.records, self.dataset, self.config, self.shows_face = records, dataset, config, shows_face
+        self.folder = OutputFolder(dataset)
+        self.left_out: list[DatasetFile] = []
+        self.failures = 0
+
+    def write(self) -> None:
+        """Write the files, and remove those of earlier runs that do not belong there any more."""
+        units = {name: Unit(name, self.folder) for name in self._unit_names()}
+        try:
+            for entry in self.entries:
+                if (name := unit_of(entry.path)) in units:
+                    self._place(entry, units[name])
+            for unit in units.values():
+                self._write_texts(unit)
+            self._announce(any(unit.files or unit.texts for unit in units.values()))
+            # The folder of the subject itself names its sessions: it comes last.
+            for name in sorted(units, key=lambda name: '_ses-' not in name):
+                unit = units[name]
+                self._write_folder_tables(unit)
+                self._commit(unit)
+                self.left_out += unit.left_out
+        finally:
+            for unit in units.values():
+                for temporary in unit.staged.values():
+                    self.folder.remove(temporary)
+            for place, _, _ in os.walk(self.dataset / f'sub-{self.label}', topdown=False):
+                self.folder.remove_if_empty(Path(place))
+
+    def _commit(self, unit: Unit) -> None:
+        try:
+            commit(self.dataset, unit.name, unit.files, unit.staged, unit.texts, unit.refaced, unit.told())
+        except OutsideError as err:
+            self.failures += 1
+            place = DatasetFile(f'{unit.name.replace("_", "/")}/', 'out')
+            unit.leave_out(place, hide_paths(str(err), self.config), True)
+
+    def _unit_names(self) -> list[str]:
+        """The units that a run may change: of the sessions that it is about, and of the subject itself."""
+        subject = f'sub-{self.label}'
+        sessions = {unit_of(entry.path) for entry in self.entries} - {subject}
+        sessions |= {
+            path.stem for path in (self.dataset / 'code' / 'cpmae-bids').glob(f'{subject}_ses-*.json')
+        }
+        wanted = self.config.session_label
+        kept = {name for name in sessions if not wanted or name.rpartition('_ses-')[2] in wanted}
+        return [*sorted(kept), subject]
+
+    def _announce(self, will_be_there: bool) -> None:
+        """Remove participants.tsv where a subject comes or goes: it must name all of them, and no other."""
+        if will_be_there != (self.dataset / f'sub-{self.label}').is_dir():
+            self.folder.remove('participants.tsv')
+
+    # Images and tables
+
+    def _place(self, entry: DatasetFile, unit: Unit) -> None:
+        """Put one file of the input where it belongs, or on the list of those that are left out."""
+        record = self.records.get(entry.path)
+        try:
+            if record is not None and record['status'] == 'pass':
+                self._take_refaced(entry, record, unit)
+            elif record is not None:
+                reasons = '; '.join(record.get('reasons') or ['no reason is recorded'])
+                unit.leave_out(entry, f'{record["status"]}: {reasons}', True)
+            elif entry.role == 'image':
+                self._copy_image(entry, unit)
+            elif entry.role == 'table':
+                self._copy_table(entry, unit)
+            elif entry.role == 'out':
+                unit.leave_out(entry)
+        except InputError as err:
+            self._fail(entry, raw_name(entry.path), str(err), unit)
+
+    def _fail(self, entry: DatasetFile, path: str, reason: str, unit: Unit) -> None:
+        self.failures += 1
+        unit.forget(entry, path, hide_paths(reason, self.config))
+
+    def _take_refaced(self, entry: DatasetFile, record: dict[str, Any], unit: Unit) -> None:
+        path, files = raw_name(entry.path), record.get('files') or {}
+        source = refaced_output(record)
+        if source is None:
+            raise InputError('its record names no de-identified image; run this scan again')
+        for name in dict.fromkeys(str(record[key]) for key in SOURCES if record.get(key)):
+            if problem := unreadable(self.config.bids_dir / name):
+                raise InputError(f'{name}: {problem}')
+        if changed := changed_source(record, self.config):
+            raise InputError(f'{changed} has changed since; run this scan again')
+        sidecar = source.removesuffix(IMAGE_EXTENSIONS[0]) + '.json'
+        derivative = self.config.output_dir / source
+        gone = InputError('its output is missing or has changed since; run this scan again')
+        try:
+            content = (self.config.output_dir / sidecar).read_bytes()
+            if sha256_of(self.config.output_dir / sidecar) != files.get(sidecar):
+                raise gone
+            self._stage(path, files[source], unit, lambda file: file.write(derivative.read_bytes()))
+        except OSError as err:
+            if not derivative.is_file():
+                raise gone from err
+            raise
+        if path in unit.staged and sha256_of(unit.staged[path]) != files[source]:
+            raise gone
+        unit.files[path] = {'sha256': files[source]}
+        unit.refaced[path] = {key: value for key, value in record.items() if key not in _FIELDS_OF_RECORDS}
+        unit.renamed[entry.path] = path
+        described_how = {k: v for k, v in json.loads(content).items() if k not in _FIELDS_OF_DERIVATIVES}
+        unit.texts[_sidecar_of(path)] = to_json(described_how).encode()
+
+    def _stage(self, path: str, sha256: str, unit: Unit, make: Callable[[IO[bytes]], Any]) -> None:
+        """Make a file under a temporary name, unless the one that is there has that hash."""
+        target = self.dataset / path
+        if target.is_file() and not target.is_symlink() and sha256 and sha256_of(target) == sha256:
+            return
+        self._announce(True)
+        self.folder.remove_temporaries(path)
+        unit.staged[path] = self.folder.stage(path, make)
+
+    def _copy_image(self, entry: DatasetFile, unit: Unit) -> None:
+        source = self.config.bids_dir / entry.path
+        if problem := unreadable(source):
+            raise InputError(problem)
+        read_sidecars(self.config.bids_dir, entry.path)  # or there is no use in copying it
+        manifest, known = read_manifest(self.dataset, unit.name), ''
+        if manifest['version'] == __version__:  # another one may have another idea of what is shared
+            known = (manifest['files'].get(entry.path) or {}).get('sha256', '')
+            known = known if is_copy(source, self.dataset / entry.path) else ''
+        if not known and self.shows_face is not None and (how := self.shows_face(source)):
+            unit.leave_out(entry, f'a face was found in it ({how})', True)
+            return
+        self._stage(entry.path, known, unit, lambda file: copy_image(source, file))
+        made = unit.staged.get(entry.path)
+        unit.files[entry.path] = {'sha256': sha256_of(made) if made else known}
+
+    def _copy_table(self, entry: DatasetFile, unit: Unit) -> None:
+        source = self.config.bids_dir / entry.path
+        if problem := unreadable(source):
+            raise InputError(problem)
+        sidecar = read_sidecars(self.config.bids_dir, entry.path)
+        if entry.path.endswith('.gz'):
+            unit.texts[entry.path] = copy_numbers(source)
+            named = sidecar.get('Columns')
+            columns = [str(name) for name in named] if isinstance(named, list) else []
+        else:
+            columns = self._scrub_recording(entry, source, entry.path, unit)
+        content = shareable_metadata(sidecar, _more_fields()) | described(columns, sidecar)
+        if content:
+            unit.texts[_sidecar_of(entry.path)] = to_json(content).encode()
+
+    def _scrub_recording(self, entry: DatasetFile, source: Path, path: str, unit: Unit) -> list[str]:
+        table, left = Table.load(source).mapped(of_recording)
+        if left:
+            unit.leave_out(entry, f'columns left out: {", ".join(left)}', False)
+        unit.texts[path] = table.text().encode()
+        return table.columns
+
+    # Sidecars and what else belongs to images
+
+    def _write_texts(self, unit: Unit) -> None:
+        for path in list(unit.files):
+            if path in unit.refaced:
+                continue
+            entry = DatasetFile(path, 'image')
+            try:
+                metadata = read_sidecars(self.config.bids_dir, path)
+                content = shareable_metadata(metadata, _more_fields())
+                if targets := self._intended_for(metadata.get('IntendedFor'), unit):
+                    content['IntendedFor'] = targets
+                if content:
+                    unit.texts[_sidecar_of(path)] = to_json(content).encode()
+                self._write_associated(path, unit)
+            except InputError as err:
+                self._fail(entry, path, str(err), unit)
+
+    def _intended_for(self, value: Any, unit: Unit) -> list[str]:
+        """The images that a field map is for, as far as they are in the dataset."""
+        subject, kept = f'sub-{self.label}', []
+        for target in value if isinstance(value, list) else [value]:
+            if not isinstance(target, str):
+                continue
+            path = target.removeprefix('bids::') if target.startswith('bids::') else f'{subject}/{target}'
+            path = unit.renamed.get(path, path)
+            # Those of other sessions are there already, or come with the next run.
+            if '..' not in path.split('/') and (path in unit.files or (self.dataset / path).is_file()):
+                kept.append(f'bids::{path}')
+        return kept
+
+    def _write_associated(self, path: str, unit: Unit) -> None:
+        """Write what applies to an image from its own folder or from above: gradients, events, contexts."""
+        entities, suffix, extension = split_name(path)
+        stem = path.removesuffix(extension)
+        if suffix == 'dwi':
+            for kind in ('.bval', '.bvec'):
+                for source in applicable_files(self.config.bids_dir, path, suffix, kind)[-1:]:
+                    if problem := unreadable(source):
+                        raise InputError(f'{source.name}: {problem}')
+                    content = source.read_bytes()
+                    if not is_numeric(content):
+                        raise InputError(f'{source.name}: holds more than numbers')
+                    unit.texts[stem + kind] = content
+        if (table := _ASSOCIATED.get(suffix)) is None:
+            return
+        entities = {key: label for key, label in entities.items() if key in _ENTITIES_OF_EVENTS}
+        name = '_'.join([*(f'{key}-{label}' for key, label in entities.items()), f'{table}.tsv'])
+        target = str(PurePosixPath(path).with_name(name))
+        for source in applicable_files(self.config.bids_dir, path, table, '.tsv')[-1:]:
+            if source.parent == (self.config.bids_dir / path).parent or target in unit.texts:
+                continue  # which is copied by itself
+            entry = DatasetFile(target, 'table')
+            columns = self._scrub_recording(entry, source, target, unit)
+            if told := described(columns, read_sidecars(self.config.bids_dir, target)):
+                unit.texts[_sidecar_of(target)] = to_json(told).encode()
+
+    # Tables of scans and sessions
+
+    def _write_folder_tables(self, unit: Unit) -> None:
+        for entry in self.entries:
+            if entry.role == 'folder-table' and unit_of(entry.path) == unit.name:
+                try:
+                    self._write_folder_table(entry, unit)
+                except InputError as err:
+                    self._fail(entry, entry.path, str(err), unit)
+
+    def _write_folder_table(self, entry: DatasetFile, unit: Unit) -> None:
+        key = 'filename' if entry.path.endswith('_scans.tsv') else 'session_id'
+        folder = str(PurePosixPath(entry.path).parent)
+        table = Table.load(self.config.bids_dir / entry.path)
+        if key not in table.columns:
+            raise InputError(f'{entry.path}: has no column {key}; mend it')
+        if key == 'filename':
+            table = self._of_files(table, entry, unit)
+        else:
+            table = table.labelled(key, 'ses-').only(
+                lambda row: (self.dataset / folder / row[key]).is_dir() and '/' not in row[key]
+            )
+        if not table.rows:
+            return
+        sidecar = read_sidecars(self.config.bids_dir, entry.path)
+
+        def each(name: str, cells: list[str]) -> list[str] | None:
+            if name == 'acq_time':
+                if self.config.scan_dates == 'drop':
+                    return None
+                return [shifted(cell, self._shift()) for cell in cells]
+            description = sidecar.get(name)
+            return of_persons(name, cells, key, description if isinstance(description, dict) else {})
+
+        table, left = table.mapped(each)
+        if left:
+            unit.leave_out(entry, f'columns left out: {", ".join(left)}', False)
+        unit.texts[entry.path] = table.text().encode()
+        if content := described(table.columns, sidecar):
+            unit.texts[_sidecar_of(entry.path)] = to_json(content).encode()
+
+    def _of_files(self, table: Table, entry: DatasetFile, unit: Unit) -> Table:
+        """Keep the rows of files that are in the dataset, under their names there; tell of all others."""
+        folder, index = str(PurePosixPath(entry.path).parent), table.columns.index('filename')
+        known = {_stem(other.path) for other in self.entries}
+        rows: dict[str, list[str]] = {}
+        strangers = []
+        for row in table.rows:
+            name = row[index].strip().replace('\\', '/').removeprefix('./').removeprefix(f'{folder}/')
+            path = f'{folder}/{name}'
+            # Images that were compressed since, or the other way round
+            others = [_stem(path) + extension for extension in IMAGE_EXTENSIONS]
+            for candidate in (unit.renamed.get(path, path), *others):
+                if candidate in unit.files or candidate in unit.texts:
+                    name = candidate.removeprefix(f'{folder}/')
+                    rows.setdefault(name, [*row[:index], name, *row[index + 1 :]])
+                    break
+            else:
+                strangers += [name] if _stem(path) not in known else []
+        if strangers:
+            unit.leave_out(
+                entry, f'rows of files that are not in the input ({len(strangers)} of them)', False
+            )
+        return Table(table.columns, list(rows.values()))
+
+    def _shift(self):
+        """By how much the dates of the subject move; those of all its sessions decide."""
+        times = []
+        for entry in self.entries:
+            if entry.role == 'folder-table':
+                try:
+                    times += Table.load(self.config.bids_dir / entry.path).column('acq_time')
+                except InputError:
+                    continue  # named where its turn comes
+        return shift_of(self.config.seed, self.label, times)
+
+
+def refaced_output(record: dict[str, Any]) -> str | None:
+    """Return the path of the de-identified image among the files that a record names, whatever its suffix."""
+    entities, suffix, _ = split_name(record['scan'])
+    for path in record.get('files') or {}:
+        try:
+            own, own_suffix, extension = split_name(path)
+        except InputError:
+            continue
+        if (
+            extension == IMAGE_EXTENSIONS[0]
+            and own_suffix == suffix
+            and own == {**entities, 'desc': 'refaced'}
+        ):
+            return path
+    return None
+
+
+def _stem(path: str) -> str:
+    """A path without the extension of an image."""
+    return next((path.removesuffix(end) for end in IMAGE_EXTENSIONS if path.endswith(end)), path)
+
+
+def _sidecar_of(path: str) -> str:
+    return path.removesuffix(split_name(path)[2]) + '.json'
+
+
+def _more_fields() -> dict[str, str]:
+    return sharing_rules()['sidecar_fields']
