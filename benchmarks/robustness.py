@@ -1,4 +1,4 @@
-"""Scans of other contrasts, positions, fields of view and voxels: which pass, which are refused, and why.
+"""Scans of other contrasts, positions, fields of view and voxels: which pass, which are rejected, and why.
 
     python -m benchmarks.robustness HEADS OUT [--cases NAME ...] [--heads 2] [--fine 1]
 
@@ -26,6 +26,7 @@ import nibabel as nib
 import numpy as np
 
 from benchmarks.contact_sheet import REPOSITORY, refuse_shared
+from benchmarks.provenance import Provenance, remarks
 from benchmarks.robustness_cases import CASES, Head
 from benchmarks.scans import find_t1w, write_result
 from cpmae_bids.deid.qc import relief
@@ -149,7 +150,7 @@ def inspect(t1w: Path, refaced: Path, work: Path) -> dict:
 def table(results: list[dict]) -> str:
     """Markdown: a row for each case."""
     lines = [
-        '| scan | heads | passed | refused or failed | kept voxels changed | relief of the face | why not |',
+        '| scan | heads | passed | rejected | changed | relief | why not |',
         '|---|---|---|---|---|---|---|',
     ]
     by_case = {}
@@ -161,7 +162,7 @@ def table(results: list[dict]) -> str:
         passed = [one for one in found if one['status'] == 'pass']
         reliefs = [one['relief'] for one in passed]
         name = case.text if found[0]['case'] != 'as_is' else f'{case.text}, {_grid(found[0])}'
-        wanted = ' (to be refused)' if case.refused else ''
+        wanted = ' (to be rejected)' if case.refused else ''
         shown = (
             ' to '.join(sorted({f'{one:.2f}' for one in (min(reliefs), max(reliefs))})) if reliefs else '–'
         )
@@ -181,26 +182,28 @@ def _grid(result: dict) -> str:
 
 
 PAGE = """\
-# Which scans it takes
+# Robustness
 
-Written by `python -m benchmarks.robustness HEADS OUT`, from test heads; numbers by scan are in
-`benchmarks/results/robustness.json`. The cases are made as
-[benchmarks/robustness_cases.py](../benchmarks/robustness_cases.py) says, at `--preset 128` but for those
-of about 1 mm and finer (`--preset 256`). *Relief of the face* is the greatest correlation with the
-relief of an average face, in the frame of the brain. {limit:g} and more counts as a face; where the field of
-view cuts the face, it may be less. *Kept voxels changed* are counted with nibabel alone.
+Which variants of a scan pass, and which the tool rejects. Written by
+`python -m benchmarks.robustness HEADS OUT`, which makes the variants from test heads
+([how](../benchmarks/robustness_cases.py)).
+
+{about}
+
+Scans of about 1 mm and finer are processed with `--preset 256`, others with `--preset 128`. *Changed* counts
+preserved voxels that changed. *Relief* is `face_relief` of the output: {limit:g} and more is a face; a field
+of view that cuts the face lowers it. Variants *to be rejected* have no head to replace, no whole brain, or
+are not T1w.
 
 {table}
 
-Where a scan is *to be refused*, a person would refuse it as well: there is no face left to replace, no whole
-brain, or it is no T1w. {unexpected}
-
-cpmae-bids {version}.
+{unexpected}
 """
 
 
-def write_docs(results: list[dict], version: str) -> None:
-    """Write the page."""
+def write_docs(content: dict) -> None:
+    """Write the page from the content of the result file."""
+    results = content['scans']
     odd = sorted(
         {
             CASES[one['case']].text
@@ -209,9 +212,8 @@ def write_docs(results: list[dict], version: str) -> None:
         }
     )
     unexpected = f'Against expectation: {"; ".join(odd)}.' if odd else 'No case went against expectation.'
-    page = PAGE.format(
-        limit=relief.MIN_AGREEMENT, table=table(results), unexpected=unexpected, version=version
-    )
+    about = ' '.join(remarks([Provenance.read(one) for one in content.get('provenance', ())]))
+    page = PAGE.format(about=about, limit=relief.MIN_AGREEMENT, table=table(results), unexpected=unexpected)
     DOCS.write_text(page, encoding='utf-8')
 
 
@@ -239,7 +241,7 @@ def main(argv: list[str] | None = None) -> None:
         results.append(json.loads(record.read_text('utf-8')))
         print(job.name, results[-1]['status'], results[-1]['reason'], flush=True)
     path = write_result('robustness', {'scans': results})
-    write_docs(results, json.loads(path.read_text('utf-8'))['version'])
+    write_docs(json.loads(path.read_text('utf-8')))
     print(path)
 
 

@@ -10,8 +10,8 @@ like, and how much two people differ. Each head, in the frame of its brain, is c
 an output is with its original. N takes every Nth head of it.
 
 Use outputs and heads of the training split: what a limit is drawn from must not be what it is tested with.
-Numbers go to ``results/verdict_limits.json``; with those of `benchmarks.verdict_sabotage`, they make
-``docs/verdict.md``.
+Numbers go to ``results/verdict_limits.json``; with those of `benchmarks.verdict_sabotage`, they make the
+table in ``docs/verdict.md``.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.contact_sheet import REPOSITORY
+from benchmarks.provenance import Provenance, remarks
 from benchmarks.scans import RESULTS, write_result
 from cpmae_bids.deid.qc import verdict
 from cpmae_bids.training.data import Head, decode_intensity, read_prepared
 
 PERCENTILES = (0, 5, 50, 95, 100)
 DOCS = REPOSITORY / 'docs' / 'verdict.md'
+BEGIN, END = '<!-- limits: python -m benchmarks.verdict_limits -->', '<!-- end of limits -->'
 
-PROMISE = 'what the tool promises'
-PEOPLE = 'between two people, and a person and himself'
+PROMISE = 'guarantee'
+PEOPLE = 'pairs of people'
 WHERE_FROM = {
     'brain_ml': 'infants to the largest adults',
     'kept_per_brain': 'a guard rim of 2 mm adds a tenth to a third',
@@ -117,15 +119,16 @@ def summarise(measures: list[dict[str, float]], limit: verdict.Limit) -> dict | 
     }
 
 
-def table(numbers: dict, sabotages: dict[str, dict]) -> str:
-    """Markdown: a row for each limit, with what it catches."""
+def table(numbers: dict, sabotages: dict[str, dict]) -> list[str]:
+    """Lines of Markdown: a row for each limit that was derived from heads, or that caught something."""
     lines = [
-        '| measure | limit | drawn from | outputs | false alarms | real heads | beyond | catches |',
-        '|---|---|---|---|---|---|---|---|',
+        '| metric | drawn from | outputs | false alarms | real heads | beyond | catches |',
+        '|---|---|---|---|---|---|---|',
     ]
     for name, row in numbers.items():
-        low, high = row['limit']
-        limit = f'≤ {high:g}' if low is None else f'≥ {low:g}' if high is None else f'{low:g} to {high:g}'
+        caught = '; '.join(what for what, one in sabotages.items() if name in one['fired'])
+        if name not in WHERE_FROM and not caught:
+            continue
         cells = []
         for kind in ('outputs', 'real_heads'):
             found = row[kind]
@@ -134,52 +137,16 @@ def table(numbers: dict, sabotages: dict[str, dict]) -> str:
                 continue
             least, _, median, _, most = found['percentiles']
             cells += [f'{least:g} … {median:g} … {most:g}', f'{found["beyond"]} of {found["number"]}']
-        caught = '; '.join(what for what, one in sabotages.items() if name in one['fired'])
-        cells = [limit if high != 0 else '0', WHERE_FROM.get(name, PROMISE), *cells, caught or '–']
-        lines.append(f'| `{name}` | {" | ".join(cells)} |')
-    return '\n'.join(lines)
+        lines.append(f'| `{name}` | {" | ".join([WHERE_FROM.get(name, PROMISE), *cells, caught or "–"])} |')
+    return lines
 
 
-PAGE = """\
-# The limits of the verdict
-
-Written by `python -m benchmarks.verdict_limits PRIVATE --prepared PREPARED`. [outputs.md](outputs.md) says
-what each measure means.
-
-* *outputs*: least, median and largest value of {outputs} outputs of heads that nothing was trained on, and
-  how many lie beyond the limit: a false alarm each. The limits were chosen before, from 12 outputs of
-  training heads and what the sabotages do, but for two: that of `air_busy_ratio` was lowered, from 0.5 to
-  0.3, after one of these outputs was refused by it; that of `detail_correlation` was widened, from 0.6 to
-  0.75, since outputs around averaged heads came near it.
-* *real heads*: the same of {real} real training heads as they are (6 bits, no noise in the air). Where a
-  measure compares two heads, each is compared with another person's, in the frame of the brains.
-* *catches*: what was done to an output of a test head that this check noticed
-  (`python -m benchmarks.verdict_sabotage T1W WORK`); the honest output passes.
-
-These are numbers of research data. Of other scans, those that compare with the original are not told
-([outputs.md](outputs.md#what-of-it-is-published)). If one of `detail_correlation`, `surface_moved_mm`,
-`surface_same_share` and `code_agreement` fails, all scans that share the generated head are withdrawn, with
-one reason that names none of them.
-
-{table}
-
-`tests/test_verdict.py` breaks a phantom in the same ways and more;
-`pytest -m exhaustive tests/test_verdict_heads.py` repeats the sabotages on a real head, where
-`CPMAE_TEST_HEADS` names a dataset.
-
-cpmae-bids {version}.
-"""
-
-
-def write_docs(content: dict, sabotages: dict[str, dict]) -> None:
-    """Write ``docs/verdict.md``."""
-    page = PAGE.format(
-        outputs=content['outputs'],
-        real=content['real_heads'],
-        table=table(content['measures'], sabotages),
-        version=content['version'],
-    )
-    DOCS.write_text(page, encoding='utf-8')
+def insert(page: str, content: dict, sabotages: dict[str, dict]) -> str:
+    """The page with a table of these numbers between its marks."""
+    before, _, rest = page.partition(BEGIN)
+    about = ' '.join(remarks([Provenance.read(one) for one in content.get('provenance', ())]))
+    lines = [BEGIN, '', about, '', *table(content['measures'], sabotages), '', END]
+    return before + '\n'.join(lines) + rest.partition(END)[2]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -207,7 +174,8 @@ def main(argv: list[str] | None = None) -> None:
     path = write_result('verdict_limits', {**content, 'measures': numbers})
     sabotages = RESULTS / 'verdict_sabotage.json'
     found = json.loads(sabotages.read_text('utf-8'))['sabotages'] if sabotages.exists() else {}
-    write_docs(json.loads(path.read_text('utf-8')), found)
+    content = json.loads(path.read_text('utf-8'))
+    DOCS.write_text(insert(DOCS.read_text('utf-8'), content, found), encoding='utf-8')
     print(path)
 
 

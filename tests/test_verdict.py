@@ -478,12 +478,13 @@ def test_every_limit_can_fail_and_missing_measures_fail():
 
 
 def test_the_documentation_has_every_measure_with_its_limit(passed):
-    text = Path(__file__).parents[1].joinpath('docs', 'outputs.md').read_text()
+    text = Path(__file__).parents[1].joinpath('docs', 'verdict.md').read_text().partition('<!-- limits')[0]
     cells = [[cell.strip() for cell in line.split('|')[1:-1]] for line in text.splitlines() if '|' in line]
     rows = {name: row for row in cells for name in re.findall(r'`([\w<>]+)`', row[0])}
     assert {re.sub(r'_\d$', '_<level>', name) for name in passed} <= set(rows)
     for limit in verdict.LIMITS:
-        _, meaning, said = rows[limit.measure]
+        _, meaning, said, published = rows[limit.measure]
+        assert published == ('●' if disclosure.is_public(limit.measure) else '○')
         bounds = [f'{bound:g}' for bound in (limit.low, limit.high) if np.isfinite(bound)]
         natural = {'≤ ': bounds[-1:], '≥ ': bounds[:1]}.get(said[:2], bounds)  # such as 0 of a share
         assert [number.replace('−', '-') for number in re.findall(r'[−\d.]+', said)] == natural, limit.measure
