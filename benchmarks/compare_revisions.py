@@ -1,0 +1,72 @@
+"""Whether two revisions of the tool write the same images, byte for byte.
+
+    python -m benchmarks.compare_revisions main HEAD [--dataset DIR] [-- OPTION ...]
+
+Each revision runs on the dataset (by default the averaged head of the demo) from a checkout of its own, with
+the interpreter and libraries of this one. Options after ``--`` go to ``cpmae-bids``. Exits with 1 if an image
+differs or only one revision wrote it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from cpmae_bids.models.weights import sha256
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def hashes(output: Path) -> dict[str, str]:
+    """SHA-256 of the images in a folder, by their paths in it."""
+    return {str(path.relative_to(output)): sha256(path) for path in sorted(output.rglob('*.nii*'))}
+
+
+def run(revision: str, dataset: Path | None, folder: Path, options: Sequence[str]) -> dict[str, str]:
+    """Hashes of what a revision writes; `folder` takes its code and its output.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        If there is no such revision, or it fails on a scan.
+    """
+    code, output = folder / 'code', folder / 'output'
+    code.mkdir(parents=True)
+    archive = ['git', '-C', str(REPOSITORY), 'archive', revision]
+    with subprocess.Popen(archive, stdout=subprocess.PIPE) as packed:
+        subprocess.run(['tar', '-x', '-C', str(code)], stdin=packed.stdout, check=True)
+    if dataset is None:
+        dataset = folder / 'demo'
+        subprocess.run([sys.executable, str(code / 'demo' / 'make_dataset.py'), str(dataset)], check=True)
+    command = [sys.executable, '-m', 'cpmae_bids.cli.run', str(dataset), str(output), 'participant']
+    environment = {**os.environ, 'PYTHONPATH': str(code)}
+    subprocess.run([*command, '--seed', '2', *options], cwd=folder, env=environment, check=True)
+    return hashes(output)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Compare two revisions; print what differs."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('revisions', nargs=2, metavar='REVISION')
+    parser.add_argument('--dataset', type=lambda text: Path(text).resolve())
+    parser.add_argument('options', nargs='*', metavar='OPTION', help='of cpmae-bids, after --')
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix='cpmae-revisions-') as folder:
+        one, other = (
+            run(revision, args.dataset, Path(folder, str(number)), args.options)
+            for number, revision in enumerate(args.revisions)
+        )
+    for path in sorted(one.keys() | other.keys()):
+        print('same   ' if one.get(path) == other.get(path) else 'DIFFERS', path)
+    return int(one != other)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
