@@ -16,8 +16,8 @@ from cpmae_bids.exceptions import EXIT_USAGE
 _DESCRIPTION = """\
 De-identify T1w MRI: every scan gets a different, generated head around its bit-identical brain.
 
-The input is only read. Exit codes: 0 all scans passed, 1 at least one failed or the privacy audit of the
-group level raised an alarm, 64 wrong use, 70 nothing to do."""
+The input is never written to. Exit codes: 0 all scans passed, 1 a scan failed or the group level's privacy
+audit raised an alarm, 64 wrong usage, 70 nothing to do, 130 interrupted."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -135,12 +135,12 @@ def build_parser() -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument('bids_dir', type=_path, help='root folder of the BIDS dataset to read')
-    parser.add_argument('output_dir', type=_path, help='folder of the derivatives dataset to write')
+    parser.add_argument('bids_dir', type=_path, help='root folder of the BIDS dataset')
+    parser.add_argument('output_dir', type=_path, help='folder for the derivatives dataset')
     parser.add_argument(
         'analysis_level',
         choices=('participant', 'group'),
-        help='participant: de-identify scans; group: tables and a page of all of them, and a privacy audit',
+        help='participant: de-identify scans; group: summarise all of them and audit their privacy',
     )
     parser.add_argument('--version', action='version', version=f'cpmae-bids {__version__}')
 
@@ -149,8 +149,8 @@ def build_parser() -> _Parser:
         action=_SelfCheck,
         default=argparse.SUPPRESS,
         nargs=0,
-        help='say what is installed, and de-identify a phantom to see that all works; takes a minute, and '
-        'minds --weights and --device if they come before it',
+        help='print versions and de-identify a phantom to check the installation, in about a minute; '
+        '--weights and --device count if they come before it',
     )
 
     group = parser.add_argument_group('which scans')
@@ -161,7 +161,7 @@ def build_parser() -> _Parser:
         default=[],
         type=_label('sub-'),
         metavar='LABEL',
-        help='subjects, with or without "sub-" (all by default)',
+        help='subjects to process, with or without "sub-" (default: all)',
     )
     group.add_argument(
         *_flag('--session-label'),
@@ -170,7 +170,7 @@ def build_parser() -> _Parser:
         default=[],
         type=_label('ses-'),
         metavar='LABEL',
-        help='sessions, with or without "ses-" (all by default)',
+        help='sessions to process, with or without "ses-" (default: all)',
     )
     group.add_argument(
         *_flag('--exclude-participant-label'),
@@ -185,7 +185,7 @@ def build_parser() -> _Parser:
         *_flag('--bids-filter-file'),
         type=_file,
         metavar='FILE',
-        help='JSON file with more query terms, such as {"t1w": {"acquisition": "mprage"}}',
+        help='JSON file with PyBIDS filters, such as {"t1w": {"acquisition": "mprage"}}',
     )
     group.add_argument(
         '-d',
@@ -195,8 +195,7 @@ def build_parser() -> _Parser:
         default=[],
         type=_derivatives,
         metavar='[PACKAGE=]PATH',
-        help='derivatives to take brain masks (desc-brain_mask) from; scans without one there are '
-        'skull-stripped',
+        help='derivatives with brain masks (desc-brain_mask) to use; scans without one are skull-stripped',
     )
     group.add_argument(
         '--also',
@@ -205,47 +204,47 @@ def build_parser() -> _Parser:
         default=[],
         choices=ALSO_SUFFIXES,
         metavar='SUFFIX',
-        help='further 3D contrasts that show the face, which get the head of the T1w scans of the subject: '
+        help='other 3D contrasts to de-identify, with the head of the T1w scans of their subject: '
         f'{", ".join(ALSO_SUFFIXES)}',
     )
     group.add_argument(
         *_flag('--also-fill'),
         choices=('head', 'air'),
         default='head',
-        help='what lies around the brain in them: the generated head in their contrast, or noise '
-        '(default: %(default)s)',
+        help='what surrounds the brain in other contrasts: the head or noise (default: %(default)s)',
     )
     group.add_argument(
         *_flag('--skip-bids-validation', '--skip-bids-validator'),
         action='store_true',
-        help='work on a dataset that the BIDS validator finds errors in',
+        help='process a dataset in which the BIDS validator finds errors',
     )
     group.add_argument(
         '--overwrite',
         action='store_true',
-        help='redo scans whose outputs are complete, instead of skipping them',
+        help='process finished scans again instead of skipping them',
     )
 
-    group = parser.add_argument_group('how')
+    group = parser.add_argument_group('how heads are generated')
     group.add_argument(
         *_flag('--subject-anatomical-reference'),
         choices=('first', 'sessionwise'),
         type=lambda name: name.removesuffix('-lex'),  # as fMRIPrep spells it
         default='first',
-        help='scan around whose brain the head is generated: the first one of a subject, or of each session, '
-        'where brains change between them, as those of growing children do (default: %(default)s)',
+        help='reference scan, around whose brain the head is generated: the first of a subject, or of each '
+        'session, if the brain changes between sessions (default: %(default)s)',
     )
     group.add_argument(
         '--preset',
         choices=PRESET_NAMES,
         default='256',
-        help='resolution at which detail is drawn: 256 (1 mm) or 128 (2 mm)',
+        help='resolution at which detail is generated: 256 (1 mm) or 128 (2 mm, faster); the output keeps '
+        'the grid of the scan (default: %(default)s)',
     )
     group.add_argument(
         '--seed',
         type=_at_least(0),
         metavar='N',
-        help='seed of the dataset; by default that of earlier runs into this output, else drawn',
+        help='seed of the dataset (default: that of earlier runs into this output, else drawn)',
     )
     group.add_argument(
         '--steps',
@@ -263,7 +262,7 @@ def build_parser() -> _Parser:
     group.add_argument(
         *_flag('--fetch-template'),
         action='store_true',
-        help='let TemplateFlow download the template; without it no connection is ever made',
+        help='let TemplateFlow download the template; no other option opens a connection',
     )
 
     group = parser.add_argument_group('a raw dataset to upload')
@@ -271,8 +270,8 @@ def build_parser() -> _Parser:
         '--layout',
         choices=('derivatives', 'bids'),
         default='derivatives',
-        help='bids: besides the derivatives, write a raw-like dataset: de-identified images under the raw '
-        'names, and what else of the input may be shared (default: %(default)s)',
+        help='bids: also write a raw-like dataset, with de-identified images under the raw names and all '
+        'else in the input that may be shared (default: %(default)s)',
     )
     group.add_argument(
         *_flag('--raw-like-dir'),
@@ -284,8 +283,8 @@ def build_parser() -> _Parser:
         *_flag('--scan-dates'),
         choices=('drop', 'shift'),
         default='drop',
-        help='dates of acquisition in it: drop them, or shift all of a subject by the same number of days, '
-        'to before 1925 (default: %(default)s)',
+        help='acquisition dates in it: drop them, or shift all of a subject by the same number of days, to '
+        'before 1925 (default: %(default)s)',
     )
 
     group = parser.add_argument_group('performance')
@@ -293,32 +292,32 @@ def build_parser() -> _Parser:
         '--device',
         choices=('auto', 'cpu', 'cuda'),
         default='auto',
-        help='where models run (default: %(default)s)',
+        help='where the models run (default: %(default)s)',
     )
     group.add_argument(
         *_flag('--nprocs', '--n-procs'),
         type=_at_least(1),
         metavar='N',
-        help='processors that the run takes (default: all available ones)',
+        help='processors that the run uses (default: all available)',
     )
     group.add_argument(
         *_flag('--omp-nthreads'),
         type=_at_least(1),
         metavar='N',
-        help='threads of each process (default: 1 where scans are processed side by side, else up to 8)',
+        help='threads of each step (default: 1 if scans are processed in parallel, else up to 8)',
     )
     group.add_argument(
         *_flag('--mem-gb'),
         type=_positive,
         metavar='GB',
-        help='memory of the whole run (default: 90 %% of it)',
+        help='memory of the whole run (default: 90 %% of what the machine, container or job has)',
     )
     group.add_argument(
         *_flag('--n-gpu-procs'),
         type=_at_least(1),
         default=1,
         metavar='N',
-        help='processes on the GPU at a time (default: %(default)s)',
+        help='steps that may use the GPU at the same time (default: %(default)s)',
     )
     group.add_argument(
         *_flag('--nipype-plugin-file'),
@@ -327,7 +326,7 @@ def build_parser() -> _Parser:
         help='YAML, JSON or TOML file with nipype\'s "plugin" and "plugin_args"',
     )
 
-    group = parser.add_argument_group('other folders, which hold original pixels')
+    group = parser.add_argument_group('other folders, which hold original voxels')
     group.add_argument(
         '-w',
         *_flag('--work-dir'),
@@ -339,35 +338,37 @@ def build_parser() -> _Parser:
         *_flag('--private-report-dir'),
         type=_path,
         metavar='DIR',
-        help='write reports before/after, which show the original face, and all numbers of the verdicts; '
-        'outside input and output',
+        help='folder for before/after reports, which show the original face, and for all QC metrics; outside '
+        'input and output',
     )
 
     group = parser.add_argument_group('the run')
     group.add_argument(
         *_flag('--dry-run'),
         action='store_true',
-        help='say what would be processed, skipped and left out, and why; nothing is written',
+        help='list what would be processed, skipped and left out, and why; write nothing',
     )
     group.add_argument(
         *_flag('--config-file'),
         type=_file,
         metavar='FILE',
-        help='take the options of an earlier run from its logs/config.toml; those that are given here win',
+        help='use the options in logs/config.toml of an earlier run; options given here take precedence',
     )
     group.add_argument(
         *_flag('--write-graph'),
         action='store_true',
-        help='draw the workflow into --work-dir, as nipype does',
+        help='draw the workflow into --work-dir',
     )
 
     group = parser.add_argument_group('messages')
     group.add_argument(
         *_flag('--stop-on-first-crash'),
         action='store_true',
-        help='do not go on with other scans after a failure',
+        help='stop after the first failure instead of going on with other scans',
     )
-    group.add_argument('-v', '--verbose', action='count', default=0, help='say more; twice for debugging')
+    group.add_argument(
+        '-v', '--verbose', action='count', default=0, help='more messages; twice for debugging'
+    )
     return parser
 
 
