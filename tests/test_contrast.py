@@ -23,9 +23,9 @@ def heads():
 
 def test_the_table_says_how_the_contrast_looks(heads):
     table = contrast.learn(*heads)
-    levels = contrast.STEP * np.arange(contrast.BINS)
-    seen = slice(2, 12)  # T1w intensities that the phantom has
-    assert np.abs(table[seen, 9] - np.interp(levels, *contrasts.AROUND)[seen]).max() < 0.06
+    seen = slice(1, 6)  # T1w intensities that the phantom has
+    assert np.abs(table[seen, 1] - np.interp(contrast.LEVELS, *contrasts.AROUND)[seen]).max() < 0.1
+    assert table.size <= 40
     assert (np.diff(table, axis=1) >= 0).all()
     assert np.isfinite(table).all()
 
@@ -48,7 +48,7 @@ def test_a_generated_head_gets_the_contrast_and_keeps_its_shape(heads):
     recoloured = contrast.apply(generated, table, 1)
     tissue = generated > 0.5
     assert (recoloured[generated == 0] == 0).all()
-    assert np.abs(recoloured - np.interp(generated, *contrasts.AROUND))[tissue].mean() < 0.05
+    assert np.abs(recoloured - np.interp(generated, *contrasts.AROUND))[tissue].mean() < 0.06
     assert np.array_equal(recoloured, contrast.apply(generated, table, 1))
     assert not np.array_equal(recoloured, contrast.apply(generated, table, 2))
 

@@ -33,6 +33,12 @@ FARTHEST_MM = 4.0
 SKIN_SOFT_MM = 1.2
 """Standard deviation of the edge between skin and air: that of a scan of 2 mm."""
 
+NECK = 24
+"""Voxels of 2 mm above the lower end of the frame below which the neck grows no wider: shoulders end with the
+field of view of training heads, which would leave a ledge."""
+
+_RAMP = torch.linspace(4, 0, NECK).clamp(0, 1)
+
 RELIABLE_MM = 2.5
 """Depth below the skin from which on intensities are no partial volume."""
 
@@ -146,12 +152,14 @@ class HeadVQVAE(nn.Module):
         """
         mean = F.interpolate(self.frame.mean[None].float(), size=SHAPE, mode='trilinear', align_corners=False)
         skin, brain = mean[:, 1:2] * (SKIN_MM / CLIPPED), mean[:, 2:] * (BRAIN_MM / CLIPPED)
+        skin[..., :NECK] = skin[..., :NECK].maximum(skin[..., NECK : NECK + 1])
         own = (0.5 - skin / (4 * VOXEL_MM)).clamp(0, 1)
         tissue = mean[:, :1] / CEILING**0.5 * ((brain > 0) & (skin < 0))
         root, outer = self.exemplars.blend(codes[1][0], tissue, own)
         # the skin is that of the donors, but never far from that of the mean head, where they all should lie
         outer = MEAN_SKIN * own + (1 - MEAN_SKIN) * diffeo.gaussian(outer, 0.7)
         outer = outer.where(skin < FARTHEST_MM, own).where(skin > -FARTHEST_MM, own)
+        outer[..., :NECK] = outer[..., :NECK].lerp(own[..., :NECK], _RAMP)
         drawn = fill(root[0, 0].numpy(), brain[0, 0].numpy())
         return torch.from_numpy(CEILING * np.square(cover(drawn, outer[0, 0].numpy())))[None, None]
 

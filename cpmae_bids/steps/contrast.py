@@ -22,7 +22,7 @@ def learn(image: Path, t1w_head: Path, head: Path, table: Path) -> None:
     t1w_head, head : Path
         Heads of the T1w scan and of the scan on the template grid, ``.npz`` as the conform step writes them.
     table : Path
-        To write, ``.npy``: float32 (26, 19).
+        To write, ``.npy``: float32 (11, 3).
 
     Raises
     ------

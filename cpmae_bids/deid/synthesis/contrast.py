@@ -1,7 +1,8 @@
 """How another contrast looks where a T1w scan looks so and so: a table, learnt on the two scans of one head.
 
-The table says of each T1w intensity which intensities the other contrast has there, as quantiles. It is all
-that a generated head of that contrast takes from the original one; it carries no position, hence no shape.
+The table says of eleven T1w intensities which intensities the other contrast has there, as three quantiles:
+33 rounded numbers. They are all that a generated head of that contrast takes from the original one, its air
+aside, and hold no position, hence no shape.
 """
 
 from __future__ import annotations
@@ -15,25 +16,24 @@ from cpmae_bids.deid.space import surface
 from cpmae_bids.deid.synthesis.blending import AIR_LEVEL
 from cpmae_bids.exceptions import InputError
 
-STEP = 0.1
-"""Width of the bins of T1w intensity (white matter 1)."""
+LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5, 1.8, 2.1, 2.5)
+"""T1w intensities (white matter 1) of the rows of a table."""
 
-BINS = round(intensity.CEILING / STEP) + 1
+PROBABILITIES = (0.3, 0.5, 0.8)
+"""Of the quantiles in a row. The tails are what registration and motion mismatch."""
 
-PROBABILITIES = np.linspace(0.05, 0.95, 19)
-"""Of the quantiles in a row of the table. The tails are what registration and motion mismatch."""
+ROUNDING = 0.05
+"""Numbers of a table are rounded to this."""
 
 MIN_VOXELS = 100
 """Voxels of 2 mm that it takes to fill a row; others are interpolated."""
 
-MIN_ROWS = 5
+MIN_ROWS = 4
 """Rows that must be filled, or the two scans have no head in common."""
 
-TEXTURE_MM, FINE_MM = 5.0, 2.0
-"""Standard deviations of the two Gaussians that make what a T1w intensity leaves open vary in space."""
-
-SPREAD = 0.6
-"""Share of that variation which is used: tissue varies from organ to organ, and less within."""
+TEXTURE_MM = 8.0
+"""Standard deviation of the Gaussian that makes what a T1w intensity leaves open vary in space: tissue varies
+from organ to organ, and less within, where the T1w head has detail of its own."""
 
 _CUBE_MM = 2.0
 
@@ -50,8 +50,8 @@ def learn(t1w: np.ndarray, other: np.ndarray, where: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    table : ndarray of float32, shape (BINS, 19)
-        Quantiles of the other contrast (`PROBABILITIES`), by T1w intensity in steps of `STEP`.
+    table : ndarray of float32, shape (11, 3)
+        Quantiles of the other contrast (`PROBABILITIES`), by T1w intensity (`LEVELS`).
 
     Raises
     ------
@@ -63,10 +63,10 @@ def learn(t1w: np.ndarray, other: np.ndarray, where: np.ndarray) -> np.ndarray:
     t1w, other, where = (np.asarray(volume)[part] for volume in (t1w, other, where))
     head = surface.head_mask(np.where(where, t1w, intensity.HOLE).astype(np.float32))
     inside = ndimage.binary_erosion(where & head)  # the outermost voxels are half air
-    rows = np.round(t1w[inside].astype(np.float32) / STEP).astype(int).clip(0, BINS - 1)
+    rows = np.round(np.interp(t1w[inside], LEVELS, range(len(LEVELS)))).astype(int)
     values = other[inside].astype(np.float32)
-    table = np.full((BINS, len(PROBABILITIES)), np.nan, np.float32)
-    for row in range(BINS):
+    table = np.full((len(LEVELS), len(PROBABILITIES)), np.nan, np.float32)
+    for row in range(len(LEVELS)):
         chosen = values[rows == row]
         if len(chosen) >= MIN_VOXELS:
             table[row] = np.quantile(chosen, PROBABILITIES)
@@ -74,8 +74,8 @@ def learn(t1w: np.ndarray, other: np.ndarray, where: np.ndarray) -> np.ndarray:
     if len(filled) < MIN_ROWS:
         raise InputError('shows too little of the head that the T1w shows: check that it is a whole head')
     for column in table.T:
-        column[:] = np.interp(np.arange(BINS), filled, column[filled])
-    return table
+        column[:] = np.interp(LEVELS, np.take(LEVELS, filled), column[filled])
+    return np.round(table / ROUNDING) * np.float32(ROUNDING)
 
 
 def apply(head: np.ndarray, table: np.ndarray, seed: int) -> np.ndarray:
@@ -85,7 +85,7 @@ def apply(head: np.ndarray, table: np.ndarray, seed: int) -> np.ndarray:
     ----------
     head : ndarray, shape (n, n, m)
         Generated head in the cube, as a T1w; white matter is about 1, air 0.
-    table : ndarray, shape (BINS, 19)
+    table : ndarray, shape (11, 3)
         See `learn`.
     seed : int
         Of what a T1w intensity leaves open.
@@ -96,10 +96,9 @@ def apply(head: np.ndarray, table: np.ndarray, seed: int) -> np.ndarray:
         In units of the brain scale of the other contrast.
     """
     head = np.asarray(head, np.float32)
-    row = np.clip(head / STEP, 0, BINS - 1)
-    chance = 0.5 + SPREAD * (ndtr(_texture(head.shape, seed)) - 0.5)
-    span = PROBABILITIES[-1] - PROBABILITIES[0]
-    column = np.clip((chance - PROBABILITIES[0]) / span, 0, 1) * (len(PROBABILITIES) - 1)
+    row = np.interp(head, LEVELS, range(len(LEVELS)))
+    chance = ndtr(_texture(head.shape, seed))
+    column = np.interp(chance, PROBABILITIES, range(len(PROBABILITIES)))
     recoloured = ndimage.map_coordinates(table.astype(np.float32), [row, column], order=1, output=np.float32)
     recoloured[head < AIR_LEVEL] = 0
     return recoloured.clip(0, intensity.CEILING)
@@ -107,12 +106,8 @@ def apply(head: np.ndarray, table: np.ndarray, seed: int) -> np.ndarray:
 
 def _texture(shape: tuple[int, ...], seed: int) -> np.ndarray:
     """Gaussian field of unit variance that is smooth over some mm; float32."""
-    generator = np.random.default_rng(seed)
-    parts, factor = [], shape[0] // 128
-    for mm in (TEXTURE_MM, FINE_MM):
-        field = generator.standard_normal([n // factor for n in shape], dtype=np.float32)
-        field = ndimage.gaussian_filter(field, mm / _CUBE_MM)
-        parts.append(field / field.std())
-    field = (parts[0] + parts[1]) / np.float32(np.sqrt(2))
+    factor = shape[0] // 128
+    field = np.random.default_rng(seed).standard_normal([n // factor for n in shape], dtype=np.float32)
+    field = ndimage.gaussian_filter(field, TEXTURE_MM / _CUBE_MM)
     field = field if factor == 1 else ndimage.zoom(field, factor, order=1, grid_mode=True, mode='nearest')
     return field / field.std()
