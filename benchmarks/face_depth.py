@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks.scans import find_t1w
 from cpmae_bids.deid.images import intensity, nifti
 from cpmae_bids.deid.qc import face, scan_checks
+from cpmae_bids.deid.qc.thresholds import threshold
 from cpmae_bids.deid.space import geometry, surface
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.training.data import Head, decode_intensity, read_prepared
@@ -80,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
 
     face.mean_depth.cache_clear()
     distances = [face.distance_to_mean(mask, head.fov) for mask, head in zip(masks, heads, strict=True)]
-    summary = {'limit_mm': face.MAX_DISTANCE_MM, 'averaged': summarise(distances)}
+    summary = {'limit_mm': threshold('face_distance_mm').high, 'averaged': summarise(distances)}
     if args.others:
         folder, work = args.others
         names = {head.name for head in heads}

@@ -30,6 +30,7 @@ from benchmarks.provenance import Provenance, remarks
 from benchmarks.robustness_cases import CASES, Head
 from benchmarks.scans import find_t1w, write_result
 from cpmae_bids.deid.qc import relief
+from cpmae_bids.deid.qc.thresholds import threshold
 from cpmae_bids.sharing.audit import recogniser
 from cpmae_bids.steps.conform import read_affine
 
@@ -213,7 +214,8 @@ def write_docs(content: dict) -> None:
     )
     unexpected = f'Against expectation: {"; ".join(odd)}.' if odd else 'No case went against expectation.'
     about = ' '.join(remarks([Provenance.read(one) for one in content.get('provenance', ())]))
-    page = PAGE.format(about=about, limit=relief.MIN_AGREEMENT, table=table(results), unexpected=unexpected)
+    least = threshold('face_relief').low
+    page = PAGE.format(about=about, limit=least, table=table(results), unexpected=unexpected)
     DOCS.write_text(page, encoding='utf-8')
 
 

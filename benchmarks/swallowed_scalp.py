@@ -24,10 +24,11 @@ from scipy import ndimage
 
 from benchmarks.scans import write_result
 from cpmae_bids.deid.images import intensity
-from cpmae_bids.deid.qc import margin, verdict
+from cpmae_bids.deid.qc import margin
+from cpmae_bids.deid.qc.head_checks import alignment_fault
+from cpmae_bids.deid.qc.thresholds import thresholds_of
 from cpmae_bids.deid.space import geometry
 from cpmae_bids.deid.space.alignment import (
-    implausible,
     intensity_correlation,
     template_overlap,
     volume_by_interior,
@@ -126,7 +127,7 @@ def _aligned(head: Head, mask: np.ndarray) -> dict[str, float]:
     correlation = intensity_correlation(head.values, *parts, template.brain, template.mask, template.affine)
     return {
         'volume_by_interior': _volume(head, mask, matrix),
-        'looks_aligned': float(implausible(matrix, overlap, correlation) is None),
+        'looks_aligned': float(alignment_fault(matrix, overlap, correlation) is None),
     }
 
 
@@ -143,7 +144,7 @@ def _around_template(head: Head, mm: float) -> np.ndarray:
 
 def summarise(found: list[dict[str, float]]) -> dict:
     """Number of heads, least, median and greatest of each measure, and how many the verdict fails."""
-    limits = {limit.measure: limit for limit in verdict.LIMITS}
+    limits = {limit.metric: limit for limit in thresholds_of('')}
     summary: dict = {'heads': len(found)}
     for name in dict.fromkeys(key for one in found for key in one):
         values = np.array([one[name] for one in found if name in one])

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from benchmarks.scans import find_t1w
 from cpmae_bids.deid.images import nifti
-from cpmae_bids.deid.qc import scan_checks
+from cpmae_bids.deid.qc import head_checks, scan_checks
+from cpmae_bids.deid.qc.thresholds import threshold
 from cpmae_bids.deid.space import alignment, geometry
 from cpmae_bids.steps import register
 from cpmae_bids.steps.conform import read_affine
@@ -47,7 +48,7 @@ class Brain:
         correlation = alignment.intensity_correlation(
             self.values, self.mask, affine, world_to_template, template.brain, template.mask, template.affine
         )
-        return overlap, correlation, alignment.implausible(world_to_template, overlap, correlation=1)
+        return overlap, correlation, head_checks.alignment_fault(world_to_template, overlap, correlation=1)
 
     def turned(self, degrees) -> list[tuple[float, float, str | None]]:
         """What each start of the registration gives after the header was turned."""
@@ -91,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     for path, degrees in tqdm([(path, degrees) for path in chosen for degrees in TURNS], 'turned'):
         turned += Brain(path, args.work, template).turned(degrees)
     summary = {
-        'limits': {'overlap': alignment.MIN_DICE, 'correlation': alignment.MIN_CORRELATION},
+        'limits': {name: threshold(f'template_{name}').low for name in ('overlap', 'correlation')},
         'as_they_are': summarise(as_they_are),
         'turned': {'heads': len(chosen), **summarise(turned)},
     }

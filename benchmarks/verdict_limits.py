@@ -26,7 +26,8 @@ import numpy as np
 from benchmarks.contact_sheet import REPOSITORY
 from benchmarks.provenance import Provenance, remarks
 from benchmarks.scans import RESULTS, write_result
-from cpmae_bids.deid.qc import verdict
+from cpmae_bids.deid.qc.head_metrics import compare_heads
+from cpmae_bids.deid.qc.thresholds import Threshold, thresholds_of
 from cpmae_bids.training.data import Head, decode_intensity, read_prepared
 
 PERCENTILES = (0, 5, 50, 95, 100)
@@ -85,7 +86,7 @@ def real_heads(path: Path, every: int = 1) -> Iterator[dict[str, float]]:
     """Measures of real heads, each with the one before it in place of its original."""
     heads = read_prepared(path)[::every]
     for one, other in zip(heads, heads[1:] + heads[:1], strict=True):
-        yield verdict.compare_heads(
+        yield compare_heads(
             _volume(one), _volume(other), other.brain, one.brain | other.brain, one.fov & other.fov
         )
 
@@ -94,7 +95,7 @@ def _volume(head: Head) -> np.ndarray:
     return np.where(head.brain, np.float32(1), decode_intensity(head.image))
 
 
-def summarise(measures: list[dict[str, float]], limit: verdict.Limit) -> dict | None:
+def summarise(measures: list[dict[str, float]], limit: Threshold) -> dict | None:
     """Distribution of a measure, how many values lie beyond the limit, and how far off it is.
 
     Returns
@@ -103,7 +104,7 @@ def summarise(measures: list[dict[str, float]], limit: verdict.Limit) -> dict | 
         ``number``, ``percentiles``, ``beyond`` and ``margin``: distance of the nearer limit from the median
         in robust standard deviations. None if nobody has the measure.
     """
-    found = [one.get(limit.measure) for one in measures]
+    found = [one.get(limit.metric) for one in measures]
     values = np.array([value for value in found if value is not None], float)
     values = values[np.isfinite(values)]
     if not values.size:
@@ -163,12 +164,12 @@ def main(argv: list[str] | None = None) -> None:
         parser.error('no verdict with all numbers in these folders')
     real = list(real_heads(args.prepared, args.every)) if args.prepared else []
     numbers = {
-        limit.measure: {
+        limit.metric: {
             'limit': [None if np.isinf(bound) else bound for bound in (limit.low, limit.high)],
             'outputs': summarise(outputs, limit),
             'real_heads': summarise(real, limit),
         }
-        for limit in verdict.LIMITS
+        for limit in thresholds_of('')
     }
     content = {'outputs': len(outputs), 'real_heads': len(real), 'percentiles': PERCENTILES}
     path = write_result('verdict_limits', {**content, 'measures': numbers})

@@ -22,7 +22,9 @@ from scipy import ndimage
 
 from benchmarks.scans import RESULTS, write_result
 from cpmae_bids.deid.images import codes, cubes, masks, nifti
-from cpmae_bids.deid.qc import scan_checks, verdict
+from cpmae_bids.deid.qc import metrics, scan_checks
+from cpmae_bids.deid.qc.decision import judge
+from cpmae_bids.deid.qc.thresholds import thresholds_of
 from cpmae_bids.deid.space import geometry, surface
 from cpmae_bids.deid.synthesis import air as air_model
 from cpmae_bids.deid.synthesis import blending
@@ -116,17 +118,17 @@ class Output:
         return blending.blend(self.scan, self.kept, generated)
 
     def judge(self, raw: np.ndarray | None = None, scan: nifti.Scan | None = None, **changes):
-        """Measures, and the checks that fire, of the file as written; `changes` as of `verdict.measure`."""
+        """Measures, and the checks that fire, of the file as written; `changes` as of `metrics.measure`."""
         written_like = changes.pop('written_like', scan or self.scan)
         template = self.template
         with tempfile.TemporaryDirectory() as folder:
             nifti.write(Path(folder, 'out.nii'), self.raw if raw is None else raw, written_like)
-            measures = verdict.measure(
+            measures = metrics.measure(
                 **{
                     'original': scan or self.scan,
                     'refaced': nifti.read(Path(folder, 'out.nii')),
                     'brain': self.brain,
-                    'kept': self.kept,
+                    'preserved': self.kept,
                     'deface_mask': ~self.kept,
                     'world_to_template': self.world_to_template,
                     'scale': self.scale,
@@ -135,8 +137,8 @@ class Output:
                     **changes,
                 }
             )
-        _, reasons = verdict.judge(measures)
-        fired = {limit.measure for limit in verdict.LIMITS if f'({limit.measure} ' in ' '.join(reasons)}
+        _, reasons = judge(measures, thresholds_of(''))
+        fired = {row.metric for row in thresholds_of('') if f'({row.metric} ' in ' '.join(reasons)}
         return measures, fired
 
 
@@ -197,7 +199,7 @@ def shifted_by_a_voxel(out):
 
 def kept_mask_off(out):
     kept = np.roll(out.kept, round(5 / out.scan.voxel_sizes[1]), axis=1)
-    return {'kept': kept, 'deface_mask': ~kept}
+    return {'preserved': kept, 'deface_mask': ~kept}
 
 
 def scalp_swallowed(mm: float):
@@ -215,7 +217,7 @@ def scalp_swallowed(mm: float):
         return {
             'raw': blending.blend(out.scan, kept, generated),
             'brain': brain,
-            'kept': kept,
+            'preserved': kept,
             'deface_mask': ~kept,
             'world_to_template': matrix,
         }

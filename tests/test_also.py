@@ -20,7 +20,8 @@ from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.process import process_scans
 from cpmae_bids.config import RunConfig
 from cpmae_bids.deid.images import nifti
-from cpmae_bids.deid.qc import disclosure, verdict
+from cpmae_bids.deid.qc import decision, metrics
+from cpmae_bids.deid.qc.thresholds import is_public, thresholds_of
 from cpmae_bids.deid.synthesis import air as air_model
 from cpmae_bids.deid.synthesis import blending
 from cpmae_bids.exceptions import InputError
@@ -306,23 +307,23 @@ class T2Case(Case):
 
     def judge_as(self, fill, raw=None, from_scan=None, **changes):
         measures = self.measure(raw, from_scan, **changes)
-        limits = verdict.limits_of(fill)
-        _, reasons = verdict.judge(measures, limits)
-        return {limit.measure for limit in limits if f'({limit.measure} ' in ' '.join(reasons)}
+        limits = thresholds_of(fill)
+        _, reasons = decision.judge(measures, limits)
+        return {limit.metric for limit in limits if f'({limit.metric} ' in ' '.join(reasons)}
 
     def measure(self, raw=None, from_scan=None, **changes):
         refaced = nifti.read(changes.pop('path', None) or self.write(raw))
-        kept = changes.get('kept', self.kept)
+        kept = changes.pop('kept', self.kept)
         original = changes.pop('original', self.original)
-        parts = {'brain': self.brain, 'kept': kept, 'deface_mask': ~kept, **changes}
+        parts = {'brain': self.brain, 'preserved': kept, 'deface_mask': ~kept, **changes}
         from_scan = np.eye(4) if from_scan is None else from_scan
-        return verdict.measure(
+        return metrics.measure(
             original,
             refaced,
             world_to_template=np.eye(4),
             scale=phantom.SCALE,
             template=(self.template.brain, self.template.mask, self.template.affine),
-            t1w=verdict.T1w(self.t1w.values(), self.brain, self.kept, self.t1w.affine, from_scan),
+            t1w=metrics.T1w(self.t1w.values(), self.brain, self.kept, self.t1w.affine, from_scan),
             **parts,
         )
 
@@ -347,7 +348,7 @@ def test_what_is_public_does_not_depend_on_the_original_head(case):
     of_another = case.measure(raw, original=case.without_its_head())
     changed = {name for name, value in of_another.items() if value != measures[name]}
     # what lies around the kept mask is private too, and the same here
-    assert changed | {'kept_near_air_ml'} == {name for name in measures if not disclosure.is_public(name)}
+    assert changed | {'kept_near_air_ml'} == {name for name in measures if not is_public(name)}
     assert {'t1w_sharpness', 'head_contrast_change'} <= changed
 
 
@@ -409,7 +410,7 @@ def test_changed_voxels_of_the_brain_are_noticed(case):
 def test_a_contrast_cannot_be_judged_as_a_t1w(case):
     """A verdict without its T1w misses what must be there."""
     refaced = nifti.read(case.write())
-    measures = verdict.measure(
+    measures = metrics.measure(
         case.original,
         refaced,
         case.brain,
@@ -420,4 +421,4 @@ def test_a_contrast_cannot_be_judged_as_a_t1w(case):
         (case.template.brain, case.template.mask, case.template.affine),
     )
     for fill in ('head', 'air'):
-        assert verdict.judge(measures, verdict.limits_of(fill))[0] == 'fail'
+        assert decision.judge(measures, thresholds_of(fill))[0] == 'fail'

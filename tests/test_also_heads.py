@@ -7,7 +7,7 @@ import pytest
 
 from cpmae_bids.deid.images import cubes as cube_files
 from cpmae_bids.deid.images import nifti
-from cpmae_bids.deid.space import alignment
+from cpmae_bids.deid.qc.thresholds import threshold
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps import blend, conform, contrast, locate, recolour, register, skullstrip, verdict
 
@@ -106,4 +106,5 @@ def test_a_generated_head_passes_and_the_original_does_not(t1w, tmp_path):
         'air': ('pass', []),
     }
     assert all(v['status'] == 'fail' for name, v in statuses.items() if 'original' in name)
-    assert all(v['measures']['t1w_sharpness'] > alignment.MIN_SHARPNESS for v in statuses.values())
+    least = threshold('t1w_sharpness', 'head').low
+    assert all(v['measures']['t1w_sharpness'] > least for v in statuses.values())

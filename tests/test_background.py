@@ -8,7 +8,8 @@ from scipy import ndimage
 
 from benchmarks import robustness_cases as cases
 from cpmae_bids.deid.images import background, masks, nifti
-from cpmae_bids.deid.qc import head_checks, scan_checks, verdict
+from cpmae_bids.deid.qc import head_checks, scan_checks
+from cpmae_bids.deid.qc.head_metrics import compare_heads
 from cpmae_bids.deid.synthesis import air as air_model
 from cpmae_bids.deid.synthesis import blending
 
@@ -207,7 +208,7 @@ def test_the_verdict_sees_a_face_that_lies_a_voxel_beside_its_outline(head):
     everywhere = np.ones(face.shape, bool)
 
     def compared(after, vague):
-        found = verdict.compare_heads(fuller, after, brain, brain, everywhere, vague=vague)
+        found = compare_heads(fuller, after, brain, brain, everywhere, vague=vague)
         return found['surface_moved_mm'], found['surface_same_share']
 
     moved, same = compared(face, vague=False)

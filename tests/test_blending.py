@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpmae_bids.deid.images import masks, nifti, noise
-from cpmae_bids.deid.qc import verdict
+from cpmae_bids.deid.qc import file_metrics
 from cpmae_bids.deid.space import geometry
 from cpmae_bids.deid.synthesis import air as air_model
 from cpmae_bids.deid.synthesis import blending
@@ -58,8 +58,8 @@ def reface(path, kind, grid, person=1, seed=5):
 @pytest.mark.parametrize('grid', GRIDS)
 def test_the_kept_mask_is_identical_to_the_bit(tmp_path, kind, grid):
     scan, out, kept = reface(tmp_path, kind, grid)
-    assert verdict.header_fields_changed(scan, out) == 0
-    assert verdict.header_fields_leaked(out) == 0
+    assert file_metrics.header_fields_changed(scan, out) == 0
+    assert file_metrics.header_fields_leaked(out) == 0
     assert out.raw[kept].tobytes() == scan.raw[kept].tobytes()
     assert np.isfinite(out.values()).all()
     assert out.raw.min() >= scan.raw.min()
@@ -75,7 +75,7 @@ def test_half_millimetre_voxels(tmp_path):
     scan, out, kept = reface(tmp_path, 'int16 scaled', (shape, affine))
     assert np.allclose(np.sort(scan.voxel_sizes), [0.5, 2, 2])
     assert out.raw[kept].tobytes() == scan.raw[kept].tobytes()
-    assert verdict.header_fields_changed(scan, out) == 0
+    assert file_metrics.header_fields_changed(scan, out) == 0
 
 
 @settings(max_examples=15, deadline=None)
@@ -97,7 +97,7 @@ def test_any_type_scaling_and_orientation(tmp_path_factory, dtype, slope, inter,
     nifti.write(folder / 'out.nii.gz', blending.blend(scan, kept, generated), scan)
     out = nifti.read(folder / 'out.nii.gz')
     assert out.raw[kept].tobytes() == scan.raw[kept].tobytes()
-    assert verdict.header_fields_changed(scan, out) == 0
+    assert file_metrics.header_fields_changed(scan, out) == 0
     assert out.raw.min() >= scan.raw.min()
     assert out.raw.max() <= scan.raw.max()
 

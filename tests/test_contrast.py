@@ -5,6 +5,7 @@ import numpy as np
 import phantom
 import pytest
 
+from cpmae_bids.deid.qc.thresholds import threshold
 from cpmae_bids.deid.space import alignment, geometry
 from cpmae_bids.deid.synthesis import contrast
 from cpmae_bids.exceptions import InputError
@@ -90,20 +91,20 @@ def shared(pair, shift=(0, 0, 0), other=None):
 
 def test_contrasts_share_most_where_they_are_aligned(pair):
     sharpness, peak = shared(pair)
-    assert sharpness > alignment.MIN_SHARPNESS
+    assert sharpness > threshold('t1w_sharpness', 'head').low
     assert peak > 1
 
 
 @pytest.mark.parametrize('shift', [(3, 0, 0), (0, -3, 0), (0, 2, 3)])
 def test_beside_its_place_there_is_no_peak(pair, shift):
     sharpness, peak = shared(pair, shift)
-    assert not (sharpness > alignment.MIN_SHARPNESS and peak > 1)
+    assert not (sharpness > threshold('t1w_sharpness', 'head').low and peak > 1)
 
 
 def test_noise_shares_nothing(pair):
     noise = np.random.default_rng(0).random(pair[0].shape, np.float32)
     sharpness, _ = shared(pair, other=noise)
-    assert not sharpness > alignment.MIN_SHARPNESS
+    assert not sharpness > threshold('t1w_sharpness', 'head').low
 
 
 def test_a_brain_out_of_view_shares_nothing_that_is_known(pair):

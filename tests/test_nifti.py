@@ -10,7 +10,7 @@ import phantom
 import pytest
 
 from cpmae_bids.deid.images import nifti
-from cpmae_bids.deid.qc import verdict
+from cpmae_bids.deid.qc import file_metrics
 from cpmae_bids.exceptions import CpmaeError, InputError
 from cpmae_bids.sharing.rawlike.images import copy_image
 
@@ -64,7 +64,7 @@ def test_numbers_in_unused_dimensions_stay_behind(tmp_path, volume, nifti2):
         written = nifti.read(tmp_path / name).header
         assert set(written['pixdim'][4:].tolist()) <= {0, 1}
         assert set(written['dim'][4:].tolist()) <= {0, 1}
-    assert verdict.header_fields_changed(scan, nifti.read(tmp_path / 'out.nii')) == 0
+    assert file_metrics.header_fields_changed(scan, nifti.read(tmp_path / 'out.nii')) == 0
 
 
 @pytest.mark.parametrize('nifti2', [False, True])

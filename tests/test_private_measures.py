@@ -24,8 +24,8 @@ from cpmae_bids.bids.records import public_form, read_record, read_records, writ
 from cpmae_bids.cli import preflight
 from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig
-from cpmae_bids.deid.qc import verdict
-from cpmae_bids.deid.qc.disclosure import PUBLIC, is_public
+from cpmae_bids.deid.qc import decision
+from cpmae_bids.deid.qc.thresholds import SCAN, SEED, THRESHOLDS, is_public, thresholds_of
 from cpmae_bids.sharing.audit import recogniser
 
 PRIVATE = {
@@ -35,14 +35,14 @@ PRIVATE = {
     *('air_busy_ratio', 'air_p95_change', 't1w_sharpness', 't1w_peak'),
 }
 NOT_JUDGED = ('code_agreement_0', 'code_chance_0', 'of_tomorrow')
+LIMITS = thresholds_of('')
 LABELS = ('01', '02', '03', '04', 'fails')
 SCANS = [f'sub-{label}/anat/sub-{label}_T1w.nii.gz' for label in LABELS]
 
 
 def test_every_measure_is_classed():
-    """A new one is private until it is named among the public ones, and here among either."""
-    limits = (*verdict.LIMITS, *verdict.OTHER_LIMITS, *verdict.AIR_LIMITS)
-    assert {limit.measure for limit in limits} - PUBLIC == PRIVATE
+    """A new one is private until its row says otherwise."""
+    assert {row.metric for row in THRESHOLDS if not row.public} == PRIVATE
     assert not any(is_public(name) for name in NOT_JUDGED)
 
 
@@ -63,11 +63,11 @@ def test_the_public_form_has_no_private_number():
 
 
 def test_a_reason_has_the_value_of_a_public_measure_alone():
-    measures = {limit.measure: float(np.clip(1, limit.low, limit.high)) for limit in verdict.LIMITS}
-    _, reasons = verdict.judge(measures | {'brain_ml': 2345.6, 'seam_ratio': 1.618})
+    measures = {limit.metric: float(np.clip(1, limit.low, limit.high)) for limit in LIMITS}
+    _, reasons = decision.judge(measures | {'brain_ml': 2345.6, 'seam_ratio': 1.618}, LIMITS)
     assert reasons == [
-        'implausible brain volume (brain_ml 2346 > 2300)',
-        'visible seam around the kept mask (seam_ratio > 1.5)',
+        'implausible brain volume (brain_ml 2346 > 2300): ' + SCAN,
+        'visible seam around the preserved region (seam_ratio > 1.5): ' + SEED,
     ]
 
 
@@ -88,13 +88,13 @@ def judge(scan, seed):
     public, private = np.random.default_rng([scan.seed, 0]), np.random.default_rng([scan.seed, seed])
     fails = scan.subject == 'fails'
     measures = {
-        limit.measure: draw(public, limit, True)
-        if limit.measure not in PRIVATE
+        limit.metric: draw(public, limit, True)
+        if limit.metric not in PRIVATE
         else draw(private, limit, not fails)
-        for limit in verdict.LIMITS
+        for limit in LIMITS
     }
     measures |= {name: round(float(private.uniform()), 6) for name in NOT_JUDGED}
-    status, reasons = verdict.judge(measures)
+    status, reasons = decision.judge(measures, LIMITS)
     noise = {'sigma': round(float(private.uniform(0, 9)), 6)}
     return {'status': status, 'reasons': reasons, 'measures': measures, 'noise': noise}
 

@@ -93,7 +93,7 @@ def test_rotation_and_scales_are_told_apart(degrees, scales, shift):
     ],
 )
 def test_implausible_alignments_have_a_reason(matrix, overlap, correlation, says):
-    reason = alignment.implausible(matrix, overlap, correlation)
+    reason = head_checks.alignment_fault(matrix, overlap, correlation)
     assert reason is None if says is None else says in reason
 
 

@@ -11,7 +11,8 @@ import pytest
 from scipy import ndimage
 
 from cpmae_bids.deid.images import codes, masks, nifti
-from cpmae_bids.deid.qc import disclosure, verdict
+from cpmae_bids.deid.qc import decision, file_metrics, metrics
+from cpmae_bids.deid.qc.thresholds import is_public, thresholds_of
 from cpmae_bids.deid.space import geometry, surface
 from cpmae_bids.deid.synthesis import air as air_model
 from cpmae_bids.deid.synthesis import blending
@@ -19,6 +20,7 @@ from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.verdict import judge as judge_files
 from cpmae_bids.templates import Template
 
+LIMITS = thresholds_of('')
 SHAPE, AFFINE = phantom.grid((3, 3, 3), 'LPS')
 SIDE, FRONT, HEIGHT = (
     (row[:3] @ np.indices(SHAPE).reshape(3, -1) + row[3]).reshape(SHAPE) for row in AFFINE[:3]
@@ -74,25 +76,25 @@ class Case:
     def judge(self, raw=None, **changes):
         """Status, the measures that failed, and all measures, of the file as written."""
         path = changes.pop('path', None) or self.write(raw)
-        kept = changes.get('kept', self.kept)
+        kept = changes.pop('kept', self.kept)
         parts = {
             'original': self.original,
             'brain': self.brain,
-            'kept': kept,
+            'preserved': kept,
             'deface_mask': ~kept,
             'world_to_template': self.world_to_template,
             'original_codes': self.original_codes,
             'generated_codes': self.generated_codes,
             **changes,
         }
-        measures = verdict.measure(
+        measures = metrics.measure(
             refaced=nifti.read(path),
             scale=phantom.SCALE,
             template=(self.template.brain, self.template.mask, self.template.affine),
             **parts,
         )
-        status, reasons = verdict.judge(measures)
-        failed = {limit.measure for limit in verdict.LIMITS if f'({limit.measure} ' in ' '.join(reasons)}
+        status, reasons = decision.judge(measures, LIMITS)
+        failed = {limit.metric for limit in LIMITS if f'({limit.metric} ' in ' '.join(reasons)}
         assert (status == 'fail') == bool(reasons)
         assert len(failed) == len(reasons)
         return status, failed, measures
@@ -137,7 +139,7 @@ def test_what_is_public_does_not_depend_on_the_original_head(case, honest, passe
     _, _, measures = case.judge(honest, original=case.without_its_head(), original_codes=codes)
     assert measures.keys() == passed.keys()
     changed = {name for name, value in measures.items() if value != passed[name]}
-    assert changed == {name for name in passed if not disclosure.is_public(name)}
+    assert changed == {name for name in passed if not is_public(name)}
 
 
 # Sabotage: each limit catches one kind alone, all but those of what never comes alone (no head, no nose)
@@ -382,10 +384,10 @@ def test_a_wrong_deface_mask_fails(case, honest):
 
 
 def test_codes_of_the_original_fail(case, passed):
-    found = verdict.code_agreement(case.original_codes, case.original_codes)
+    found = metrics.code_agreement(case.original_codes, case.original_codes)
     assert found['code_agreement_0'] == 1
     assert found['code_chance_0'] < 0.1
-    status, reasons = verdict.judge({**passed, **found})
+    status, reasons = decision.judge({**passed, **found}, LIMITS)
     assert status == 'fail'
     assert len(reasons) == 1
     assert 'codes are those of the original' in reasons[0]
@@ -413,10 +415,10 @@ def test_headers_must_match_and_tell_nothing(case, honest, passed, field, value,
     path.write_bytes(content)
     written = nifti.read(path)
     found = {
-        'header_fields_changed': verdict.header_fields_changed(case.original, written),
-        'header_fields_leaked': verdict.header_fields_leaked(written),
+        'header_fields_changed': file_metrics.header_fields_changed(case.original, written),
+        'header_fields_leaked': file_metrics.header_fields_leaked(written),
     }
-    status, reasons = verdict.judge({**passed, **found})
+    status, reasons = decision.judge({**passed, **found}, LIMITS)
     assert status == 'fail'
     assert len(reasons) == 1
     assert measure in reasons[0]
@@ -463,18 +465,18 @@ def test_another_data_type_fails(case, honest):
 
 
 def test_every_limit_can_fail_and_missing_measures_fail():
-    good = {limit.measure: float(np.clip(1, limit.low, limit.high)) for limit in verdict.LIMITS}
-    assert verdict.judge(good) == ('pass', [])
-    for limit in verdict.LIMITS:
+    good = {limit.metric: float(np.clip(1, limit.low, limit.high)) for limit in LIMITS}
+    assert decision.judge(good, LIMITS) == ('pass', [])
+    for limit in LIMITS:
         for bad in (limit.low - 1, limit.high + 1, np.nan):
             if np.isfinite(bad) or np.isnan(bad):
-                status, reasons = verdict.judge({**good, limit.measure: bad})
+                status, reasons = decision.judge({**good, limit.metric: bad}, LIMITS)
                 assert status == 'fail'
                 assert len(reasons) == 1
-                assert limit.measure in reasons[0]
+                assert limit.metric in reasons[0]
                 assert '\n' not in reasons[0]
-        without = {name: value for name, value in good.items() if name != limit.measure}
-        assert verdict.judge(without)[0] == ('pass' if limit.optional else 'fail')
+        without = {name: value for name, value in good.items() if name != limit.metric}
+        assert decision.judge(without, LIMITS)[0] == ('pass' if limit.optional else 'fail')
 
 
 def test_the_documentation_has_every_measure_with_its_limit(passed):
@@ -482,12 +484,12 @@ def test_the_documentation_has_every_measure_with_its_limit(passed):
     cells = [[cell.strip() for cell in line.split('|')[1:-1]] for line in text.splitlines() if '|' in line]
     rows = {name: row for row in cells for name in re.findall(r'`([\w<>]+)`', row[0])}
     assert {re.sub(r'_\d$', '_<level>', name) for name in passed} <= set(rows)
-    for limit in verdict.LIMITS:
-        _, meaning, said, published = rows[limit.measure]
-        assert published == ('●' if disclosure.is_public(limit.measure) else '○')
+    for limit in LIMITS:
+        _, meaning, said, published = rows[limit.metric]
+        assert published == ('●' if limit.public else '○')
         bounds = [f'{bound:g}' for bound in (limit.low, limit.high) if np.isfinite(bound)]
         natural = {'≤ ': bounds[-1:], '≥ ': bounds[:1]}.get(said[:2], bounds)  # such as 0 of a share
-        assert [number.replace('−', '-') for number in re.findall(r'[−\d.]+', said)] == natural, limit.measure
+        assert [number.replace('−', '-') for number in re.findall(r'[−\d.]+', said)] == natural, limit.metric
         assert ('*if*' in meaning) == limit.optional
 
 
@@ -495,15 +497,15 @@ def test_agreement_of_unrelated_codes_is_chance():
     rng = np.random.default_rng(1)
     common = rng.dirichlet(np.ones(20))
     a, b = (rng.choice(20, (16, 16, 16), p=common) for _ in range(2))
-    measures = verdict.code_agreement([a], [b])
+    measures = metrics.code_agreement([a], [b])
     assert measures['code_agreement'] == pytest.approx(measures['code_chance_0'], abs=0.03)
-    assert verdict.code_agreement([a], [a])['code_agreement'] == 1
+    assert metrics.code_agreement([a], [a])['code_agreement'] == 1
 
 
 def test_air_does_not_count_as_agreement():
     a, b = (np.zeros((16, 16, 16), int) for _ in range(2))
     a[4:12, 4:12, 4:12], b[4:12, 4:12, 4:12] = 1, 2
-    assert verdict.code_agreement([a], [b])['code_agreement'] == 0
+    assert metrics.code_agreement([a], [b])['code_agreement'] == 0
 
 
 # The step

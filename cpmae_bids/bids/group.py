@@ -11,7 +11,7 @@ from typing import Any
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.records import _cell, leading_columns, measured
-from cpmae_bids.deid.qc.disclosure import is_public
+from cpmae_bids.deid.qc.thresholds import common_thresholds, is_public
 
 TABLE = 'group_verdicts.tsv'
 IGNORED = 'group_verdicts.*'
@@ -84,14 +84,12 @@ def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers:
 def _describe(
     leading: tuple[str, ...], measures: list[str], records: list[dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    from cpmae_bids.deid.qc.verdict import limits_shared
-
     names = (*leading, 'most_unusual', 'robust_z')
     columns: dict[str, dict[str, Any]] = {name: {'Description': _COLUMNS[name]} for name in names}
     columns['status']['Levels'] = _STATUS_LEVELS
     for name in measures:
         having = [record for record in records if measured(record).get(name) is not None]
-        limit = limits_shared(record.get('fill') or '' for record in having).get(name)
+        limit = common_thresholds(record.get('fill') or '' for record in having).get(name)
         if not is_public(name):
             limits = f' ({limit.low:g} to {limit.high:g}); if not: {limit.meaning}' if limit else ''
             columns[name] = {

@@ -17,7 +17,8 @@ from cpmae_bids.bids.layout import Scan
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.sources import checksums
 from cpmae_bids.config import RunConfig
-from cpmae_bids.deid.qc.disclosure import is_public
+from cpmae_bids.deid.qc.decision import rejects_head
+from cpmae_bids.deid.qc.thresholds import common_thresholds, is_public
 from cpmae_bids.exceptions import InputError, VerdictError
 
 STATUSES = ('pass', 'fail', 'error')
@@ -105,8 +106,6 @@ def public_form(verdict: dict[str, Any]) -> dict[str, Any]:
         ``measures`` has the numbers that may be published; of others that are judged, ``within_limits`` says
         whether they lay within (bool). Of a head that is like the original, only that it was rejected.
     """
-    from cpmae_bids.deid.qc.verdict import limits_shared, rejects_head
-
     public = {key: value for key, value in verdict.items() if key not in _NEVER_PUBLISHED}
     if rejects_head(verdict):
         return rejected(public)
@@ -116,8 +115,8 @@ def public_form(verdict: dict[str, Any]) -> dict[str, Any]:
         return public
     measures = _dict(verdict, 'measures')
     within = _dict(verdict, 'within_limits') | {
-        name: limit.holds(measures[name])
-        for name, limit in limits_shared([verdict.get('fill') or '']).items()
+        name: row.holds(measures[name])
+        for name, row in common_thresholds([verdict.get('fill') or '']).items()
         if name in measures and not is_public(name)
     }
     numbers = {name: value for name, value in measures.items() if is_public(name)}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpmae_bids import __version__
 from cpmae_bids.bids.output_folder import OutputFolder
-from cpmae_bids.deid.qc.verdict import Limit, limits_shared
+from cpmae_bids.deid.qc.thresholds import Threshold, common_thresholds
 from cpmae_bids.reports.figures import figure_path
 from cpmae_bids.reports.html import CAPTIONS, COMPARED, WITHIN, _page, _range, _table
 from cpmae_bids.reports.plots import histogram
@@ -145,7 +145,7 @@ def _faces(output_dir: Path, scans: Iterable[str]) -> Iterable[str]:
 
 
 def _measure_section(records: list[dict[str, Any]]) -> str:
-    limits = limits_shared(record.get('fill') or '' for record in records if record.get('measures'))
+    limits = common_thresholds(record.get('fill') or '' for record in records if record.get('measures'))
     named = {name for record in records for name in record.get('measures') or {}}
     parts = []
     # Judged measures first, in the order of the verdict
@@ -166,7 +166,7 @@ def _measure_section(records: list[dict[str, Any]]) -> str:
     return _section('Distribution of every measure', _text(note), *parts, *_compared(records, limits))
 
 
-def _compared(records: list[dict[str, Any]], limits: dict[str, Limit]) -> Iterable[str]:
+def _compared(records: list[dict[str, Any]], limits: dict[str, Threshold]) -> Iterable[str]:
     """How many scans were within the limits of each measure that depends on the original head."""
     judged = [record.get('within_limits') or {} for record in records]
     names = sorted({name for within in judged for name in within})

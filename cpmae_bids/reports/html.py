@@ -16,7 +16,7 @@ from pathlib import Path
 from cpmae_bids import __version__
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.records import read_records
-from cpmae_bids.deid.qc.verdict import Limit, limits_shared
+from cpmae_bids.deid.qc.thresholds import Threshold, common_thresholds
 from cpmae_bids.reports.figures import figure_path
 
 CAPTIONS = {
@@ -137,7 +137,7 @@ def _scan_section(name: str, record: dict, pictures: dict[str, bytes]) -> str:
         ]
     # The limits of another version may have been others
     same = record.get('version') == __version__
-    limits = limits_shared([record.get('fill') or '']) if same else {}
+    limits = common_thresholds([record.get('fill') or '']) if same else {}
     if measures := record.get('measures'):
         rows = [(name, value, _range(limits.get(name))) for name, value in measures.items()]
         parts.append(_table('Measures', ('Measure', 'Value', 'Must be'), rows))
@@ -164,7 +164,7 @@ def _table(caption: str, heads: tuple[str, ...], rows: Iterable[tuple]) -> str:
     ])  # fmt: skip
 
 
-def _range(limit: Limit | None) -> str:
+def _range(limit: Threshold | None) -> str:
     """Say what a measure must be, such as "at least 0.1, at most 2"; nothing if it is not judged."""
     if limit is None:
         return ''

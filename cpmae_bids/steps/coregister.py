@@ -63,7 +63,7 @@ def coregister(
         correlation = alignment.intensity_correlation(
             values, mask, scan.affine, matrix, target_values, target_mask, target.affine
         )
-        reason = alignment.implausible(matrix, overlap, correlation, 'it')
+        reason = head_checks.alignment_fault(matrix, overlap, correlation)
         if reason is None:
             matrix = read_affine(reference_affine) @ matrix
             head_checks.check_head(scan, mask, matrix)

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from cpmae_bids.deid.images import masks, nifti
 from cpmae_bids.deid.qc import head_checks, scan_checks
+from cpmae_bids.deid.qc.thresholds import HEAD, threshold
 from cpmae_bids.deid.space import alignment, geometry, matching
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
@@ -104,8 +105,8 @@ def _align(
             values, scan.affine, matrix, target_values, brain, target.affine
         )
         angle, _ = alignment.rotation_and_scales(matrix)
-        fine = sharpness >= alignment.MIN_SHARPNESS and peak > 1 and angle <= alignment.MAX_ROTATION
-        return matrix if fine else None
+        sharp = sharpness >= threshold('t1w_sharpness', HEAD).low and peak > 1
+        return matrix if sharp and angle <= threshold('rotation_deg').high else None
 
     # Where the scanner says that the head was, and anywhere else: information has a peak in many places
     starts = [matching.refine(coarse, start, centers[0], first_step) for start in _starts(*centers)]

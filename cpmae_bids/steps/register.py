@@ -71,7 +71,7 @@ def register(t1w: Path, brain_mask: Path, affine: Path, template: Template | Non
         correlation = alignment.intensity_correlation(
             values, mask, scan.affine, matrix, template.brain, template.mask, template.affine
         )
-        reason = alignment.implausible(matrix, overlap, correlation)
+        reason = head_checks.alignment_fault(matrix, overlap, correlation)
         if reason is None:
             head_checks.check_head(scan, mask, matrix)
             np.savetxt(affine, matrix, fmt='%.9g')

@@ -14,7 +14,8 @@ from cpmae_bids import __version__
 from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.records import identify
 from cpmae_bids.deid.images import background, codes, nifti, noise
-from cpmae_bids.deid.qc import scan_checks, verdict
+from cpmae_bids.deid.qc import decision, metrics, scan_checks
+from cpmae_bids.deid.qc.thresholds import thresholds_of
 from cpmae_bids.deid.space import geometry
 from cpmae_bids.deid.synthesis import air, blending
 from cpmae_bids.exceptions import InputError
@@ -99,7 +100,7 @@ def judge(
     t1w_scan = None
     if by is not None and by_brain is not None and by_kept is not None and by_affine is not None:
         image = scan_checks.load_t1w(by)
-        t1w_scan = verdict.T1w(
+        t1w_scan = metrics.T1w(
             image.values(),
             nifti.read_mask(by_brain, image),
             nifti.read_mask(by_kept, image),
@@ -108,7 +109,7 @@ def judge(
         )
     with np.load(conformed) as arrays:
         scale = float(arrays['scale'])
-    measures = verdict.measure(
+    measures = metrics.measure(
         original,
         written,
         brain,
@@ -121,7 +122,7 @@ def judge(
         codes.read(original_codes) if original_codes else None,
         codes.read(generated_codes) if generated_codes else None,
     )
-    status, reasons = verdict.judge(measures, verdict.limits_of(fill))
+    status, reasons = decision.judge(measures, thresholds_of(fill))
     result = {
         'scan': scan,
         'status': status,

@@ -18,9 +18,6 @@ from cpmae_bids.deid.space import geometry, surface
 MEAN = files('cpmae_bids') / 'data' / 'face_depth.json'
 """Written by ``python -m benchmarks.face_depth``."""
 
-MAX_DISTANCE_MM = 14.0
-"""Largest mean distance of a face to the mean face: 1.3 to 11.3 mm in real heads (benchmarks/README.md)."""
-
 MIN_SEEN = 0.3
 """Share of the mean face that must be in view to compare with it."""
 

@@ -11,11 +11,10 @@ import numpy as np
 from scipy import ndimage
 
 from cpmae_bids.deid.images import intensity, nifti, noise
-from cpmae_bids.deid.space import geometry, surface
+from cpmae_bids.deid.qc.decision import violation
+from cpmae_bids.deid.qc.thresholds import THRESHOLDS, threshold
+from cpmae_bids.deid.space import alignment, geometry, surface
 from cpmae_bids.exceptions import InputError
-
-BRAIN_ML = (500.0, 2300.0)
-"""Volume of a brain with its ventricles, from infants to the largest adults."""
 
 CUT_BRAIN_CM2 = 60.0
 """Area of brain that may touch one side of the field of view; the spinal cord does, half a brain must not."""
@@ -23,14 +22,8 @@ CUT_BRAIN_CM2 = 60.0
 TISSUE = 0.12
 """Intensity (brain scale 1) above which a voxel is tissue rather than air or noise."""
 
-MIN_HEAD_SHARE = 0.2
-"""Least volume of tissue away from the brain, as a share of the brain; 0.6 for the tightest field of view."""
-
 NOSE_BOX = ((-10, 10), (60, 76), (-80, -34))
 """Range of x, y, z in the template's world (mm) that the nose fills in every whole head."""
-
-MIN_NOSE_SHARE = 0.3
-"""Least share of tissue in the nose box: 0.48 and more in whole heads, up to 0.18 after pydeface."""
 
 MAX_FACE_CUT_CM2 = 22.0
 """Largest area in the face where tissue borders on the constant background without a transition, see
@@ -76,9 +69,10 @@ def check_brain(brain: np.ndarray, scan: nifti.Scan) -> None:
         raise InputError(f'{scan.path}: no brain found: is this a scan of a head?')
     sizes = scan.voxel_sizes
     volume = float(brain.sum() * np.prod(sizes) / 1000)
-    if not BRAIN_ML[0] <= volume <= BRAIN_ML[1]:
+    row = threshold('brain_ml')
+    if not row.holds(volume):
         raise InputError(
-            f'{scan.path}: a brain of {volume:.0f} mL was found, not {BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f}: '
+            f'{scan.path}: a brain of {volume:.0f} mL was found, not {row.low:.0f} to {row.high:.0f}: '
             'is this a scan of a whole human head?'
         )
     for axis in range(3):
@@ -90,6 +84,23 @@ def check_brain(brain: np.ndarray, scan: nifti.Scan) -> None:
                     f'{scan.path}: the field of view cuts {touching:.0f} cm2 of the brain: '
                     'give a scan of the whole brain'
                 )
+
+
+def alignment_fault(world_to_template: np.ndarray, overlap: float, correlation: float) -> str | None:
+    """Why an affine map cannot be that of a brain to the template, in a few words; None if it can.
+
+    Parameters
+    ----------
+    world_to_template : ndarray, shape (4, 4)
+    overlap, correlation : float
+        Of the aligned brain with the template's (`alignment.template_overlap`,
+        `alignment.intensity_correlation`); NaN is a fault.
+    """
+    angle, stretches = alignment.rotation_and_scales(world_to_template)
+    metrics = {'template_overlap': overlap, 'template_correlation': correlation, 'rotation_deg': angle}
+    metrics |= {'stretch_min': stretches.min(), 'stretch_max': stretches.max()}
+    faults = (violation(row, metrics[row.metric]) for row in THRESHOLDS if row.metric in metrics)
+    return next(filter(None, faults), None)
 
 
 def check_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndarray) -> None:
@@ -114,9 +125,9 @@ def check_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndarra
             f'{scan.path}: noise as bright as tissue in place of air, as in the uniform image of MP2RAGE: '
             'give a version with its background noise removed'
         )
-    if measures['head_share'] < MIN_HEAD_SHARE:
+    if measures['head_share'] < threshold('head_per_brain').low:
         raise InputError(f'{scan.path}: no head around the brain, skull-stripped before: give the original')
-    if measures['nose_share'] < MIN_NOSE_SHARE or measures['face_cut_cm2'] > MAX_FACE_CUT_CM2:
+    if measures['nose_share'] < threshold('nose_share').low or measures['face_cut_cm2'] > MAX_FACE_CUT_CM2:
         raise InputError(f'{scan.path}: the face is missing or cut, defaced before: give the original scan')
 
 

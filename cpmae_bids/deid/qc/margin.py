@@ -65,12 +65,12 @@ class Outside:
             return cls(np.full(shape, np.nan, np.float32), grid)
         return cls(ndimage.distance_transform_edt(~air, sampling=GRID_MM).astype(np.float32), grid)
 
-    def near_ml(self, kept: np.ndarray, affine: np.ndarray) -> float:
+    def near_ml(self, preserved: np.ndarray, affine: np.ndarray) -> float:
         """How much of a mask lies within `NEAR_MM` of the air.
 
         Parameters
         ----------
-        kept : ndarray of bool, shape (X, Y, Z)
+        preserved : ndarray of bool, shape (X, Y, Z)
         affine : ndarray, shape (4, 4)
 
         Returns
@@ -81,9 +81,9 @@ class Outside:
         if np.isnan(self.distance).any():
             return float('nan')
         matrix = np.linalg.inv(affine) @ self.affine
-        smooth = geometry.smooth(kept, geometry.antialias_sigma(affine, np.eye(4), GRID_MM))
-        kept = geometry.resample(smooth, matrix, self.distance.shape) >= 0.5
-        return float((kept & (self.distance <= NEAR_MM)).sum() * GRID_MM**3 / 1000)
+        smooth = geometry.smooth(preserved, geometry.antialias_sigma(affine, np.eye(4), GRID_MM))
+        preserved = geometry.resample(smooth, matrix, self.distance.shape) >= 0.5
+        return float((preserved & (self.distance <= NEAR_MM)).sum() * GRID_MM**3 / 1000)
 
 
 def _closed(head: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from cpmae_bids.deid.images import masks
 from cpmae_bids.deid.images.intensity import TINY, skin_level
+from cpmae_bids.deid.qc.thresholds import threshold
 from cpmae_bids.deid.space import geometry
 
 GRID_MM = 3.0
@@ -29,9 +30,6 @@ one after the other: artefacts of teeth or motion hide a face at one of them and
 
 YAWS = (0.0, -15.0, 15.0)
 """Directions (degrees) from which heads are looked at: in a scanner they turn to the side."""
-
-MIN_AGREEMENT = 0.74
-"""Correlation with the average relief from which on it is a face: docs/privacy.md has the distributions."""
 
 MIN_TURNED = 0.86
 """The same where a face is looked for along all axes: brains and cut heads agree by up to 0.85 along some."""
@@ -86,7 +84,7 @@ class Relief:
 
     @property
     def is_face(self) -> bool:
-        return self.agreement >= MIN_AGREEMENT
+        return self.agreement >= threshold('face_relief').low
 
 
 def find_face(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...] = YAWS) -> Relief:

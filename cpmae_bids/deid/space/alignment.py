@@ -8,14 +8,6 @@ from scipy import ndimage
 from cpmae_bids.deid.images.intensity import TINY, without_spikes
 from cpmae_bids.deid.space import geometry
 
-MIN_DICE = 0.85
-"""Least overlap of the aligned brain with the template's; aligned healthy and atrophied brains reach 0.9."""
-
-MIN_CORRELATION = 0.55
-"""Least correlation with the template's brain (`intensity_correlation`): 0.71 and more in whole heads. A
-brain on its side can be stretched into the shape of the template, with a Dice up to 0.91, but tissue then
-meets other tissue: at most 0.46. `benchmarks.turned_headers` measures both."""
-
 BAND_MM = (4.0, 12.0)
 """Gaussians (sigma, mm) between which a scan is compared with the template, an average over many brains.
 Finer is the anatomy of one person; coarser is the coil, and the dark rim and bright middle of any brain."""
@@ -25,18 +17,8 @@ SHADING_MM, STRONG_SHADING = 20.0, 2.0
 from which on it is taken off: surface coils without normalisation give tissue by the rim several times the
 signal of the same tissue in the middle, which hides all detail there."""
 
-SCALES = (0.7, 1.6)
-"""Range of the stretch along the principal axes, scan to template (small children to large adults)."""
-
-MAX_ROTATION = 60.0
-"""Largest rotation in degrees between a scan and the template; a head in a coil does not turn further."""
-
 SHIFT_MM, PEAK_MM = 4.0, 2.0
 """Shifts (mm) along each axis, after which two volumes of one head must share less than before."""
-
-MIN_SHARPNESS = 1.2
-"""Least ratio of the information that two contrasts of a brain share where they are aligned, to the greatest
-at `SHIFT_MM`."""
 
 INTERIOR_MM = 12.0
 """Depth below the surface of the template's brain from which on a brain is compared by what is within it."""
@@ -291,30 +273,3 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     """Dice of two masks; 0 if both are empty."""
     total = int(a.sum()) + int(b.sum())
     return 2 * int((a & b).sum()) / total if total else 0.0
-
-
-def implausible(
-    world_to_template: np.ndarray, overlap: float, correlation: float, target: str = 'the template'
-) -> str | None:
-    """Why an affine cannot be that of a head, in a few words; None if it can.
-
-    Parameters
-    ----------
-    world_to_template : ndarray, shape (4, 4)
-    overlap : float
-        Dice with the template's brain (`template_overlap`).
-    correlation : float
-        Of intensities with the template's brain (`intensity_correlation`); NaN is implausible.
-    target : str
-        What the brain was aligned to, for the message.
-    """
-    angle, stretches = rotation_and_scales(world_to_template)
-    if overlap < MIN_DICE:
-        return f'overlap with {target} {overlap:.2f} < {MIN_DICE}'
-    if not correlation >= MIN_CORRELATION:
-        return f'correlation with {target} {correlation:.2f} < {MIN_CORRELATION}'
-    if stretches.min() < SCALES[0] or stretches.max() > SCALES[1]:
-        return f'stretch {stretches.min():.2f} to {stretches.max():.2f} not within {SCALES[0]} to {SCALES[1]}'
-    if angle > MAX_ROTATION:
-        return f'rotation {angle:.0f} degrees > {MAX_ROTATION:.0f}'
-    return None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cpmae_bids.bids.patterns import split_name
-from cpmae_bids.deid.qc.verdict import Limit, limits_shared
+from cpmae_bids.deid.qc.thresholds import Threshold, common_thresholds
 
 MIN_SCANS = 5
 """Scans that it takes to say that one of them differs."""
@@ -57,14 +57,16 @@ def find_outliers(records: Iterable[dict[str, Any]]) -> list[Outlier]:
             contrasts.setdefault(contrast, []).append(record)
     outliers: dict[str, Outlier] = {}
     for (_, fill), measured in contrasts.items():
-        _compare(measured, limits_shared([fill]).values(), outliers)
+        _compare(measured, common_thresholds([fill]).values(), outliers)
     return sorted(outliers.values(), key=lambda outlier: -abs(outlier.z))
 
 
-def _compare(measured: list[dict[str, Any]], limits: Iterable[Limit], outliers: dict[str, Outlier]) -> None:
+def _compare(
+    measured: list[dict[str, Any]], limits: Iterable[Threshold], outliers: dict[str, Outlier]
+) -> None:
     """Note each scan's most unusual measure among scans of one contrast."""
     for limit in limits:
-        name = limit.measure
+        name = limit.metric
         having = [(r['scan'], float(v)) for r in measured if (v := r['measures'].get(name)) is not None]
         values = np.array([value for _, value in having])
         if len(values) < MIN_SCANS:

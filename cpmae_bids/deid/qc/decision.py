@@ -1,0 +1,52 @@
+"""From metrics to pass or fail, by the table of thresholds."""
+
+from __future__ import annotations
+
+import math
+
+from cpmae_bids.deid.qc.thresholds import Threshold, thresholds_of
+
+
+def judge(metrics: dict[str, float], thresholds: tuple[Threshold, ...]) -> tuple[str, list[str]]:
+    """Decide by the thresholds.
+
+    Parameters
+    ----------
+    metrics : dict
+        Name to number. One that is NaN fails, and one that is missing unless its threshold is optional.
+    thresholds : tuple of Threshold
+        See `thresholds_of`.
+
+    Returns
+    -------
+    status : {'pass', 'fail'}
+    reasons : list of str
+        A line for each metric that failed: what it means, how it failed, and the remedy.
+    """
+    reasons = []
+    for row in thresholds:
+        value = metrics.get(row.metric)
+        if (found := violation(row, value)) and not (value is None and row.optional):
+            reasons.append(f'{row.meaning} ({found}): {row.remedy}')
+    return ('fail' if reasons else 'pass'), reasons
+
+
+def violation(row: Threshold, value: float | None) -> str | None:
+    """How a metric fails its threshold, with its number if that may be published; None if it does not."""
+    if row.holds(value):
+        return None
+    if value is None or math.isnan(value):
+        return f'{row.metric} could not be measured'
+    shown = f'{value:.4g} ' if row.public else ''
+    return f'{row.metric} {shown}' + (f'< {row.low:g}' if value < row.low else f'> {row.high:g}')
+
+
+def rejects_head(verdict: dict) -> bool:
+    """Whether a verdict with numbers says that the generated head is like the original one.
+
+    What could not be measured says nothing of the other scans with that head.
+    """
+    metrics = verdict.get('measures') or {}
+    likeness = [row for row in thresholds_of(verdict.get('fill') or '') if row.compares_heads]
+    found = [(row, value) for row in likeness if (value := metrics.get(row.metric)) is not None]
+    return any(not math.isnan(value) and not row.holds(value) for row, value in found)

@@ -1,0 +1,135 @@
+"""Metrics of a head on the template grid, where heads can be compared by anatomy."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from cpmae_bids.deid.qc import face, head_checks, relief
+from cpmae_bids.deid.space import geometry, surface
+
+VAULT_BOX = ((-128, 128), (-140, 116), (15, 104))
+"""Range of x, y, z in the template's world (mm) above brows and ears: a brain has but scalp around it."""
+
+SKULL_MM = (4.0, 7.0)
+"""Range of distances from the brain that lie within the head all around the vault."""
+
+FAR_MM = 28.0
+"""Distance from the brain beyond which there is air above every head."""
+
+MIN_VOXELS = 500
+"""Voxels of 2 mm in view that it takes to say anything about a part of the head."""
+
+MIN_FACE_IN_VIEW = 0.8
+"""Share of the mean face that must be in view to ask whether a part of the face stayed: the forehead alone
+follows the brain."""
+
+FACE_ROOM_MM = 8.0
+"""Room in front of the mean face that must be in view to look for the relief of a face."""
+
+_N = 128  # voxels along the template grid: 2 mm
+
+
+def compare_heads(
+    before: np.ndarray,
+    after: np.ndarray,
+    brain: np.ndarray,
+    preserved: np.ndarray,
+    in_fov: np.ndarray,
+    *,
+    vague: bool = False,
+) -> dict[str, float]:
+    """Metrics of one head, and of how far it is from another, on the template grid at 2 mm.
+
+    Parameters
+    ----------
+    before, after : ndarray of float32, shape (128, 128, 128)
+        Intensities (brain scale 1).
+    brain, preserved : ndarray of bool, shape (128, 128, 128)
+        Brain, and what the two have in common.
+    in_fov : ndarray of bool, shape (128, 128, 128)
+        What both show.
+    vague : bool
+        Whether the outline of the first head may be off by a voxel: it is then moved by as much
+        to both sides, and the surfaces that are most alike count.
+
+    Returns
+    -------
+    metrics : dict
+        Name to number; without those whose part of the head is not in view.
+    """
+    replaced = in_fov & ~ndimage.binary_dilation(preserved, iterations=2)
+    tissue = [replaced & (volume > surface.LEVEL) for volume in (before, after)]
+    heads = [surface.head_mask(volume) for volume in (before, after)]
+    # Away from skin, cut and borders, which differ from the air or the brain and not from other tissue
+    within = ndimage.binary_erosion(replaced & heads[1], iterations=3)
+    first = [heads[0]]
+    if vague:
+        first += [ndimage.binary_erosion(heads[0]), ndimage.binary_dilation(heads[0])]
+    metrics = {}
+    if within.sum() >= MIN_VOXELS:
+        metrics['head_contrast'] = after[within].std()
+    if face.in_view(in_fov) > MIN_FACE_IN_VIEW:
+        metrics['surface_same_share'] = max(surface.surface_same(one, heads[1], in_fov) for one in first)
+    return {
+        **metrics,
+        'head_per_brain': tissue[1].sum() / max(brain.sum(), 1),
+        'head_volume_ratio': tissue[1].sum() / max(tissue[0].sum(), 1),
+        'stray_tissue_share': (tissue[1] & ~heads[1]).sum() / max(tissue[1].sum(), 1),
+        'surface_roughness': surface.roughness(heads[1], in_fov),
+        'surface_moved_mm': min(surface.surface_moved(one, heads[1], in_fov) for one in first),
+        'detail_correlation': _detail_correlation(before, after, tissue[0] | tissue[1], replaced),
+        'head_brightness': np.median(after[tissue[1]]) if tissue[1].any() else np.nan,
+        'head_contrast_change': _median_change(before, after, *tissue),
+        **_anatomy(after, tissue[1], heads[1], brain, in_fov),
+    }
+
+
+def _anatomy(after, tissue, head, brain, in_fov) -> dict[str, float]:
+    """Whether there is tissue where heads have it, and air where they have none, as far as it is in view."""
+    size = geometry.CUBE_EDGE / _N
+    nose = surface.box(head_checks.NOSE_BOX, _N)
+    vault = surface.box(VAULT_BOX, _N) & in_fov
+    distance = ndimage.distance_transform_edt(~brain, sampling=size) if brain.any() else np.zeros(brain.shape)
+    metrics = {}
+    if (distance_to_mean := face.distance_to_mean(head, in_fov)) is not None:
+        metrics['face_distance_mm'] = distance_to_mean
+    if face.in_view(in_fov, FACE_ROOM_MM) > 0.95:
+        metrics['face_relief'] = _face_relief(after, in_fov)
+    if (nose & in_fov).sum() > 0.3 * nose.sum():
+        metrics['nose_share'] = (after[nose & in_fov] > head_checks.TISSUE).mean()
+    for name, volume, low, high in (
+        ('vault_closed_share', head, *SKULL_MM),
+        ('far_tissue_share', tissue, FAR_MM, np.inf),
+    ):
+        where = vault & (distance > low) & (distance <= high)
+        if where.sum() >= MIN_VOXELS:
+            metrics[name] = volume[where].mean()
+    return metrics
+
+
+def _face_relief(cube: np.ndarray, in_fov: np.ndarray) -> float:
+    """Correlation with the relief of an average face, seen from the front of the template's world."""
+    window = ndimage.find_objects(in_fov.astype(np.uint8))[0]
+    affine = geometry.cube_affine(_N)
+    affine[:3, 3] += affine[:3, :3] @ [axis.start for axis in window]
+    return relief.find_face(cube[window], affine, yaws=(0.0,)).agreement
+
+
+def _median_change(before, after, tissue_before, tissue_after) -> float:
+    if not tissue_before.any() or not tissue_after.any():
+        return np.nan
+    return abs(np.median(after[tissue_after]) - np.median(before[tissue_before]))
+
+
+def _detail_correlation(before, after, where: np.ndarray, replaced: np.ndarray) -> float:
+    """Correlation of two heads after the shape that all heads share is taken away (a band of 2 to 12 mm)."""
+    if where.sum() < 2:
+        return np.nan
+    bands = []
+    for volume in (before, after):
+        volume = np.where(replaced, volume, 0)
+        bands.append((volume - ndimage.gaussian_filter(volume, 3))[where])
+    if bands[0].std() == 0 or bands[1].std() == 0:
+        return np.nan
+    return np.corrcoef(*bands)[0, 1]
