@@ -40,7 +40,13 @@ def header_fields_leaked(refaced: nifti.Scan) -> int:
     return int(leaked)
 
 
-def preserved_region(original, refaced, brain, preserved, deface_mask) -> dict[str, float]:
+def preserved_region(
+    original: nifti.Scan,
+    refaced: nifti.Scan,
+    brain: np.ndarray,
+    preserved: np.ndarray,
+    deface_mask: np.ndarray,
+) -> dict[str, float]:
     """Whether brain and preserved region are what they were, and how large they are."""
     voxel_ml = float(np.prod(original.voxel_sizes)) / 1000
     brain_ml = float(brain.sum()) * voxel_ml
@@ -58,7 +64,14 @@ def _bytes_differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a.view(kind) != b.view(kind)
 
 
-def replaced_region(original, refaced, before, after, preserved, scale: float) -> dict[str, float]:
+def replaced_region(
+    original: nifti.Scan,
+    refaced: nifti.Scan,
+    before: np.ndarray,
+    after: np.ndarray,
+    preserved: np.ndarray,
+    scale: float,
+) -> dict[str, float]:
     """Whether the rest of the scan is new, within range, and without a seam."""
     sizes = original.voxel_sizes
     width = masks.feather_width(sizes)
