@@ -75,6 +75,15 @@ def test_model_card_agrees_on_the_weights():
         assert fact in page
 
 
+def test_names_that_contributing_points_to_are_there():
+    rows = re.findall(r'^\|[^|]+\|([^|]+)\|', read('CONTRIBUTING.md').split('## Where')[1], re.MULTILINE)
+    named = {name: re.findall(r'\]\((\S+)\)', row) for row in rows for name in re.findall(r'`(\w+)`', row)}
+    assert len(named) > 5
+    for name, paths in named.items():
+        for path in paths:
+            assert re.search(rf'\b{name}\b', read(path)), f'{name} in {path}'
+
+
 def test_every_page_is_in_the_navigation():
     pages = yaml.safe_load(read('mkdocs.yml'))['nav']
     assert sorted(pages) == sorted(path.name for path in DOCS.glob('*.md'))

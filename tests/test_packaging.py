@@ -402,7 +402,7 @@ def test_documented_options_are_those_of_the_parser():
 
 def test_links_between_documents_lead_somewhere():
     broken = []
-    for path in [ROOT / 'README.md', *(ROOT / 'docs').glob('*.md')]:
+    for path in [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *(ROOT / 'docs').glob('*.md')]:
         for target in re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', path.read_text('utf-8')):
             if '://' not in target and not (path.parent / target).exists():
                 broken.append(f'{path.name}: {target}')
