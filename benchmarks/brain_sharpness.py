@@ -15,8 +15,9 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.scans import write_result
+from cpmae_bids.deid.images.intensity import from_levels
 from cpmae_bids.deid.synthesis.sharpness import BLUR_MM, fine_contrast
-from cpmae_bids.training.data import decode_intensity, read_prepared
+from cpmae_bids.training.data import read_prepared
 
 VOXEL_MM = 2.0
 
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     rows = []
     for head in read_prepared(args.prepared)[:: args.every]:
-        brain = np.where(head.brain, decode_intensity(head.image), 0).astype(np.float32)
+        brain = np.where(head.brain, from_levels(head.image), 0).astype(np.float32)
         rows.append(
             [
                 fine_contrast(np.where(head.brain, ndimage.gaussian_filter(brain, mm / VOXEL_MM), 0))

@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.scans import find_t1w
-from cpmae_bids.deid.images import intensity, nifti
+from cpmae_bids.deid.images import intensity, masks, nifti
+from cpmae_bids.deid.images.intensity import from_levels
 from cpmae_bids.deid.qc import face, scan_checks
 from cpmae_bids.deid.qc.thresholds import threshold
-from cpmae_bids.deid.space import geometry, surface
+from cpmae_bids.deid.space import geometry
 from cpmae_bids.steps.conform import read_affine
-from cpmae_bids.training.data import Head, decode_intensity, read_prepared
+from cpmae_bids.training.data import Head, read_prepared
 
 MAX_SPREAD_MM = 8.0
 """Standard deviation over heads up to which a point belongs to the face."""
@@ -34,7 +35,7 @@ RESULTS = Path(__file__).parent / 'results' / 'face_depth.json'
 
 def head_mask(head: Head) -> np.ndarray:
     """The head of a prepared scan, brain included; bool, shape (n, n, n)."""
-    return surface.head_mask(np.where(head.brain, np.float32(1), decode_intensity(head.image)))
+    return masks.head_mask(np.where(head.brain, np.float32(1), from_levels(head.image)), fill=True)
 
 
 def average(depths: np.ndarray) -> np.ndarray:
@@ -52,7 +53,8 @@ def other_head(t1w: Path, work: Path) -> float | None:
     frame = scan.affine, read_affine(work / f'{name}_affine.txt'), 128
     values = scan.values()
     cube = geometry.to_cube(values, *frame) / intensity.brain_scale(values[brain])
-    return face.distance_to_mean(surface.head_mask(cube), geometry.field_of_view(scan.shape, *frame))
+    head = masks.head_mask(cube, fill=True)
+    return face.distance_to_mean(head, geometry.field_of_view(scan.shape, *frame))
 
 
 def summarise(distances: list[float | None]) -> dict:
@@ -71,8 +73,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--others', type=Path, nargs=2, metavar=('HEADS', 'WORK'))
     args = parser.parse_args(argv)
     heads = read_prepared(args.prepared)
-    masks = [head_mask(head) for head in heads]
-    mean = average(np.array([face.depth(mask) for mask in masks]))
+    outlines = [head_mask(head) for head in heads]
+    mean = average(np.array([face.depth(mask) for mask in outlines]))
     content = {
         'description': f'Mean depth (mm) of {len(heads)} faces, left to right and bottom to top',
         'depth_mm': [[None if np.isnan(value) else int(value) for value in row] for row in mean],
@@ -80,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
     face.MEAN.write_text(json.dumps(content) + '\n', encoding='utf-8')
 
     face.mean_depth.cache_clear()
-    distances = [face.distance_to_mean(mask, head.fov) for mask, head in zip(masks, heads, strict=True)]
+    distances = [face.distance_to_mean(mask, head.fov) for mask, head in zip(outlines, heads, strict=True)]
     summary = {'limit_mm': threshold('face_distance_mm').high, 'averaged': summarise(distances)}
     if args.others:
         folder, work = args.others

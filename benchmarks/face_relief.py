@@ -35,7 +35,7 @@ def depth(path: Path) -> np.ndarray:
     image = nib.load(path)
     values, _, in_fov = relief._on_grid(np.asarray(image.dataobj, np.float32), image.affine)
     level = skin_level(values[in_fov])
-    return relief.depth_map(values, masks.largest_component((values > level) & in_fov), level)
+    return relief.depth_map(values, masks.head_mask(values, level, sigma=0, within=in_fov), level)
 
 
 def average(maps: list[np.ndarray]) -> np.ndarray:

@@ -14,8 +14,8 @@ from scipy import ndimage
 
 from benchmarks.pairs import Pair
 from cpmae_bids.deid.images import intensity, masks
+from cpmae_bids.deid.images.intensity import SKIN
 from cpmae_bids.deid.space import geometry
-from cpmae_bids.deid.space.surface import LEVEL
 from cpmae_bids.steps.conform import read_affine
 
 N = 128
@@ -135,7 +135,7 @@ def skin(values: np.ndarray, brain: np.ndarray, affine: np.ndarray, matrix: np.n
     Returns
     -------
     cube : ndarray of float32, shape (N, N, N)
-        In units of white matter; the skin is at `LEVEL`.
+        In units of white matter; the skin is at `SKIN`.
     """
     cube = geometry.to_cube(values, affine, matrix, N) / np.float32(intensity.brain_scale(values[brain]))
     return smooth(cube)
@@ -144,7 +144,7 @@ def skin(values: np.ndarray, brain: np.ndarray, affine: np.ndarray, matrix: np.n
 def smooth(cube: np.ndarray) -> np.ndarray:
     """The last part of `skin`; also for heads that are generated in the cube."""
     cube = ndimage.gaussian_filter(cube, 1)
-    head = masks.largest_component(cube > LEVEL)
+    head = masks.largest_component(cube > SKIN)
     return np.where(ndimage.binary_dilation(head), cube, 0)
 
 
@@ -161,7 +161,7 @@ def maps(pair: Pair) -> dict[str, np.ndarray]:
         matrix = read_affine(pair.affine)
         in_fov = geometry.field_of_view(image.shape, image.affine, matrix, N)
         cube = skin(image.get_fdata(dtype=np.float32), brain, image.affine, matrix)
-        found = {region: trace(cube, in_fov, region, LEVEL) for region in REGIONS if region != 'brain'}
+        found = {region: trace(cube, in_fov, region, SKIN) for region in REGIONS if region != 'brain'}
         found['brain'] = trace(geometry.to_cube(brain, image.affine, matrix, N), in_fov, 'brain', 0.5)
         found['scale'] = np.linalg.svd(matrix[:3, :3], compute_uv=False)
         part = kept.with_suffix('.part.npz')

@@ -26,9 +26,10 @@ import numpy as np
 from benchmarks.contact_sheet import REPOSITORY
 from benchmarks.provenance import Provenance, remarks
 from benchmarks.scans import RESULTS, write_result
+from cpmae_bids.deid.images.intensity import from_levels
 from cpmae_bids.deid.qc.head_metrics import compare_heads
 from cpmae_bids.deid.qc.thresholds import Threshold, thresholds_of
-from cpmae_bids.training.data import Head, decode_intensity, read_prepared
+from cpmae_bids.training.data import Head, read_prepared
 
 PERCENTILES = (0, 5, 50, 95, 100)
 DOCS = REPOSITORY / 'docs' / 'verdict.md'
@@ -92,7 +93,7 @@ def real_heads(path: Path, every: int = 1) -> Iterator[dict[str, float]]:
 
 
 def _volume(head: Head) -> np.ndarray:
-    return np.where(head.brain, np.float32(1), decode_intensity(head.image))
+    return np.where(head.brain, np.float32(1), from_levels(head.image))
 
 
 def summarise(measures: list[dict[str, float]], limit: Threshold) -> dict | None:

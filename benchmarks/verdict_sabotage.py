@@ -25,7 +25,7 @@ from cpmae_bids.deid.images import codes, cubes, masks, nifti
 from cpmae_bids.deid.qc import metrics, scan_checks
 from cpmae_bids.deid.qc.decision import judge
 from cpmae_bids.deid.qc.thresholds import thresholds_of
-from cpmae_bids.deid.space import geometry, surface
+from cpmae_bids.deid.space import geometry, regions
 from cpmae_bids.deid.synthesis import air as air_model
 from cpmae_bids.deid.synthesis import blending
 from cpmae_bids.steps.conform import read_affine
@@ -142,7 +142,7 @@ class Output:
         return measures, fired
 
 
-FACE = surface.FACE_BOX
+FACE = regions.FACE
 
 
 def patch(out: Output, where: np.ndarray, change: int = 0) -> dict:
@@ -282,7 +282,7 @@ def face_ironed(out):
     head = np.asarray(out.head, np.float32)
     x, y, z = _coordinates(n)
     face = ((np.abs(x) < 60) & (z > -105) & (z < 10))[:, 0]
-    inside = surface.head_mask(head)
+    inside = masks.head_mask(head, fill=True)
     skin = np.where(inside, y, -999).max(axis=1)
     i, k = np.nonzero(face & (skin > 20))
     slope, offset = np.polyfit(z[0, 0, k], skin[i, k], 1)
@@ -331,7 +331,9 @@ def intensities(factor: float):
 
 def filled_with_grey(out):
     """The outline of a head, and nothing in it."""
-    inside = masks.fill_holes(surface.head_mask(np.asarray(out.head, np.float32)))  # bone and sinuses, too
+    inside = masks.fill_holes(
+        masks.head_mask(np.asarray(out.head, np.float32), fill=True)
+    )  # bone and sinuses, too
     return {'raw': out.with_head(np.where(inside, 0.5, 0).astype(np.float32))}
 
 

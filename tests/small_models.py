@@ -8,13 +8,14 @@ import numpy as np
 import phantom
 import torch
 
+from cpmae_bids.deid.images.intensity import to_levels
 from cpmae_bids.deid.space import geometry
 from cpmae_bids.models import frame
 from cpmae_bids.models.head import HeadVQVAE
 from cpmae_bids.models.mae import MAE
 from cpmae_bids.models.superresolution import SuperResolution, SuperResolutionConfig
 from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig
-from cpmae_bids.training.data import Head, encode_intensity
+from cpmae_bids.training.data import Head
 from cpmae_bids.training.frame import common_quantiles, head_channels
 from cpmae_bids.training.initialize import initialize
 from cpmae_bids.training.train_brain import brain_of
@@ -34,7 +35,7 @@ def heads() -> tuple[Head, ...]:
         affine[2, 3] -= frame.BELOW * frame.VOXEL_MM
         values, brain = phantom.head((128, 128, 144), affine, person, noise=False)
         split = 'validation' if person == PEOPLE - 1 else 'train'
-        image = encode_intensity(values / phantom.SCALE)
+        image = to_levels(values / phantom.SCALE)
         found.append(Head(f'person{person}', split, image, brain, np.ones_like(brain)))
     return tuple(found)
 

@@ -5,6 +5,7 @@ import numpy as np
 import phantom
 import pytest
 
+from cpmae_bids.deid.images import masks
 from cpmae_bids.deid.qc.thresholds import threshold
 from cpmae_bids.deid.space import alignment, geometry
 from cpmae_bids.deid.synthesis import contrast
@@ -34,7 +35,7 @@ def test_the_table_says_how_the_contrast_looks(heads):
 def test_the_table_knows_no_positions(heads):
     """Whatever lies inside the head may change places: the table stays the same."""
     t1w, other, where = heads
-    head = contrast.surface.head_mask(np.where(where, t1w, 0.3))
+    head = masks.head_mask(np.where(where, t1w, 0.3), fill=True)
     inner = np.flatnonzero(where & contrast.ndimage.binary_erosion(head, iterations=2) & (t1w > 0.3))
     shuffled = np.random.default_rng(0).permutation(inner)
     moved = [volume.copy() for volume in (t1w, other)]

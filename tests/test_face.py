@@ -5,8 +5,9 @@ import phantom
 import pytest
 
 from benchmarks import face_depth
+from cpmae_bids.deid.images import masks
 from cpmae_bids.deid.qc import face
-from cpmae_bids.deid.space import surface
+from cpmae_bids.deid.space import regions
 
 SEEN = np.ones((128, 128, 128), bool)
 
@@ -26,7 +27,7 @@ def test_the_mean_face_is_one():
     assert 0.6 < inside.mean() < 0.95
     assert np.abs(mean - mean[::-1])[inside & inside[::-1]].mean() < 2  # left and right
     tip = np.unravel_index(np.nanargmax(mean), mean.shape)
-    x, z = (low + 2 * index for (low, _), index in zip(surface.FACE_BOX[::2], tip, strict=True))
+    x, z = (low + 2 * index for (low, _), index in zip(regions.FACE[::2], tip, strict=True))
     assert abs(x) < 8
     assert -75 < z < -40
 
@@ -47,10 +48,10 @@ def test_only_what_is_in_view_is_compared(mean_head):
 
 
 def test_depth_is_the_foremost_voxel():
-    depth = face.depth(surface.head_mask(phantom.cube(0).astype(np.float32)))
+    depth = face.depth(masks.head_mask(phantom.cube(0).astype(np.float32), fill=True))
     assert depth.shape == face.mean_depth().shape
     assert 99 < depth.max() < 113  # tip of the nose, 102 to 110 mm
-    assert depth.min() >= surface.FACE_BOX[1][0]
+    assert depth.min() >= regions.FACE[1][0]
 
 
 def test_the_mean_leaves_out_where_heads_differ():

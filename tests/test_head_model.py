@@ -8,6 +8,7 @@ torch = pytest.importorskip('torch')
 
 import small_models  # noqa: E402
 
+from cpmae_bids.deid.images import intensity  # noqa: E402
 from cpmae_bids.deid.space import geometry  # noqa: E402
 from cpmae_bids.models import diffeomorphism as diffeo  # noqa: E402
 from cpmae_bids.models import exemplars, frame  # noqa: E402
@@ -34,10 +35,10 @@ def test_a_packed_volume_is_the_same_again():
 
 
 def test_only_air_outside_the_skin_is_stored_as_zero():
-    stored = exemplars.to_levels(np.array([0.0, 0.0, 1.0, 9.0]), np.array([False, True, True, True]))
+    stored = exemplars.exemplar_levels(np.array([0.0, 0.0, 1.0, 9.0]), np.array([False, True, True, True]))
     assert stored[0] == 0
     assert stored[1] == 1
-    assert 1 < stored[2] < stored[3] == exemplars.LEVELS
+    assert 1 < stored[2] < stored[3] == intensity.STORED_LEVELS
 
 
 def test_cavities_lie_within_the_skin():
@@ -56,7 +57,7 @@ def test_one_exemplar_everywhere_is_that_head(head, mirrored):
     nothing = torch.zeros(1, 1, *frame.SHAPE)
     root, outer = bank.blend(codes, nothing, nothing)
     stored = bank.levels(2)[::-1] if mirrored else bank.levels(2)
-    drawn = root[0, 0].numpy() * exemplars.LEVELS
+    drawn = root[0, 0].numpy() * intensity.STORED_LEVELS
     # but where it saw nothing, at the edges of the grid, and the background shows
     assert np.isclose(drawn, stored, rtol=0.03, atol=0.5).mean() > 0.9
     assert ((outer[0, 0].numpy() > 0.5) == (stored > 0)).mean() > 0.9
@@ -64,7 +65,7 @@ def test_one_exemplar_everywhere_is_that_head(head, mirrored):
 
 def test_descriptors_of_mirror_images_are_those_of_mirrored_volumes(head):
     bank = head.exemplars
-    root = torch.from_numpy(bank.levels(1)[::-1].copy())[None, None].float() / exemplars.LEVELS
+    root = torch.from_numpy(bank.levels(1)[::-1].copy())[None, None].float() / intensity.STORED_LEVELS
     expected = bank.descriptors()[bank.count + 1]
     assert (bank.describe(root)[0] - expected).abs().median() < 0.05
 
@@ -101,7 +102,7 @@ def test_codes_of_a_head_are_integer_volumes_and_lead_back_to_a_head(head):
     drawn = lay_around(head.decode(codes), head.field(codes, brain))[0, 0, :, :, frame.BELOW :].numpy()
     outside = ~brain & (volume > 0.3)
     assert (drawn[outside] > 0.1).mean() > 0.9
-    assert drawn.max() <= exemplars.CEILING
+    assert drawn.max() <= intensity.CEILING
 
 
 def test_the_shape_ends_at_the_brain(head):

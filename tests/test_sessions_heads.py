@@ -11,8 +11,9 @@ import pytest
 
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.config import RunConfig
-from cpmae_bids.deid.images import nifti
-from cpmae_bids.deid.space import geometry, surface
+from cpmae_bids.deid.images import masks, nifti
+from cpmae_bids.deid.qc import surface
+from cpmae_bids.deid.space import geometry, regions
 from cpmae_bids.models.weights import resolve_weights
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import Progress
@@ -90,11 +91,11 @@ def test_the_surfaces_agree_within_a_millimetre(runs):
         with np.load(next(scan.path.parents[2].glob('brain_wf/conform/brain.npz'))) as arrays:
             scale = float(arrays['scale'])
         cube = geometry.to_cube(scan.values(), scan.affine, matrix, 256)
-        heads.append(surface.head_mask(cube / scale))
+        heads.append(masks.head_mask(cube / scale, fill=True))
         seen &= geometry.field_of_view(scan.shape, scan.affine, matrix, 256)
     surfaces = [surface.outer_surface(head, seen) for head in heads]
     distance = surface.mean_distance(*surfaces, 1.0)
-    face = surface.box(surface.FACE_BOX, 256)
+    face = regions.box(regions.FACE, 256)
     in_face = surface.mean_distance(*(each & face for each in surfaces), 1.0)
     print(f'surface distance {distance:.2f} mm, over the face {in_face:.2f} mm')
     assert distance <= 1

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from cpmae_bids.deid.images.intensity import to_levels
 from cpmae_bids.models import superresolution
 from cpmae_bids.models.superresolution import (
     CEILING,
@@ -14,7 +15,7 @@ from cpmae_bids.models.superresolution import (
     blocks_of_tissue,
     upsample_cubic,
 )
-from cpmae_bids.training.data import Head, encode_intensity, write_prepared
+from cpmae_bids.training.data import Head, write_prepared
 from cpmae_bids.training.train_superresolution import (
     SURROUND,
     SuperResolutionTraining,
@@ -54,7 +55,7 @@ def bumpy_head(name='sub-1', n=64):
     volume[2:6, 2:6, 2:6] = 1
     fov = np.ones(volume.shape, bool)
     fov[:, :, :12] = False
-    return Head(name, 'train', encode_intensity(volume * fov), distance < 12, fov)
+    return Head(name, 'train', to_levels(volume * fov), distance < 12, fov)
 
 
 @pytest.fixture(scope='module')

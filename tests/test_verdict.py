@@ -13,7 +13,7 @@ from scipy import ndimage
 from cpmae_bids.deid.images import codes, masks, nifti
 from cpmae_bids.deid.qc import decision, file_metrics, metrics
 from cpmae_bids.deid.qc.thresholds import is_public, thresholds_of
-from cpmae_bids.deid.space import geometry, surface
+from cpmae_bids.deid.space import geometry, regions
 from cpmae_bids.deid.synthesis import air as air_model
 from cpmae_bids.deid.synthesis import blending
 from cpmae_bids.exceptions import InputError
@@ -147,7 +147,7 @@ def test_what_is_public_does_not_depend_on_the_original_head(case, honest, passe
 
 def box(x, y, z):
     """Voxels of the cube within ranges of mm."""
-    return surface.box((x, y, z), 128)
+    return regions.box((x, y, z), 128)
 
 
 def ball(center, radius):
@@ -180,7 +180,7 @@ def comb(head):
 def husk(head):
     """Neck gone, and nothing within but for the nose: the least that still looks like a head from outside."""
     head[box((-128, 128), (-140, 30), (-144, -30))] = 0
-    inside = ndimage.binary_erosion(surface.head_mask(head.astype(np.float32)), iterations=3)
+    inside = ndimage.binary_erosion(masks.head_mask(head.astype(np.float32), fill=True), iterations=3)
     head[inside & box((-128, 128), (-140, 116), (-118, 80)) & ~box((-16, 16), (50, 116), (-90, -25))] = 0.05
 
 

@@ -54,7 +54,7 @@ def without_air(head: np.ndarray) -> np.ndarray:
     """A head in the template grid with 0 around it, as a generated one has it."""
     from scipy import ndimage
 
-    from cpmae_bids.deid.space.surface import head_mask
+    from cpmae_bids.deid.images.masks import head_mask
 
     return np.where(ndimage.binary_dilation(head_mask(head), iterations=2), head, 0).astype(np.float32)
 

@@ -15,14 +15,9 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
+from cpmae_bids.deid.images import intensity
 from cpmae_bids.models.diffeomorphism import gaussian, points
 from cpmae_bids.models.frame import SHAPE
-
-LEVELS = 63
-"""Exemplars are stored as the root of intensity in this many steps; 0 is air outside of the skin."""
-
-CEILING = 2.5
-"""Largest intensity."""
 
 SITE = 8
 """Voxels of 2 mm along an edge of a site."""
@@ -62,10 +57,9 @@ def unpack(packed: Tensor) -> np.ndarray:
     return np.frombuffer(data, np.uint8).reshape(SHAPE)
 
 
-def to_levels(intensity: np.ndarray, outer: np.ndarray) -> np.ndarray:
-    """Intensities as stored: the root in `LEVELS` steps, at least 1 within the skin, 0 outside of it."""
-    root = np.sqrt(np.clip(intensity, 0, CEILING) / CEILING)
-    return np.where(outer, np.clip(np.round(root * LEVELS), 1, LEVELS), 0).astype(np.uint8)
+def exemplar_levels(volume: np.ndarray, outer: np.ndarray) -> np.ndarray:
+    """Intensities as stored (`intensity.to_levels`): at least 1 within the skin, 0 outside of it."""
+    return np.where(outer, np.clip(intensity.to_levels(volume), 1, None), 0).astype(np.uint8)
 
 
 class Exemplars(nn.Module):
@@ -138,7 +132,7 @@ class Exemplars(nn.Module):
         Parameters
         ----------
         root : Tensor of float32, shape (B, 1, *SHAPE)
-            Root of the intensity over that of `CEILING`; 0 in brain and air.
+            Root of the intensity over that of `intensity.CEILING`; 0 in brain and air.
         """
         return ((self.windows(root) - self.mean.float()) @ self.basis.float().T) / self.scale.float()
 
@@ -175,7 +169,7 @@ class Exemplars(nn.Module):
         Returns
         -------
         root : Tensor of float32, shape (1, 1, *SHAPE)
-            Root of the intensity over that of `CEILING`; 0 in brain and air.
+            Root of the intensity over that of `intensity.CEILING`; 0 in brain and air.
         outer : Tensor of float32, shape (1, 1, *SHAPE)
             Share of what rules here that lies within its skin: the skin is where this is a half.
         """
@@ -191,7 +185,7 @@ class Exemplars(nn.Module):
             both = F.grid_sample(both, spots, padding_mode='border', align_corners=False)
             weight = both[:, :1] * (2 * both[:, 1:] - 1).clamp_min(0)
             levels = torch.from_numpy(self.levels(code).copy())[None, None]
-            root = levels.float() / LEVELS
+            root = levels.float() / intensity.STORED_LEVELS
             smooth = F.interpolate(F.avg_pool3d(root, 2), size=SHAPE, mode='trilinear', align_corners=False)
             wide, narrow = weight.pow(WIDE), weight.pow(NARROW)
             low += wide * smooth

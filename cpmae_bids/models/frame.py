@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
+from cpmae_bids.deid.images import masks
 from cpmae_bids.models import diffeomorphism as diffeo
 from cpmae_bids.models.diffeomorphism import Level
 
@@ -43,11 +44,9 @@ SKIN_MM, BRAIN_MM = 16.0, 12.0
 CLIPPED = 0.5
 """What a clipped distance counts beside intensities, whose root is about 1 in white matter."""
 
-TISSUE = 0.15
-"""Intensity that tells tissue from air."""
-
-BRAIN_LEVELS = (Level(4, 4, 40), Level(2, 2, 25))
-HEAD_LEVELS = (Level(4, 4, 30), Level(2, 2, 25))
+BRAIN_LEVELS = (Level(2, 2, 40), Level(1, 1, 25))
+HEAD_LEVELS = (Level(2, 2, 30), Level(1, 1, 25))
+"""Of registrations at 4 mm."""
 
 
 def in_frame(volume: np.ndarray) -> np.ndarray:
@@ -75,16 +74,11 @@ def outer_mask(volume: np.ndarray, brain: np.ndarray, *, closing_mm: float) -> n
     -------
     mask : ndarray of bool, shape (X, Y, Z)
     """
-    tissue = (ndimage.gaussian_filter(volume, 0.7) > TISSUE) | brain
-    labels, count = ndimage.label(tissue)
-    if count > 1:
-        tissue = labels == np.bincount(labels.ravel())[1:].argmax() + 1
+    tissue = masks.head_mask(volume, sigma=0.7, brain=brain)
     steps = round(closing_mm / VOXEL_MM)
     around = np.pad(tissue, steps + 1, mode='edge')
     closed = ndimage.binary_closing(around, ndimage.generate_binary_structure(3, 1), steps)
-    closed = closed[(slice(steps + 1, -steps - 1),) * 3] | tissue
-    lid = ndimage.binary_fill_holes(closed[:, :, 0])  # cavities of the neck leave the grid below
-    return ndimage.binary_fill_holes(np.concatenate([lid[:, :, None], closed], 2))[:, :, 1:]
+    return masks.fill_head(closed[(slice(steps + 1, -steps - 1),) * 3] | tissue)
 
 
 def signed_distance(mask: np.ndarray, limit_mm: float) -> np.ndarray:
@@ -163,8 +157,7 @@ class Frame(nn.Module):
         surface = torch.from_numpy(signed_distance(in_frame(brain), BRAIN_MM) * (CLIPPED / BRAIN_MM))[
             None, None
         ]
-        levels = tuple(Level(x.pool // 2, x.field // 2, x.iterations) for x in BRAIN_LEVELS)
-        return diffeo.register(F.avg_pool3d(surface, 2), self.mean[2:][None].float(), levels)
+        return diffeo.register(F.avg_pool3d(surface, 2), self.mean[2:][None].float(), BRAIN_LEVELS)
 
     def fit_head(self, values: Tensor, weights: Tensor, start: Tensor | None = None) -> Tensor:
         """Map from the frame to a head; see `channels` for the inputs.
@@ -174,7 +167,5 @@ class Frame(nn.Module):
         field : Tensor of float32, shape (1, 3, *FIELD)
             Point of the frame to point of the head, in voxels of 4 mm.
         """
-        levels = tuple(Level(x.pool // 2, x.field // 2, x.iterations) for x in HEAD_LEVELS)
-        half = (F.avg_pool3d(volume, 2) for volume in (values, weights))
-        moving, known = half
-        return diffeo.register(self.mean[None].float(), moving, levels, weights=known, start=start)
+        moving, known = F.avg_pool3d(values, 2), F.avg_pool3d(weights, 2)
+        return diffeo.register(self.mean[None].float(), moving, HEAD_LEVELS, weights=known, start=start)

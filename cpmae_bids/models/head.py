@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
+from cpmae_bids.deid.images.intensity import CEILING
 from cpmae_bids.models import diffeomorphism as diffeo
-from cpmae_bids.models.exemplars import CEILING, Exemplars
+from cpmae_bids.models.exemplars import Exemplars
 from cpmae_bids.models.frame import BRAIN_MM, CLIPPED, SHAPE, SKIN_MM, VOXEL_MM, Frame, channels, in_frame
 from cpmae_bids.models.shape import Shape
 

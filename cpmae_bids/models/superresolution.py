@@ -16,10 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cpmae_bids.deid.images.intensity import CEILING
 from cpmae_bids.models.shuffle import pixel_shuffle
-
-CEILING = 2.5
-"""Greatest intensity; white matter is about 1."""
 
 TISSUE = 0.02
 """Least intensity of what is not air."""

@@ -17,12 +17,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-CEILING = 2.5
-"""Largest intensity of the cube, as in `cpmae_bids.deid.images.intensity`, which a GPU machine may lack."""
-
-LEVELS = 63
-"""Intensities are stored as the square root, in this many steps: finer near air, where noise is small."""
-
 
 @dataclass(frozen=True)
 class Head:
@@ -35,7 +29,7 @@ class Head:
     split : str
         ``'train'`` or ``'validation'``.
     image : ndarray of uint8, shape (n, n, n + n / 8)
-        Intensities as stored; `decode_intensity` gives the scale of the cube (white matter about 1).
+        Intensities as stored; `from_levels` gives the scale of the cube (white matter about 1).
     brain : ndarray of bool, of the same shape
         Brain mask.
     fov : ndarray of bool, of the same shape
@@ -47,16 +41,6 @@ class Head:
     image: np.ndarray
     brain: np.ndarray
     fov: np.ndarray
-
-
-def encode_intensity(volume: np.ndarray) -> np.ndarray:
-    """Cube intensities in ``[0, CEILING]`` to `LEVELS` + 1 steps, uint8."""
-    return np.round(np.sqrt(np.clip(volume, 0, CEILING) / CEILING) * LEVELS).astype(np.uint8)
-
-
-def decode_intensity(stored: np.ndarray) -> np.ndarray:
-    """Inverse of `encode_intensity`, float32."""
-    return CEILING * np.square(stored.astype(np.float32) / LEVELS)
 
 
 def on_grid(volume: np.ndarray) -> np.ndarray:

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from cpmae_bids.deid.images.intensity import from_levels
 from cpmae_bids.models import diffeomorphism as diffeo
 from cpmae_bids.models import frame
 from cpmae_bids.models.diffeomorphism import Level
-from cpmae_bids.training.data import Head, decode_intensity
+from cpmae_bids.training.data import Head
 
 ROUNDS: tuple[tuple[Level, ...], ...] = (
     (Level(4, 4, 60), Level(2, 2, 40)),
@@ -39,7 +40,7 @@ def head_channels(head: Head, quantiles: np.ndarray) -> tuple[Tensor, Tensor]:
 
 def like_others(head: Head, quantiles: np.ndarray) -> np.ndarray:
     """Intensities of a head in the frame's box, mapped to common quantiles; scanners differ."""
-    volume, brain, fov = (frame.in_frame(x) for x in (decode_intensity(head.image), head.brain, head.fov))
+    volume, brain, fov = (frame.in_frame(x) for x in (from_levels(head.image), head.brain, head.fov))
     outer = frame.outer_mask(volume * fov, brain, closing_mm=4.0)
     return frame.match_quantiles(volume, volume[tissue_of(volume, brain, fov & outer)], quantiles)
 
@@ -53,7 +54,7 @@ def common_quantiles(heads: list[Head]) -> np.ndarray:
     """Median over heads of the quantiles of their intensities outside of the brain; shape (QUANTILES,)."""
     rows = []
     for head in heads:
-        volume = decode_intensity(head.image)
+        volume = from_levels(head.image)
         rows.append(
             np.quantile(volume[tissue_of(volume, head.brain, head.fov)], np.linspace(0, 1, QUANTILES))
         )

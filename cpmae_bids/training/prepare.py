@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cpmae_bids.deid.images.intensity import to_levels
 from cpmae_bids.deid.space.geometry import CUBE_EDGE
-from cpmae_bids.training.data import Head, encode_intensity, write_prepared
+from cpmae_bids.training.data import Head, write_prepared
 
 AIR = 0.06
 """Cube intensities below this are air and noise, and are set to zero: the models learn heads, not noise."""
@@ -94,7 +95,7 @@ def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, n
     )
     volume = np.where(fov, intensity.normalize(volume, scale), 0)
     volume[volume < AIR] = 0
-    return name, encode_intensity(volume), brain, fov
+    return name, to_levels(volume), brain, fov
 
 
 def _below(affine: np.ndarray) -> np.ndarray:

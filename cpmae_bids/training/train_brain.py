@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from cpmae_bids.deid.images.intensity import from_levels
 from cpmae_bids.models.vqvae import PATCH, SITES, VQVAE, VQVAEConfig
-from cpmae_bids.training.data import Head, decode_intensity, on_grid
+from cpmae_bids.training.data import Head, on_grid
 from cpmae_bids.training.initialize import initialize
 from cpmae_bids.training.loop import Run, cosine, pick_device
 
@@ -48,7 +49,7 @@ class BrainTraining:
 
 def brain_of(head: Head) -> Tensor:
     """Brain of a head, 0 elsewhere; float32, shape (1, n, n, n)."""
-    return torch.from_numpy(on_grid(decode_intensity(head.image) * head.brain))[None]
+    return torch.from_numpy(on_grid(from_levels(head.image) * head.brain))[None]
 
 
 def reconstruction_loss(output: Tensor, target: Tensor, gradient: float) -> Tensor:

@@ -12,10 +12,11 @@ from scipy import ndimage
 from torch import Tensor
 from tqdm import tqdm
 
+from cpmae_bids.deid.images.intensity import STORED_LEVELS
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.models import diffeomorphism as diffeo
 from cpmae_bids.models import frame as frames
-from cpmae_bids.models.exemplars import LEVELS, SITE, SITES, STEPS, WINDOW, pack, to_levels
+from cpmae_bids.models.exemplars import SITE, SITES, STEPS, WINDOW, exemplar_levels, pack
 from cpmae_bids.models.head import HeadVQVAE, HeadVQVAEConfig
 from cpmae_bids.models.shape import NODES
 from cpmae_bids.training.data import Head
@@ -75,7 +76,7 @@ def exemplar(
     sigma = SHADING_MM / frames.VOXEL_MM
     smooth = [ndimage.gaussian_filter(x * body, sigma) for x in (mean_root, root)]
     gain = np.clip((smooth[0] + 1e-3) / (smooth[1] + 1e-3), 0.6, 1.6)
-    levels = to_levels(np.square(root * gain), outer & seen)
+    levels = exemplar_levels(np.square(root * gain), outer & seen)
     levels[brain] = 0
     return levels, seen
 
@@ -116,7 +117,7 @@ def fit_head(
     for k in tqdm(donors, desc='exemplars', unit='head'):
         levels, seen = exemplar(heads[k], fields[k], quantiles, root)
         packed.append(pack(levels))
-        described.append(bank.windows(torch.from_numpy(levels.copy())[None, None].float() / LEVELS)[0])
+        described.append(bank.windows(torch.from_numpy(levels.copy())[None, None].float() / STORED_LEVELS)[0])
         share = F.avg_pool3d(torch.from_numpy(seen)[None, None].float(), SITE).flatten()[live]
         seen_at.append(share > SEEN_SHARE)
     size = sum(len(data) for data in packed)

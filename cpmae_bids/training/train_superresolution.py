@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from tqdm import tqdm
 
+from cpmae_bids.deid.images import masks
+from cpmae_bids.deid.images.intensity import TISSUE, from_levels, to_levels
 from cpmae_bids.models.shuffle import pixel_unshuffle
 from cpmae_bids.models.superresolution import (
     CEILING,
@@ -23,11 +25,8 @@ from cpmae_bids.models.superresolution import (
     SuperResolutionConfig,
     upsample_cubic,
 )
-from cpmae_bids.training.data import Head, decode_intensity, encode_intensity, read_prepared
+from cpmae_bids.training.data import Head, read_prepared
 from cpmae_bids.training.loop import Run, cosine, pick_device, start_from
-
-HEAD = 0.12
-"""Least intensity of the head after a Gaussian of 2 mm; what is outside of it is noise of air."""
 
 MARGIN = 4
 """Voxels of 1 mm at the faces of a crop that do not count: the network saw too little around them."""
@@ -212,15 +211,13 @@ def train_superresolution(
 
 def example_of(head: Head) -> Example:
     """A head of a prepared file at 1 mm, as it is trained on."""
-    volume = decode_intensity(head.image)
-    inside = ndimage.gaussian_filter(volume, 2.0) > HEAD
-    pieces, number = ndimage.label(inside)
-    if number > 1:  # a capsule at the skin, or the cushion of the coil
-        inside = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+    volume = from_levels(head.image)
+    # without a capsule at the skin, or the cushion of the coil
+    inside = masks.head_mask(volume, TISSUE, sigma=2.0)
     volume = np.where(_grown(inside, 3), volume, 0)
     within = ndimage.binary_erosion(head.fov, iterations=3)
     counts = within & _grown(inside, 6) & ~_grown(head.brain, 2)
-    centres = np.argwhere(counts & (volume > HEAD))[::29]
+    centres = np.argwhere(counts & (volume > TISSUE))[::29]
     volume, counts, brain = (np.pad(a, SURROUND) for a in (volume.astype(np.float16), counts, head.brain))
     return Example(volume, counts, brain, centres.astype(np.int16))
 
@@ -256,7 +253,7 @@ def composed(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     exemplar = ndimage.affine_transform(
         smooth, 2 * linear, centre - 2 * linear @ middle, output_shape=(sites,) * 3, order=1
     )
-    exemplar = decode_intensity(encode_intensity(exemplar))
+    exemplar = from_levels(to_levels(exemplar))
     back, order = np.linalg.inv(linear), 1 if rng.random() < 0.4 else 3
     offset = middle + back @ np.full(3, (SURROUND + 0.5 - centre) / 2)
     halved = ndimage.affine_transform(exemplar, back, offset, output_shape=(edge,) * 3, order=order)

@@ -14,7 +14,17 @@ TINY = float(np.finfo(np.float32).tiny)
 """Least divisor of intensities: scans may have any unit, and values far below 1."""
 
 CEILING = 2.5
-"""Largest intensity in the cube; white matter is about 1, fat and vessels reach 2."""
+"""Largest intensity on the template grid; white matter is about 1, fat and vessels reach 2."""
+
+STORED_LEVELS = 63
+"""Training heads and exemplars are stored as the root of intensity in this many steps: finer near air, where
+noise is small."""
+
+TISSUE = 0.12
+"""Intensity (brain scale 1) that tells tissue from air and noise."""
+
+SKIN = 0.15
+"""Intensity (brain scale 1) at the surface between air and skin: about half that of the darkest scalp."""
 
 HOLE = 0.3
 """Intensity that fills the brain in volumes of the head without brain."""
@@ -79,6 +89,16 @@ def without_spikes(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def normalize(data: np.ndarray, scale: float) -> np.ndarray:
     """Divide by the scale and clip to the range of the cube, ``[0, CEILING]``; float32."""
     return np.clip(np.asarray(data, dtype=np.float32) / np.float32(scale), 0, CEILING)
+
+
+def to_levels(volume: np.ndarray) -> np.ndarray:
+    """Intensities in ``[0, CEILING]`` to `STORED_LEVELS` + 1 steps of their root, uint8."""
+    return np.round(np.sqrt(np.clip(volume, 0, CEILING) / CEILING) * STORED_LEVELS).astype(np.uint8)
+
+
+def from_levels(stored: np.ndarray) -> np.ndarray:
+    """Inverse of `to_levels`, float32."""
+    return CEILING * np.square(stored.astype(np.float32) / STORED_LEVELS)
 
 
 def otsu_threshold(values: np.ndarray, bins: int = 256) -> float:

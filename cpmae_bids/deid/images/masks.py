@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from cpmae_bids.deid.images.intensity import SKIN
+
 ROUNDING = 1e-3
 """A distance that exceeds a limit by less than this (mm) is within it: affines come in single precision."""
 
@@ -24,6 +26,50 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
 def fill_holes(mask: np.ndarray) -> np.ndarray:
     """Fill cavities that have no face-connected way out. Bool, shape (X, Y, Z)."""
     return ndimage.binary_fill_holes(mask)
+
+
+def fill_head(mask: np.ndarray) -> np.ndarray:
+    """Fill the cavities of a head, also those of the neck that leave the grid at its lower end (z = 0)."""
+    lid = ndimage.binary_fill_holes(mask[:, :, 0])
+    return ndimage.binary_fill_holes(np.concatenate([lid[:, :, None], mask], 2))[:, :, 1:]
+
+
+def head_mask(
+    volume: np.ndarray,
+    threshold: float = SKIN,
+    *,
+    sigma: float = 1.0,
+    brain: np.ndarray | None = None,
+    within: np.ndarray | None = None,
+    fill: bool = False,
+) -> np.ndarray:
+    """Segment a head by a threshold: the largest component, without what floats in the air.
+
+    Parameters
+    ----------
+    volume : ndarray of float, shape (X, Y, Z)
+        Air 0; brain scale 1, or in the unit of the threshold.
+    threshold : float
+        `intensity.SKIN` or `intensity.TISSUE`, or the level of the skin of a scan
+        (`intensity.skin_level`).
+    sigma : float
+        Standard deviation in voxels of the Gaussian that smooths the volume first.
+    brain, within : ndarray of bool, shape (X, Y, Z), optional
+        What belongs to the head, however dark, and where alone it may lie.
+    fill : bool
+        Whether cavities belong to it.
+
+    Returns
+    -------
+    head : ndarray of bool, shape (X, Y, Z)
+    """
+    tissue = (ndimage.gaussian_filter(volume, sigma) if sigma else volume) > threshold
+    if brain is not None:
+        tissue = tissue | brain
+    if within is not None:
+        tissue = tissue & within
+    head = largest_component(tissue)
+    return fill_holes(head) if fill else head
 
 
 def distance_outside(mask: np.ndarray, voxel_sizes: ArrayLike, limit: float) -> np.ndarray:

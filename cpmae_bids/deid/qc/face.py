@@ -1,7 +1,7 @@
-"""How far a face lies from the mean of faces, seen from the front.
+"""Depth of the skin of the face, seen from the front, and its distance to the mean of many faces.
 
-In the cube all heads share the frame of their brains, so that the depth of the skin in front of each point of
-a frontal plane can be compared with the mean of many heads (`data/face_depth.json`).
+On the template grid all heads share the frame of their brains, so that the depth of the skin in front of
+each point of a frontal plane can be compared with the mean of many heads (`data/face_depth.json`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib.resources import files
 import numpy as np
 from scipy import ndimage
 
-from cpmae_bids.deid.space import geometry, surface
+from cpmae_bids.deid.space import geometry, regions
 
 MEAN = files('cpmae_bids') / 'data' / 'face_depth.json'
 """Written by ``python -m benchmarks.face_depth``."""
@@ -29,12 +29,30 @@ def mean_depth() -> np.ndarray:
     Returns
     -------
     depth : ndarray of float, shape (a, c)
-        A value per voxel of x and z of `surface.FACE_BOX` at 2 mm; NaN where heads differ too much, as beside
+        A value per voxel of x and z of `regions.FACE` at 2 mm; NaN where heads differ too much, as beside
         the cheeks. Not to be written to.
     """
     mean = np.array(json.loads(MEAN.read_text('utf-8'))['depth_mm'], dtype=float)
     mean.setflags(write=False)
     return mean
+
+
+def foremost(head: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where rays from the front meet a head.
+
+    Parameters
+    ----------
+    head : ndarray of bool, shape (X, Y, Z)
+        With y to the front.
+
+    Returns
+    -------
+    index : ndarray of int, shape (X, Z)
+        Of the first voxel along y, from the front.
+    there : ndarray of bool, shape (X, Z)
+        Whether there is one.
+    """
+    return head.shape[1] - 1 - head[:, ::-1].argmax(axis=1), np.any(head, axis=1)
 
 
 def depth(head: np.ndarray) -> np.ndarray:
@@ -43,7 +61,7 @@ def depth(head: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     head : ndarray of bool, shape (n, n, n)
-        Head mask (`surface.head_mask`).
+        Head mask (`masks.head_mask`).
 
     Returns
     -------
@@ -51,7 +69,8 @@ def depth(head: np.ndarray) -> np.ndarray:
         As in `mean_depth`; the back of the box where it holds no head.
     """
     window, front = _window(head.shape[0])
-    return np.where(head[window], front[:, None], front[0]).max(axis=1)
+    index, there = foremost(head[window])
+    return np.where(there, front[index], front[0])
 
 
 def distance_to_mean(head: np.ndarray, in_fov: np.ndarray) -> float | None:
@@ -60,7 +79,7 @@ def distance_to_mean(head: np.ndarray, in_fov: np.ndarray) -> float | None:
     Parameters
     ----------
     head, in_fov : ndarray of bool, shape (128, 128, 128)
-        Head mask and field of view in the cube at 2 mm.
+        Head mask and field of view on the template grid at 2 mm.
 
     Returns
     -------
@@ -79,7 +98,7 @@ def in_view(in_fov: np.ndarray, margin_mm: float = 0.0) -> float:
     Parameters
     ----------
     in_fov : ndarray of bool, shape (128, 128, 128)
-        Field of view in the cube at 2 mm.
+        Field of view on the template grid at 2 mm.
     margin_mm : float
     """
     return float(_seen(in_fov, margin_mm).sum() / np.isfinite(mean_depth()).sum())
@@ -96,6 +115,6 @@ def _seen(in_fov: np.ndarray, margin_mm: float = 0.0) -> np.ndarray:
 
 def _window(n: int) -> tuple[tuple[slice, ...], np.ndarray]:
     """Voxels of the face box, and their positions from back to front (mm)."""
-    window = ndimage.find_objects(surface.box(surface.FACE_BOX, n).astype(np.uint8))[0]
+    window = ndimage.find_objects(regions.box(regions.FACE, n).astype(np.uint8))[0]
     affine = geometry.cube_affine(n)
     return window, (affine[1, 1] * np.arange(n) + affine[1, 3])[window[1]]

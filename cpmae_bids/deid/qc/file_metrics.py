@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cpmae_bids.deid.images import masks, nifti
-from cpmae_bids.deid.space import surface
+from cpmae_bids.deid.images import intensity, masks, nifti
 from cpmae_bids.deid.synthesis import seam
 
 REGION_MM = 16.0
@@ -77,7 +76,7 @@ def replaced_region(
     width = masks.feather_width(sizes)
     distance = masks.distance_outside(preserved, sizes, masks.seam_width(sizes))
     replaced = distance >= width
-    tissue = replaced & ((before > surface.LEVEL * scale) | (after > surface.LEVEL * scale))
+    tissue = replaced & ((before > intensity.SKIN * scale) | (after > intensity.SKIN * scale))
     low, high = original.raw.min(), original.raw.max()
     # What is brighter than the scan can store is the same everywhere
     same = tissue & ~_bytes_differ(original.raw, refaced.raw) & (original.raw < high)

@@ -13,27 +13,18 @@ from scipy import ndimage
 from cpmae_bids.deid.images import intensity, nifti, noise
 from cpmae_bids.deid.qc.decision import violation
 from cpmae_bids.deid.qc.thresholds import THRESHOLDS, threshold
-from cpmae_bids.deid.space import alignment, geometry, surface
+from cpmae_bids.deid.space import alignment, geometry, regions
 from cpmae_bids.exceptions import InputError
 
 CUT_BRAIN_CM2 = 60.0
 """Area of brain that may touch one side of the field of view; the spinal cord does, half a brain must not."""
 
-TISSUE = 0.12
-"""Intensity (brain scale 1) above which a voxel is tissue rather than air or noise."""
-
-NOSE_BOX = ((-10, 10), (60, 76), (-80, -34))
-"""Range of x, y, z in the template's world (mm) that the nose fills in every whole head."""
-
 MAX_FACE_CUT_CM2 = 22.0
 """Largest area in the face where tissue borders on the constant background without a transition, see
 `measure_head`: up to 18 in whole heads, 26 and more after a plane or a mask was cut through the face."""
 
-AIR_BOX = ((-128, 128), (-140, 116), (15, 112))
-"""Range of x, y, z in the template's world (mm) above brows and ears."""
-
 AIR_MM = 40.0
-"""Distance from the brain beyond which there is nothing but air in `AIR_BOX`."""
+"""Distance from the brain beyond which there is nothing but air in `regions.ABOVE_EARS`."""
 
 MAX_BRIGHT_AIR = 0.3
 """Share of that air that may be as bright as tissue: 0 in magnitude images, all in ratios of images."""
@@ -41,9 +32,6 @@ MAX_BRIGHT_AIR = 0.3
 MIN_SHOWN = 0.5
 """Least share of the tissue that a T1w shows, away from the brain and in the face, which another contrast of
 the same head shows as well: 0.8 and more in real T2w, FLAIR and PDw."""
-
-FACE, BEHIND = ((-128, 128), (30, 116), (-144, 0)), ((-128, 128), (-140, 10), (-144, 0))
-"""Ranges of x, y, z in the template's world (mm) of the face, and of the rest of the head at its height."""
 
 MIN_LEVEL_ML, MIN_FACE_ML = 2.0, 10.0
 """Volumes of tissue that it takes to say anything about a level of the head, and about a face."""
@@ -138,15 +126,15 @@ def measure_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndar
     -------
     measures : dict
         ``head_share``: volume of tissue at 1 cm and more from the brain over that of the brain.
-        ``nose_share``: share of tissue in `NOSE_BOX`, 1 where the box lies outside the field of view.
-        ``bright_air_share``: share of what must be air (`AIR_BOX`, `AIR_MM`) that is as bright as tissue, 0
-        where none is in view.
+        ``nose_share``: share of tissue in `regions.NOSE`, 1 where the box lies outside the field of view.
+        ``bright_air_share``: share of what must be air (`regions.ABOVE_EARS`, `AIR_MM`) that is as bright as
+        tissue, 0 where none is in view.
         ``face_cut_cm2``: area of the face that borders on the background without a transition, less half of
         the same on the scalp, which is large where software removed the whole background.
     """
     tissue, inside, in_fov = _coarse(scan, brain, world_to_template)
     away = ~ndimage.binary_dilation(inside, iterations=2)
-    box = surface.box(NOSE_BOX, _COARSE)
+    box = regions.box(regions.NOSE, _COARSE)
     nose = box & in_fov
     visible = nose.sum() > 0.3 * box.sum()
     values = scan.values()
@@ -211,11 +199,11 @@ def measure_other_head(
     expected &= ndimage.binary_erosion(in_fov & t1w_in_fov)  # the outermost voxels are half empty
     expected &= ~ndimage.binary_dilation(t1w_inside | inside, iterations=2)
     voxel_ml = (geometry.CUBE_EDGE / _COARSE) ** 3 / 1000
-    behind = expected & surface.box(BEHIND, _COARSE)
+    behind = expected & regions.box(regions.REAR, _COARSE)
     total = behind.sum(axis=(0, 1)) * voxel_ml
     shown = (behind & tissue).sum(axis=(0, 1)) * voxel_ml
     expected &= (total < MIN_LEVEL_ML) | (shown > 0.5 * total)
-    face = expected & surface.box(FACE, _COARSE)
+    face = expected & regions.box(regions.FRONT, _COARSE)
     return {
         'head_shown': float(tissue[expected].mean()) if expected.any() else 0.0,
         'face_shown': float(tissue[face].mean()) if face.sum() * voxel_ml > MIN_FACE_ML else 1.0,
@@ -232,7 +220,7 @@ def _coarse(
     level = noise.floor(values, scan.voxel_sizes, scale)
     cube = geometry.to_cube(values, scan.affine, world_to_template, _COARSE)
     return (
-        noise.above_floor(cube, level) > TISSUE * scale,
+        noise.above_floor(cube, level) > intensity.TISSUE * scale,
         geometry.to_cube(brain, scan.affine, world_to_template, _COARSE) >= 0.5,
         geometry.field_of_view(scan.shape, scan.affine, world_to_template, _COARSE),
     )
@@ -240,7 +228,7 @@ def _coarse(
 
 def _bright_air(tissue: np.ndarray, inside: np.ndarray, in_fov: np.ndarray) -> float:
     far = ndimage.distance_transform_edt(~inside, sampling=geometry.CUBE_EDGE / _COARSE) > AIR_MM
-    air = surface.box(AIR_BOX, _COARSE) & in_fov & far
+    air = regions.box(regions.ABOVE_EARS, _COARSE) & in_fov & far
     return float(tissue[air].mean()) if air.any() else 0.0
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from cpmae_bids.deid.qc import face, head_checks, relief
-from cpmae_bids.deid.space import geometry, surface
-
-VAULT_BOX = ((-128, 128), (-140, 116), (15, 104))
-"""Range of x, y, z in the template's world (mm) above brows and ears: a brain has but scalp around it."""
+from cpmae_bids.deid.images import intensity, masks
+from cpmae_bids.deid.qc import face, relief, surface
+from cpmae_bids.deid.space import geometry, regions
 
 SKULL_MM = (4.0, 7.0)
 """Range of distances from the brain that lie within the head all around the vault."""
@@ -59,8 +57,8 @@ def compare_heads(
         Name to number; without those whose part of the head is not in view.
     """
     replaced = in_fov & ~ndimage.binary_dilation(preserved, iterations=2)
-    tissue = [replaced & (volume > surface.LEVEL) for volume in (before, after)]
-    heads = [surface.head_mask(volume) for volume in (before, after)]
+    tissue = [replaced & (volume > intensity.SKIN) for volume in (before, after)]
+    heads = [masks.head_mask(volume, fill=True) for volume in (before, after)]
     # Away from skin, cut and borders, which differ from the air or the brain and not from other tissue
     within = ndimage.binary_erosion(replaced & heads[1], iterations=3)
     first = [heads[0]]
@@ -88,8 +86,8 @@ def compare_heads(
 def _anatomy(after, tissue, head, brain, in_fov) -> dict[str, float]:
     """Whether there is tissue where heads have it, and air where they have none, as far as it is in view."""
     size = geometry.CUBE_EDGE / _N
-    nose = surface.box(head_checks.NOSE_BOX, _N)
-    vault = surface.box(VAULT_BOX, _N) & in_fov
+    nose = regions.box(regions.NOSE, _N)
+    vault = regions.box(regions.VAULT, _N) & in_fov
     distance = ndimage.distance_transform_edt(~brain, sampling=size) if brain.any() else np.zeros(brain.shape)
     metrics = {}
     if (distance_to_mean := face.distance_to_mean(head, in_fov)) is not None:
@@ -97,7 +95,7 @@ def _anatomy(after, tissue, head, brain, in_fov) -> dict[str, float]:
     if face.in_view(in_fov, FACE_ROOM_MM) > 0.95:
         metrics['face_relief'] = _face_relief(after, in_fov)
     if (nose & in_fov).sum() > 0.3 * nose.sum():
-        metrics['nose_share'] = (after[nose & in_fov] > head_checks.TISSUE).mean()
+        metrics['nose_share'] = (after[nose & in_fov] > intensity.TISSUE).mean()
     for name, volume, low, high in (
         ('vault_closed_share', head, *SKULL_MM),
         ('far_tissue_share', tissue, FAR_MM, np.inf),

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from cpmae_bids.deid.images import masks, noise
-from cpmae_bids.deid.space import geometry, surface
+from cpmae_bids.deid.space import geometry
 
 GRID_MM = 2.0
 """Voxels in which distances are taken, along the axes of the world."""
@@ -53,16 +53,12 @@ class Outside:
         scale : float
             Brain scale.
         """
-        grid, shape = geometry.world_grid(values.shape, affine, GRID_MM)
-        matrix = np.linalg.inv(affine) @ grid
-        smooth = geometry.smooth(values, geometry.antialias_sigma(affine, np.eye(4), GRID_MM))
-        head = geometry.resample(smooth, matrix, shape, mode='nearest')
+        head, grid, in_fov = geometry.on_world_grid(values, affine, GRID_MM)
         head = noise.above_floor(head, noise.floor(values, geometry.voxel_sizes(affine), scale)) / scale
-        in_fov = geometry.inside_grid(matrix, shape, values.shape)
-        head = masks.largest_component((ndimage.gaussian_filter(head, 1) > surface.LEVEL) & in_fov)
+        head = masks.head_mask(head, within=in_fov)
         air = in_fov & ~masks.fill_holes(_closed(head))
         if not air.any():
-            return cls(np.full(shape, np.nan, np.float32), grid)
+            return cls(np.full(head.shape, np.nan, np.float32), grid)
         return cls(ndimage.distance_transform_edt(~air, sampling=GRID_MM).astype(np.float32), grid)
 
     def near_ml(self, preserved: np.ndarray, affine: np.ndarray) -> float:

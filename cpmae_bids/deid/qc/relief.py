@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from cpmae_bids.deid.images import masks
 from cpmae_bids.deid.images.intensity import TINY, skin_level
+from cpmae_bids.deid.qc.face import foremost
 from cpmae_bids.deid.qc.thresholds import threshold
 from cpmae_bids.deid.space import geometry
 
@@ -163,27 +164,19 @@ def _search(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...]) -> 
         return Relief(-1.0)
     air = float(np.median(seen[seen <= skin]))
     levels = [air + factor * (skin - air) for factor in LEVELS]
-    opaque = _is_opaque(_head(values, in_fov, skin), in_fov)
+    opaque = _is_opaque(masks.head_mask(values, skin, sigma=0, within=in_fov), in_fov)
     best = -1.0
     for yaw in yaws:
         turned, covered = _turn(values, in_fov, yaw)
         for level in levels:
-            best = max(best, agreement(depth_map(turned, _head(turned, covered, level), level)))
+            head = masks.head_mask(turned, level, sigma=0, within=covered)
+            best = max(best, agreement(depth_map(turned, head, level)))
     return Relief(best, opaque)
 
 
 def _on_grid(values: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Resample to a grid along the axes of the world; also its affine, and which of it the scan covers."""
-    corners = np.array(np.meshgrid(*[(-0.5, size - 0.5) for size in values.shape])).reshape(3, -1)
-    corners = affine[:3, :3] @ corners + affine[:3, 3:]
-    grid = np.diag([GRID_MM, GRID_MM, GRID_MM, 1.0])
-    grid[:3, 3] = corners.min(axis=1) + GRID_MM / 2
-    shape = tuple(np.ceil(np.ptp(corners, axis=1) / GRID_MM).astype(int))
-    matrix = np.linalg.inv(affine) @ grid
     values = np.nan_to_num(np.asarray(values, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    smooth = geometry.smooth(values, geometry.antialias_sigma(affine, np.eye(4), GRID_MM))
-    in_fov = geometry.inside_grid(matrix, shape, values.shape)
-    return geometry.resample(smooth, matrix, shape, mode='nearest'), grid, in_fov
+    return geometry.on_world_grid(values, affine, GRID_MM)
 
 
 def _turn(values: np.ndarray, in_fov: np.ndarray, yaw: float) -> tuple[np.ndarray, np.ndarray]:
@@ -196,10 +189,6 @@ def _turn(values: np.ndarray, in_fov: np.ndarray, yaw: float) -> tuple[np.ndarra
     matrix[:3, 3] = middle - matrix[:3, :3] @ middle
     covered = geometry.resample(in_fov, matrix, values.shape) > 0.99
     return geometry.resample(values, matrix, values.shape, mode='nearest'), covered
-
-
-def _head(values: np.ndarray, in_fov: np.ndarray, level: float) -> np.ndarray:
-    return masks.largest_component((values > level) & in_fov)
 
 
 def _is_opaque(head: np.ndarray, in_fov: np.ndarray) -> bool:
@@ -225,13 +214,12 @@ def depth_map(values: np.ndarray, head: np.ndarray, level: float) -> np.ndarray:
     depth : ndarray, shape (X, Z)
         mm along y from an arbitrary origin; NaN where a ray meets nothing.
     """
-    last = head.shape[1] - 1
-    hit = last - head[:, ::-1].argmax(axis=1)
-    before = np.minimum(hit + 1, last)
+    hit, there = foremost(head)
+    before = np.minimum(hit + 1, head.shape[1] - 1)
     inner, outer = (np.take_along_axis(values, y[:, None], axis=1)[:, 0] for y in (hit, before))
     with np.errstate(over='ignore'):  # at the end of the grid both are the same voxel
         step = np.clip((inner - level) / np.maximum(inner - outer, TINY), 0, 1)
-    return np.where(head.any(axis=1), (hit + step) * GRID_MM, np.nan)
+    return np.where(there, (hit + step) * GRID_MM, np.nan)
 
 
 def agreement(depth: np.ndarray) -> float:

@@ -68,6 +68,26 @@ def world_grid(
     return grid, (int(counts[0]), int(counts[1]), int(counts[2]))
 
 
+def on_world_grid(
+    values: np.ndarray, affine: np.ndarray, size: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Resample a scan, after smoothing, to the grid of `world_grid`; the outermost voxels go on beyond it.
+
+    Returns
+    -------
+    volume : ndarray of float32, shape (A, B, C)
+    grid : ndarray, shape (4, 4)
+        Its voxels to world (RAS mm).
+    in_fov : ndarray of bool, shape (A, B, C)
+        What the scan covers.
+    """
+    grid, shape = world_grid(values.shape, affine, size)
+    matrix = np.linalg.inv(affine) @ grid
+    smoothed = smooth(values, antialias_sigma(affine, np.eye(4), size))
+    volume = resample(smoothed, matrix, shape, mode='nearest')
+    return volume, grid, inside_grid(matrix, shape, values.shape)
+
+
 def rotation(degrees: Sequence[float] | np.ndarray) -> np.ndarray:
     """Rotation matrix of angles about x, y and z, (3, 3)."""
     x, y, z = np.radians(degrees)

@@ -11,8 +11,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import ndtr
 
-from cpmae_bids.deid.images import intensity
-from cpmae_bids.deid.space import surface
+from cpmae_bids.deid.images import intensity, masks
 from cpmae_bids.deid.synthesis.blending import AIR_LEVEL
 from cpmae_bids.exceptions import InputError
 
@@ -61,7 +60,7 @@ def learn(t1w: np.ndarray, other: np.ndarray, where: np.ndarray) -> np.ndarray:
     step = len(t1w) // 128
     part = (slice(None, None, step),) * 3
     t1w, other, where = (np.asarray(volume)[part] for volume in (t1w, other, where))
-    head = surface.head_mask(np.where(where, t1w, intensity.HOLE).astype(np.float32))
+    head = masks.head_mask(np.where(where, t1w, intensity.HOLE).astype(np.float32), fill=True)
     inside = ndimage.binary_erosion(where & head)  # the outermost voxels are half air
     rows = np.round(np.interp(t1w[inside], LEVELS, range(len(LEVELS)))).astype(int)
     values = other[inside].astype(np.float32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from cpmae_bids.deid.images.intensity import SKIN
 from cpmae_bids.deid.space import geometry
 
 LENGTH_MM = 96.0
@@ -28,9 +29,6 @@ ROUND_MM = (2.0, 12.0)
 """Standard deviations of the Gaussians that smooth the outline, at the start and `ROUND_AFTER_MM` below."""
 
 ROUND_AFTER_MM = 40.0
-
-FLESH = 0.15
-"""Intensity (white matter 1) above which there is flesh."""
 
 DEPTH_MM = 3.0
 """Depth below the skin from which on intensities are no partial volume."""
@@ -60,7 +58,7 @@ def lengthen(head: np.ndarray) -> tuple[np.ndarray, int]:
     voxel = geometry.CUBE_EDGE / n
     added, start, height = (round(mm / voxel) for mm in (LENGTH_MM, START_MM, TEXTURE_MM))
     slices = np.asarray(head[:, :, start : start + height + 1], np.float32)
-    body = ndimage.binary_fill_holes(slices[:, :, 0] > FLESH)
+    body = ndimage.binary_fill_holes(slices[:, :, 0] > SKIN)
     longer = np.concatenate([np.zeros((n, n, added), head.dtype), head], axis=2)
     if not body.any():
         return longer, longer.shape[2] - n
@@ -89,13 +87,13 @@ def lengthen(head: np.ndarray) -> tuple[np.ndarray, int]:
 
 def _continued(level: np.ndarray, voxel: float) -> np.ndarray:
     """Tissue of a slice, continued beyond its skin and into its cavities; float32, shape (n, n)."""
-    body = ndimage.binary_fill_holes(level > FLESH)
+    body = ndimage.binary_fill_holes(level > SKIN)
     reliable = ndimage.distance_transform_edt(body) * voxel > DEPTH_MM
     if not reliable.any():
         return level
     index = ndimage.distance_transform_edt(~reliable, return_distances=False, return_indices=True)
     tissue = level[tuple(index)]
-    flesh = (tissue > FLESH).astype(np.float32)
+    flesh = (tissue > SKIN).astype(np.float32)
     mean = ndimage.gaussian_filter(tissue * flesh, 6 / voxel) / np.maximum(
         ndimage.gaussian_filter(flesh, 6 / voxel), 1e-3
     )

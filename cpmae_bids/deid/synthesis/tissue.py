@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from cpmae_bids.deid.images import masks
+from cpmae_bids.deid.images.intensity import TISSUE
 from cpmae_bids.deid.space import geometry
 
 PROBABILITIES = (0.05, 0.15, 0.3, 0.45, 0.6, 0.75, 0.87, 0.95, 0.99)
@@ -28,9 +30,6 @@ MIN_VOXELS = 800
 
 BRAIN_ROOM_MM = 4.0
 """Tissue nearer to the preserved region does not count: it follows the brain."""
-
-TISSUE = 0.12
-"""Intensity that tells tissue from air."""
 
 PARTIAL_MM = 2.5
 """Depth below the skin from which on a voxel is no partial volume with air."""
@@ -78,12 +77,7 @@ class TissueStatistics:
 
 def outer(volume: np.ndarray, brain: np.ndarray) -> np.ndarray:
     """What the skin encloses, at 2 mm; bool, shape (n, n, n)."""
-    tissue = (ndimage.gaussian_filter(volume, 0.7) > TISSUE) | brain
-    labels, count = ndimage.label(tissue)
-    if count > 1:
-        tissue = labels == np.bincount(labels.ravel())[1:].argmax() + 1
-    lid = ndimage.binary_fill_holes(tissue[:, :, 0])  # cavities of the neck leave the grid below
-    return ndimage.binary_fill_holes(np.concatenate([lid[:, :, None], tissue], 2))[:, :, 1:]
+    return masks.fill_head(masks.head_mask(volume, TISSUE, sigma=0.7, brain=brain))
 
 
 def zones(depth_mm: np.ndarray) -> np.ndarray:

@@ -17,7 +17,8 @@ from scipy import ndimage
 
 from cpmae_bids.bids.patterns import output_path, split_name
 from cpmae_bids.deid.images import background, intensity, masks, nifti
-from cpmae_bids.deid.space import geometry, surface
+from cpmae_bids.deid.qc.face import foremost
+from cpmae_bids.deid.space import geometry, regions
 from cpmae_bids.sharing.audit import frame, recogniser
 from cpmae_bids.sharing.audit.matching import Attack, attack
 
@@ -219,19 +220,17 @@ def face_depth(scan: nifti.Scan, scale: float, world_to_template: np.ndarray) ->
     Returns
     -------
     depth : ndarray of float32, shape (P,)
-        mm from the front of `surface.FACE_BOX`, a ray for each 2 mm; the depth of the box where there is no
+        mm from the front of `regions.FACE`, a ray for each 2 mm; the depth of the box where there is no
         skin, and NaN where the field of view begins within the head.
     """
-    window = ndimage.find_objects(surface.box(surface.FACE_BOX, N).astype(np.uint8))[0]
+    window = ndimage.find_objects(regions.box(regions.FACE, N).astype(np.uint8))[0]
     cube = geometry.to_cube(scan.values(), scan.affine, world_to_template, N)[window] / scale
     in_fov = geometry.field_of_view(scan.shape, scan.affine, world_to_template, N)[window]
-    head = masks.largest_component(ndimage.gaussian_filter(cube, 1) > surface.LEVEL)
-    # rays from the front: y comes last and runs backwards
-    found, in_fov = (np.moveaxis(volume, 1, 2)[..., ::-1] for volume in (head & in_fov, in_fov))
-    nothing, first = ~found.any(axis=2), found.argmax(axis=2)
-    cut = ~nothing & (first == in_fov.argmax(axis=2))
-    depth = np.where(nothing, found.shape[2], first).astype(np.float32) * (geometry.CUBE_EDGE / N)
-    return np.where(in_fov.any(axis=2) & ~cut, depth, np.nan).ravel()
+    index, there = foremost(masks.head_mask(cube) & in_fov)
+    border, seen = foremost(in_fov)
+    behind_front = np.where(there, cube.shape[1] - 1 - index, cube.shape[1]).astype(np.float32)
+    cut = there & (index == border)
+    return np.where(seen & ~cut, behind_front * (geometry.CUBE_EDGE / N), np.nan).ravel()
 
 
 def depth_distances(probes: np.ndarray, gallery: np.ndarray) -> np.ndarray:

@@ -1,28 +1,14 @@
-"""The outer surface of heads in the cube, and how far it moved."""
+"""The outer surface of heads on the template grid, and how far it moved."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import numpy as np
 from scipy import ndimage
 
-from cpmae_bids.deid.images import masks
-from cpmae_bids.deid.space import geometry
-
-LEVEL = 0.15
-"""Intensity (brain scale 1) of the surface between air and skin."""
-
-FACE_BOX = ((-75, 75), (25, 116), (-120, 5))
-"""Range of x, y, z in the template's world (mm) that holds the face from the brows to the chin."""
+from cpmae_bids.deid.space import geometry, regions
 
 MIN_FACE_VOXELS = 500
 """Surface voxels of 2 mm below which a face is not in view, and the whole head is compared instead."""
-
-
-def head_mask(cube: np.ndarray) -> np.ndarray:
-    """Head including its cavities: the largest bright component, filled. Bool, shape (n, n, n)."""
-    return masks.fill_holes(masks.largest_component(ndimage.gaussian_filter(cube, 1) > LEVEL))
 
 
 def outer_surface(head: np.ndarray, in_fov: np.ndarray) -> np.ndarray:
@@ -47,7 +33,7 @@ def surface_moved(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray)
     Parameters
     ----------
     original, refaced : ndarray of bool, shape (n, n, n)
-        Head masks (`head_mask`).
+        Head masks (`masks.head_mask`, filled).
     in_fov : ndarray of bool, shape (n, n, n)
     """
     return mean_distance(*_faces(original, refaced, in_fov), geometry.CUBE_EDGE / original.shape[0])
@@ -66,7 +52,7 @@ def surface_same(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) 
 def _faces(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Outer surfaces of two heads: of the face, or of all where the original has no face in view."""
     before, after = outer_surface(original, in_fov), outer_surface(refaced, in_fov)
-    face = box(FACE_BOX, original.shape[0])
+    face = regions.box(regions.FACE, original.shape[0])
     if (before & face).sum() >= MIN_FACE_VOXELS:
         before, after = before & face, after & face
     return before, after
@@ -75,15 +61,3 @@ def _faces(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) -> tup
 def roughness(head: np.ndarray, in_fov: np.ndarray) -> float:
     """Surface voxels of a head over the 2/3 power of its voxels; 3.5 to 7 for smooth heads."""
     return float(outer_surface(head, in_fov).sum() / max(head.sum(), 1) ** (2 / 3))
-
-
-def box(limits: Iterable[tuple[float, float]], n: int) -> np.ndarray:
-    """Voxels of the cube within ranges of x, y and z in the template's world (mm); bool, shape (n, n, n)."""
-    affine = geometry.cube_affine(n)
-    inside = np.ones((n, n, n), bool)
-    for axis, (low, high) in enumerate(limits):
-        position = affine[axis, axis] * np.arange(n) + affine[axis, 3]
-        shape = [1, 1, 1]
-        shape[axis] = n
-        inside &= ((position >= low) & (position <= high)).reshape(shape)
-    return inside
