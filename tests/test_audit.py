@@ -1,5 +1,6 @@
 """cpmae-bids-audit names every face in a folder, and accepts only those that this tool made."""
 
+import base64
 import gzip
 import io
 import json
@@ -360,6 +361,13 @@ def arrays(values) -> dict[str, bytes]:
         'head.txt': (text * 4).encode(),
         'page.html': b'<html>' + b' ' * (1 << 20) + b'<img src="data:image/png;base64,iVBOR">',
         'surface.gii': b'<?xml version="1.0"?><GIFTI>',
+        'upper.html': b'<IMG SRC="DATA:IMAGE/PNG;BASE64,iVBOR">',
+        'data.xml': b'<data>\n' + base64.encodebytes(zipped.getvalue()) + b'</data>',
+        'data.json': b'{"head": "' + base64.b64encode(zipped.getvalue()) + b'"}',
+        'numbers.json': json.dumps(values.ravel().tolist()).encode(),
+        'end.txt': b'words and words\n' * 9999 + zipped.getvalue(),
+        'end.tsv.gz': gzip.compress(b'1.0\t2.0\n' * 99999 + zipped.getvalue()),
+        'picture.txt': b'P2\n64 64\n255\n' + b'7 ' * 4096,
         'IM0001': b'\x08\0\x05\0CS\x0a\0ISO_IR 100',
         'IM0002': b'\x08\0\x05\0\x0a\0\0\0ISO_IR 100',
     }
@@ -372,8 +380,70 @@ def test_what_could_hold_a_face_and_is_not_read_is_named(heads, tmp_path, capsys
         folder.mkdir()
         (folder / name).write_bytes(content)
         found[f'UNREAD {number:02}'] = name
+    (tmp_path / 'stimuli').mkdir()
+    shutil.copy(tmp_path / '00/head.npy', tmp_path / 'stimuli')
+    found['UNREAD stimuli'] = 'head.npy'
     assert audit(tmp_path) == 1
     assert [line.partition(':')[0] for line in lines(capsys)] == list(found)
+
+
+def in_an_extension(path, values):
+    image = nib.Nifti1Image(np.ones_like(values), GRID[1])
+    image.header.extensions.append(nib.nifti1.Nifti1Extension(6, values.tobytes()))
+    nib.save(image, path)
+
+
+def after_the_image(path, values):
+    phantom.write(path, np.ones_like(values), GRID[1])
+    path.write_bytes(path.read_bytes() + gzip.compress(values.tobytes()))
+
+
+def before_the_image(path, values):
+    image = nib.Nifti1Image(np.ones_like(values), GRID[1])
+    image.header.set_data_offset(352 + values.nbytes)
+    nib.save(image, path)
+    content = bytearray(path.read_bytes())
+    content[352 : 352 + values.nbytes] = values.tobytes()
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize('hide', [in_an_extension, after_the_image, before_the_image])
+def test_what_a_nifti_file_holds_besides_its_image_is_named(heads, tmp_path, hide, capsys):
+    hide(tmp_path / 'T1w.nii', heads['head'])
+    assert audit(tmp_path) == 1
+    assert lines(capsys)[0].startswith('UNREAD T1w.nii: ')
+
+
+def test_a_text_in_a_header_is_harmless(heads, tmp_path):
+    image = nib.Nifti1Image(heads['stripped'], GRID[1])
+    image.header.extensions.append(nib.nifti1.Nifti1Extension(4, b'<AFNI_attributes/>'))
+    nib.save(image, tmp_path / 'T1w.nii.gz')
+    assert audit(tmp_path) == 0
+
+
+def test_a_pair_is_one_image(heads, tmp_path, capsys):
+    nib.save(nib.Nifti1Pair(heads['head'], GRID[1]), tmp_path / 'T1w.img')
+    assert audit(tmp_path) == 1
+    (line,) = lines(capsys)
+    assert line.startswith('FACE T1w.img')
+    (tmp_path / 'T1w.img').unlink()
+    assert audit(tmp_path) == 1
+    assert lines(capsys)[0].startswith('UNREAD T1w.hdr')
+
+
+@pytest.mark.parametrize('layout', ['files', 'series', 'plane'])
+def test_slices_that_make_a_head_together_leave_doubt(heads, tmp_path, layout, capsys):
+    values = heads['head']
+    if layout == 'files':
+        for x in range(20):
+            phantom.write(tmp_path / f'{x}.nii', values[x : x + 1], GRID[1])
+    elif layout == 'series':
+        nib.save(nib.Nifti1Image(values[:, :, None], GRID[1]), tmp_path / 'a.nii')
+    else:
+        nib.save(nib.Nifti1Image(values.reshape(len(values), -1, 1), GRID[1]), tmp_path / 'a.nii')
+    assert audit(tmp_path) == 1
+    (line,) = lines(capsys)
+    assert 'across several' in line
 
 
 def test_texts_and_recordings_are_harmless_and_what_is_not_looked_at_is_said(heads, tmp_path, capsys):
@@ -401,7 +471,7 @@ def test_texts_and_recordings_are_harmless_and_what_is_not_looked_at_is_said(hea
         assert what in said.err.partition('not looked at:')[2]
 
 
-@pytest.mark.parametrize('scale', [0.1, 0.001, 1000])
+@pytest.mark.parametrize('scale', [0.1, 0.001, 1000, 2, 3])
 def test_a_wrong_unit_hides_no_face(heads, scale):
     assert detect(heads['head'], np.diag([scale, scale, scale, 1]) @ GRID[1], False).startswith('geometry')
 
@@ -450,7 +520,9 @@ def test_links_are_followed_once(heads, tmp_path):
 
 
 def test_wrong_use_and_nothing_to_check(tmp_path, capsys):
+    (tmp_path / '.git').mkdir()
     assert audit(tmp_path) == 70
+    assert 'not looked at: .git' in capsys.readouterr().err
     assert audit(tmp_path / 'missing') == 64
     with pytest.raises(SystemExit) as ended:
         main([])

@@ -90,6 +90,8 @@ def _run(args: argparse.Namespace) -> int:
             raise UsageError(f'{folder}: no such folder, or it cannot be read')
     listing = list_images(args.folder)
     if not listing.images and not listing.foreign:
+        for line in _skipped(listing):
+            _say(line)
         raise NothingToDoError(f'{args.folder}: no image to check')
     recognise = recogniser.is_installed()
     if not recognise:
@@ -106,18 +108,21 @@ def _run(args: argparse.Namespace) -> int:
 
 def _look(folder: Path, listing: Listing, recognise: bool, each, verbose: bool) -> list[Finding]:
     """Judge all images, and name each that is not in order as soon as it is judged."""
-    from cpmae_bids.sharing.audit.dataset import judge
+    from cpmae_bids.sharing.audit.dataset import judge, stacks
     from cpmae_bids.sharing.audit_table import Promises
 
     promises = [*map(Promises().about, listing.images)]
     many = len(listing.images)
     judged = each(judge, listing.images, [folder] * many, promises, [recognise] * many)
-    findings = []
+    findings: list[Finding] = []
     for finding in chain(listing.foreign, judged):
         findings.append(finding)
         if verbose or not finding.is_ok:
             print(finding.line(), flush=True)
-    return findings
+    together = stacks(findings)
+    for finding in together:
+        print(finding.line(), flush=True)
+    return findings + together
 
 
 def _match(args: argparse.Namespace, recognise: bool, each) -> Privacy:
@@ -147,12 +152,17 @@ def _summarise(findings: list[Finding], listing: Listing, privacy: Privacy | Non
     }
     said = [f'{counts[key]} {text}' for key, text in words.items() if counts[key]]
     _say(f'{len(findings)} image{"s" * (len(findings) != 1)}: {", ".join(said)}')
-    skipped = [f'{count} {what}' if what != '.git' else what for what, count in (+listing.skipped).items()]
-    if skipped:
-        _say(f'not looked at: {", ".join(skipped)}')
+    for line in _skipped(listing):
+        _say(line)
     if privacy is not None:
         for line in describe_attacks(privacy):
             _say(line)
+
+
+def _skipped(listing: Listing) -> list[str]:
+    """Say in a line what was not looked at, if there is anything."""
+    skipped = [f'{count} {what}' if what != '.git' else what for what, count in (+listing.skipped).items()]
+    return [f'not looked at: {", ".join(skipped)}'] if skipped else []
 
 
 def _write(path: Path, findings: list[Finding], listing: Listing, privacy: Privacy | None, recognise: bool):

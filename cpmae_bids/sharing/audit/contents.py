@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 import stat
 import zlib
 from pathlib import Path
 
-BIDS_TEXTS = ('.json', '.tsv', '.tsv.gz', '.bval', '.bvec')
-"""Texts of BIDS, which may be long."""
+TABLES = ('.tsv', '.tsv.gz')
+"""Texts of BIDS that may hold numbers alone and be long, such as recordings of breathing."""
 
 PICTURE_TEXTS = (
     *('.svg', '.gii', '.vtk', '.vtp', '.obj', '.ply', '.stl', '.off', '.asc', '.ipynb', '.ps', '.eps'),
-    *('.nhdr', '.mhd', '.xml.gz'),
+    *('.nhdr', '.mhd', '.xml.gz', '.pbm', '.pgm', '.ppm', '.pnm', '.xbm', '.xpm'),
 )  # fmt: skip
 """Texts that hold pictures or surfaces by their nature; others do only if they embed one."""
 
-MAX_NUMBERS, MAX_TEXT = 1 << 20, 1 << 28
+MAX_NUMBERS, MAX_TEXT = 1 << 18, 1 << 28
 """Longest texts (bytes) that are taken for texts, those of numbers alone and others: a volume can be
 written in numbers, too."""
 
@@ -30,6 +32,13 @@ RECORDINGS = (
 
 RECORDED = frozenset(('eeg', 'ieeg', 'meg', 'nirs', 'motion', 'emg'))
 """BIDS folders of recordings."""
+
+MEDIA = (
+    *('.png', '.jpg', '.jpeg', '.gif', '.bmp', '.webp', '.tif', '.tiff', '.svg', '.pdf'),
+    *('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv'),
+    *('.wav', '.mp3', '.ogg', '.flac', '.m4a', '.aac'),
+)  # fmt: skip
+"""Pictures, films and sounds that are shown or played to participants, in the folder of stimuli."""
 
 NIFTI, TEXT = 'NIfTI', 'text'
 
@@ -50,10 +59,28 @@ _MAGIC = {
     b'\x28\xb5\x2f\xfd': 'zstd',
     b'7z\xbc\xaf': '7z',
     b'NRRD': 'NRRD',
+    b'%!PS': 'PostScript',
+    b'P2\n': 'PGM',
+    b'P3\n': 'PPM',
 }
 _LETTERS = b'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'
+_UTF16 = (b'\xff\xfe', b'\xfe\xff')
+"""How texts begin that spreadsheets save."""
+
 _CONTROL = bytes(set(range(32)) - set(b'\t\n\r\f\v\x1b'))
-_EMBEDDED = (b'data:image', b'<svg', b'<GIFTI', b'image/png')
+_BASE64 = rb'(?<![A-Za-z0-9+/])[A-Za-z0-9+/]'
+_EMBEDDED = re.compile(
+    rb'data:image|<svg|<gifti|image/png|facet normal|'
+    + _BASE64
+    + rb'{4096}|(?:'
+    + _BASE64
+    + rb'{60,}\s+){16}',
+    re.IGNORECASE,
+)
+"""Pictures, surfaces, and base64 or hexadecimal digits, in one line or in many."""
+
+_LONGEST = 1 << 13
+"""Bytes that it takes to see any of them."""
 
 
 def kind_of(path: Path) -> str:
@@ -103,7 +130,7 @@ def _is_bare_dicom(head: bytes) -> bool:
 
 
 def _is_text(head: bytes) -> bool:
-    if head[:2] in (b'\xff\xfe', b'\xfe\xff'):  # UTF-16, as spreadsheets save it
+    if head[:2] in _UTF16:
         return head.count(0) >= len(head) // 3
     return len(head.translate(None, _CONTROL)) == len(head)
 
@@ -115,10 +142,8 @@ def is_harmless(path: Path, kind: str) -> bool:
     name, size = path.name.lower(), path.stat().st_size
     if name.endswith(PICTURE_TEXTS):
         return False
-    limit = (
-        MAX_TEXT if name.endswith(BIDS_TEXTS) or (size > MAX_NUMBERS and _has_words(path)) else MAX_NUMBERS
-    )
-    return size <= limit and (name.endswith('.gz') or not _embeds(path))
+    may_be_long = name.endswith(TABLES) or (size > MAX_NUMBERS and _has_words(path))
+    return size <= (MAX_TEXT if may_be_long else MAX_NUMBERS) and not _embeds(path)
 
 
 def _has_words(path: Path) -> bool:
@@ -129,14 +154,30 @@ def _has_words(path: Path) -> bool:
 
 
 def _embeds(path: Path) -> bool:
-    """Whether a text has a picture within."""
+    """Whether a text has a picture within, or goes on as data."""
     before = b''
-    with path.open('rb') as file:
-        while chunk := file.read(1 << 20):
-            if any(mark in before + chunk for mark in _EMBEDDED):
-                return True
-            before = chunk[-16:]
+    try:
+        with _open(path) as file:
+            while chunk := file.read(1 << 20):
+                if not before and chunk[:2] in _UTF16:
+                    return False
+                if not is_plain(before + chunk):
+                    return True
+                before = chunk[-_LONGEST:]
+    except (EOFError, zlib.error):
+        return True
     return False
+
+
+def is_plain(content: bytes) -> bool:
+    """Whether some bytes are text without a picture within."""
+    return _is_text(content) and not _EMBEDDED.search(content)
+
+
+def _open(path: Path):
+    with path.open('rb') as file:
+        zipped = file.read(2) == b'\x1f\x8b'
+    return gzip.open(path) if zipped else path.open('rb')
 
 
 def is_recording(path: Path, kind: str) -> bool:

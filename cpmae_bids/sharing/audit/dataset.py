@@ -9,15 +9,16 @@ from __future__ import annotations
 import gzip
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.sharing.audit import contents
+from cpmae_bids.sharing.audit.surplus import surplus
 from cpmae_bids.sharing.audit_table import Promise, Promises
 from cpmae_bids.sharing.inventory import sharing_rules
 
@@ -30,15 +31,26 @@ FOREIGN = (
 )
 """Formats of images and of archives that are not read, and therefore never found to be free of faces."""
 
-MIN_EXTENT_MM, SLICE_MM = 40.0, 8.0
+MIN_EXTENT_MM, SLICE_MM = 60.0, 8.0
 """Least size of what could show a face, and greatest of what is a slice: what lies between is a slab, of
 which several can show one."""
 
 HEAD_MM = (60.0, 1000.0)
 """Range of the longest edge of a field of view: beyond it, the unit of the header is not the millimetre."""
 
+LONGEST_MM, USUAL_MM = (150.0, 400.0), 240.0
+"""Range of the longest edge beyond which a head is also looked for as if that edge were the usual one."""
+
+LONGEST_SLICE = 2048
+"""Voxels along a slice, beyond which it is a volume in disguise."""
+
+MAX_HEADER = 1 << 16
+"""Bytes of a header beside its image; what is longer holds something else."""
+
 MAX_VOLUMES, MAX_LOADED = 5, 1 << 29
 """Volumes of a series that are looked at, and bytes up to which a series is read as a whole."""
+
+_ACROSS = 'a face across several cannot be ruled out'
 
 OK = ('clear', 'passed')
 """Findings that are no reason not to share."""
@@ -57,11 +69,14 @@ class Finding:
         the name of an output but is not the file that passed), or 'unread'.
     how : str
         By which detector it was found, or why the file could not be judged.
+    slice_mm : float
+        Thickness, if it is a single slice.
     """
 
     path: str
     finding: str
     how: str = ''
+    slice_mm: float = 0.0
 
     @property
     def is_ok(self) -> bool:
@@ -105,6 +120,8 @@ def list_images(root: Path) -> Listing:
             continue
         kind = next(filter(name.endswith, FOREIGN), '')
         try:
+            if _is_header(path):
+                continue
             kind = kind or contents.kind_of(path)
             if kind == contents.NIFTI:
                 listing.images.append(path)
@@ -115,7 +132,7 @@ def list_images(root: Path) -> Listing:
             kind = f'cannot be read: {error.strerror}'
         if contents.is_recording(path, kind):
             listing.skipped['recordings of signals'] += 1
-        elif kind not in FOREIGN and path.relative_to(root).parts[0] == 'stimuli':
+        elif name.endswith(contents.MEDIA) and path.relative_to(root).parts[0] == 'stimuli':
             listing.skipped['stimuli'] += 1
         else:
             if kind in ('data', contents.TEXT):
@@ -131,6 +148,15 @@ def list_images(root: Path) -> Listing:
         )
     listing.images.sort()
     return listing
+
+
+def _is_header(path: Path) -> bool:
+    """Whether a file is the header of an image beside it, which is looked at."""
+    stem = path.name.removesuffix('.gz')[: -len('.hdr')]
+    images = (path.with_name(stem + extension) for extension in ('.img', '.img.gz'))
+    return path.name.lower().endswith(('.hdr', '.hdr.gz')) and (
+        path.stat().st_size <= MAX_HEADER and any(image.exists() for image in images)
+    )
 
 
 def _walk(root: Path, closed: Callable[[OSError], object], skipped: Counter[str]) -> Iterator[Path]:
@@ -183,6 +209,7 @@ def judge(path: Path, root: Path, promise: Promise | None, recognise: bool) -> F
         volumes, affine, oriented = read_volumes(path)
         as_is = is_shared_as_is(path)
         how, doubt = _detect_any(volumes, affine, recognise and not as_is)
+        more = surplus(_load(path))
     except Exception as err:  # readers raise all kinds of errors on damaged files; none may pass as clear
         reason = ' '.join(str(err).split()).replace(str(root), '.') or type(err).__name__
         return Finding(name, 'unread', '; '.join(filter(None, [broken, reason])))
@@ -191,15 +218,30 @@ def judge(path: Path, root: Path, promise: Promise | None, recognise: bool) -> F
     if how:
         return Finding(name, 'face', how)
     if not oriented:
-        doubt = doubt or 'no orientation (qform and sform): a face cannot be ruled out'
-    if doubt and not as_is:
-        return Finding(name, 'unread', doubt)
-    return Finding(name, 'clear')
+        doubt = 'no orientation (qform and sform): a face cannot be ruled out'
+    if (doubt and not as_is) or more:
+        return Finding(name, 'unread', more or doubt)
+    return Finding(name, 'clear', slice_mm=0.0 if as_is else _slice_mm(volumes[0].shape, affine))
+
+
+def stacks(findings: Iterable[Finding]) -> list[Finding]:
+    """One finding for each folder whose single slices together are as thick as what could show a face."""
+    found: dict[str, list[float]] = {}
+    for finding in findings:
+        if finding.slice_mm:
+            found.setdefault(str(PurePosixPath(finding.path).parent), []).append(finding.slice_mm)
+    return [
+        Finding(folder, 'unread', f'{len(mm)} slices of {sum(mm):.0f} mm together: {_ACROSS}')
+        for folder, mm in sorted(found.items())
+        if sum(mm) >= MIN_EXTENT_MM
+    ]
 
 
 def _detect_any(volumes: list[np.ndarray], affine: np.ndarray, recognise: bool) -> tuple[str, str]:
     """How a face was found in any of several volumes, or why one could not be ruled out."""
     doubt = ''
+    if len(volumes) > 1 and _slice_mm(volumes[0].shape, affine):
+        return '', f'a series of slices: {_ACROSS}'
     for values in volumes:
         try:
             if how := detect(values, affine, recognise):
@@ -223,10 +265,12 @@ def detect(values: np.ndarray, affine: np.ndarray, recognise: bool) -> str:
     from cpmae_bids.deid.qc import relief
     from cpmae_bids.sharing.audit import recogniser
 
-    affine = _in_mm(affine, values.shape)
-    extents = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)) * values.shape
-    if min(values.shape) < 2 or extents.min() < SLICE_MM:
+    if _slice_mm(values.shape, affine):
+        if max(values.shape) > LONGEST_SLICE:
+            raise ValueError(f'a slice of {max(values.shape)} voxels: {_ACROSS}')
         return ''
+    affine = _in_mm(affine, values.shape)
+    extents = _extents(affine, values.shape)
     slab = extents.min() < MIN_EXTENT_MM
     shape = relief.find_face(values, affine)
     found = [f'geometry ({shape.agreement:.2f})'] if shape.is_face else []
@@ -235,20 +279,37 @@ def detect(values: np.ndarray, affine: np.ndarray, recognise: bool) -> str:
     if not found and not slab:
         turned = relief.find_turned(values, affine).agreement
         found += [f'geometry ({turned:.2f}, axes turned)'] if turned >= relief.MIN_TURNED else []
+    if not found and not slab and not LONGEST_MM[0] <= extents.max() <= LONGEST_MM[1]:
+        scaled = relief.find_face(values, _scaled(affine, USUAL_MM / extents.max())).agreement
+        found += [f'geometry ({scaled:.2f}, voxels scaled)'] if scaled >= relief.MIN_TURNED else []
     if not found and shape.opaque:
         raise ValueError('head and air cannot be told apart: a face cannot be ruled out')
     if not found and slab and np.ptp(values):
-        raise ValueError(f'a slab of {extents.min():.0f} mm: a face across several cannot be ruled out')
+        raise ValueError(f'a slab of {extents.min():.0f} mm: {_ACROSS}')
     return ', '.join(found)
 
 
 def _in_mm(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """An affine in the power of ten of its unit that gives a field of view the size of a head's."""
-    longest = float((np.sqrt((affine[:3, :3] ** 2).sum(axis=0)) * shape).max())
+    longest = float(_extents(affine, shape).max())
     if HEAD_MM[0] <= longest <= HEAD_MM[1] or longest <= 0:
         return affine
-    scale = 10.0 ** np.ceil(np.log10(100 / longest))
-    return np.diag([scale, scale, scale, 1.0]) @ affine
+    return _scaled(affine, 10.0 ** np.ceil(np.log10(100 / longest)))
+
+
+def _scaled(affine: np.ndarray, factor: float) -> np.ndarray:
+    return np.diag([factor, factor, factor, 1.0]) @ affine
+
+
+def _extents(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Edges of a field of view, mm."""
+    return np.sqrt((affine[:3, :3] ** 2).sum(axis=0)) * shape
+
+
+def _slice_mm(shape: tuple[int, ...], affine: np.ndarray) -> float:
+    """Thickness of a slice; 0 for what is a volume or a slab."""
+    extents = _extents(_in_mm(affine, shape), shape)
+    return float(extents.min()) if min(shape) < 2 or extents.min() < SLICE_MM else 0.0
 
 
 def face_in_copy(path: Path) -> str:
@@ -312,7 +373,7 @@ def read_volumes(path: Path) -> tuple[list[np.ndarray], np.ndarray, bool]:
 def _load(path: Path) -> Any:
     import nibabel as nib
 
-    if path.name.lower().endswith(READABLE):
+    if path.name.endswith((*READABLE, *map(str.upper, READABLE))):
         return nib.load(path)
     with path.open('rb') as file:  # NIfTI under another name
         content = file.read()
