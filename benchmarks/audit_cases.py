@@ -29,7 +29,7 @@ from scipy import ndimage
 from benchmarks.scans import write_result
 from cpmae_bids.bids.atomic import sha256_of
 from cpmae_bids.bids.patterns import output_path
-from cpmae_bids.bids.records import read_records
+from cpmae_bids.bids.verdict_records import read_records
 from cpmae_bids.cli.audit import main as audit
 
 BEND_MM, SMOOTH_MM = 1.5, 20.0

@@ -19,9 +19,9 @@ import numpy as np
 from benchmarks.scans import find_t1w, read_split, write_result
 from cpmae_bids.deid.images.intensity import skin_level
 from cpmae_bids.deid.qc import relief
-from cpmae_bids.sharing.audit import recogniser
-from cpmae_bids.sharing.audit.dataset import read_volume
-from cpmae_bids.sharing.audit.pool import workers
+from cpmae_bids.runtime.pool import workers
+from cpmae_bids.sharing.faces import recogniser
+from cpmae_bids.sharing.faces.search import read_volumes
 
 ALTERED = ('turned', 'inverted')
 
@@ -39,7 +39,7 @@ def alter(kind: str, values: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray
 
 def look(path: Path, kind: str) -> tuple[str, float, bool, bool]:
     """Name of a scan, agreement of its relief, whether that is a face, and what dlib's detector says."""
-    values, affine, _ = read_volume(path)
+    (values, *_), affine, _ = read_volumes(path)
     if kind in ALTERED:
         values, affine = alter(kind, values, affine)
     shape = relief.find_face(values, affine)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.pairs import Pair
-from cpmae_bids.sharing.audit.recogniser import UPSAMPLE, YAWS, load_models
+from cpmae_bids.sharing.faces.recogniser import UPSAMPLE, YAWS, load_models
 
 FRONTAL = YAWS.index(0.0)
 BACK = 180.0

@@ -31,7 +31,7 @@ from benchmarks.robustness_cases import CASES, Head
 from benchmarks.scans import find_t1w, write_result
 from cpmae_bids.deid.qc import relief
 from cpmae_bids.deid.qc.thresholds import threshold
-from cpmae_bids.sharing.audit import recogniser
+from cpmae_bids.sharing.faces import recogniser
 from cpmae_bids.steps.conform import read_affine
 
 DOCS = REPOSITORY / 'docs' / 'robustness.md'

@@ -1,7 +1,7 @@
 """The settings of a run: one frozen object that is passed explicitly."""
+# ruff: noqa: RUF009  # `option` returns a field, which dataclass makes a default of
 
 import dataclasses
-import tomllib
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,110 +24,209 @@ DECIDING_PATHS = ('bids_filter_file', 'derivatives', 'weights')
 """Paths that decide which scans are processed, or what becomes of them."""
 
 
+def option(default: Any, text: str, group: str, **more: Any) -> Any:
+    """Return a field of `RunConfig` that is an option of the command line.
+
+    Parameters
+    ----------
+    default : object
+    text : str
+        What ``--help`` says.
+    group : str
+        Heading that it is listed under there.
+    **more
+        What `cpmae_bids.cli.arguments.add_option` cannot tell from the type: ``short`` and ``aliases`` of the
+        flag, ``metavar``, ``kind`` of a text or path, ``choices``, ``minimum``.
+    """
+    return dataclasses.field(default=default, metadata={'help': text, 'group': group, **more})
+
+
+WHICH, HOW, UPLOAD, SPEED = 'which scans', 'how heads are generated', 'a raw dataset to upload', 'performance'
+FOLDERS, RUN, MESSAGES = 'other folders, which hold original voxels', 'the run', 'messages'
+GROUPS = (WHICH, HOW, UPLOAD, SPEED, FOLDERS, RUN, MESSAGES)
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that one call of ``cpmae-bids`` needs to know.
 
-    The first group holds the command line. The second is settled before any work starts, by
-    `cpmae_bids.cli.preflight.preflight`; until then its fields hold their defaults.
+    The command line, and what `cpmae_bids.cli.preflight.preflight` settles before any work starts: after it,
+    `device` is not 'auto', and `work_dir`, `seed` and `model_hash` are set.
 
     Parameters
     ----------
     bids_dir, output_dir : Path
         The dataset to read and the derivatives dataset to write.
     analysis_level : {'participant', 'group'}
-    participant_label, session_label : tuple of str
-        Labels without ``sub-`` and ``ses-``; empty means all.
-    exclude_participant_label : tuple of str
-        Subjects to leave out.
-    subject_anatomical_reference : {'first', 'sessionwise'}
-        Whose brain the head of a scan is generated around: that of the first T1w scan of its subject, or of
-        its session.
-    bids_filter_file : Path, optional
-        JSON file with extra pybids query terms under the key ``t1w``.
-    derivatives : tuple of Path
-        Datasets of derivatives to take brain masks from.
-    skip_bids_validation : bool
-    nprocs, omp_nthreads : int
-        Processes at a time, and threads of each; 0 threads: see `cpmae_bids.cli.process.share_processors`.
-    mem_gb : float, optional
-        Memory that the whole run may take, in GB; None means `cpmae_bids.runtime.memory.usable_gb`.
-    device : {'auto', 'cpu', 'cuda'}
-        Where the models run; never 'auto' after the pre-flight.
-    n_gpu_procs : int
-        Nodes that may use the GPU at the same time.
-    work_dir : Path, optional
-        Folder of intermediate files, which hold original pixels.
-    preset : {'128', '256'}
-        Resolution at which detail is drawn: 128 (2 mm) or 256 (1 mm).
-    seed : int, optional
-        Seed of the dataset; each scan's own is derived from it and the subject label.
-    steps : int
-        Refinement steps of the masked autoencoder.
-    weights : Path, optional
-        Folder of weights to use instead of the packaged ones.
-    also : tuple of str
-        Suffixes of further contrasts to de-identify, of `ALSO_SUFFIXES`.
-    also_fill : {'head', 'air'}
-        What lies around the brain in them: the generated head, or noise.
-    layout : {'derivatives', 'bids'}
-        Whether to write a raw-like dataset besides the derivatives.
-    raw_like_dir : Path, optional
-        Its folder; None means ``bids`` in the output.
-    scan_dates : {'drop', 'shift'}
-        What becomes of dates of acquisition in it.
-    private_report_dir : Path, optional
-        Folder for before/after reports, which show the original face.
-    nipype_plugin_file : Path, optional
-        YAML, JSON or TOML file with nipype's ``plugin`` and ``plugin_args``.
-    stop_on_first_crash, overwrite : bool
-    fetch_template : bool
-        Allow TemplateFlow to download the template when it is not cached.
-    dry_run : bool
-        Say what would be done, and do nothing.
-    write_graph : bool
-        Draw the workflow into `work_dir`.
-    verbose : int
-        Number of ``-v`` given.
     model_hash : str
         Hash of the weights in use.
     temporary_work_dir : bool
         Whether `work_dir` was made for this run, to be removed at its end.
+
+    Notes
+    -----
+    Labels are without ``sub-`` and ``ses-``. `omp_nthreads` is 0 until
+    `cpmae_bids.cli.process.share_processors` chooses; `mem_gb` None means
+    `cpmae_bids.runtime.memory.usable_gb`. Each scan's own seed is derived from `seed`.
     """
 
     bids_dir: Path
     output_dir: Path
     analysis_level: Literal['participant', 'group'] = 'participant'
-    participant_label: tuple[str, ...] = ()
-    session_label: tuple[str, ...] = ()
-    exclude_participant_label: tuple[str, ...] = ()
-    subject_anatomical_reference: Literal['first', 'sessionwise'] = 'first'
-    bids_filter_file: Path | None = None
-    derivatives: tuple[Path, ...] = ()
-    skip_bids_validation: bool = False
-    nprocs: int = 1
-    omp_nthreads: int = 1
-    mem_gb: float | None = None
-    device: Literal['auto', 'cpu', 'cuda'] = 'auto'
-    n_gpu_procs: int = 1
-    work_dir: Path | None = None
-    preset: Literal['128', '256'] = '256'
-    seed: int | None = None
-    steps: int = DEFAULT_STEPS
-    weights: Path | None = None
-    also: tuple[str, ...] = ()
-    also_fill: Literal['head', 'air'] = 'head'
-    layout: Literal['derivatives', 'bids'] = 'derivatives'
-    raw_like_dir: Path | None = None
-    scan_dates: Literal['drop', 'shift'] = 'drop'
-    private_report_dir: Path | None = None
-    nipype_plugin_file: Path | None = None
-    stop_on_first_crash: bool = False
-    overwrite: bool = False
-    fetch_template: bool = False
-    dry_run: bool = False
-    write_graph: bool = False
-    verbose: int = 0
+    participant_label: tuple[str, ...] = option(
+        (), 'subjects to process, with or without "sub-" (default: all)', WHICH, kind='sub-', metavar='LABEL'
+    )
+    session_label: tuple[str, ...] = option(
+        (), 'sessions to process, with or without "ses-" (default: all)', WHICH, kind='ses-', metavar='LABEL'
+    )
+    exclude_participant_label: tuple[str, ...] = option(
+        (), 'subjects to leave out, with or without "sub-"', WHICH, kind='sub-', metavar='LABEL'
+    )
+    subject_anatomical_reference: Literal['first', 'sessionwise'] = option(
+        'first',
+        'reference scan, around whose brain the head is generated: the first of a subject, or of each '
+        'session, if the brain changes between sessions (default: %(default)s)',
+        HOW,
+        kind='reference',
+    )
+    bids_filter_file: Path | None = option(
+        None,
+        'JSON file with PyBIDS filters, such as {"t1w": {"acquisition": "mprage"}}',
+        WHICH,
+        kind='file',
+        metavar='FILE',
+    )
+    derivatives: tuple[Path, ...] = option(
+        (),
+        'derivatives with brain masks (desc-brain_mask) to use; scans without one are skull-stripped',
+        WHICH,
+        short='-d',
+        kind='derivatives',
+        metavar='[PACKAGE=]PATH',
+    )
+    skip_bids_validation: bool = option(
+        False,
+        'process a dataset in which the BIDS validator finds errors',
+        WHICH,
+        aliases=('--skip-bids-validator',),
+    )
+    nprocs: int = option(
+        1,
+        'processors that the run uses (default: all available)',
+        SPEED,
+        aliases=('--n-procs',),
+        minimum=1,
+        metavar='N',
+    )
+    omp_nthreads: int = option(
+        1,
+        'threads of each step (default: 1 if scans are processed in parallel, else up to 8)',
+        SPEED,
+        minimum=1,
+        metavar='N',
+    )
+    mem_gb: float | None = option(
+        None,
+        'memory of the whole run (default: 90 %% of what the machine, container or job has)',
+        SPEED,
+        kind='positive',
+        metavar='GB',
+    )
+    device: Literal['auto', 'cpu', 'cuda'] = option(
+        'auto', 'where the models run (default: %(default)s)', SPEED
+    )
+    n_gpu_procs: int = option(
+        1, 'steps that may use the GPU at the same time (default: %(default)s)', SPEED, minimum=1, metavar='N'
+    )
+    work_dir: Path | None = option(
+        None,
+        'intermediate files (default: a private temporary folder, removed afterwards)',
+        FOLDERS,
+        short='-w',
+        metavar='DIR',
+    )
+    preset: Literal['128', '256'] = option(
+        '256',
+        'resolution at which detail is generated: 256 (1 mm) or 128 (2 mm, faster); the output keeps '
+        'the grid of the scan (default: %(default)s)',
+        HOW,
+    )
+    seed: int | None = option(
+        None,
+        'seed of the dataset (default: that of earlier runs into this output, else drawn)',
+        HOW,
+        minimum=0,
+        metavar='N',
+    )
+    steps: int = option(
+        DEFAULT_STEPS,
+        'refinement steps of the masked autoencoder (default: %(default)s)',
+        HOW,
+        minimum=1,
+        metavar='N',
+    )
+    weights: Path | None = option(
+        None,
+        'folder of weights (default: $CPMAE_BIDS_WEIGHTS, else those of the package)',
+        HOW,
+        metavar='DIR',
+    )
+    also: tuple[str, ...] = option(
+        (),
+        'other 3D contrasts to de-identify, with the head of the T1w scans of their subject: '
+        f'{", ".join(ALSO_SUFFIXES)}',
+        WHICH,
+        choices=ALSO_SUFFIXES,
+        metavar='SUFFIX',
+    )
+    also_fill: Literal['head', 'air'] = option(
+        'head',
+        'what surrounds the brain in other contrasts: the head or noise (default: %(default)s)',
+        WHICH,
+    )
+    layout: Literal['derivatives', 'bids'] = option(
+        'derivatives',
+        'bids: also write a raw-like dataset, with de-identified images under the raw names and all '
+        'else in the input that may be shared (default: %(default)s)',
+        UPLOAD,
+    )
+    raw_like_dir: Path | None = option(
+        None, 'folder of the raw-like dataset (default: "bids" in output_dir)', UPLOAD, metavar='DIR'
+    )
+    scan_dates: Literal['drop', 'shift'] = option(
+        'drop',
+        'acquisition dates in it: drop them, or shift all of a subject by the same number of days, to '
+        'before 1925 (default: %(default)s)',
+        UPLOAD,
+    )
+    private_report_dir: Path | None = option(
+        None,
+        'folder for before/after reports, which show the original face, and for all QC metrics; outside '
+        'input and output',
+        FOLDERS,
+        metavar='DIR',
+    )
+    nipype_plugin_file: Path | None = option(
+        None,
+        'YAML, JSON or TOML file with nipype\'s "plugin" and "plugin_args"',
+        SPEED,
+        kind='file',
+        metavar='FILE',
+    )
+    stop_on_first_crash: bool = option(
+        False, 'stop after the first failure instead of going on with other scans', MESSAGES
+    )
+    overwrite: bool = option(False, 'process finished scans again instead of skipping them', WHICH)
+    fetch_template: bool = option(
+        False, 'let TemplateFlow download the template; no other option opens a connection', HOW
+    )
+    dry_run: bool = option(
+        False,
+        'list what would be processed, skipped and left out, and why; write nothing',
+        RUN,
+    )
+    write_graph: bool = option(False, 'draw the workflow into --work-dir', RUN)
+    verbose: int = option(0, 'more messages; twice for debugging', MESSAGES, short='-v')
 
     model_hash: str = ''
     temporary_work_dir: bool = False
@@ -144,6 +243,15 @@ class RunConfig:
         if self.work_dir is None:
             raise ValueError('the work folder must be settled first')
         return self.work_dir
+
+    @property
+    def raw_like_folder(self) -> Path:
+        """Where the raw-like dataset of a run is, or would be."""
+        return self.raw_like_dir or self.output_dir / 'bids'
+
+    def private_page(self, name: str) -> Path | None:
+        """Path of the page before/after of the scan of that name; None if a run writes no such pages."""
+        return self.private_report_dir and self.private_report_dir / f'{name}.html'
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
@@ -183,28 +291,6 @@ class RunConfig:
         import tomli_w
 
         return tomli_w.dumps({'run': self.to_dict(with_paths=with_paths)})
-
-    @classmethod
-    def from_toml(cls, text: str) -> Self:
-        """Read what `to_toml` wrote.
-
-        Raises
-        ------
-        TypeError
-            If a setting is unknown, or ``bids_dir`` or ``output_dir`` is missing.
-        tomllib.TOMLDecodeError
-            If the text is not TOML.
-        """
-        settings = tomllib.loads(text).get('run', {})
-        for field in dataclasses.fields(cls):
-            if field.name in settings:
-                value = settings[field.name]
-                kind = Path if _is_path(field.type) else str
-                if isinstance(value, list):
-                    settings[field.name] = tuple(kind(item) for item in value)
-                elif kind is Path:
-                    settings[field.name] = Path(value)
-        return cls(**settings)
 
 
 def _is_path(annotation: Any) -> bool:

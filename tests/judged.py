@@ -1,7 +1,7 @@
 """Publish images under a verdict that is about these very images."""
 
 from cpmae_bids.bids import publish
-from cpmae_bids.bids.records import identify
+from cpmae_bids.bids.verdict_records import identify
 
 
 def publish_scan(scan, config, files, verdict):

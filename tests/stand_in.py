@@ -15,8 +15,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 from nipype.pipeline import engine as pe
 
 import cpmae_bids.workflows.base
-from cpmae_bids.bids.publish import private_page
-from cpmae_bids.bids.records import identify
+from cpmae_bids.bids.verdict_records import identify
 from cpmae_bids.cli import preflight
 from cpmae_bids.cli.run import main
 from cpmae_bids.interfaces.bids import Publish
@@ -84,11 +83,11 @@ def init_wf(scans, config, seconds: float = 2.0, judge=lambda scan: {}) -> pe.Wo
         sink = pe.Node(Publish(scan=scan, config=config), 'sink', run_without_submitting=True)
         scan_wf = pe.Workflow(f'{scan.name}_wf')
         scan_wf.connect([(invert, sink, [(name, name) for name in FIELDS])])
-        if (page := private_page(scan, config)) is not None:
+        if (page := config.private_page(scan.name)) is not None:
             report = PrivateReport(original=str(scan.path), title=scan.name, page=str(page))
             fields = [(name, name) for name in ('refaced', 'kept_mask', 'verdict')]
             scan_wf.connect([(invert, pe.Node(report, 'private_report'), fields)])
-        subject_wf = pe.Workflow(f'sub-{scan.subject}_{scan.node_name}_wf')
+        subject_wf = pe.Workflow(f'sub-{scan.subject}_{scan.name}_wf')
         subject_wf.add_nodes([scan_wf])
         workflow.add_nodes([subject_wf])
     return workflow

@@ -11,11 +11,13 @@ from nipype.pipeline.engine.utils import generate_expanded_graph
 from test_verdict import AFFINE, SHAPE, Case
 
 from cpmae_bids.bids.atomic import crc32_of
+from cpmae_bids.bids.completeness import is_complete
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.metadata import output_sidecar
+from cpmae_bids.bids.output_check import verified_records
 from cpmae_bids.bids.patterns import output_path
-from cpmae_bids.bids.publish import is_complete, publish_scan
-from cpmae_bids.bids.records import checked_sources, identify, settings_of
+from cpmae_bids.bids.publish import publish_scan
+from cpmae_bids.bids.verdict_records import checked_sources, identify, settings_of
 from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.process import process_scans
 from cpmae_bids.config import RunConfig
@@ -25,7 +27,7 @@ from cpmae_bids.deid.qc.thresholds import is_public, thresholds_of
 from cpmae_bids.deid.synthesis import air as air_model
 from cpmae_bids.deid.synthesis import blending
 from cpmae_bids.exceptions import InputError
-from cpmae_bids.sharing.audit_table import Promises, audit_output
+from cpmae_bids.sharing.faces.promises import Promises
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import scan_and_stage
 
@@ -180,7 +182,7 @@ def test_a_t1w_without_brain_fails_its_contrasts_with_a_reason(config):
     """The inputs are phantoms of 8 mm, which show no brain."""
     scans = [scan for scan in collect_scans(config) if scan.name.startswith('sub-01_ses-a')]
     process_scans(scans, config)
-    records = {record['scan']: record for record in audit_output(config.output_dir)}
+    records = {record['scan']: record for record in verified_records(config.output_dir)}
     assert {record['status'] for record in records.values()} == {'error'}
     (reason,) = records[DATASET[1]]['reasons']
     assert f'its brain and head are those of {DATASET[0]}' in reason
@@ -225,7 +227,7 @@ def published(config, finished):
 
 
 def statuses(config):
-    return {record['scan']: record['status'] for record in audit_output(config.output_dir)}
+    return {record['scan']: record['status'] for record in verified_records(config.output_dir)}
 
 
 def test_a_contrast_is_published_vouched_for_and_complete(config, published):

@@ -19,9 +19,9 @@ from cpmae_bids.cli.audit import main
 from cpmae_bids.config import RunConfig
 from cpmae_bids.deid.images import masks
 from cpmae_bids.exceptions import InputError
-from cpmae_bids.sharing.audit import recogniser
-from cpmae_bids.sharing.audit.dataset import detect, face_in_copy, list_images, read_volume
-from cpmae_bids.sharing.audit_table import Promises
+from cpmae_bids.sharing.faces import recogniser
+from cpmae_bids.sharing.faces.promises import Promises
+from cpmae_bids.sharing.faces.search import detect, face_in_copy, list_images, read_volumes
 from cpmae_bids.sharing.rawlike.build import write_raw_like
 
 GRID = phantom.grid((4.0, 4.0, 4.0))
@@ -293,7 +293,7 @@ def test_folders_that_cannot_be_read_are_noticed(tmp_path, capsys, monkeypatch):
         onerror(PermissionError(13, 'Permission denied', str(tmp_path / 'sourcedata')))
         yield str(tmp_path), [], []
 
-    monkeypatch.setattr('cpmae_bids.sharing.audit.dataset.os.walk', walk)
+    monkeypatch.setattr('cpmae_bids.sharing.faces.search.os.walk', walk)
     assert audit(tmp_path) == 1
     assert lines(capsys)[0].startswith('UNREAD sourcedata: a folder that cannot be read')
 
@@ -304,7 +304,7 @@ def test_several_volumes_and_other_formats(heads, tmp_path):
     nib.save(nib.Nifti1Image(values * 1j, affine), tmp_path / 'b.nii')
     nib.save(nib.MGHImage(values, affine), tmp_path / 'c.mgz')
     for name in ('a.nii', 'b.nii', 'c.mgz'):
-        volume, found, oriented = read_volume(tmp_path / name)
+        (volume, *_), found, oriented = read_volumes(tmp_path / name)
         assert oriented
         np.testing.assert_allclose(found, affine, atol=1e-4)
         assert detect(volume, found, False).startswith('geometry'), name
@@ -575,7 +575,7 @@ def test_recogniser_knows_a_person_again(test_heads):
         pytest.skip('needs face_recognition_models')
     described = []
     for path in sorted(test_heads.glob('sub-*/anat/*_T1w.nii.gz'))[1:3]:  # the first is cut at the nose
-        values, affine, _ = read_volume(path)
+        (values, *_), affine, _ = read_volumes(path)
         assert recogniser.sees_face(values, affine)
         noise = np.random.default_rng(0).normal(0, values.std() / 10, values.shape)
         described.append([recogniser.describe(v, affine) for v in (values, np.abs(values + noise))])

@@ -4,11 +4,11 @@ import numpy as np
 import phantom
 import pytest
 
-from cpmae_bids.deid.images import nifti
-from cpmae_bids.sharing.audit import frame
-from cpmae_bids.sharing.audit.matching import attack, bootstrap, wilson
-from cpmae_bids.sharing.audit.outliers import find_outliers, robust_z
-from cpmae_bids.sharing.audit.privacy import (
+from cpmae_bids.deid.images import masks, nifti
+from cpmae_bids.deid.space import geometry
+from cpmae_bids.reports.outliers import find_outliers, robust_z
+from cpmae_bids.sharing.privacy import brain_frame
+from cpmae_bids.sharing.privacy.attacks import (
     Faces,
     Pair,
     Privacy,
@@ -18,6 +18,7 @@ from cpmae_bids.sharing.audit.privacy import (
     describe_attacks,
     face_depth,
 )
+from cpmae_bids.sharing.privacy.identification import attack, bootstrap, wilson
 from cpmae_bids.templates import find_template
 
 
@@ -85,8 +86,8 @@ def test_the_frame_is_found_again():
     moved = np.eye(4)
     moved[:3, :3] = phantom.rotation_matrix(8, -5, 10) @ np.diag([0.9, 1.05, 1.1])
     moved[:3, 3] = 12, -30, 7
-    mask = frame.masks.dilate(template.mask, frame.GUARD_MM, frame.geometry.voxel_sizes(template.affine))
-    found = frame.world_to_template(mask, moved @ template.affine)
+    mask = masks.dilate(template.mask, brain_frame.GUARD_MM, geometry.voxel_sizes(template.affine))
+    found = brain_frame.world_to_template(mask, moved @ template.affine)
     corners = np.array([[70, 90, -60, 1], [-70, 90, -60, 1], [0, -100, 80, 1], [0, 0, 0, 1]]).T
     assert np.abs(found @ moved @ corners - corners)[:3].max() < 1
 

@@ -6,7 +6,9 @@ import logging
 import numpy as np
 import pytest
 
-from cpmae_bids.bids.layout import collect_scans, read_filters, scan_seed, select_subjects
+from cpmae_bids.bids.layout import collect_scans
+from cpmae_bids.bids.scan import scan_seed
+from cpmae_bids.bids.selection import read_filters, select_subjects
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError, NothingToDoError, UsageError
 from cpmae_bids.sharing.inventory import list_files
@@ -38,7 +40,6 @@ def test_every_session_and_run(make_bids):
     ]
     assert found[0].entities == {'sub': '01', 'ses': 'a', 'run': '01'}
     assert found[0].name == 'sub-01_ses-a_run-01_T1w'
-    assert found[0].node_name == 'sub_01_ses_a_run_01_T1w'
     assert not any(scan.problem for scan in found)
 
 

@@ -13,17 +13,12 @@ from judged import publish_scan
 
 from cpmae_bids.bids import publish
 from cpmae_bids.bids.atomic import crc32_of
+from cpmae_bids.bids.completeness import complete_scans, is_complete, output_files, stored_files_are_whole
 from cpmae_bids.bids.layout import collect_scans
-from cpmae_bids.bids.publish import (
-    complete_scans,
-    hide_paths,
-    is_complete,
-    output_files,
-    record_failure,
-    stored_files_are_whole,
-    withdraw_scan,
-)
-from cpmae_bids.bids.records import read_record, read_records, write_record, write_table
+from cpmae_bids.bids.private_paths import hide_paths
+from cpmae_bids.bids.publish import record_failure, withdraw_scan
+from cpmae_bids.bids.verdict_records import read_record, read_records, write_record
+from cpmae_bids.bids.verdict_tables import write_run_table
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError, VerdictError
 
@@ -405,7 +400,7 @@ def test_table(config, finished):
     first, second = collect_scans(config)
     publish_scan(second, config, finished(second), FAIL)
     publish_scan(first, config, finished(first), {**PASS, 'template': 'average\n brain'})
-    table = write_table(config.output_dir, list(read_records(config.output_dir).values()))
+    table = write_run_table(config.output_dir, list(read_records(config.output_dir).values()))
     rows = [line.split('\t') for line in table.read_text().splitlines()]
     assert [row[:3] for row in rows] == [
         ['scan', 'status', 'reasons'],

@@ -14,8 +14,8 @@ import pytest
 from nipype.interfaces.utility import Function
 from nipype.pipeline import engine as pe
 
-from cpmae_bids.bids.layout import Scan
-from cpmae_bids.cli import preflight
+from cpmae_bids.bids.scan import Scan
+from cpmae_bids.cli import devices, preflight
 from cpmae_bids.cli.interrupt import InterruptibleProgress, Interruption
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
@@ -200,7 +200,7 @@ def test_the_preflight_asks_for_a_work_dir_and_no_gpu_of_its_own(queue, config, 
     queue()
     monkeypatch.setattr(preflight, 'find_model_hash', lambda config: 'abc')
     monkeypatch.setattr(preflight, 'check_template', lambda config: None)
-    monkeypatch.setattr(preflight, 'cuda_is_available', lambda: False)
+    monkeypatch.setattr(devices, 'cuda_is_available', lambda: False)
     make_bids(['sub-01/anat/sub-01_T1w.nii.gz'])
     with pytest.raises(UsageError, match='give a --work-dir'):
         preflight.preflight(config.replace(work_dir=None))

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from judged import publish_scan
 
+from cpmae_bids.bids.completeness import output_files
 from cpmae_bids.bids.derivatives import write_dataset_files
 from cpmae_bids.bids.layout import collect_scans
-from cpmae_bids.bids.publish import output_files
+from cpmae_bids.bids.output_check import verified_records
 from cpmae_bids.bids.validation import ValidatorMissingError, validate_bids
 from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig
 from cpmae_bids.reports.figures import figure_path
+from cpmae_bids.reports.histogram import histogram
 from cpmae_bids.reports.pictures import png
-from cpmae_bids.reports.plots import histogram
-from cpmae_bids.sharing.audit import recogniser
-from cpmae_bids.sharing.audit_table import audit_output
+from cpmae_bids.sharing.faces import recogniser
 
 PASS = {'status': 'pass', 'reasons': [], 'measures': {'seam_ratio': 1.0, 'brain_ml': 1400.0}}
 FAIL = {'status': 'fail', 'reasons': ['visible seam (seam_ratio > 1.5)'], 'measures': {'seam_ratio': 3.0}}
@@ -133,7 +133,7 @@ def test_a_changed_image_is_an_error(config, another_head, group):
     assert group() == 1
     assert rows(config)[0]['status'] == 'error'
     assert rows(config)[0]['reasons'] == 'outputs are missing or have changed since; run this scan again'
-    unread = audit_output(config.output_dir, thorough=False)
+    unread = verified_records(config.output_dir, thorough=False)
     assert [record['status'] for record in unread] == ['pass', 'pass']
 
 
@@ -141,7 +141,7 @@ def test_a_lost_image_is_an_error(config, another_head, group):
     scan, _ = publish(config, another_head, PASS, PASS)
     output_files(scan, config.output_dir)[-1].unlink()
     assert group() == 1
-    assert audit_output(config.output_dir, thorough=False)[0]['status'] == 'error'
+    assert verified_records(config.output_dir, thorough=False)[0]['status'] == 'error'
 
 
 def test_an_image_nobody_vouches_for_is_an_error(config, another_head, group, make_nifti):

@@ -23,7 +23,7 @@ from cpmae_bids import __version__
 from cpmae_bids._version import __url__
 
 ROOT = Path(__file__).parents[1]
-DATA_SUFFIXES = {'.safetensors', '.json', '.md', '.css', '.toml'}
+DATA_SUFFIXES = {'.safetensors', '.json', '.md', '.css', '.html', '.toml'}
 
 pytestmark = pytest.mark.skipif(
     not (ROOT / 'setup.cfg').is_file(), reason='needs the source tree, not only the installed package'
@@ -284,7 +284,7 @@ def test_package_data_is_whole_in_a_clean_environment(clean_environment):
         'import cpmae_bids, cpmae_bids.templates as t, cpmae_bids.models.weights as w; '
         'from importlib.resources import files; from cpmae_bids.training.settings import PACKAGED; '
         'assert w.resolve_weights(None).model_hash and t.SHIPPED.is_file() and PACKAGED.is_file(); '
-        'assert (files("cpmae_bids.reports") / "report.css").is_file(); print(cpmae_bids.__file__)'
+        'assert (files("cpmae_bids.reports") / "page.css").is_file(); print(cpmae_bids.__file__)'
     )
     result = run_clean(clean_environment, 'python', '-c', code)
     assert result.returncode == 0, result.stderr

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cpmae_bids import __version__
-from cpmae_bids.cli.parser import available_cpus, build_parser, parse_config
+from cpmae_bids.cli.parser import build_parser, parse_config
+from cpmae_bids.runtime.threads import available_cpus
 
 BASE = ['raw', 'out', 'participant']
 

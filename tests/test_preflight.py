@@ -8,7 +8,7 @@ from collections import namedtuple
 import pytest
 
 from cpmae_bids.bids.derivatives import read_description
-from cpmae_bids.cli import preflight
+from cpmae_bids.cli import devices, folder_checks, preflight
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import TemplateError, UsageError, WeightsError
 
@@ -73,26 +73,26 @@ def test_folders_that_would_mix_faces_with_what_is_shared(config, tmp_path, chan
     (tmp_path / 'file').write_text('')
     changes = {f: value if f == 'layout' else tmp_path / value for f, value in changes.items()}
     with pytest.raises(UsageError, match=message):
-        preflight.check_folders(config.replace(**changes))
+        folder_checks.check_folders(config.replace(**changes))
     assert not (config.bids_dir / 'derivatives').exists()
 
 
 def test_input_in_sourcedata_of_the_output_is_fine(make_bids, tmp_path):
     root = make_bids([], root=tmp_path / 'out' / 'sourcedata' / 'raw')
-    preflight.check_folders(RunConfig(root, tmp_path / 'out'))
+    folder_checks.check_folders(RunConfig(root, tmp_path / 'out'))
 
 
 def test_swapped_arguments_are_noticed(config, make_bids, tmp_path):
     other = make_bids([], root=tmp_path / 'other')
     with pytest.raises(UsageError, match='did not make'):
-        preflight.check_folders(config.replace(output_dir=other))
+        folder_checks.check_folders(config.replace(output_dir=other))
 
 
 def test_our_own_output_is_fine(config):
     from cpmae_bids.bids.derivatives import write_dataset_files
 
     write_dataset_files(config.replace(seed=1))
-    preflight.check_folders(config)
+    folder_checks.check_folders(config)
 
 
 @pytest.mark.parametrize('content', [b'{"Name": ', b'[]', b'3', '{"Name": "ä"}'.encode('latin-1'), None])
@@ -108,19 +108,19 @@ def test_a_description_that_cannot_be_read_is_refused(config, ready, content):
 def test_a_description_in_another_encoding_is_read(config):
     path = config.bids_dir / 'dataset_description.json'
     path.write_bytes(path.read_text().encode('utf-16'))
-    preflight.check_description(config.bids_dir)
+    folder_checks.check_description(config.bids_dir)
     assert read_description(config.bids_dir)['Name'] == 'Tiny heads'
     path.unlink()
-    preflight.check_description(config.bids_dir)  # the validator asks for one
+    folder_checks.check_description(config.bids_dir)  # the validator asks for one
 
 
 def test_our_own_output_as_input_is_noticed(config, caplog):
     from cpmae_bids.bids.derivatives import write_dataset_files
 
-    preflight.note_own_output(config.bids_dir)
+    folder_checks.note_own_output(config.bids_dir)
     assert not caplog.records
     write_dataset_files(config.replace(seed=1))
-    preflight.note_own_output(config.output_dir)
+    folder_checks.note_own_output(config.output_dir)
     assert 'give the raw dataset' in caplog.text
 
 
@@ -172,28 +172,28 @@ def test_private_report_dir_is_private(config, ready, tmp_path):
 
 
 def test_cuda_without_cuda_is_an_error_and_auto_says_what_it_does(monkeypatch, caplog):
-    monkeypatch.setattr(preflight, 'cuda_is_available', lambda: False)
+    monkeypatch.setattr(devices, 'cuda_is_available', lambda: False)
     with pytest.raises(UsageError, match='--device cuda'):
-        preflight.settle_device('cuda')
-    assert preflight.settle_device('auto') == 'cpu'
+        devices.settle_device('cuda')
+    assert devices.settle_device('auto') == 'cpu'
     assert 'run on the CPU' in caplog.text
 
 
 def test_cuda_with_cuda(monkeypatch):
-    monkeypatch.setattr(preflight, 'cuda_is_available', lambda: True)
-    assert preflight.settle_device('auto') == preflight.settle_device('cuda') == 'cuda'
+    monkeypatch.setattr(devices, 'cuda_is_available', lambda: True)
+    assert devices.settle_device('auto') == devices.settle_device('cuda') == 'cuda'
 
 
 def test_cpu_asks_nobody(monkeypatch):
-    monkeypatch.setattr(preflight, 'cuda_is_available', lambda: pytest.fail('asked'))
-    assert preflight.settle_device('cpu') == 'cpu'
+    monkeypatch.setattr(devices, 'cuda_is_available', lambda: pytest.fail('asked'))
+    assert devices.settle_device('cpu') == 'cpu'
 
 
 @pytest.mark.slow
 def test_cuda_question_agrees_with_torch():
     import torch
 
-    assert preflight.cuda_is_available() == torch.cuda.is_available()
+    assert devices.cuda_is_available() == torch.cuda.is_available()
 
 
 @pytest.mark.parametrize('error', [WeightsError('damaged'), TemplateError('missing')])
@@ -255,15 +255,15 @@ def test_a_raw_like_dataset_is_kept_apart_from_what_others_wrote(config, tmp_pat
     folder = tmp_path / 'upload'
     config = config.replace(layout='bids', raw_like_dir=folder)
     (folder / 'derivatives' / 'cpmae-bids').mkdir(parents=True)
-    preflight.check_folders(config.replace(output_dir=folder / 'derivatives' / 'cpmae-bids'))
+    folder_checks.check_folders(config.replace(output_dir=folder / 'derivatives' / 'cpmae-bids'))
     (folder / '.probe.1a2b3c4d.tmp').touch()  # of a run beside this one
-    preflight.check_folders(config)
+    folder_checks.check_folders(config)
     (folder / 'mine.txt').touch()
     with pytest.raises(UsageError, match='did not write'):
-        preflight.check_folders(config)
+        folder_checks.check_folders(config)
     (folder / 'dataset_description.json').write_text(
         '{"Name": "x", "DatasetType": "raw", "GeneratedBy": [{"Name": "cpmae-bids"}]}'
     )
-    preflight.check_folders(config)
+    folder_checks.check_folders(config)
     with pytest.raises(UsageError, match='no derivatives'):
-        preflight.check_folders(config.replace(output_dir=folder, layout='derivatives'))
+        folder_checks.check_folders(config.replace(output_dir=folder, layout='derivatives'))

@@ -18,15 +18,15 @@ from judged import publish_scan
 from benchmarks import verdict_limits
 from benchmarks.methods import cpmae
 from benchmarks.pairs import Pair
+from cpmae_bids.bids.completeness import stands
 from cpmae_bids.bids.layout import collect_scans
-from cpmae_bids.bids.publish import stands
-from cpmae_bids.bids.records import public_form, read_record, read_records, write_record
+from cpmae_bids.bids.verdict_records import public_form, read_record, read_records, write_record
 from cpmae_bids.cli import preflight
 from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig
 from cpmae_bids.deid.qc import decision
 from cpmae_bids.deid.qc.thresholds import SCAN, SEED, THRESHOLDS, is_public, thresholds_of
-from cpmae_bids.sharing.audit import recogniser
+from cpmae_bids.sharing.faces import recogniser
 
 PRIVATE = {
     'kept_near_air_ml',

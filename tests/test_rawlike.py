@@ -15,20 +15,20 @@ import numpy as np
 import pytest
 from judged import publish_scan
 
+from cpmae_bids.bids.columns import column_of_events, column_of_persons
 from cpmae_bids.bids.derivatives import write_dataset_files
 from cpmae_bids.bids.header import header_leaks
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.participants import write_participants
 from cpmae_bids.bids.publish import record_failure
-from cpmae_bids.bids.records import read_record, write_record
-from cpmae_bids.bids.table import Table
+from cpmae_bids.bids.tsv import Table
 from cpmae_bids.bids.validation import validate_bids
+from cpmae_bids.bids.verdict_records import read_record, write_record
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.sharing.rawlike import build, images
 from cpmae_bids.sharing.rawlike.build import write_raw_like
 from cpmae_bids.sharing.rawlike.dates import dated_labels, shift_of, shifted
-from cpmae_bids.sharing.rawlike.tables import of_persons, of_recording
 
 PASS = {'status': 'pass', 'reasons': [], 'measures': {'seam_ratio': 1.0}, 'template': 'none'}
 T1W = 'sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz'
@@ -699,19 +699,23 @@ def test_a_table_of_numbers_is_one(tmp_path):
     ],
 )
 def test_columns_about_persons(name, cells, shared):
-    assert of_persons(name, cells, 'participant_id', {}) == shared
+    assert column_of_persons(name, cells, 'participant_id', {}) == shared
 
 
 @pytest.mark.parametrize(
     'units', ['', 'years', 'years old', '[years]', 'decimal years', 'yo', 'a', 'years at day of scan']
 )
 def test_ages_are_capped_whatever_years_are_called(units):
-    assert of_persons('age', ['96', '30'], 'participant_id', {'Units': units}) == ['89', '30']
+    assert column_of_persons('age', ['96', '30'], 'participant_id', {'Units': units}) == ['89', '30']
 
 
 def test_ages_that_are_categories_keep_their_levels():
     description = {'Levels': {'YA': 'young', 'OA': 'old'}}
-    assert of_persons('age_at_visit', ['YA', 'OA', '96'], 'participant_id', description) == ['YA', 'OA', '89']
+    assert column_of_persons('age_at_visit', ['YA', 'OA', '96'], 'participant_id', description) == [
+        'YA',
+        'OA',
+        '89',
+    ]
 
 
 @pytest.mark.parametrize(
@@ -720,19 +724,19 @@ def test_ages_that_are_categories_keep_their_levels():
 )
 def test_ages_in_other_units_are_capped_as_well(units, limit, rounded):
     cells = [str(limit + 5), '100']
-    assert of_persons('age', cells, 'participant_id', {'Units': units}) == [str(limit), rounded]
+    assert column_of_persons('age', cells, 'participant_id', {'Units': units}) == [str(limit), rounded]
 
 
 def test_columns_about_events():
-    assert of_recording('trial_type', ['go', 'stop']) == ['go', 'stop']
+    assert column_of_events('trial_type', ['go', 'stop']) == ['go', 'stop']
     assert (
-        of_recording('answer', ['my name is Jane Doe and I live in a house that is quite far from here'])
+        column_of_events('answer', ['my name is Jane Doe and I live in a house that is quite far from here'])
         is None
     )
-    assert of_recording('HED', ['Sensory-event, ' * 20]) is not None
-    assert of_recording('stim_file', ['a.png']) is None
-    assert of_recording('SessionDate', ['1']) is None
-    assert of_recording('candidate_update', ['1']) == ['1']
+    assert column_of_events('HED', ['Sensory-event, ' * 20]) is not None
+    assert column_of_events('stim_file', ['a.png']) is None
+    assert column_of_events('SessionDate', ['1']) is None
+    assert column_of_events('candidate_update', ['1']) == ['1']
 
 
 @pytest.mark.parametrize(
@@ -743,7 +747,7 @@ def test_columns_about_events():
     ],
 )
 def test_days_in_any_form_are_noticed(day):
-    assert of_recording('trial', ['go', day]) is None
+    assert column_of_events('trial', ['go', day]) is None
 
 
 @pytest.mark.parametrize(
@@ -755,7 +759,7 @@ def test_days_in_any_form_are_noticed(day):
     ],
 )
 def test_what_is_no_day_is_kept(text):
-    assert of_recording('trial', [text]) == [text]
+    assert column_of_events('trial', [text]) == [text]
 
 
 @pytest.mark.parametrize('text', ['', '\n\t\n', 'a\tb\n1\t2\t3\n', 'a\ta\n1\t2\n'])
@@ -773,4 +777,4 @@ def test_nothing_but_the_dataset_is_written_to(dataset, raw, settings):
     write_raw_like(settings.replace(scan_dates='shift'))
     assert {p: p.read_bytes() for p in before} == before
     assert os.listdir(raw.parent) == os.listdir(raw.parent)
-    assert build.raw_like_dir(settings) == dataset
+    assert settings.raw_like_folder == dataset

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from cpmae_bids.deid.images.intensity import otsu_threshold, skin_level
 from cpmae_bids.reports import render as rendering
-from cpmae_bids.reports.render import _average_down, render_field, render_head, skin_field
+from cpmae_bids.reports.render import _average_down, render_field, skin_field
 
 
 def head_with_nose(
@@ -38,9 +38,9 @@ def world_grid(shape, affine) -> list[np.ndarray]:
     ]
 
 
-def render(volume, affine, **view) -> np.ndarray:
-    """A picture of 128 pixels of 2 mm: small, so that the tests are quick."""
-    return render_head(volume, affine, size=128, **view)
+def render(volume, affine, size=128, level=None, **view) -> np.ndarray:
+    """A picture of 128 pixels of 2 mm by default: small, so that the tests are quick."""
+    return render_field(skin_field(volume, affine, level), size=size, **view)
 
 
 def extent(picture: np.ndarray, axis: int) -> np.ndarray:
@@ -69,7 +69,7 @@ def test_the_unit_does_not_matter(unit):
 
 def test_scale_is_256_mm_whatever_the_size():
     volume, affine = head_with_nose()
-    large, small = render_head(volume, affine, size=256), render_head(volume, affine, size=64)
+    large, small = render(volume, affine, size=256), render(volume, affine, size=64)
     assert large.shape == (256, 256)
     assert large.dtype == np.uint8
     assert np.ptp(extent(large, 0)) == pytest.approx(240, abs=5)
@@ -218,7 +218,7 @@ def test_input_is_not_written_to():
 )
 def test_no_head_is_an_error(volume, level, message):
     with pytest.raises(ValueError, match=message):
-        render_head(volume, np.eye(4), level=level)
+        render(volume, np.eye(4), level=level)
 
 
 def look_at_all_samples(field, matrix, offset, shape):

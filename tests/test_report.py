@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 from cpmae_bids import __version__
-from cpmae_bids.bids.layout import Scan
 from cpmae_bids.bids.publish import withdraw_scan
-from cpmae_bids.bids.records import write_record
+from cpmae_bids.bids.scan import Scan
+from cpmae_bids.bids.verdict_records import write_record
 from cpmae_bids.exceptions import VerdictError
 from cpmae_bids.reports.figures import figure_path, publish_figures
-from cpmae_bids.reports.html import write_subject_report
 from cpmae_bids.reports.pictures import GAP, face_picture, png, slices_picture
+from cpmae_bids.reports.subject_page import write_subject_report
 from cpmae_bids.steps.private_report import private_report
 from cpmae_bids.steps.report import report
 
@@ -113,7 +113,7 @@ def test_the_page_holds_verdicts_measures_settings_and_citation(output):
         assert words in text
     assert '<td>seam_ratio</td><td>within limits</td><td>at least 0, at most 1.5</td>' in text
     assert '1.23' not in text
-    assert 'the &lt;head&gt; &amp; the air are &quot;the same&quot;' in text
+    assert 'the &lt;head&gt; &amp; the air are &#34;the same&#34;' in text
     assert '2310.15778' in text
     assert 'of-another-subject' not in text
     assert 'deadbeef' not in text  # made from the original

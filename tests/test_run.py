@@ -17,8 +17,8 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 from nipype.pipeline import engine as pe
 
 from cpmae_bids.bids.layout import collect_scans
-from cpmae_bids.bids.records import identify
 from cpmae_bids.bids.validation import validate_bids
+from cpmae_bids.bids.verdict_records import identify
 from cpmae_bids.cli import preflight, run
 from cpmae_bids.cli.interrupt import EXIT_INTERRUPTED
 from cpmae_bids.cli.process import _reason, batch_size, share_processors
@@ -113,7 +113,7 @@ def behave(monkeypatch):
                 behaviour = behaviours.get('private_report', f'touch {page}')
                 private = pe.Node(Fake(behaviour=behaviour), 'private_report')
                 inner.connect(fake, 'refaced', private, 't1w')
-            subject = pe.Workflow(f'sub-{scan.subject}_{scan.node_name}_wf')
+            subject = pe.Workflow(f'sub-{scan.subject}_{scan.name}_wf')
             subject.add_nodes([inner])
             workflow.add_nodes([subject])
         return workflow

@@ -19,7 +19,7 @@ import pytest
 from nipype.pipeline import engine as pe
 from nipype.pipeline.engine.utils import generate_expanded_graph
 
-from cpmae_bids.bids.layout import Scan
+from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.interfaces.base import Step

@@ -11,7 +11,7 @@ import pytest
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.config import RunConfig
 from cpmae_bids.models.weights import resolve_weights
-from cpmae_bids.reports.html import write_subject_report
+from cpmae_bids.reports.subject_page import write_subject_report
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import Progress
 from cpmae_bids.workflows.run import run_workflow

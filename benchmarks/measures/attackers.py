@@ -14,7 +14,7 @@ from benchmarks import humanfaces
 from benchmarks.measures.recognition import search
 from benchmarks.pairs import DEFAULT, GALLERY, PERTURBED, Pair, work_folder
 from benchmarks.statistics import SEED, share
-from cpmae_bids.sharing.audit.recogniser import YAWS
+from cpmae_bids.sharing.faces.recogniser import YAWS
 
 METHODS = (*DEFAULT, PERTURBED, GALLERY)
 NEEDS_MODELS = tuple((humanfaces.FOLDER, f'{name}.json') for name in humanfaces.FILES)

@@ -1,19 +1,14 @@
 """Brain masks that another pipeline made of the scans: ``desc-brain_mask`` of BIDS derivatives."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, split_name
+from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import T1W
 from cpmae_bids.exceptions import InputError
-
-if TYPE_CHECKING:
-    from cpmae_bids.bids.layout import Scan
 
 logger = logging.getLogger(__name__)
 

@@ -1,23 +1,22 @@
 """Which scans there are to work on."""
 
-import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.brain_masks import with_brain_masks
-from cpmae_bids.bids.jsontext import read_json
 from cpmae_bids.bids.metadata import read_sidecars, shareable_metadata
 from cpmae_bids.bids.output_folder import NAME_MAX
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, output_kinds, output_path, split_name
+from cpmae_bids.bids.scan import Scan, scan_seed
+from cpmae_bids.bids.selection import read_filters, select_subjects
 from cpmae_bids.config import T1W, T1W_SUFFIXES, RunConfig
-from cpmae_bids.deid.images.pointers import command_to_fetch
 from cpmae_bids.exceptions import InputError, NothingToDoError, UsageError
+from cpmae_bids.runtime.content import unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -29,190 +28,6 @@ _IGNORED = (
 )
 # Other parts of a complex-valued image are no scan of their own.
 _PARTS_WITHOUT_CONTRAST = ('phase', 'real', 'imag')
-
-
-@dataclass(frozen=True)
-class Scan:
-    """One image of the input dataset that is to be de-identified: a T1w scan, or another contrast.
-
-    Parameters
-    ----------
-    path : Path
-        The image.
-    relative_path : str
-        Its path relative to the dataset, with forward slashes.
-    subject : str
-        Label without ``sub-``.
-    session : str or None
-        Label without ``ses-``.
-    entities : dict
-        Entities of the file name, by their short names (``sub``, ``ses``, ``run``), in its order.
-    metadata : dict
-        Those fields of its sidecar, with inheritance, that may be shared.
-    seed : int
-        Seed of this scan, below 2**31; the same for all scans of a subject.
-    problem : str
-        Why the scan cannot be worked on, or nothing.
-    crc32 : str
-        CRC-32 of the image when work on it began; nothing before that.
-    reference : Scan or None
-        The T1w scan of the subject around whose brain the head is generated; None if it is this one, or
-        there is to be no head.
-    t1w : Scan or None
-        The T1w scan by which the brain of another contrast is found; None for T1w scans.
-    first_echo : Scan or None
-        The first echo of the same acquisition, whose brain is that of this one.
-    brain_mask : Path or None
-        Its brain as another pipeline found it, to be used in place of our own.
-    brain_mask_crc32 : str
-        CRC-32 of that file. It tells no more than the mask of the preserved region, which is published.
-    """
-
-    path: Path
-    relative_path: str
-    subject: str
-    session: str | None
-    entities: dict[str, str] = field(hash=False)
-    metadata: dict[str, Any] = field(hash=False, repr=False)
-    seed: int
-    problem: str = ''
-    crc32: str = field(default='', compare=False)  # a scan is the same before and after
-    reference: 'Scan | None' = field(default=None, hash=False, repr=False)
-    t1w: 'Scan | None' = field(default=None, hash=False, repr=False)
-    first_echo: 'Scan | None' = field(default=None, hash=False, repr=False)
-    brain_mask: Path | None = field(default=None, hash=False, repr=False)
-    brain_mask_crc32: str = field(default='', hash=False, repr=False)
-
-    @property
-    def suffix(self) -> str:
-        """The contrast, by the last part of the name: ``T1w``."""
-        return self.name.rpartition('_')[2]
-
-    @property
-    def given_brain_masks(self) -> dict[str, str]:
-        """Checksums of the brain masks that were given, of this scan and those it is made from, by path."""
-        scans = [scan for scan in (self, self.first_echo, self.reference, self.t1w) if scan is not None]
-        return {scan.relative_path: scan.brain_mask_crc32 for scan in scans if scan.brain_mask_crc32}
-
-    @property
-    def acquisition(self) -> tuple[Any, ...]:
-        """What all echoes of an acquisition have in common: the name without the echo."""
-        return self.suffix, *(item for item in self.entities.items() if item[0] != 'echo')
-
-    @property
-    def reference_path(self) -> str:
-        """Path, relative to the dataset, of the scan around whose brain the head is generated."""
-        return (self.reference or self).relative_path
-
-    @property
-    def noise_seed(self) -> int:
-        """Seed of the noise, which no two scans of a subject share: it would not average out."""
-        return scan_seed(self.seed, self.relative_path)
-
-    @property
-    def name(self) -> str:
-        """File name without extension; it is unique in the dataset: ``sub-01_ses-a_T1w``."""
-        return self.path.name.partition('.')[0]
-
-    @property
-    def node_name(self) -> str:
-        """`name` as an identifier, for workflows and nodes: ``sub_01_ses_a_T1w``."""
-        return re.sub(r'\W', '_', self.name)
-
-
-def scan_seed(seed: int, subject: str) -> int:
-    """Derive the seed of a subject's scans from that of the dataset, or that of a scan's noise from theirs.
-
-    Sessions and runs of a subject share that of the head, so that their generated heads differ only as far
-    as their brains do.
-
-    Returns
-    -------
-    int
-        Between 0 and 2**31 - 1, which every random generator accepts and JSON keeps exactly.
-    """
-    digest = hashlib.sha256(f'{seed}:{subject}'.encode()).digest()
-    return int.from_bytes(digest[:4], 'big') >> 1
-
-
-def list_subjects(bids_dir: Path) -> list[str]:
-    """Return the labels of the subject folders of a dataset, sorted."""
-    return _labels(bids_dir, 'sub-')
-
-
-def _labels(folder: Path, prefix: str) -> list[str]:
-    return sorted(p.name.removeprefix(prefix) for p in folder.glob(f'{prefix}*') if p.is_dir())
-
-
-def select_subjects(config: RunConfig) -> list[str]:
-    """Return the subjects of a run.
-
-    Raises
-    ------
-    UsageError
-        If subjects or sessions are asked for that do not exist; the message names all of them.
-    NothingToDoError
-        If the dataset has no subjects.
-    """
-    subjects = list_subjects(config.bids_dir)
-    if not subjects:
-        raise NothingToDoError(f'{config.bids_dir}: no sub-* folder; give the root of a BIDS dataset')
-    if config.participant_label:
-        _refuse_missing('participant', 'sub-', config.participant_label, subjects)
-    if config.exclude_participant_label:
-        _refuse_missing('exclude-participant', 'sub-', config.exclude_participant_label, subjects)
-    subjects = [label for label in subjects if config.includes_subject(label)]
-    if not subjects:
-        raise NothingToDoError(f'{config.bids_dir}: all subjects are excluded; check the labels')
-    if config.session_label:
-        sessions = {ses for sub in subjects for ses in _labels(config.bids_dir / f'sub-{sub}', 'ses-')}
-        _refuse_missing('session', 'ses-', config.session_label, sessions)
-    return subjects
-
-
-def _refuse_missing(option: str, prefix: str, asked: Iterable[str], present: Iterable[str]) -> None:
-    missing = [prefix + label for label in dict.fromkeys(asked) if label not in set(present)]
-    if missing:
-        raise UsageError(f'not in the dataset: {", ".join(missing)}; check --{option}-label')
-
-
-def read_filters(path: Path | None, suffix: str = T1W) -> dict[str, Any]:
-    """Read the query terms for scans of a contrast from a BIDS filter file, as fMRIPrep does.
-
-    Those of ``t1w`` are about `T1W_SUFFIXES` unless they name one of them.
-
-    Parameters
-    ----------
-    path : Path, optional
-        JSON file ``{"t1w": {"acquisition": "mprage", "run": null}}``. null means that the entity must
-        be absent, "*" that it must be there. Other keys than the suffix are ignored.
-    suffix : str
-
-    Raises
-    ------
-    UsageError
-        If the file is not of that form, or asks for another suffix or datatype.
-    """
-    if path is None:
-        return {}
-    try:
-        everything = {key.lower(): value for key, value in read_json(path).items()}
-        filters = everything.get(suffix.lower(), {})
-        items = list(filters.items())
-    except (OSError, ValueError, AttributeError) as err:
-        raise UsageError(f'{path}: not a BIDS filter file ({err}); it must read {{"t1w": {{...}}}}') from err
-
-    from bids.layout import Query
-
-    suffixes = T1W_SUFFIXES if suffix == T1W else (suffix,)
-    for name, possible in (('suffix', suffixes), ('datatype', ('anat',))):
-        asked = filters.get(name, possible[0])
-        items_asked = asked if isinstance(asked, list) else [asked]
-        if not items_asked or any(item not in possible for item in items_asked):
-            known = ' or '.join(possible)
-            raise UsageError(f'{path}: only {name} {known} can be de-identified, not {asked!r}')
-    special = {None: Query.NONE, '*': Query.ANY}
-    return {key: special.get(value, value) if not isinstance(value, list) else value for key, value in items}
 
 
 def collect_scans(config: RunConfig) -> list[Scan]:
@@ -409,24 +224,6 @@ def without_reference(reference: Scan, reason: str) -> str:
         f'its head is generated around the brain of {reference.relative_path}, which cannot be used '
         f'({reason}); mend that scan, or leave it out by a --bids-filter-file'
     )
-
-
-def unreadable(path: Path) -> str:
-    """Say why a file's content cannot be read, or nothing."""
-    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-        return 'this is no file; check what it is'
-    try:
-        with path.open('rb') as file:
-            start = file.read(200)
-        if command := command_to_fetch(start):
-            return f'a pointer to content that is not here; get it by "{command}"'
-        return '' if start else 'the file is empty; get it again'
-    except FileNotFoundError:
-        if not path.is_symlink():
-            return 'there is no such file; check its path'
-        return 'a link to content that is not here; get it, for example by "datalad get"'
-    except OSError as err:
-        return f'the file cannot be read ({err.strerror}); check its permissions'
 
 
 def _refuse_long_names(scans: list[Scan]) -> None:

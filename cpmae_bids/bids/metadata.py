@@ -242,7 +242,7 @@ def output_sidecar(
     metadata : dict
         The sidecar of the original; only allowed fields are taken, and only for 'refaced'.
     record : dict
-        The verdict record of the scan in its public form (see `cpmae_bids.bids.records`).
+        The verdict record of the scan in its public form (see `cpmae_bids.bids.verdict_records`).
     """
     in_air = record.get('fill') == 'air'
     around = 'noise' if in_air else 'a generated head'

@@ -21,6 +21,15 @@ def _patterns() -> dict:
     return json.loads(files('cpmae_bids').joinpath('data/path_patterns.json').read_text('utf-8'))
 
 
+@cache
+def _entity_order() -> list[str]:
+    """Short names of all entities, in the order of BIDS."""
+    from bidsschematools.schema import load_schema
+
+    schema = load_schema()
+    return [schema.objects.entities[entity].name for entity in schema.rules.entities]
+
+
 def output_kinds() -> tuple[str, ...]:
     """Return the names of the images that are published for each scan."""
     return tuple(_patterns()['outputs'])
@@ -103,7 +112,7 @@ def output_path(source: str, kind: str, extension: str | None = None) -> PurePos
         pattern = pattern['otherwise']
     pattern = _filled(pattern, suffix)
     entities |= pattern['entities']
-    order = _patterns()['entity_order']
+    order = _entity_order()
     # Unknown entities sort just before those of derivatives, and keep their own order.
     unknown = order.index('space') - 0.5
     names = sorted(entities, key=lambda key: order.index(key) if key in order else unknown)

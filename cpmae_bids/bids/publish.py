@@ -6,29 +6,28 @@ It is the last of the scan's files to get its name; whatever goes wrong before, 
 
 import contextlib
 import glob
-import hashlib
-import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from cpmae_bids.bids.atomic import locked, sha256_of, sync
+from cpmae_bids.bids.completeness import PUBLISHING_ORDER, output_files, records_with_its_head, stands
 from cpmae_bids.bids.header import header_leaks
 from cpmae_bids.bids.jsontext import to_json
-from cpmae_bids.bids.layout import Scan
 from cpmae_bids.bids.metadata import output_sidecar
 from cpmae_bids.bids.output_folder import OutputFolder, OutsideError, never_written_to
 from cpmae_bids.bids.patterns import output_path
-from cpmae_bids.bids.records import (
+from cpmae_bids.bids.private_paths import hide_paths
+from cpmae_bids.bids.raw_like import withdraw_image
+from cpmae_bids.bids.scan import Scan
+from cpmae_bids.bids.source_checks import remember
+from cpmae_bids.bids.verdict_records import (
     OF_AN_IMAGE,
     checked_sources,
-    have_one_head,
     is_rejected,
     make_record,
-    public_form,
     read_record,
     read_records,
     record_path,
@@ -36,23 +35,10 @@ from cpmae_bids.bids.records import (
     settings_of,
     write_record,
 )
-from cpmae_bids.bids.sources import changed_source, remember
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError, VerdictError
-from cpmae_bids.sharing.rawlike.manifest import raw_like_dir, withdraw_image
 
-# The order in which files get their names: the image last.
-_ORDER = ('defacemask', 'brainmask', 'refaced')
 _WITHOUT_T1W = '{}, by which its brain is found, has not passed; see its reasons, and run both again'
-
-
-def output_files(scan: Scan, output_dir: Path) -> list[Path]:
-    """Return the paths of all images and sidecars of a scan in the output, the image last."""
-    return [
-        output_dir / output_path(scan.relative_path, kind, extension)
-        for kind in _ORDER
-        for extension in ('.json', None)
-    ]
 
 
 def publish_scan(
@@ -96,7 +82,7 @@ def publish_scan(
             record = make_record(scan, config, verdict)
             crc32 = checked_sources(scan, config, verdict)
             judged = record.pop('judged', None) or {}
-            with_its_head = _with_its_head(scan, record, config)
+            with_its_head = records_with_its_head(scan, record, config)
             if any(is_rejected(other) for other in with_its_head.values()):
                 record = rejected(record)
             if record['status'] != 'pass':
@@ -122,15 +108,17 @@ def publish_scan(
 def _publish_passed(
     scan: Scan, config: RunConfig, files: dict[str, Path], record: dict[str, Any], judged: dict[str, str]
 ) -> list[Path]:
-    if set(files) != set(_ORDER):
-        raise VerdictError(f'{scan.relative_path}: images {sorted(files)} instead of {sorted(_ORDER)}')
-    for kind in _ORDER:
+    if set(files) != set(PUBLISHING_ORDER):
+        raise VerdictError(
+            f'{scan.relative_path}: images {sorted(files)} instead of {sorted(PUBLISHING_ORDER)}'
+        )
+    for kind in PUBLISHING_ORDER:
         if leaks := header_leaks(files[kind]):
             raise VerdictError(f'{scan.relative_path}: the {kind} image carries {", ".join(leaks)}')
 
     images: dict[Path, str] = {}
     sources: dict[Path, Path | str] = {}
-    for kind in _ORDER:
+    for kind in PUBLISHING_ORDER:
         sidecar, image = (
             config.output_dir / output_path(scan.relative_path, kind, extension)
             for extension in ('.json', None)
@@ -209,7 +197,7 @@ def _withdraw(scan: Scan, config: RunConfig) -> None:
     """Remove a scan from all that is shared, and the other contrasts whose brain was found by it."""
     withdraw_scan(scan, config.output_dir)
     with contextlib.suppress(OutsideError):
-        withdraw_image(raw_like_dir(config), scan.relative_path)
+        withdraw_image(config.raw_like_folder, scan.relative_path)
     _withdraw_contrasts(scan, config)
 
 
@@ -221,21 +209,10 @@ def _withdraw_contrasts(t1w: Scan, config: RunConfig) -> None:
             scan = replace(t1w, path=config.bids_dir / path, relative_path=path)
             withdraw_scan(scan, config.output_dir)
             with contextlib.suppress(OutsideError):
-                withdraw_image(raw_like_dir(config), path)
+                withdraw_image(config.raw_like_folder, path)
             kept = {key: value for key, value in record.items() if key not in OF_AN_IMAGE}
             reason = _WITHOUT_T1W.format(t1w.relative_path)
             write_record(config.output_dir, scan.name, {**kept, 'status': 'error', 'reasons': [reason]})
-
-
-def _with_its_head(scan: Scan, record: dict[str, Any], config: RunConfig) -> dict[str, dict[str, Any]]:
-    """The records of other scans that have, or had, the same generated head."""
-    if record.get('fill') == 'air':
-        return {}
-    return {
-        name: other
-        for name, other in read_records(config.output_dir, scan.subject).items()
-        if name != scan.name and other.get('fill') != 'air' and have_one_head(record, other)
-    }
 
 
 def _withdraw_head(scan: Scan, with_its_head: dict[str, dict[str, Any]], config: RunConfig) -> None:
@@ -274,99 +251,3 @@ def record_failure(scan: Scan, config: RunConfig, reason: str) -> dict[str, Any]
         _withdraw(scan, config)
         write_record(config.output_dir, scan.name, record)
     return record
-
-
-def hide_paths(text: str, config: RunConfig) -> str:
-    """Replace the folders of a run by their roles, since logs in the output are shared."""
-    roles = {
-        '<output>': config.output_dir,
-        '<work>': config.work_dir,
-        '<input>': config.bids_dir,
-        '<weights>': config.weights,
-        '<private reports>': config.private_report_dir,
-        '<raw-like>': config.raw_like_dir,
-        '<home>': Path.home(),
-        '<temporary>': Path(tempfile.gettempdir()),
-    }
-    folders = [*((path, role) for role, path in roles.items() if path)]
-    folders += [(path, '<derivatives>') for path in config.derivatives]
-    forms = [(str(form), role) for path, role in folders for form in (path, path.resolve())]
-    for form, role in sorted(forms, key=lambda item: -len(item[0])):
-        if len(form) > 1:
-            # The whole of it, not the end of another path or the beginning of a longer name
-            text = re.sub(rf'(?<![\w.-])(?:(?<=://)|(?<!/)){re.escape(form)}(?![\w-])', role, text)
-    return _OTHER_PATH.sub('<path>', text)
-
-
-_IN_PATH = r'[^\n\'":;,<>()/]'
-_OTHER_PATH = re.compile(
-    # In quotation marks to their end; else to the last slash of the clause, as folders have blanks in their
-    # names, and on to what looks like the end of a file name
-    r"""(?<=')/[^'\n]*/[^'\n]*(?=')|(?<=")/[^"\n]*/[^"\n]*(?=")|"""
-    rf'(?<![\w>/.:])/(?:{_IN_PATH}+/)+(?:{_IN_PATH}*?\.[A-Za-z]\w{{0,9}}(?:\.gz)?(?!\w)|[^\s\'":;,<>()/]*)'
-)
-"""An absolute path of two parts or more, that follows on none of the roles."""
-
-
-def stored_files_are_whole(record: dict[str, Any], output_dir: Path) -> bool:
-    """Whether all files that a record names are there with the content that it names."""
-    files = record.get('files')
-    if record.get('status') != 'pass' or not isinstance(files, dict) or not files:
-        return False
-    try:
-        return all(sha256_of(output_dir / path) == digest for path, digest in files.items())
-    except OSError:
-        return False
-
-
-def private_page(scan: Scan, config: RunConfig) -> Path | None:
-    """Return the path of the page before/after of a scan, or None if a run writes no such pages."""
-    folder = config.private_report_dir
-    return None if folder is None else Path(folder) / f'{scan.name}.html'
-
-
-def is_complete(scan: Scan, config: RunConfig) -> bool:
-    """Whether a scan's outputs are all there, whole, and what this run would make again.
-
-    That is, `stands`, its sidecar says what that of the original says now, and there is a private report if
-    the run is to write them. A scan of another contrast
-    is complete only if the T1w scan that its brain was found by stands as well.
-    """
-    page = private_page(scan, config)
-    if page is not None and not page.is_file():
-        return False
-    if not stands(scan, config) or not (scan.t1w is None or stands(scan.t1w, config)):
-        return False
-    record = read_record(config.output_dir, scan.name) or {}
-    sidecar = to_json(output_sidecar('refaced', scan.relative_path, scan.metadata, record))
-    path = output_path(scan.relative_path, 'refaced', '.json')
-    return record.get('files', {}).get(str(path)) == hashlib.sha256(sidecar.encode()).hexdigest()
-
-
-def stands(scan: Scan, config: RunConfig) -> bool:
-    """Whether a scan has passed, and its images are what this run would make again.
-
-    That is: the record says 'pass', names the same version, weights, preset, steps, seed and reference, no
-    other scan has rejected the head, the input and the reference are those it was made from, and every file
-    has the recorded hash.
-    """
-    record = read_record(config.output_dir, scan.name)
-    if record is None or scan.problem:
-        return False
-    absent = dict.fromkeys(('first_echo', 'given_brain_masks'))
-    expected = {**absent, 'scan': scan.relative_path, **settings_of(scan, config)}
-    if any(record.get(key) != value for key, value in expected.items()):
-        return False
-    if public_form(record) != record:  # an earlier version published more
-        return False
-    names = {path.relative_to(config.output_dir).as_posix() for path in output_files(scan, config.output_dir)}
-    if set(record.get('files', ())) != names or not stored_files_are_whole(record, config.output_dir):
-        return False
-    if any(is_rejected(other) for other in _with_its_head(scan, record, config).values()):
-        return False
-    return not changed_source(record, config)
-
-
-def complete_scans(scans: Iterable[Scan], config: RunConfig) -> list[Scan]:
-    """Return the scans whose outputs need not be made again."""
-    return [scan for scan in scans if is_complete(scan, config)]

@@ -1,6 +1,7 @@
 """Ask the BIDS validator about a dataset."""
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -9,10 +10,13 @@ from pathlib import Path
 
 from cpmae_bids.exceptions import CpmaeError
 
+logger = logging.getLogger(__name__)
+
 _COMMAND = 'bids-validator-deno'
 MESSAGE_LENGTH = 120
 """Characters of what the validator says that are shown."""
 
+_SHOWN_ISSUES = 5
 _EXIT_VALID, _EXIT_ERRORS = 0, 16
 
 
@@ -95,3 +99,22 @@ def validate_bids(dataset: Path, *, warnings: bool = False) -> list[Issue]:
         for issue in found
         if warnings or issue.get('severity') == 'error'
     ]
+
+
+def count_errors(dataset: Path, unchecked: str) -> int:
+    """Return how many errors the validator finds in a dataset, and name the first of them in the log.
+
+    Parameters
+    ----------
+    dataset : Path
+    unchecked : str
+        What to say where there is no validator; the count is 0 then.
+    """
+    try:
+        issues = validate_bids(dataset)
+    except ValidatorMissingError as err:
+        logger.warning('%s: %s', unchecked, err)
+        return 0
+    for issue in issues[:_SHOWN_ISSUES]:
+        logger.error('%s', issue)
+    return len(issues)

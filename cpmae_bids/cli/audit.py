@@ -8,19 +8,19 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpmae_bids._version import __version__
-from cpmae_bids.cli.parser import _at_least, _flag, _Parser, _path, available_cpus
+from cpmae_bids.cli.arguments import Parser, add_option, path
 from cpmae_bids.cli.streams import forgiving_streams
 from cpmae_bids.cli.surroundings import settle_surroundings
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError, NothingToDoError, UsageError
+from cpmae_bids.runtime.threads import available_cpus
 
 if TYPE_CHECKING:
-    from cpmae_bids.sharing.audit.dataset import Finding, Listing
-    from cpmae_bids.sharing.audit.privacy import Privacy
+    from cpmae_bids.sharing.faces.search import Finding, Listing
+    from cpmae_bids.sharing.privacy.attacks import Privacy
 
 EXIT_INTERRUPTED = 130
 
@@ -34,30 +34,19 @@ is only read. Exit codes: 0 no face, 1 a face or an image that could not be judg
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``cpmae-bids-audit``."""
-    parser = _Parser(
-        prog='cpmae-bids-audit',
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument('folder', type=_path, metavar='DIR', help='dataset, or any other folder with images')
-    parser.add_argument('--version', action='version', version=f'cpmae-bids {__version__}')
+    parser = Parser('cpmae-bids-audit', _DESCRIPTION)
+    parser.add_argument('folder', type=path, metavar='DIR', help='dataset, or any other folder with images')
     parser.add_argument(
         '--originals',
-        type=_path,
+        type=path,
         metavar='DIR',
         help='dataset that the outputs in DIR were made from: also see whether outputs match their originals',
     )
     parser.add_argument(
-        '--json', type=_path, metavar='FILE', help='write what was found in every image, as JSON'
+        '--json', type=path, metavar='FILE', help='write what was found in every image, as JSON'
     )
-    parser.add_argument(
-        *_flag('--nprocs', '--n-procs'),
-        type=_at_least(1),
-        metavar='N',
-        default=available_cpus(),
-        help='processes at a time (default: all available processors)',
-    )
+    processes = 'processes at a time (default: all available processors)'
+    add_option(parser, 'nprocs', default=available_cpus(), help=processes)
     parser.add_argument('-v', '--verbose', action='store_true', help='name the images without a face, too')
     return parser
 
@@ -81,9 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from cpmae_bids.sharing.audit import recogniser
-    from cpmae_bids.sharing.audit.dataset import list_images
-    from cpmae_bids.sharing.audit.pool import workers
+    from cpmae_bids.runtime.pool import workers
+    from cpmae_bids.sharing.faces import recogniser
+    from cpmae_bids.sharing.faces.search import list_images
 
     for folder in filter(None, (args.folder, args.originals)):
         if not os.path.isdir(folder) or not os.access(folder, os.R_OK | os.X_OK):
@@ -108,14 +97,10 @@ def _run(args: argparse.Namespace) -> int:
 
 def _look(folder: Path, listing: Listing, recognise: bool, each, verbose: bool) -> list[Finding]:
     """Judge all images, and name each that is not in order as soon as it is judged."""
-    from cpmae_bids.sharing.audit.dataset import judge, stacks
-    from cpmae_bids.sharing.audit_table import Promises
+    from cpmae_bids.sharing.faces.search import judge_all, stacks
 
-    promises = [*map(Promises().about, listing.images)]
-    many = len(listing.images)
-    judged = each(judge, listing.images, [folder] * many, promises, [recognise] * many)
     findings: list[Finding] = []
-    for finding in chain(listing.foreign, judged):
+    for finding in judge_all(folder, listing, recognise, each):
         findings.append(finding)
         if verbose or not finding.is_ok:
             print(finding.line(), flush=True)
@@ -128,19 +113,19 @@ def _look(folder: Path, listing: Listing, recognise: bool, each, verbose: bool) 
 def _match(args: argparse.Namespace, recognise: bool, each) -> Privacy:
     """Attack the outputs in a folder with their originals."""
     from cpmae_bids.bids.derivatives import is_output_dataset
-    from cpmae_bids.sharing.audit.privacy import audit, find_pairs
-    from cpmae_bids.sharing.audit_table import audit_output
+    from cpmae_bids.bids.output_check import verified_records
+    from cpmae_bids.sharing.privacy.attacks import audit, find_pairs
 
     if not is_output_dataset(args.folder):
         raise UsageError(f'{args.folder}: is no output of cpmae-bids, as --originals needs it')
-    pairs = find_pairs(args.folder, args.originals, audit_output(args.folder))
+    pairs = find_pairs(args.folder, args.originals, verified_records(args.folder))
     if not pairs:
         raise UsageError(f'{args.originals}: holds no original of the outputs that passed')
     return audit(pairs, recognise, each)
 
 
 def _summarise(findings: list[Finding], listing: Listing, privacy: Privacy | None) -> None:
-    from cpmae_bids.sharing.audit.privacy import describe_attacks
+    from cpmae_bids.sharing.privacy.attacks import describe_attacks
 
     counts = Counter(finding.finding for finding in findings)
     words = {
@@ -165,7 +150,7 @@ def _skipped(listing: Listing) -> list[str]:
     return [f'not looked at: {", ".join(skipped)}'] if skipped else []
 
 
-def _write(path: Path, findings: list[Finding], listing: Listing, privacy: Privacy | None, recognise: bool):
+def _write(target: Path, findings: list[Finding], listing: Listing, privacy: Privacy | None, recognise: bool):
     """Write the report: paths relative to the folder, and numbers."""
     from cpmae_bids.bids.atomic import write_text
     from cpmae_bids.bids.jsontext import to_json
@@ -178,7 +163,7 @@ def _write(path: Path, findings: list[Finding], listing: Listing, privacy: Priva
     }
     if privacy is not None:
         report['privacy'] = privacy.numbers()
-    write_text(path, to_json(report))
+    write_text(target, to_json(report))
 
 
 def _say(text: str) -> None:

@@ -8,11 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cpmae_bids._version import __version__
-from cpmae_bids.cli.parser import _at_least, _flag, _Parser, _path
+from cpmae_bids.cli.arguments import Parser, add_option, add_options, path
 from cpmae_bids.cli.streams import forgiving_streams
 from cpmae_bids.cli.surroundings import settle_surroundings
-from cpmae_bids.config import DEFAULT_STEPS, PRESET_NAMES
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError, UsageError
 
 _DESCRIPTION = """\
@@ -23,56 +21,21 @@ OUT is written only if the result passes its verdict. Exit codes: 0 passed, 1 fa
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``cpmae-bids-file``."""
-    parser = _Parser(
-        prog='cpmae-bids-file',
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument('input', type=_path, metavar='IN', help='T1w scan, .nii or .nii.gz; only read')
-    parser.add_argument('output', type=_path, metavar='OUT', help='refaced scan to write, .nii or .nii.gz')
-    parser.add_argument('--version', action='version', version=f'cpmae-bids {__version__}')
-    parser.add_argument(
-        '--preset',
-        choices=PRESET_NAMES,
-        default='256',
-        help='resolution at which detail is drawn: 256 (1 mm) or 128 (2 mm)',
-    )
-    parser.add_argument('--seed', type=_at_least(0), metavar='N', help='seed of the head (default: drawn)')
-    parser.add_argument(
-        '--steps',
-        type=_at_least(1),
-        default=DEFAULT_STEPS,
-        metavar='N',
-        help='refinement steps of the masked autoencoder (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--weights',
-        type=_path,
-        metavar='DIR',
-        help='folder of weights (default: $CPMAE_BIDS_WEIGHTS, else those of the package)',
-    )
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='where models run')
-    parser.add_argument(
-        *_flag('--fetch-template'),
-        action='store_true',
-        help='let TemplateFlow download the template; without it no connection is ever made',
-    )
-    parser.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
+    parser = Parser('cpmae-bids-file', _DESCRIPTION)
+    parser.add_argument('input', type=path, metavar='IN', help='T1w scan, .nii or .nii.gz; only read')
+    parser.add_argument('output', type=path, metavar='OUT', help='refaced scan to write, .nii or .nii.gz')
+    add_option(parser, 'preset')
+    add_option(parser, 'seed', help='seed of the head (default: drawn)')
+    add_options(parser, ('steps', 'weights', 'device', 'fetch_template'))
+    add_option(parser, 'overwrite', help='replace OUT if it exists')
     parser.add_argument(
         '--verdict',
-        type=_path,
+        type=path,
         metavar='FILE',
         help='write the verdict (JSON), pass or fail, as it may be shared: of what compares both heads only '
         'whether it is within limits (the numbers are in --work-dir)',
     )
-    parser.add_argument(
-        '-w',
-        *_flag('--work-dir'),
-        type=_path,
-        metavar='DIR',
-        help='keep intermediate files here; they show the original head',
-    )
+    add_option(parser, 'work_dir', help='keep intermediate files here; they show the original head')
     return parser
 
 
@@ -100,8 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_paths(args: argparse.Namespace) -> None:
-    from cpmae_bids.bids.layout import unreadable
-    from cpmae_bids.cli.preflight import check_writable, close_to_others
+    from cpmae_bids.cli.folder_checks import check_writable
+    from cpmae_bids.cli.preflight import close_to_others
+    from cpmae_bids.runtime.content import unreadable
 
     out: Path = args.output
     if not out.name.endswith(('.nii', '.nii.gz')):
@@ -116,18 +80,18 @@ def _check_paths(args: argparse.Namespace) -> None:
         raise UsageError(f'{out}: exists: choose another name, or give --overwrite')
     if args.verdict is not None and args.verdict.resolve() in (out.resolve(), args.input.resolve()):
         raise UsageError(f'{args.verdict}: --verdict is one of the images: choose another name')
-    for path, name in ((out, 'OUT'), (args.verdict, '--verdict')):
-        if path is not None:
-            check_writable(path.parent, name)
-            if path.is_dir():
-                raise UsageError(f'{path}: {name} is a folder: choose another name')
+    for target, name in ((out, 'OUT'), (args.verdict, '--verdict')):
+        if target is not None:
+            check_writable(target.parent, name)
+            if target.is_dir():
+                raise UsageError(f'{target}: {name} is a folder: choose another name')
     if args.work_dir is not None:
         check_writable(args.work_dir, '--work-dir', mode=0o700)
         close_to_others(args.work_dir)
 
 
 def _deidentify(args: argparse.Namespace) -> None:
-    from cpmae_bids.cli.preflight import settle_device
+    from cpmae_bids.cli.devices import settle_device
     from cpmae_bids.runtime.scratch import sweep
     from cpmae_bids.steps.chain import deidentify
 

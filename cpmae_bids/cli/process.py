@@ -12,10 +12,12 @@ from itertools import groupby
 from pathlib import PurePosixPath
 
 from cpmae_bids.bids.atomic import crc32_of
-from cpmae_bids.bids.layout import Scan, without_reference, without_t1w
+from cpmae_bids.bids.completeness import stored_files_are_whole
+from cpmae_bids.bids.layout import without_reference, without_t1w
 from cpmae_bids.bids.output_folder import OutputFolder, OutsideError
-from cpmae_bids.bids.publish import forget_rejections, private_page, record_failure, stored_files_are_whole
-from cpmae_bids.bids.records import read_record, record_path
+from cpmae_bids.bids.publish import forget_rejections, record_failure
+from cpmae_bids.bids.scan import Scan
+from cpmae_bids.bids.verdict_records import read_record, record_path
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import CpmaeError, InputError
 from cpmae_bids.runtime import memory
@@ -205,7 +207,7 @@ def _reason(scan: Scan, failures: Sequence[Failure]) -> str:
 
 def _has_private_page(scan: Scan, config: RunConfig) -> bool:
     """Whether a scan that has its record also has the private report, if it is to have one."""
-    page = private_page(scan, config)
+    page = config.private_page(scan.name)
     record = read_record(config.output_dir, scan.name) or {}
     return page is None or page.is_file() or record.get('status') != 'pass'
 

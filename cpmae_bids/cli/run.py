@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SHOWN_ISSUES = 5
-
 
 @forgiving_streams()
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with _messages(config.verbose), Interruption() as interruption, never_written_to(config.bids_dir):
         try:
             if config.analysis_level == 'group':
-                from cpmae_bids.cli.group import run_group
+                from cpmae_bids.cli.group_level import run_group
 
                 return run_group(config)
             return run_participants(config, interruption)
@@ -80,15 +78,16 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
     CpmaeError
         If the run cannot start.
     """
+    from cpmae_bids.bids.completeness import complete_scans
     from cpmae_bids.bids.derivatives import write_dataset_files
     from cpmae_bids.bids.layout import collect_scans
-    from cpmae_bids.bids.publish import complete_scans
     from cpmae_bids.cli.claim import claimed
     from cpmae_bids.cli.dry_run import print_plan
+    from cpmae_bids.cli.folder_checks import refuse_links_in_work
     from cpmae_bids.cli.interrupt import InterruptibleProgress
-    from cpmae_bids.cli.preflight import check_space, preflight, refuse_links_in_work, remove_work_dir
+    from cpmae_bids.cli.preflight import check_space, preflight, remove_work_dir
     from cpmae_bids.cli.process import make_batches, process_scans, share_processors
-    from cpmae_bids.cli.sharing import warn_of_dates
+    from cpmae_bids.cli.raw_like import warn_of_dates
     from cpmae_bids.cli.summary import count
     from cpmae_bids.workflows.graph import write_graph
     from cpmae_bids.workflows.resources import size_factor
@@ -130,18 +129,11 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
 
 def _validate_input(bids_dir: Path) -> None:
     """Refuse an invalid dataset; without a validator, say so and go on."""
-    from cpmae_bids.bids.validation import ValidatorMissingError, validate_bids
+    from cpmae_bids.bids.validation import count_errors
 
-    try:
-        issues = validate_bids(bids_dir)
-    except ValidatorMissingError as err:
-        logger.warning('BIDS validation skipped: %s', err)
-        return
-    for issue in issues[:_SHOWN_ISSUES]:
-        logger.error('%s', issue)
-    if issues:
+    if errors := count_errors(bids_dir, 'BIDS validation skipped'):
         raise UsageError(
-            f'{bids_dir}: no valid BIDS, {len(issues)} errors in all; mend them, or go on with '
+            f'{bids_dir}: no valid BIDS, {errors} errors in all; mend them, or go on with '
             '--skip-bids-validation'
         )
 
@@ -149,17 +141,17 @@ def _validate_input(bids_dir: Path) -> None:
 def _conclude(scans: list, failures: list, config: RunConfig) -> int:
     """Write tables and reports, and say how it went."""
     from cpmae_bids.bids.atomic import locked
+    from cpmae_bids.bids.output_check import verified_records
     from cpmae_bids.bids.participants import write_participants
-    from cpmae_bids.bids.records import write_table
-    from cpmae_bids.cli.sharing import conclude_raw_like, report_unprocessed
+    from cpmae_bids.bids.verdict_tables import write_run_table
+    from cpmae_bids.cli.raw_like import conclude_raw_like, report_unprocessed
     from cpmae_bids.cli.summary import summarise
-    from cpmae_bids.reports.html import write_subject_report
-    from cpmae_bids.sharing.audit_table import audit_output
+    from cpmae_bids.reports.subject_page import write_subject_report
 
     # Tables are about all scans of the output, those of runs beside this one included
     with locked(config.output_dir, 'logs'):
-        records = audit_output(config.output_dir, thorough=False)
-        table = write_table(config.output_dir, records)
+        records = verified_records(config.output_dir, thorough=False)
+        table = write_run_table(config.output_dir, records)
         passed = {Path(record['scan']).parts[0] for record in records if record['status'] == 'pass'}
         labels = {name.removeprefix('sub-') for name in passed}
         unread = write_participants(config.bids_dir, config.output_dir, labels)

@@ -78,7 +78,7 @@ def _template() -> str:
 
 
 def _processor() -> str:
-    from cpmae_bids.cli.parser import available_cpus
+    from cpmae_bids.runtime.threads import available_cpus
 
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
     return f'{available_cpus()} to use, {memory:.0f} GiB of memory'
@@ -86,7 +86,7 @@ def _processor() -> str:
 
 @cache  # PyTorch is asked in a process of its own
 def _device(device: str) -> str:
-    from cpmae_bids.cli.preflight import settle_device
+    from cpmae_bids.cli.devices import settle_device
 
     return settle_device(device)
 

@@ -73,7 +73,7 @@ def face_picture(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the volume shows no head (see `cpmae_bids.reports.render.render_head`).
+        If the volume shows no head (see `cpmae_bids.reports.render.skin_field`).
     """
     field = skin_field(volume, affine)
     views = threads.each(lambda yaw: render_field(field, yaw_deg=yaw, size=FACE_PIXELS), FACE_YAWS)

@@ -105,7 +105,24 @@ def skin_field(volume: np.ndarray, affine: np.ndarray, level: float | None = Non
 def render_field(
     field: SkinField, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0, size: int = 256
 ) -> np.ndarray:
-    """Render one view of a prepared head; see `render_head`."""
+    """Render one view of a prepared head.
+
+    Parameters
+    ----------
+    field : SkinField
+    yaw_deg : float
+        Turn of the head about the vertical axis, in degrees: 0 faces the viewer, 90 faces the left of the
+        picture (the subject's right).
+    pitch_deg : float
+        Height of the camera, in degrees: positive values look up from below, as if the head was thrown back.
+    size : int
+        Height and width of the picture in pixels; the view is always 256 mm wide.
+
+    Returns
+    -------
+    ndarray, shape (size, size), uint8
+        Grey picture on black, first row at the top; the subject's right is on the left, as when facing them.
+    """
     pixel = VIEW_MM / size
     right, down, away = _camera_axes(yaw_deg, pitch_deg)
     centre = field.box.mean(axis=0)
@@ -184,46 +201,6 @@ def _first_crossings(
         rows, columns, start = rows[on], columns[on], start[on]
     crossings = np.concatenate(met, axis=1) if met else np.empty((3, 0))
     return crossings[0].astype(int), crossings[1].astype(int), crossings[2]
-
-
-def render_head(
-    volume: np.ndarray,
-    affine: np.ndarray,
-    *,
-    yaw_deg: float = 0.0,
-    pitch_deg: float = 0.0,
-    size: int = 256,
-    level: float | None = None,
-) -> np.ndarray:
-    """Render the skin surface of a head scan.
-
-    Parameters
-    ----------
-    volume : ndarray, shape (X, Y, Z)
-        Whole-head scan in any orientation, scaled values of any unit.
-    affine : ndarray, shape (4, 4)
-        Voxel indices to world coordinates (RAS, mm).
-    yaw_deg : float
-        Turn of the head about the vertical axis, in degrees: 0 faces the viewer, 90 faces the left of the
-        picture (the subject's right).
-    pitch_deg : float
-        Height of the camera, in degrees: positive values look up from below, as if the head was thrown back.
-    size : int
-        Height and width of the picture in pixels; the view is always 256 mm wide.
-    level : float, optional
-        Intensity of the skin surface; found from the histogram by default.
-
-    Returns
-    -------
-    ndarray, shape (size, size), uint8
-        Grey picture on black, first row at the top; the subject's right is on the left, as when facing them.
-
-    Raises
-    ------
-    ValueError
-        If `volume` is not three-dimensional, is constant, or has nothing above `level`.
-    """
-    return render_field(skin_field(volume, affine, level), yaw_deg=yaw_deg, pitch_deg=pitch_deg, size=size)
 
 
 def _average_down(values: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -34,3 +34,8 @@ def each(job: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
 def together(*jobs: Callable[[], Any]) -> list[Any]:
     """Do different jobs side by side as far as there are threads; their results, in order."""
     return each(lambda job: job(), jobs)
+
+
+def available_cpus() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

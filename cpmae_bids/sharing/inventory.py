@@ -5,9 +5,8 @@ included, counts as something that may show a face.
 """
 
 import json
-import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -18,6 +17,7 @@ from typing import Any
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, split_name
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.sharing.walk import files_below
 
 _LABEL = re.compile(r'[0-9A-Za-z+]+')
 _SUFFIX = re.compile(r'[0-9A-Za-z]+')
@@ -128,7 +128,11 @@ def list_files(bids_dir: Path, subjects: Collection[str] | None = None) -> list[
                 reason = 'a folder of no BIDS name, which ' + _NOT_LISTED
                 found.append(DatasetFile(f'{name}/', 'out', reason, True))
             elif subjects is None or name.removeprefix('sub-') in subjects:
-                found += [classify(relative) for relative in _walk(bids_dir, name)]
+                found += [
+                    classify(inner.relative_to(bids_dir).as_posix())
+                    for inner in files_below(path, _is_visible)
+                    if _is_visible(inner.name)
+                ]
         elif subjects is None:
             found += _beside_subjects(path)
     return found
@@ -170,18 +174,8 @@ def _is_inherited(name: str) -> bool:
         return False
 
 
-def _walk(root: Path, folder: str) -> Iterator[str]:
-    """Paths of all files under a folder of a dataset, through links, sorted; hidden ones left out."""
-    seen = set()
-    for place, subfolders, names in os.walk(root / folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # a link back up
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
-        relative = Path(place).relative_to(root).as_posix()
-        yield from (f'{relative}/{name}' for name in sorted(names) if not name.startswith('.'))
+def _is_visible(name: str) -> bool:
+    return not name.startswith('.')
 
 
 def classify(relative: str) -> DatasetFile:

@@ -69,7 +69,7 @@ def deidentify(
     """
     from cpmae_bids.bids.atomic import crc32_of, write_text
     from cpmae_bids.bids.jsontext import to_json
-    from cpmae_bids.bids.records import public_form
+    from cpmae_bids.bids.verdict_records import public_form
     from cpmae_bids.deid.qc import scan_checks
     from cpmae_bids.models.weights import resolve_weights
     from cpmae_bids.steps import blend, conform, decode, encode, register, remodel, skullstrip, verdict

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.deid.images import background, nifti
-from cpmae_bids.reports.html import private_page
 from cpmae_bids.reports.pictures import face_picture, intensity_window, png, slices_picture
+from cpmae_bids.reports.subject_page import private_page
 
 
 def private_report(

@@ -12,7 +12,7 @@ import numpy as np
 
 from cpmae_bids import __version__
 from cpmae_bids.bids.atomic import write_text
-from cpmae_bids.bids.records import identify
+from cpmae_bids.bids.verdict_records import identify
 from cpmae_bids.deid.images import background, codes, nifti, noise
 from cpmae_bids.deid.qc import decision, metrics, scan_checks
 from cpmae_bids.deid.qc.thresholds import thresholds_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 
-from cpmae_bids.bids.layout import Scan
+from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.interfaces.contrast import LearnContrast, Recolour
 from cpmae_bids.interfaces.preprocess import Conform, Locate

@@ -10,7 +10,7 @@ from nipype.interfaces.base import BaseInterface
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 
-from cpmae_bids.bids.layout import Scan
+from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.interfaces.models import Decode, Encode, Remodel
 from cpmae_bids.interfaces.preprocess import Conform, Coregister, Register, SkullStrip

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from nipype.pipeline import engine as pe
 
-from cpmae_bids.bids.layout import Scan
+from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.workflows.also import init_also_wf
 from cpmae_bids.workflows.anatomical import (

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
-from cpmae_bids.bids.layout import Scan
+from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import RunConfig
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 
-from cpmae_bids.bids.layout import Scan
-from cpmae_bids.bids.publish import private_page
+from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.interfaces.bids import Publish
 from cpmae_bids.interfaces.reports import PrivateReport, Report
@@ -51,7 +50,7 @@ def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') 
         (inputnode, sink, [(field, field) for field in fields]),
         (report, sink, [('slices', 'slices'), ('face', 'face')]),
     ])  # fmt: skip
-    page = private_page(scan, config)
+    page = config.private_page(scan.name)
     if page is not None:
         private_report = pe.Node(
             PrivateReport(

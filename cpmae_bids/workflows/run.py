@@ -16,7 +16,7 @@ from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.runtime import memory
-from cpmae_bids.sharing.audit.pool import NO_SEMAPHORES
+from cpmae_bids.runtime.pool import NO_SEMAPHORES
 from cpmae_bids.workflows import cluster
 from cpmae_bids.workflows.progress import Progress, scan_and_stage
 

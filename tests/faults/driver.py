@@ -21,7 +21,7 @@ import stub
 import torch  # noqa: F401
 from nipype.utils import profiler  # noqa: F401
 
-from cpmae_bids.cli import group  # noqa: F401
+from cpmae_bids.cli import group_level  # noqa: F401
 from cpmae_bids.cli.run import main
 from cpmae_bids.interfaces import forks
 from cpmae_bids.steps import __main__ as steps

@@ -12,7 +12,7 @@ from invariants import check, processes, snapshot
 
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.publish import publish_scan
-from cpmae_bids.bids.records import identify
+from cpmae_bids.bids.verdict_records import identify
 from cpmae_bids.config import RunConfig
 
 IMAGE = 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz'

@@ -148,7 +148,7 @@ NAMES = [
 @pytest.mark.parametrize('name', NAMES, ids=ascii)
 def test_names_of_scans(config, fault, name):
     """Either a workflow can be made of all, or one line says which file to rename, before any work."""
-    from cpmae_bids.bids.publish import output_files
+    from cpmae_bids.bids.completeness import output_files
     from cpmae_bids.workflows.base import init_cpmae_bids_wf
 
     folder = config.bids_dir / 'sub-01/anat'

@@ -13,9 +13,10 @@ import pytest
 from invariants import check, snapshot
 
 from cpmae_bids.bids.atomic import crc32_of
+from cpmae_bids.bids.completeness import is_complete
 from cpmae_bids.bids.layout import collect_scans
-from cpmae_bids.bids.publish import is_complete, publish_scan, record_failure, withdraw_scan
-from cpmae_bids.bids.records import identify, read_record
+from cpmae_bids.bids.publish import publish_scan, record_failure, withdraw_scan
+from cpmae_bids.bids.verdict_records import identify, read_record
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import CpmaeError
 

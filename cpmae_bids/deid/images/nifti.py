@@ -19,8 +19,8 @@ from typing import IO, cast
 import nibabel as nib
 import numpy as np
 
-from cpmae_bids.deid.images.pointers import command_to_fetch
 from cpmae_bids.exceptions import CpmaeError, InputError
+from cpmae_bids.runtime.content import command_to_fetch
 
 KEPT_FIELDS = (
     'dim_info',

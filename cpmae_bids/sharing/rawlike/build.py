@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cpmae_bids.bids.atomic import locked
-from cpmae_bids.bids.layout import list_subjects
 from cpmae_bids.bids.output_folder import never_written_to
-from cpmae_bids.bids.records import read_records
+from cpmae_bids.bids.raw_like import DATASET
+from cpmae_bids.bids.selection import list_subjects
+from cpmae_bids.bids.verdict_records import read_records
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.sharing.inventory import DatasetFile, list_files
-from cpmae_bids.sharing.rawlike.manifest import DATASET, raw_like_dir, read_manifest, units
+from cpmae_bids.sharing.rawlike.manifest import read_manifest, units
 from cpmae_bids.sharing.rawlike.root import write_description, write_root
 from cpmae_bids.sharing.rawlike.subject import Subject
 
@@ -61,7 +62,7 @@ def write_raw_like(config: RunConfig, shows_face: Callable[[Path], str] | None =
     InputError
         If the dataset cannot be written.
     """
-    dataset = raw_like_dir(config)
+    dataset = config.raw_like_folder
     try:
         with never_written_to(config.bids_dir):
             return _write(config, dataset, shows_face)

@@ -11,29 +11,17 @@ from typing import IO, Any
 import nibabel as nb
 import numpy as np
 
-from cpmae_bids.deid.images.nifti import kept_fields
+from cpmae_bids.deid.images.nifti import GZIP_LEVEL, KEPT_FIELDS, kept_fields
 from cpmae_bids.exceptions import InputError
 
 _HEADERS = {348: nb.Nifti1Header, 540: nb.Nifti2Header}
 # What a header says of the image itself. All else may carry names or dates, and starts empty.
 _KEPT_FIELDS = (
-    *('dim_info', 'dim', 'datatype', 'bitpix', 'pixdim', 'scl_slope', 'scl_inter', 'xyzt_units'),
+    *KEPT_FIELDS,
     *('intent_code', 'intent_p1', 'intent_p2', 'intent_p3', 'slice_start', 'slice_end', 'slice_code'),
-    *(
-        'slice_duration',
-        'toffset',
-        'cal_min',
-        'cal_max',
-        'qform_code',
-        'sform_code',
-        'quatern_b',
-        'quatern_c',
-    ),
-    *('quatern_d', 'qoffset_x', 'qoffset_y', 'qoffset_z', 'srow_x', 'srow_y', 'srow_z'),
+    *('slice_duration', 'toffset', 'cal_min', 'cal_max'),
 )
 _CHUNK = 1 << 20
-# Noise hardly compresses: higher levels cost minutes for a long series and save a few percent.
-_GZIP_LEVEL = 4
 _NUMERIC = b'0123456789+-.eEnaNiIfF/ \t\r\n'
 
 
@@ -55,7 +43,7 @@ def copy_image(source: Path, file: IO[bytes]) -> None:
         If the source cannot be read, is no such file, or ends before its last voxel.
     """
     compressed = source.name.endswith('.gz')
-    writer: Any = gzip.GzipFile('', 'wb', _GZIP_LEVEL, file, mtime=0) if compressed else file
+    writer: Any = gzip.GzipFile('', 'wb', GZIP_LEVEL, file, mtime=0) if compressed else file
     for chunk in _scrubbed(source):
         writer.write(chunk)
     if compressed:
@@ -151,7 +139,7 @@ def copy_numbers(source: Path) -> bytes:
         raise InputError(f'{source.name}: damaged or truncated gzip file ({err}); get it again') from err
     if not is_numeric(content):
         raise InputError(f'{source.name}: holds more than numbers')
-    return gzip.compress(content, _GZIP_LEVEL, mtime=0)
+    return gzip.compress(content, GZIP_LEVEL, mtime=0)
 
 
 def is_numeric(content: bytes) -> bool:

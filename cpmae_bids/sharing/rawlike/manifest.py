@@ -7,45 +7,13 @@ runs over different subjects may write to the same dataset at the same time.
 from __future__ import annotations
 
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from cpmae_bids._version import __version__
-from cpmae_bids.bids.derivatives import GENERATOR, is_output_dataset, read_description
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.output_folder import OutputFolder
-from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS
-from cpmae_bids.config import RunConfig
-
-FOLDER = f'code/{GENERATOR}'
-DATASET = 'dataset'
-"""Name of the manifest of what belongs to no subject."""
-
-
-def raw_like_dir(config: RunConfig) -> Path:
-    """Return where the raw-like dataset of a run is, or would be."""
-    return config.raw_like_dir or config.output_dir / 'bids'
-
-
-def is_raw_like(folder: Path) -> bool:
-    """Whether a dataset says that this tool made it, and that it is no derivative."""
-    return is_output_dataset(folder) and read_description(folder).get('DatasetType') == 'raw'
-
-
-def raw_name(source: str) -> str:
-    """Return the path of a de-identified image in the dataset: that of its original, compressed."""
-    for extension in IMAGE_EXTENSIONS:
-        if source.endswith(extension):
-            return source.removesuffix(extension) + IMAGE_EXTENSIONS[0]
-    return source
-
-
-def unit_of(path: str) -> str:
-    """Return the name of the manifest that a file belongs to: ``sub-01``, ``sub-01_ses-a`` or ``dataset``."""
-    folders = PurePosixPath(path).parts[:-1]
-    if not folders or not folders[0].startswith('sub-'):
-        return DATASET
-    return '_'.join(folders[: 2 if len(folders) > 1 and folders[1].startswith('ses-') else 1])
+from cpmae_bids.bids.raw_like import FOLDER
 
 
 def manifest_path(dataset: Path, unit: str) -> Path:
@@ -97,19 +65,3 @@ def vouched_images(dataset: Path) -> dict[str, str]:
             if isinstance(record, dict) and record.get('status') == 'pass' and isinstance(entry, dict):
                 hashes[path] = str(entry.get('sha256', ''))
     return hashes
-
-
-def withdraw_image(dataset: Path, source: str) -> None:
-    """Remove the image of a scan that has not passed, if it is there, and what would tell of it.
-
-    The next run over the scan writes the tables again.
-    """
-    image = dataset / raw_name(source)
-    if not is_raw_like(dataset) or not image.exists():
-        return
-    unit = unit_of(source)
-    # A table that names files that are not there would be invalid.
-    folder = OutputFolder(dataset)
-    folder.remove(dataset / unit.replace('_', '/') / f'{unit}_scans.tsv')
-    folder.remove(image)
-    folder.remove(image.with_name(f'{image.name.partition(".")[0]}.json'))

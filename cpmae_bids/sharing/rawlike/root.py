@@ -6,18 +6,19 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from cpmae_bids.bids.columns import column_of_persons, descriptions_of
 from cpmae_bids.bids.derivatives import BIDS_VERSION, GENERATOR, generated_by, read_description
 from cpmae_bids.bids.jsontext import to_json
-from cpmae_bids.bids.layout import list_subjects
 from cpmae_bids.bids.metadata import METHOD, read_json_object
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.participants import KEY, read_participants
-from cpmae_bids.bids.table import read_text
+from cpmae_bids.bids.raw_like import DATASET, FOLDER
+from cpmae_bids.bids.selection import list_subjects
+from cpmae_bids.bids.tsv import read_text
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.sharing.inventory import DatasetFile, sharing_rules, write_list
 from cpmae_bids.sharing.rawlike.commit import commit
-from cpmae_bids.sharing.rawlike.manifest import DATASET, FOLDER, read_manifest, units
-from cpmae_bids.sharing.rawlike.tables import described, of_persons
+from cpmae_bids.sharing.rawlike.manifest import read_manifest, units
 
 _README = f"""{{name}}
 
@@ -139,13 +140,9 @@ def _place_table(source: Path, path: str, texts: dict[str, bytes], subjects: Col
     sidecar_path = source.with_suffix('.json')
     sidecar = read_json_object(sidecar_path) if sidecar_path.is_file() else {}
 
-    def each(name: str, cells: list[str]) -> list[str] | None:
-        description = sidecar.get(name)
-        return of_persons(name, cells, KEY, description if isinstance(description, dict) else {})
-
-    table, left = table.mapped(each)
+    table, left = table.mapped(lambda name, cells: column_of_persons(name, cells, KEY, sidecar.get(name)))
     texts[path] = table.text().encode()
-    content: dict[str, Any] = described(table.columns, sidecar)
+    content: dict[str, Any] = descriptions_of(table.columns, sidecar)
     tool = sidecar.get('MeasurementToolMetadata')
     if isinstance(tool, dict):
         content['MeasurementToolMetadata'] = {k: tool[k] for k in _FIELDS_OF_MEASURES if k in tool}

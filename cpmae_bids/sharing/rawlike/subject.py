@@ -11,22 +11,23 @@ from typing import IO, Any
 
 from cpmae_bids._version import __version__
 from cpmae_bids.bids.atomic import sha256_of
+from cpmae_bids.bids.columns import column_of_events, column_of_persons, descriptions_of
 from cpmae_bids.bids.jsontext import to_json
-from cpmae_bids.bids.layout import unreadable
 from cpmae_bids.bids.metadata import applicable_files, read_sidecars, shareable_metadata
 from cpmae_bids.bids.output_folder import OutputFolder, OutsideError
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, split_name
-from cpmae_bids.bids.publish import hide_paths
-from cpmae_bids.bids.sources import SOURCES, changed_source
-from cpmae_bids.bids.table import Table
+from cpmae_bids.bids.private_paths import hide_paths
+from cpmae_bids.bids.raw_like import raw_name, unit_of
+from cpmae_bids.bids.source_checks import SOURCES, changed_source
+from cpmae_bids.bids.tsv import Table
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.runtime.content import unreadable
 from cpmae_bids.sharing.inventory import DatasetFile, sharing_rules
 from cpmae_bids.sharing.rawlike.commit import commit
 from cpmae_bids.sharing.rawlike.dates import shift_of, shifted
 from cpmae_bids.sharing.rawlike.images import copy_image, copy_numbers, is_copy, is_numeric
-from cpmae_bids.sharing.rawlike.manifest import raw_name, read_manifest, unit_of
-from cpmae_bids.sharing.rawlike.tables import described, of_persons, of_recording
+from cpmae_bids.sharing.rawlike.manifest import read_manifest
 
 # Tables that lie beside an image of that suffix, or apply to it from above.
 _ASSOCIATED = {'bold': 'events', 'asl': 'aslcontext'}
@@ -254,12 +255,12 @@ class Subject:
             columns = [str(name) for name in named] if isinstance(named, list) else []
         else:
             columns = self._scrub_recording(entry, source, entry.path, unit)
-        content = shareable_metadata(sidecar, _more_fields()) | described(columns, sidecar)
+        content = shareable_metadata(sidecar, _more_fields()) | descriptions_of(columns, sidecar)
         if content:
             unit.texts[_sidecar_of(entry.path)] = to_json(content).encode()
 
     def _scrub_recording(self, entry: DatasetFile, source: Path, path: str, unit: Unit) -> list[str]:
-        table, left = Table.load(source).mapped(of_recording)
+        table, left = Table.load(source).mapped(column_of_events)
         if left:
             unit.leave_out(entry, f'columns left out: {", ".join(left)}', False)
         unit.texts[path] = table.text().encode()
@@ -319,7 +320,7 @@ class Subject:
                 continue  # which is copied by itself
             entry = DatasetFile(target, 'table')
             columns = self._scrub_recording(entry, source, target, unit)
-            if told := described(columns, read_sidecars(self.config.bids_dir, target)):
+            if told := descriptions_of(columns, read_sidecars(self.config.bids_dir, target)):
                 unit.texts[_sidecar_of(target)] = to_json(told).encode()
 
     # Tables of scans and sessions
@@ -353,14 +354,13 @@ class Subject:
                 if self.config.scan_dates == 'drop':
                     return None
                 return [shifted(cell, self._shift()) for cell in cells]
-            description = sidecar.get(name)
-            return of_persons(name, cells, key, description if isinstance(description, dict) else {})
+            return column_of_persons(name, cells, key, sidecar.get(name))
 
         table, left = table.mapped(each)
         if left:
             unit.leave_out(entry, f'columns left out: {", ".join(left)}', False)
         unit.texts[entry.path] = table.text().encode()
-        if content := described(table.columns, sidecar):
+        if content := descriptions_of(table.columns, sidecar):
             unit.texts[_sidecar_of(entry.path)] = to_json(content).encode()
 
     def _of_files(self, table: Table, entry: DatasetFile, unit: Unit) -> Table:

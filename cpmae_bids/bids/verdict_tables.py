@@ -1,16 +1,15 @@
-"""The table of all scans that the group level writes, and what its columns mean."""
+"""Tables of all verdicts: that of each run, and that of the group level with what its columns mean."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from pathlib import Path
 from typing import Any
 
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.output_folder import OutputFolder
-from cpmae_bids.bids.records import _cell, leading_columns, measured
+from cpmae_bids.bids.tsv import Table
+from cpmae_bids.bids.verdict_records import measured
 from cpmae_bids.deid.qc.thresholds import common_thresholds, is_public
 
 TABLE = 'group_verdicts.tsv'
@@ -33,6 +32,8 @@ _COLUMNS = {
     'most_unusual': 'The measure in which the scan differs most from the others',
     'robust_z': 'How much: distance from the median in robust standard deviations',
 }
+_OF_CONTRASTS = ('t1w', 'fill')
+_OF_OUTLIERS = ('most_unusual', 'robust_z')
 _STATUS_LEVELS = {
     'pass': 'An image was published',
     'fail': 'The result was judged and did not pass; no image',
@@ -45,6 +46,13 @@ _WITHIN_LEVELS = {
 }
 
 
+def write_run_table(output_dir: Path, records: list[dict[str, Any]]) -> Path:
+    """Write ``logs/verdicts.tsv``: a row for each record, a column for each measure; return its path."""
+    path = output_dir / 'logs' / 'verdicts.tsv'
+    OutputFolder(output_dir).write(path, _table(records).text())
+    return path
+
+
 def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers: list) -> Path:
     """Write ``group_verdicts.tsv`` and the JSON file that describes its columns.
 
@@ -53,39 +61,53 @@ def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers:
     output_dir : Path
     records : list of dict
     outliers : list of Outlier
-        See `cpmae_bids.sharing.audit.outliers`.
+        See `cpmae_bids.reports.outliers`.
 
     Returns
     -------
     Path
         The table.
     """
-    measures = sorted({name for record in records for name in measured(record)})
-    unusual = {outlier.scan: outlier for outlier in outliers}
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter='\t', lineterminator='\n')
-    leading = leading_columns(records)
-    writer.writerow([*leading, 'most_unusual', 'robust_z', *measures])
-    for record in sorted(records, key=lambda record: str(record.get('scan'))):
-        row = {**record, 'reasons': '; '.join(record.get('reasons', []))}
-        outlier = unusual.get(record.get('scan'))
-        cells = [row.get(key) for key in leading]
-        cells += [outlier.measure, outlier.z] if outlier else [None, None]
-        cells += [measured(record).get(name) for name in measures]
-        writer.writerow(_cell(value) for value in cells)
+    unusual = {outlier.scan: {'most_unusual': outlier.measure, 'robust_z': outlier.z} for outlier in outliers}
+    table = _table(records, _OF_OUTLIERS, unusual)
     path = output_dir / TABLE
     folder = OutputFolder(output_dir)
-    folder.write(path.with_suffix('.json'), to_json(_describe(leading, measures, records)))
-    folder.write(path, text.getvalue())
+    folder.write(path.with_suffix('.json'), to_json(_describe(table.columns, records)))
+    folder.write(path, table.text())
     _ignore(output_dir)
     return path
 
 
-def _describe(
-    leading: tuple[str, ...], measures: list[str], records: list[dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    names = (*leading, 'most_unusual', 'robust_z')
-    columns: dict[str, dict[str, Any]] = {name: {'Description': _COLUMNS[name]} for name in names}
+def _table(
+    records: list[dict[str, Any]], more: tuple[str, ...] = (), values: dict[str, dict[str, Any]] | None = None
+) -> Table:
+    """A row for each record; columns of other contrasts only if there are any.
+
+    Parameters
+    ----------
+    more : tuple of str
+        Further columns, before those of the measures.
+    values : dict
+        What they hold, by the path of the scan.
+    """
+    has_contrasts = any(record.get('t1w') for record in records)
+    columns = [name for name in _COLUMNS if has_contrasts or name not in _OF_CONTRASTS]
+    columns = [name for name in columns if name not in _OF_OUTLIERS] + list(more)
+    measures = sorted({name for record in records for name in measured(record)})
+    rows = []
+    for record in sorted(records, key=lambda record: str(record.get('scan'))):
+        row = {**record, 'reasons': '; '.join(record.get('reasons', []))}
+        row |= (values or {}).get(str(record.get('scan')), {})
+        found = measured(record)
+        rows.append([_cell(value) for value in (*map(row.get, columns), *map(found.get, measures))])
+    return Table([*columns, *measures], rows)
+
+
+def _describe(names: list[str], records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    columns: dict[str, dict[str, Any]] = {
+        name: {'Description': _COLUMNS[name]} for name in names if name in _COLUMNS
+    }
+    measures = [name for name in names if name not in _COLUMNS]
     columns['status']['Levels'] = _STATUS_LEVELS
     for name in measures:
         having = [record for record in records if measured(record).get(name) is not None]
@@ -112,3 +134,13 @@ def _ignore(output_dir: Path) -> None:
     lines = path.read_text('utf-8').splitlines() if path.is_file() else []
     if IGNORED not in lines:
         OutputFolder(output_dir).write(path, '\n'.join([*lines, IGNORED, '']))
+
+
+def _cell(value: Any) -> str:
+    """Format a value for BIDS TSV: one line, ``n/a`` for what is missing."""
+    if isinstance(value, bool):
+        value = str(value).lower()
+    elif isinstance(value, float):
+        value = f'{value:.6g}'
+    text = ' '.join(str(value).split()) if value is not None else ''
+    return text or 'n/a'

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cpmae_bids.sharing.audit import contents
+from cpmae_bids.sharing.faces import contents
 
 BLOCK = 1 << 20
 """Bytes that are looked at after an image: more than a writer's padding."""

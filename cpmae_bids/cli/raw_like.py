@@ -5,16 +5,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cpmae_bids.bids.layout import Scan, select_subjects
+from cpmae_bids.bids.raw_like import FOLDER, is_raw_like
+from cpmae_bids.bids.scan import Scan
+from cpmae_bids.bids.selection import select_subjects
 from cpmae_bids.config import T1W_SUFFIXES, RunConfig
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.sharing.inventory import DatasetFile, list_files, summary_lines, unprocessed, write_list
 from cpmae_bids.sharing.rawlike.dates import dated_labels
-from cpmae_bids.sharing.rawlike.manifest import FOLDER, is_raw_like, raw_like_dir
 
 logger = logging.getLogger(__name__)
-
-_SHOWN_ISSUES = 5
 
 
 def warn_of_dates(config: RunConfig, scans: Iterable[Scan]) -> None:
@@ -57,7 +56,7 @@ def report_unprocessed(config: RunConfig, records: list[dict[str, Any]]) -> None
         logger.warning('%d files or folders may show a face and were not processed: %s', len(found), path)
         for line in summary_lines(found):
             logger.warning('NOT PROCESSED %s', line)
-    folder = raw_like_dir(config)
+    folder = config.raw_like_folder
     if config.layout != 'bids' and is_raw_like(folder):
         logger.warning('%s: is of an earlier run and was not updated; --layout bids does it', folder)
 
@@ -102,21 +101,14 @@ def conclude_raw_like(config: RunConfig) -> bool:
 
 
 def _face_in(path: Path) -> str:
-    from cpmae_bids.sharing.audit.dataset import face_in_copy
+    from cpmae_bids.sharing.faces.search import face_in_copy
 
     return face_in_copy(path)
 
 
 def _is_valid(dataset: Path) -> bool:
-    from cpmae_bids.bids.validation import ValidatorMissingError, validate_bids
+    from cpmae_bids.bids.validation import count_errors
 
-    try:
-        issues = validate_bids(dataset)
-    except ValidatorMissingError as err:
-        logger.warning('the raw-like dataset was not validated: %s', err)
-        return True
-    for issue in issues[:_SHOWN_ISSUES]:
-        logger.error('%s', issue)
-    if issues:
-        logger.error('%s: no valid BIDS, %d errors in all', dataset, len(issues))
-    return not issues
+    if errors := count_errors(dataset, 'the raw-like dataset was not validated'):
+        logger.error('%s: no valid BIDS, %d errors in all', dataset, errors)
+    return not errors

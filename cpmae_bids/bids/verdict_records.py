@@ -1,40 +1,25 @@
-"""Verdict records: one JSON file for each scan, and one table of all.
+"""Verdict records: one JSON file for each scan.
 
 A record is the scan's verdict together with what made it, so that a later run can tell whether the
 scan's outputs are still good. It lies in ``logs/verdicts`` of the output.
 """
 
-import csv
 import glob
-import io
 from pathlib import Path
 from typing import Any
 
 from cpmae_bids._version import __version__
 from cpmae_bids.bids.atomic import crc32_of, sha256_of
 from cpmae_bids.bids.jsontext import read_json, to_json
-from cpmae_bids.bids.layout import Scan
 from cpmae_bids.bids.output_folder import OutputFolder
-from cpmae_bids.bids.sources import checksums
+from cpmae_bids.bids.scan import Scan
+from cpmae_bids.bids.source_checks import checksums
 from cpmae_bids.config import RunConfig
 from cpmae_bids.deid.qc.decision import rejects_head
 from cpmae_bids.deid.qc.thresholds import common_thresholds, is_public
 from cpmae_bids.exceptions import InputError, VerdictError
 
 STATUSES = ('pass', 'fail', 'error')
-_LEADING_COLUMNS = (
-    'scan',
-    'status',
-    'reasons',
-    'version',
-    'model_hash',
-    'preset',
-    'seed',
-    'steps',
-    'template',
-    'reference',
-)
-_COLUMNS_OF_CONTRASTS = ('t1w', 'fill')
 OF_AN_IMAGE = ('files', 'judged', 'measures', 'within_limits')
 """Fields of a record that go with the image."""
 
@@ -218,34 +203,6 @@ def read_records(output_dir: Path, subject: str = '') -> dict[str, dict[str, Any
     }
 
 
-def leading_columns(records: list[dict[str, Any]]) -> tuple[str, ...]:
-    """Return the columns before the measures; those of other contrasts only if there are any."""
-    has_contrasts = any(record.get('t1w') for record in records)
-    return _LEADING_COLUMNS + (_COLUMNS_OF_CONTRASTS if has_contrasts else ())
-
-
-def write_table(output_dir: Path, records: list[dict[str, Any]]) -> Path:
-    """Write ``logs/verdicts.tsv``: a row for each record, a column for each measure.
-
-    Returns
-    -------
-    Path
-        The table.
-    """
-    measures = sorted({name for record in records for name in measured(record)})
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter='\t', lineterminator='\n')
-    leading = leading_columns(records)
-    writer.writerow([*leading, *measures])
-    for record in sorted(records, key=lambda record: str(record.get('scan'))):
-        row = {**record, 'reasons': '; '.join(record.get('reasons', []))}
-        cells = [row.get(key) for key in leading] + [measured(record).get(key) for key in measures]
-        writer.writerow(_cell(value) for value in cells)
-    path = output_dir / 'logs' / 'verdicts.tsv'
-    OutputFolder(output_dir).write(path, text.getvalue())
-    return path
-
-
 def measured(record: dict[str, Any]) -> dict[str, Any]:
     """Return what a record says of each measure: a number, or whether it was within its limits."""
     public = public_form(record)
@@ -255,13 +212,3 @@ def measured(record: dict[str, Any]) -> dict[str, Any]:
 def _dict(record: dict[str, Any], key: str) -> dict[str, Any]:
     value = record.get(key)
     return value if isinstance(value, dict) else {}
-
-
-def _cell(value: Any) -> str:
-    """Format a value for BIDS TSV: one line, ``n/a`` for what is missing."""
-    if isinstance(value, bool):
-        value = str(value).lower()
-    elif isinstance(value, float):
-        value = f'{value:.6g}'
-    text = ' '.join(str(value).split()) if value is not None else ''
-    return text or 'n/a'

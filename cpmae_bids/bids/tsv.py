@@ -7,7 +7,7 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -119,6 +119,12 @@ class Table:
             return []
         index = self.columns.index(name)
         return [row[index] for row in self.rows]
+
+    def select(self, names: Sequence[str]) -> Table:
+        """Return a table of those columns that are there, in that order."""
+        names = [name for name in names if name in self.columns]
+        rows = [list(row) for row in zip(*map(self.column, names), strict=True)]
+        return Table(names, rows)
 
     def labelled(self, key: str, prefix: str) -> Table:
         """Return a table whose labels in one column all have their prefix: ``sub-01`` for ``01``."""

@@ -4,15 +4,15 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from cpmae_bids.bids.records import write_table
-from cpmae_bids.cli.preflight import _refuse_foreign_output, check_folders, check_writable, refuse_links
+from cpmae_bids.bids.output_check import verified_records
+from cpmae_bids.bids.verdict_tables import write_run_table
+from cpmae_bids.cli.folder_checks import check_folders, check_writable, refuse_foreign_output, refuse_links
 from cpmae_bids.cli.summary import summarise
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, NothingToDoError
-from cpmae_bids.sharing.audit_table import audit_output
 
 if TYPE_CHECKING:
-    from cpmae_bids.sharing.audit.privacy import Privacy
+    from cpmae_bids.sharing.privacy.attacks import Privacy
 
 logger = logging.getLogger(__name__)
 
@@ -35,18 +35,18 @@ def run_group(config: RunConfig) -> int:
     UsageError
         If the folders cannot be used.
     """
-    from cpmae_bids.bids.group import write_group_table
-    from cpmae_bids.reports.group import write_group_report
-    from cpmae_bids.sharing.audit.outliers import find_outliers
+    from cpmae_bids.bids.verdict_tables import write_group_table
+    from cpmae_bids.reports.group_page import write_group_report
+    from cpmae_bids.reports.outliers import find_outliers
 
     # Without the originals the output can still be checked against itself
     if os.access(config.bids_dir, os.R_OK | os.X_OK):
         check_folders(config)
     else:
-        _refuse_foreign_output(config.output_dir)
+        refuse_foreign_output(config.output_dir)
     if not config.output_dir.is_dir():
         raise NothingToDoError(f'{config.output_dir}: no such output; run the participant level first')
-    records = audit_output(config.output_dir)
+    records = verified_records(config.output_dir)
     if not records:
         raise NothingToDoError(f'{config.output_dir}: no verdict yet; run the participant level first')
     check_writable(config.output_dir, 'output_dir')
@@ -56,9 +56,12 @@ def run_group(config: RunConfig) -> int:
 
     privacy, without = _audit(config, records)
     outliers = find_outliers(records)
-    write_table(config.output_dir, records)
+    write_run_table(config.output_dir, records)
     table = write_group_table(config.output_dir, records, outliers)
-    page = write_group_report(config.output_dir, records, outliers, privacy, without)
+    attacks, notes = (privacy.rows(), privacy.notes()) if privacy else ([], [])
+    page = write_group_report(
+        config.output_dir, records, outliers, attacks, [*notes, *filter(None, [without])]
+    )
     logger.info('verdicts: %s', table)
     logger.info('report: %s', page)
     all_passed = all(record['status'] == 'pass' for record in records)
@@ -67,9 +70,9 @@ def run_group(config: RunConfig) -> int:
 
 def _audit(config: RunConfig, records: list[dict[str, Any]]) -> 'tuple[Privacy | None, str]':
     """Compare the outputs with the originals, and say how that went, or why it could not be done."""
-    from cpmae_bids.sharing.audit import recogniser
-    from cpmae_bids.sharing.audit.pool import workers
-    from cpmae_bids.sharing.audit.privacy import audit, describe_attacks, find_pairs
+    from cpmae_bids.runtime.pool import workers
+    from cpmae_bids.sharing.faces import recogniser
+    from cpmae_bids.sharing.privacy.attacks import audit, describe_attacks, find_pairs
 
     pairs = find_pairs(config.output_dir, config.bids_dir, records)
     if not pairs:

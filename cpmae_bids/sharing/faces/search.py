@@ -7,7 +7,6 @@ here: the image is an output of this tool whose bytes are those that passed the 
 from __future__ import annotations
 
 import gzip
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from cpmae_bids.exceptions import InputError
-from cpmae_bids.sharing.audit import contents
-from cpmae_bids.sharing.audit.surplus import surplus
-from cpmae_bids.sharing.audit_table import Promise, Promises
+from cpmae_bids.sharing.faces import contents
+from cpmae_bids.sharing.faces.promises import Promise, Promises
+from cpmae_bids.sharing.faces.surplus import surplus
 from cpmae_bids.sharing.inventory import sharing_rules
+from cpmae_bids.sharing.walk import files_below
 
 READABLE = ('.nii', '.nii.gz', '.mgz', '.mgh', '.mgh.gz', '.img', '.img.gz', '.mnc')
 """Formats that nibabel reads; a volume in one of them is looked at."""
@@ -113,7 +113,12 @@ def list_images(root: Path) -> Listing:
     """
     listing, foreign, closed = Listing(), Counter[tuple[str, str]](), list[OSError]()
     promises = Promises()
-    for path in _walk(root, closed.append, listing.skipped):
+
+    def enter(folder: str) -> bool:
+        listing.skipped['.git'] += folder == '.git'
+        return folder != '.git'
+
+    for path in files_below(root, enter, closed.append):
         name = path.name.lower()
         if name.endswith(READABLE):
             listing.images.append(path)
@@ -159,19 +164,6 @@ def _is_header(path: Path) -> bool:
     )
 
 
-def _walk(root: Path, closed: Callable[[OSError], object], skipped: Counter[str]) -> Iterator[Path]:
-    seen = set()
-    for folder, subfolders, names in os.walk(root, onerror=closed, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link back up
-            subfolders.clear()
-            continue
-        seen.add(real)
-        skipped['.git'] += '.git' in subfolders
-        subfolders[:] = [name for name in subfolders if name != '.git']
-        yield from (Path(folder, name) for name in names)
-
-
 def is_shared_as_is(path: Path) -> bool:
     """Whether an image is of a kind that is shared with all its voxels, EPI mostly, by place and name.
 
@@ -187,6 +179,27 @@ def is_shared_as_is(path: Path) -> bool:
     )
 
 
+def judge_all(
+    root: Path, listing: Listing, recognise: bool, each: Callable[..., Iterable[Finding]] = map
+) -> Iterator[Finding]:
+    """Yield what is found in each image of a listing, after what is not read.
+
+    Parameters
+    ----------
+    root : Path
+        The folder that was listed.
+    listing : Listing
+    recognise : bool
+        Whether to use dlib's detector beside the geometry.
+    each : callable
+        As `map`; that of a pool of processes judges several images at a time.
+    """
+    yield from listing.foreign
+    count = len(listing.images)
+    promises = [*map(Promises().about, listing.images)]
+    yield from each(judge, listing.images, [root] * count, promises, [recognise] * count)
+
+
 def judge(path: Path, root: Path, promise: Promise | None, recognise: bool) -> Finding:
     """Look at one image.
 
@@ -195,7 +208,7 @@ def judge(path: Path, root: Path, promise: Promise | None, recognise: bool) -> F
     path, root : Path
         The image, and the folder that it is named relative to.
     promise : Promise or None
-        What a dataset of this tool says about it (`cpmae_bids.sharing.audit_table.Promises`).
+        What a dataset of this tool says about it (`cpmae_bids.sharing.faces.promises.Promises`).
     recognise : bool
         Whether to use dlib's detector beside the geometry.
     """
@@ -263,7 +276,7 @@ def detect(values: np.ndarray, affine: np.ndarray, recognise: bool) -> str:
         If head and air cannot be told apart, or a slab shows too little, and no detector finds a face.
     """
     from cpmae_bids.deid.qc import relief
-    from cpmae_bids.sharing.audit import recogniser
+    from cpmae_bids.sharing.faces import recogniser
 
     if _slice_mm(values.shape, affine):
         if max(values.shape) > LONGEST_SLICE:
@@ -328,12 +341,6 @@ def face_in_copy(path: Path) -> str:
     except Exception as err:  # readers raise all kinds of errors on damaged files
         raise InputError(f'{path.name}: cannot be read ({err}); get it again') from err
     return _detect_any(volumes, affine, recognise=False)[0]
-
-
-def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Read an image as one real volume; of several, their mean. See `read_volumes`."""
-    volumes, affine, oriented = read_volumes(path)
-    return volumes[0], affine, oriented
 
 
 def read_volumes(path: Path) -> tuple[list[np.ndarray], np.ndarray, bool]:

@@ -19,8 +19,9 @@ from cpmae_bids.bids.patterns import output_path, split_name
 from cpmae_bids.deid.images import background, intensity, masks, nifti
 from cpmae_bids.deid.qc.face import foremost
 from cpmae_bids.deid.space import geometry, regions
-from cpmae_bids.sharing.audit import frame, recogniser
-from cpmae_bids.sharing.audit.matching import Attack, attack
+from cpmae_bids.sharing.faces import recogniser
+from cpmae_bids.sharing.privacy import brain_frame
+from cpmae_bids.sharing.privacy.identification import Attack, attack
 
 N = 128
 """Voxels along the cube in which heads are compared: 2 mm."""
@@ -174,7 +175,7 @@ def find_pairs(output_dir: Path, bids_dir: Path, records: Iterable[dict[str, Any
     ----------
     output_dir, bids_dir : Path
     records : iterable of dict
-        As `cpmae_bids.sharing.audit_table.audit_output` returns them.
+        As `cpmae_bids.bids.output_check.verified_records` returns them.
     """
     pairs = []
     for record in records:
@@ -189,7 +190,7 @@ def describe(pair: Pair, recognise: bool) -> Faces | str:
     try:
         kept = nifti.read(pair.kept)
         inside = kept.values() > 0.5
-        matrix = frame.world_to_template(inside, kept.affine)
+        matrix = brain_frame.world_to_template(inside, kept.affine)
         original = background.look_past(nifti.read(pair.original))
         scans = [background.in_units_of(original, nifti.read(pair.refaced)), original]
         if any(scan.shape != kept.shape for scan in scans):

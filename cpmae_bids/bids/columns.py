@@ -1,0 +1,216 @@
+"""Columns of tables without what may identify a person. Each is kept, mended or left behind as a whole."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection
+from typing import Any
+
+from cpmae_bids.bids.metadata import are_short_dates, is_private_number, is_private_text
+from cpmae_bids.bids.tsv import NOT_THERE
+
+# None of these identifies anybody by itself, nor does any free text hide in them.
+SHAREABLE_COLUMNS = ('participant_id', 'species', 'age', 'sex', 'handedness', 'group')
+# Older people are few: BIDS, like HIPAA, wants their ages capped.
+MAX_AGE = 89
+_INFANT_YEARS = 2
+# A birthday follows from an exact age and the date of a scan, so ages are rounded.
+_VALUES = {
+    'sex': {*('f', 'm', 'o', 'u', 'female', 'male', 'other', 'unknown', 'intersex', 'woman', 'man', 'girl')}
+    | {*('boy', 'w', 'd', 'na', 'n/a', '0', '1', '2')},
+    'handedness': {*('l', 'r', 'a', 'u', 'left', 'right', 'ambidextrous', 'both', 'mixed', 'unknown', 'lh')}
+    | {*('rh', 'left-handed', 'right-handed', 'n/a')},
+    'species': {*('human', 'homo sapiens', 'mouse', 'mus musculus', 'rat', 'rattus norvegicus', 'macaque')}
+    | {*('macaca mulatta', 'macaca fascicularis', 'callithrix jacchus', 'marmoset', 'pan troglodytes')}
+    | {*('chimpanzee', 'canis lupus familiaris', 'dog', 'sus scrofa', 'pig', 'n/a')},
+}
+_HANDEDNESS_SCORE = re.compile(r'[+-]?(100|\d\d?)(\.\d+)?')
+# One word, such as HC or MCI-AD_2; several words only of these
+_LABEL = re.compile(r'[A-Za-z][A-Za-z0-9_.+/-]{0,23}|\d{1,3}|RRID:[A-Za-z]+_?[A-Za-z]*:?\d+')
+_GROUP_WORDS = {
+    *('healthy', 'normal', 'control', 'controls', 'patient', 'patients', 'group', 'cohort', 'sibling'),
+    *('siblings', 'relative', 'relatives', 'at', 'high', 'low', 'risk', 'first', 'early', 'late', 'mild'),
+    *('severe', 'active', 'placebo', 'treatment', 'sham', 'waitlist', 'old', 'older', 'young', 'younger'),
+    *('adult', 'adults', 'child', 'children', 'adolescent', 'adolescents', 'typically', 'developing'),
+}
+# Units of ages other than years, and how many of them make a year
+_UNITS = {r'months?|mos?': 12, r'weeks?|wks?': 52, r'days?|d': 365}
+
+DESCRIPTION_FIELDS = (
+    *('Description', 'LongName', 'Levels', 'Units', 'TermURL', 'HED', 'Delimiter', 'Format', 'Minimum'),
+    'Maximum',
+)
+"""What may be said of a column."""
+
+_CATEGORIES = (*SHAREABLE_COLUMNS, 'strain', 'strain_rrid')
+_PRIVATE_NAME = re.compile(
+    r'name|initials|birth|dob|date|address|street|postal|zip|phone|mail|mrn|ssn|passport|insurance|contact|'
+    r'accession|hospital(?!i[sz])|identifier|(^|_)yob(_|$)|(^|[_ ])city$|(^|[_ ])id(_|$)|'
+    r'(?<![a-z])(record|patient|file|case)[_ ]?(no|nr|num|number|id)(?![a-z])|(?-i:[a-z]I[Dd](?![a-z]))',
+    re.IGNORECASE,
+)
+# Words begin after what is no letter, or with a capital within: ageAtScan, scan_age, "Age (years)"
+_AGE = re.compile(
+    r'((?<![A-Za-z])[Aa]ge(?![a-z])|(?<=[a-z])Age(?![a-z])|(?<![A-Za-z])AGE(?![A-Z])|'
+    r'(?<![A-Za-z])(?i:age_?(?:at|in|years?|yrs?|months?|weeks?|days?)(?![a-z])))'
+    r'(?![_ ]?(?i:group|range|band|bin|cat))'
+)
+_DAY = re.compile(r'(?<![A-Za-z])(?i:date|dob|birth)|(?<=[a-z])(Date|DOB|Birth)')
+# Longer whole numbers are those of records, telephones and days.
+_MAX_DIGITS = 8
+
+
+def column_of_persons(name: str, cells: list[str], key: str, description: Any) -> list[str] | None:
+    """Return a column of a table about persons, sessions or scans as it may be shared.
+
+    Kept are the column of the labels, ages (capped), what `SHAREABLE_COLUMNS` names, numbers, and categories
+    whose values the sidecar lists under Levels. Columns named like what identifies people, and text, are not.
+
+    Parameters
+    ----------
+    name : str
+    cells : list of str
+    key : str
+        Name of the column of the labels.
+    description : object
+        What the sidecar says of the column: a dict, or nothing of use.
+
+    Returns
+    -------
+    list of str or None
+        The cells to share; None if the column may not be shared.
+    """
+    if name == key:
+        return cells
+    cells = [cell.strip() or NOT_THERE for cell in cells]
+    description = description if isinstance(description, dict) else {}
+    levels = _levels_of(description)
+    if _AGE.search(name) and not _PRIVATE_NAME.search(name):
+        oldest = age_limit(name, description)
+        return [
+            cell if _is_level(cell, levels) and not _is_number(cell) else shareable_age(cell, oldest)
+            for cell in cells
+        ]
+    if name in _CATEGORIES:
+        return [shareable_category(name, cell, levels) for cell in cells]
+    if _PRIVATE_NAME.search(name) or are_short_dates(cells):
+        return None
+    shareable = all(
+        cell == NOT_THERE or _is_shareable_number(cell) or _is_level(cell, levels) for cell in cells
+    )
+    return cells if shareable else None
+
+
+def column_of_events(name: str, cells: list[str]) -> list[str] | None:
+    """Return a column of a table about events, unless it looks like free text, dates or addresses."""
+    # Stimuli are not shared, and BIDS wants the files that are named
+    if name == 'stim_file' or _DAY.search(name):
+        return None
+    text = ''.join(cells) if name == 'HED' else None  # long by nature
+    if text is not None:
+        return None if '@' in text else cells
+    private = any(is_private_number(c) if _is_number(c) else is_private_text(c) for c in cells)
+    return None if private else cells
+
+
+def descriptions_of(columns: list[str], sidecar: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the descriptions of some columns from a sidecar."""
+    kept = {
+        column: {field: entry[field] for field in DESCRIPTION_FIELDS if field in entry}
+        for column in columns
+        if isinstance(entry := sidecar.get(column), dict)
+    }
+    return {column: entry for column, entry in kept.items() if entry}
+
+
+def _is_level(cell: str, levels: Collection[str]) -> bool:
+    return cell in levels and not is_private_text(cell)
+
+
+def _is_shareable_number(cell: str) -> bool:
+    return _is_number(cell) and not is_private_number(cell)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return not (cell.isdigit() and len(cell) > _MAX_DIGITS)
+
+
+def age_limit(name: str, description: dict[str, Any]) -> int:
+    """Return the greatest age that may be shared, in the unit that a column of ages has.
+
+    Parameters
+    ----------
+    name : str
+        Of the column, such as ``age`` or ``age_months``.
+    description : dict
+        What the sidecar says of the column. Ages are years unless it or the name says otherwise.
+    """
+    unit = str(description.get('Units', '')).strip()
+    if re.search(r'year|(^|[^a-z])yrs?($|[^a-z])', unit, re.IGNORECASE):
+        return MAX_AGE
+    for names, in_a_year in _UNITS.items():
+        if unit:
+            found = re.search(rf'(^|[^a-z])({names})($|[^a-z])', unit, re.IGNORECASE)
+        else:
+            found = re.search(rf'age[_ ([]*(in)?[_ ]*({names})[)\]]?$', name, re.IGNORECASE)
+        if found:
+            return MAX_AGE * in_a_year
+    return MAX_AGE
+
+
+def _levels_of(description: dict[str, Any]) -> set[str]:
+    """Return the values that a sidecar lists for a column."""
+    levels = description.get('Levels')
+    return set(map(str, levels)) if isinstance(levels, dict | list) else set()
+
+
+def shareable_category(column: str, value: str, levels: Collection[str] = ()) -> str:
+    """Return a value of a column about persons if it is one that many share, else ``n/a``.
+
+    Parameters
+    ----------
+    column : str
+        Of `SHAREABLE_COLUMNS`, or a strain.
+    value : str
+    levels : collection of str
+        Values that the sidecar lists for the column.
+    """
+    value = ' '.join(value.split())
+    if not value or not value.isprintable() or is_private_text(value):
+        return NOT_THERE
+    if value in levels or value.lower() in _VALUES.get(column, ()):
+        return value
+    if column == 'handedness' and _HANDEDNESS_SCORE.fullmatch(value):
+        return value
+    is_label = column not in _VALUES and _LABEL.fullmatch(value) is not None
+    is_words = column == 'group' and {*re.findall(r'[a-z]+', value.lower())} <= _GROUP_WORDS
+    return value if is_label or is_words else NOT_THERE
+
+
+def shareable_age(value: str, limit: int) -> str:
+    """Cap an age and round it: to years, or to months below the age of two.
+
+    What is no number is not passed on, for it might be a date.
+
+    Parameters
+    ----------
+    limit : int
+        The greatest age that may be shared, see `age_limit`: says what the unit is.
+    """
+    try:
+        age = math.nan if is_private_text(value) else float(value.removesuffix('+'))
+    except ValueError:
+        return NOT_THERE
+    if not math.isfinite(age):
+        return NOT_THERE
+    if age > limit:
+        return str(limit)
+    in_a_year = limit / MAX_AGE
+    step = 1 if age >= _INFANT_YEARS * in_a_year else 1 / 12
+    rounded = math.floor(age / in_a_year / step + 0.5) * step * in_a_year
+    return f'{rounded:.2f}'.rstrip('0').rstrip('.') if in_a_year == 1 else str(round(rounded))

@@ -1,0 +1,103 @@
+"""Which outputs a scan has, and whether they need not be made again."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cpmae_bids.bids.atomic import sha256_of
+from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.bids.metadata import output_sidecar
+from cpmae_bids.bids.patterns import output_path
+from cpmae_bids.bids.scan import Scan
+from cpmae_bids.bids.source_checks import changed_source
+from cpmae_bids.bids.verdict_records import (
+    have_one_head,
+    is_rejected,
+    public_form,
+    read_record,
+    read_records,
+    settings_of,
+)
+from cpmae_bids.config import RunConfig
+
+# The order in which files get their names: the image last.
+PUBLISHING_ORDER = ('defacemask', 'brainmask', 'refaced')
+
+
+def output_files(scan: Scan, output_dir: Path) -> list[Path]:
+    """Return the paths of all images and sidecars of a scan in the output, the image last."""
+    return [
+        output_dir / output_path(scan.relative_path, kind, extension)
+        for kind in PUBLISHING_ORDER
+        for extension in ('.json', None)
+    ]
+
+
+def stored_files_are_whole(record: dict[str, Any], output_dir: Path) -> bool:
+    """Whether all files that a record names are there with the content that it names."""
+    files = record.get('files')
+    if record.get('status') != 'pass' or not isinstance(files, dict) or not files:
+        return False
+    try:
+        return all(sha256_of(output_dir / path) == digest for path, digest in files.items())
+    except OSError:
+        return False
+
+
+def records_with_its_head(scan: Scan, record: dict[str, Any], config: RunConfig) -> dict[str, dict[str, Any]]:
+    """The records of other scans that have, or had, the same generated head."""
+    if record.get('fill') == 'air':
+        return {}
+    return {
+        name: other
+        for name, other in read_records(config.output_dir, scan.subject).items()
+        if name != scan.name and other.get('fill') != 'air' and have_one_head(record, other)
+    }
+
+
+def is_complete(scan: Scan, config: RunConfig) -> bool:
+    """Whether a scan's outputs are all there, whole, and what this run would make again.
+
+    That is, `stands`, its sidecar says what that of the original says now, and there is a private report if
+    the run is to write them. A scan of another contrast
+    is complete only if the T1w scan that its brain was found by stands as well.
+    """
+    page = config.private_page(scan.name)
+    if page is not None and not page.is_file():
+        return False
+    if not stands(scan, config) or not (scan.t1w is None or stands(scan.t1w, config)):
+        return False
+    record = read_record(config.output_dir, scan.name) or {}
+    sidecar = to_json(output_sidecar('refaced', scan.relative_path, scan.metadata, record))
+    path = output_path(scan.relative_path, 'refaced', '.json')
+    return record.get('files', {}).get(str(path)) == hashlib.sha256(sidecar.encode()).hexdigest()
+
+
+def stands(scan: Scan, config: RunConfig) -> bool:
+    """Whether a scan has passed, and its images are what this run would make again.
+
+    That is: the record says 'pass', names the same version, weights, preset, steps, seed and reference, no
+    other scan has rejected the head, the input and the reference are those it was made from, and every file
+    has the recorded hash.
+    """
+    record = read_record(config.output_dir, scan.name)
+    if record is None or scan.problem:
+        return False
+    absent = dict.fromkeys(('first_echo', 'given_brain_masks'))
+    expected = {**absent, 'scan': scan.relative_path, **settings_of(scan, config)}
+    if any(record.get(key) != value for key, value in expected.items()):
+        return False
+    if public_form(record) != record:  # an earlier version published more
+        return False
+    names = {path.relative_to(config.output_dir).as_posix() for path in output_files(scan, config.output_dir)}
+    if set(record.get('files', ())) != names or not stored_files_are_whole(record, config.output_dir):
+        return False
+    if any(is_rejected(other) for other in records_with_its_head(scan, record, config).values()):
+        return False
+    return not changed_source(record, config)
+
+
+def complete_scans(scans: Iterable[Scan], config: RunConfig) -> list[Scan]:
+    """Return the scans whose outputs need not be made again."""
+    return [scan for scan in scans if is_complete(scan, config)]

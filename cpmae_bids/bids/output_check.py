@@ -1,0 +1,46 @@
+"""Compare an output dataset with its records: what is claimed, and what is there."""
+
+from pathlib import Path
+from typing import Any
+
+from cpmae_bids.bids.completeness import stored_files_are_whole
+from cpmae_bids.bids.patterns import output_patterns
+from cpmae_bids.bids.verdict_records import read_records
+
+
+def verified_records(output_dir: Path, *, thorough: bool = True) -> list[dict[str, Any]]:
+    """Return the records of an output dataset as its files bear them out.
+
+    Parameters
+    ----------
+    output_dir : Path
+    thorough : bool
+        Whether to read every file and compare its hash, or only to see whether it is there.
+
+    Returns
+    -------
+    list of dict
+        A record for each scan, sorted by scan. A pass whose files are gone or changed has become an
+        error, and there is an error for each image without a passing record. Nothing is written.
+    """
+    records: list[dict[str, Any]] = []
+    vouched: set[str] = set()
+    for record in read_records(output_dir).values():
+        files = record.get('files') or {}
+        if record['status'] == 'pass':
+            if thorough:
+                is_there = stored_files_are_whole(record, output_dir)
+            else:
+                is_there = bool(files) and all((output_dir / path).is_file() for path in files)
+            vouched.update(files)
+            if not is_there:
+                reason = 'outputs are missing or have changed since; run this scan again'
+                record = {**record, 'status': 'error', 'reasons': [reason]}
+        records.append(record)
+    images = (image for pattern in output_patterns('refaced') for image in output_dir.glob(pattern))
+    for image in sorted(images):
+        path = image.relative_to(output_dir).as_posix()
+        if path not in vouched:
+            reason = 'an image without a passing verdict; remove it, it may show the original'
+            records.append({'scan': path, 'status': 'error', 'reasons': [reason]})
+    return sorted(records, key=lambda record: str(record.get('scan')))

@@ -1,0 +1,54 @@
+"""Where the copy of a de-identified image lies in the raw-like dataset, and how it gets out of there.
+
+`cpmae_bids.sharing.rawlike` writes that dataset. Publishing has to know this much of it: an image that is
+withdrawn is withdrawn there too.
+"""
+
+from pathlib import Path, PurePosixPath
+
+from cpmae_bids.bids.derivatives import GENERATOR, is_output_dataset, read_description
+from cpmae_bids.bids.output_folder import OutputFolder
+from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS
+
+FOLDER = f'code/{GENERATOR}'
+"""Where the dataset says what was written into it."""
+
+DATASET = 'dataset'
+"""Name of the unit of what belongs to no subject."""
+
+
+def is_raw_like(folder: Path) -> bool:
+    """Whether a dataset says that this tool made it, and that it is no derivative."""
+    return is_output_dataset(folder) and read_description(folder).get('DatasetType') == 'raw'
+
+
+def raw_name(source: str) -> str:
+    """Return the path of a de-identified image in the dataset: that of its original, compressed."""
+    for extension in IMAGE_EXTENSIONS:
+        if source.endswith(extension):
+            return source.removesuffix(extension) + IMAGE_EXTENSIONS[0]
+    return source
+
+
+def unit_of(path: str) -> str:
+    """Return the unit of a file, which has a manifest: ``sub-01``, ``sub-01_ses-a`` or ``dataset``."""
+    folders = PurePosixPath(path).parts[:-1]
+    if not folders or not folders[0].startswith('sub-'):
+        return DATASET
+    return '_'.join(folders[: 2 if len(folders) > 1 and folders[1].startswith('ses-') else 1])
+
+
+def withdraw_image(dataset: Path, source: str) -> None:
+    """Remove the image of a scan that has not passed, if it is there, and what would tell of it.
+
+    The next run over the scan writes the tables again.
+    """
+    image = dataset / raw_name(source)
+    if not is_raw_like(dataset) or not image.exists():
+        return
+    unit = unit_of(source)
+    # A table that names files that are not there would be invalid.
+    folder = OutputFolder(dataset)
+    folder.remove(dataset / unit.replace('_', '/') / f'{unit}_scans.tsv')
+    folder.remove(image)
+    folder.remove(image.with_name(f'{image.name.partition(".")[0]}.json'))

@@ -1,0 +1,105 @@
+"""One image of the input dataset that is to be de-identified."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One image of the input dataset that is to be de-identified: a T1w scan, or another contrast.
+
+    Parameters
+    ----------
+    path : Path
+        The image.
+    relative_path : str
+        Its path relative to the dataset, with forward slashes.
+    subject : str
+        Label without ``sub-``.
+    session : str or None
+        Label without ``ses-``.
+    entities : dict
+        Entities of the file name, by their short names (``sub``, ``ses``, ``run``), in its order.
+    metadata : dict
+        Those fields of its sidecar, with inheritance, that may be shared.
+    seed : int
+        Seed of this scan, below 2**31; the same for all scans of a subject.
+    problem : str
+        Why the scan cannot be worked on, or nothing.
+    crc32 : str
+        CRC-32 of the image when work on it began; nothing before that.
+    reference : Scan or None
+        The T1w scan of the subject around whose brain the head is generated; None if it is this one, or
+        there is to be no head.
+    t1w : Scan or None
+        The T1w scan by which the brain of another contrast is found; None for T1w scans.
+    first_echo : Scan or None
+        The first echo of the same acquisition, whose brain is that of this one.
+    brain_mask : Path or None
+        Its brain as another pipeline found it, to be used in place of our own.
+    brain_mask_crc32 : str
+        CRC-32 of that file. It tells no more than the mask of the preserved region, which is published.
+    """
+
+    path: Path
+    relative_path: str
+    subject: str
+    session: str | None
+    entities: dict[str, str] = field(hash=False)
+    metadata: dict[str, Any] = field(hash=False, repr=False)
+    seed: int
+    problem: str = ''
+    crc32: str = field(default='', compare=False)  # a scan is the same before and after
+    reference: 'Scan | None' = field(default=None, hash=False, repr=False)
+    t1w: 'Scan | None' = field(default=None, hash=False, repr=False)
+    first_echo: 'Scan | None' = field(default=None, hash=False, repr=False)
+    brain_mask: Path | None = field(default=None, hash=False, repr=False)
+    brain_mask_crc32: str = field(default='', hash=False, repr=False)
+
+    @property
+    def suffix(self) -> str:
+        """The contrast, by the last part of the name: ``T1w``."""
+        return self.name.rpartition('_')[2]
+
+    @property
+    def given_brain_masks(self) -> dict[str, str]:
+        """Checksums of the brain masks that were given, of this scan and those it is made from, by path."""
+        scans = [scan for scan in (self, self.first_echo, self.reference, self.t1w) if scan is not None]
+        return {scan.relative_path: scan.brain_mask_crc32 for scan in scans if scan.brain_mask_crc32}
+
+    @property
+    def acquisition(self) -> tuple[Any, ...]:
+        """What all echoes of an acquisition have in common: the name without the echo."""
+        return self.suffix, *(item for item in self.entities.items() if item[0] != 'echo')
+
+    @property
+    def reference_path(self) -> str:
+        """Path, relative to the dataset, of the scan around whose brain the head is generated."""
+        return (self.reference or self).relative_path
+
+    @property
+    def noise_seed(self) -> int:
+        """Seed of the noise, which no two scans of a subject share: it would not average out."""
+        return scan_seed(self.seed, self.relative_path)
+
+    @property
+    def name(self) -> str:
+        """File name without extension; it is unique in the dataset: ``sub-01_ses-a_T1w``."""
+        return self.path.name.partition('.')[0]
+
+
+def scan_seed(seed: int, subject: str) -> int:
+    """Derive the seed of a subject's scans from that of the dataset, or that of a scan's noise from theirs.
+
+    Sessions and runs of a subject share that of the head, so that their generated heads differ only as far
+    as their brains do.
+
+    Returns
+    -------
+    int
+        Between 0 and 2**31 - 1, which every random generator accepts and JSON keeps exactly.
+    """
+    digest = hashlib.sha256(f'{seed}:{subject}'.encode()).digest()
+    return int.from_bytes(digest[:4], 'big') >> 1

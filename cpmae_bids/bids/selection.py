@@ -1,0 +1,89 @@
+"""Which subjects, sessions and query terms a run asks for."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cpmae_bids.bids.jsontext import read_json
+from cpmae_bids.config import T1W, T1W_SUFFIXES, RunConfig
+from cpmae_bids.exceptions import NothingToDoError, UsageError
+
+
+def list_subjects(bids_dir: Path) -> list[str]:
+    """Return the labels of the subject folders of a dataset, sorted."""
+    return _labels(bids_dir, 'sub-')
+
+
+def _labels(folder: Path, prefix: str) -> list[str]:
+    return sorted(p.name.removeprefix(prefix) for p in folder.glob(f'{prefix}*') if p.is_dir())
+
+
+def select_subjects(config: RunConfig) -> list[str]:
+    """Return the subjects of a run.
+
+    Raises
+    ------
+    UsageError
+        If subjects or sessions are asked for that do not exist; the message names all of them.
+    NothingToDoError
+        If the dataset has no subjects.
+    """
+    subjects = list_subjects(config.bids_dir)
+    if not subjects:
+        raise NothingToDoError(f'{config.bids_dir}: no sub-* folder; give the root of a BIDS dataset')
+    if config.participant_label:
+        _refuse_missing('participant', 'sub-', config.participant_label, subjects)
+    if config.exclude_participant_label:
+        _refuse_missing('exclude-participant', 'sub-', config.exclude_participant_label, subjects)
+    subjects = [label for label in subjects if config.includes_subject(label)]
+    if not subjects:
+        raise NothingToDoError(f'{config.bids_dir}: all subjects are excluded; check the labels')
+    if config.session_label:
+        sessions = {ses for sub in subjects for ses in _labels(config.bids_dir / f'sub-{sub}', 'ses-')}
+        _refuse_missing('session', 'ses-', config.session_label, sessions)
+    return subjects
+
+
+def _refuse_missing(option: str, prefix: str, asked: Iterable[str], present: Iterable[str]) -> None:
+    missing = [prefix + label for label in dict.fromkeys(asked) if label not in set(present)]
+    if missing:
+        raise UsageError(f'not in the dataset: {", ".join(missing)}; check --{option}-label')
+
+
+def read_filters(path: Path | None, suffix: str = T1W) -> dict[str, Any]:
+    """Read the query terms for scans of a contrast from a BIDS filter file, as fMRIPrep does.
+
+    Those of ``t1w`` are about `T1W_SUFFIXES` unless they name one of them.
+
+    Parameters
+    ----------
+    path : Path, optional
+        JSON file ``{"t1w": {"acquisition": "mprage", "run": null}}``. null means that the entity must
+        be absent, "*" that it must be there. Other keys than the suffix are ignored.
+    suffix : str
+
+    Raises
+    ------
+    UsageError
+        If the file is not of that form, or asks for another suffix or datatype.
+    """
+    if path is None:
+        return {}
+    try:
+        everything = {key.lower(): value for key, value in read_json(path).items()}
+        filters = everything.get(suffix.lower(), {})
+        items = list(filters.items())
+    except (OSError, ValueError, AttributeError) as err:
+        raise UsageError(f'{path}: not a BIDS filter file ({err}); it must read {{"t1w": {{...}}}}') from err
+
+    from bids.layout import Query
+
+    suffixes = T1W_SUFFIXES if suffix == T1W else (suffix,)
+    for name, possible in (('suffix', suffixes), ('datatype', ('anat',))):
+        asked = filters.get(name, possible[0])
+        items_asked = asked if isinstance(asked, list) else [asked]
+        if not items_asked or any(item not in possible for item in items_asked):
+            known = ' or '.join(possible)
+            raise UsageError(f'{path}: only {name} {known} can be de-identified, not {asked!r}')
+    special = {None: Query.NONE, '*': Query.ANY}
+    return {key: special.get(value, value) if not isinstance(value, list) else value for key, value in items}

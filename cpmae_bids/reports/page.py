@@ -1,0 +1,123 @@
+"""HTML pages of sections and blocks: one file each, no script, nothing fetched, readable offline."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+
+from cpmae_bids import __version__
+from cpmae_bids.deid.qc.thresholds import Threshold
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a section.
+
+    Parameters
+    ----------
+    kind : {'text', 'heading', 'status', 'list', 'picture', 'drawing', 'table'}
+    text : str
+        The text, or the caption.
+    heads : sequence of str
+        Names of the columns of a table.
+    rows : iterable
+        Items of a list, or rows of a table.
+    data : str
+        A PNG file in base64, or an ``<svg>`` element.
+    """
+
+    kind: str
+    text: str = ''
+    heads: Sequence[str] = ()
+    rows: Iterable[Any] = ()
+    data: str = ''
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of a page; `kind` is its class in the style sheet."""
+
+    title: str
+    blocks: Iterable[Block]
+    kind: str = ''
+
+
+def text(content: str) -> Block:
+    """Return a paragraph."""
+    return Block('text', content)
+
+
+def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> Block:
+    """Return a table; numbers are shown with four digits, None as nothing."""
+    return Block('table', caption, heads, rows)
+
+
+def picture(caption: str, png: bytes) -> Block:
+    """Return a picture, embedded."""
+    return Block('picture', caption, data=base64.b64encode(png).decode('ascii'))
+
+
+def required(limit: Threshold | None) -> str:
+    """Say what a measure must be, such as "at least 0.1, at most 2"; nothing if it is not judged."""
+    if limit is None:
+        return ''
+    bounds = (('at least', limit.low), ('at most', limit.high))
+    return ', '.join(f'{word} {bound:.4g}' for word, bound in bounds if math.isfinite(bound))
+
+
+def render(title: str, note: str, sections: Iterable[Section], style: str = '') -> str:
+    """Return a page, with how to cite at its end.
+
+    Parameters
+    ----------
+    title, note : str
+        The heading, and a paragraph below it.
+    sections : iterable of Section
+    style : str
+        Rules beside those of all pages.
+    """
+    return _template().render(
+        title=title,
+        note=note,
+        sections=[*sections, _citation()],
+        style=_data('reports/page.css') + style,
+        version=__version__,
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, finalize=_shown
+    )
+    return environment.from_string(_data('reports/page.html'))
+
+
+def _data(name: str) -> str:
+    return files('cpmae_bids').joinpath(name).read_text('utf-8')
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, float):
+        return f'{value:.4g}'
+    return '' if value is None else value
+
+
+def _citation() -> Section:
+    """How to cite, from the package's Markdown: a heading, paragraphs and lists."""
+    heading, *paragraphs = _data('data/citation.md').replace('{version}', __version__).strip().split('\n\n')
+    blocks = []
+    for paragraph in paragraphs:
+        if paragraph.startswith('- '):
+            items = paragraph.removeprefix('- ').split('\n- ')
+            blocks.append(Block('list', rows=[' '.join(item.split()) for item in items]))
+        else:
+            blocks.append(text(' '.join(paragraph.split())))
+    return Section(heading.removeprefix('# '), blocks, 'citation')

@@ -1,1 +1,0 @@
-"""What is asked of a dataset before it is shared: does it show faces, do outputs match their originals?"""

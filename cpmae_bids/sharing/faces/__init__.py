@@ -1,0 +1,1 @@
+"""Does any file of a folder show a face?"""

@@ -1,0 +1,1 @@
+"""Do outputs match their own originals better than those of others?"""
