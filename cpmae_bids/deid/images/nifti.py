@@ -62,6 +62,7 @@ MAX_TRAILING = 2**20
 _DEFLATE_RATIO = 1032  # the most that deflate can make of one byte
 
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+LONGEST_HEADER = max(_HEADERS)
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,11 @@ def read(path: Path | str) -> Scan:
         If the file is missing, unreadable, truncated, not a NIfTI, or not a 3D volume of real numbers.
     """
     path = Path(path)
-    with _open(path) as (stream, at_most):
-        start = stream.read(max(_HEADERS))
-        header = _parse_header(path, start)
+    with opened(path) as (stream, at_most):
+        start = stream.read(LONGEST_HEADER)
+        header = parse_header(path, start)
         shape, dtype = _layout(path, header)
-        offset, size = _offset(path, header), math.prod(shape) * dtype.itemsize
+        offset, size = volume_offset(path, header), math.prod(shape) * dtype.itemsize
         if size > MAX_BYTES:
             claimed = f'{size / 2**30:.1f} GiB'
             raise InputError(
@@ -138,7 +139,7 @@ def read(path: Path | str) -> Scan:
         content = start[offset : offset + size]
         # Memory is taken only for what the file can hold, and none for header extensions
         if offset + size <= at_most:
-            _skip(stream, offset - len(start))
+            skip(stream, offset - len(start))
             content += stream.read(size - len(content))
         if len(content) < size:
             raise InputError(f'{path}: truncated, {size - len(content)} bytes missing: fetch it again')
@@ -228,7 +229,7 @@ def read_mask(path: Path | str, like: Scan) -> np.ndarray:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
     """Open a file, compressed or not; gives also the most bytes that it can hold."""
     if path.is_symlink() and not path.exists():
         raise InputError(f'{path}: link to a file that is not there: fetch it first (e.g. `datalad get`)')
@@ -252,12 +253,20 @@ def _open(path: Path) -> Iterator[tuple[IO[bytes], int]]:
         ) from error
 
 
-def _skip(stream: IO[bytes], size: int) -> None:
+def skip(stream: IO[bytes], size: int) -> None:
+    """Read over that many bytes, or to the end."""
     while size > 0 and (read := len(stream.read(min(size, 2**20)))):
         size -= read
 
 
-def _parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
+def parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
+    """Return the header of a single-file NIfTI from its first bytes, `LONGEST_HEADER` of them at least.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
     sizes = {int.from_bytes(content[:4], order) for order in ('little', 'big')}
     kind = next((kind for size, kind in _HEADERS.items() if size in sizes), None)
     if command := command_to_fetch(content):
@@ -289,7 +298,7 @@ def _layout(path: Path, header: nib.Nifti1Header) -> tuple[tuple[int, int, int],
     return (x, y, z), dtype
 
 
-def _offset(path: Path, header: nib.Nifti1Header) -> int:
+def volume_offset(path: Path, header: nib.Nifti1Header) -> int:
     """Where the volume begins; 0 in the header means right behind it, as for the library of the format."""
     offset = float(header['vox_offset'])
     if not math.isfinite(offset) or (offset and not len(header.binaryblock) <= offset <= MAX_OFFSET):

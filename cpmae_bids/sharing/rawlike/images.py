@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import nibabel as nb
-import numpy as np
+import nibabel as nib
 
-from cpmae_bids.deid.images.nifti import GZIP_LEVEL, KEPT_FIELDS, kept_fields
+from cpmae_bids.deid.images import nifti
 from cpmae_bids.exceptions import InputError
 
-_HEADERS = {348: nb.Nifti1Header, 540: nb.Nifti2Header}
 # What a header says of the image itself. All else may carry names or dates, and starts empty.
 _KEPT_FIELDS = (
-    *KEPT_FIELDS,
+    *nifti.KEPT_FIELDS,
     *('intent_code', 'intent_p1', 'intent_p2', 'intent_p3', 'slice_start', 'slice_end', 'slice_code'),
     *('slice_duration', 'toffset', 'cal_min', 'cal_max'),
 )
@@ -43,7 +42,7 @@ def copy_image(source: Path, file: IO[bytes]) -> None:
         If the source cannot be read, is no such file, or ends before its last voxel.
     """
     compressed = source.name.endswith('.gz')
-    writer: Any = gzip.GzipFile('', 'wb', GZIP_LEVEL, file, mtime=0) if compressed else file
+    writer: Any = gzip.GzipFile('', 'wb', nifti.GZIP_LEVEL, file, mtime=0) if compressed else file
     for chunk in _scrubbed(source):
         writer.write(chunk)
     if compressed:
@@ -70,59 +69,44 @@ def is_copy(source: Path, copy: Path) -> bool:
 
 def _scrubbed(source: Path) -> Iterator[bytes]:
     """Yield a NIfTI file, uncompressed, with nothing in it that `copy_image` leaves behind."""
-    try:
-        with source.open('rb') as plain:
-            compressed = source.name.endswith('.gz')
-            reader: Any = gzip.GzipFile(fileobj=plain) if compressed else plain
-            header, size = _read_header(source, reader)
-            yield header
-            while size:
-                chunk = reader.read(min(size, _CHUNK))
-                if not chunk:
-                    raise InputError(f'{source.name}: truncated, {size} bytes missing; get it again')
-                yield chunk
-                size -= len(chunk)
-            while compressed and reader.read(_CHUNK):  # to the end, where the checksum is compared
-                pass
-    except (EOFError, zlib.error, gzip.BadGzipFile) as err:
-        raise InputError(f'{source.name}: damaged or truncated gzip file ({err}); get it again') from err
+    with nifti.opened(source) as (stream, _):
+        start = stream.read(nifti.LONGEST_HEADER)
+        header = nifti.parse_header(source, start)
+        offset, size = nifti.volume_offset(source, header), _size(source, header)
+        yield _scrubbed_header(header)
+        nifti.skip(stream, offset - len(start))
+        chunk = start[offset : offset + size]
+        while size:
+            chunk = chunk or stream.read(min(size, _CHUNK))
+            if not chunk:
+                raise InputError(f'{source}: truncated, {size} bytes missing: fetch it again')
+            yield chunk
+            size, chunk = size - len(chunk), b''
+        while stream.read(_CHUNK):  # to the end, where gzip compares the checksum
+            pass
 
 
-def _read_header(source: Path, reader: IO[bytes]) -> tuple[bytes, int]:
-    """Return the scrubbed header with its four bytes of "no extensions", and the size of the voxels."""
-    first = reader.read(4)
-    sizes = {int.from_bytes(first, order) for order in ('little', 'big')}
-    kind = next((kind for size, kind in _HEADERS.items() if size in sizes), None)
-    if kind is None:
-        raise InputError(f'{source.name}: not a NIfTI file; convert it again')
-    length = kind.sizeof_hdr
+def _size(source: Path, header: nib.Nifti1Header) -> int:
+    """Bytes of the voxels, of any number of dimensions and any type."""
     try:
-        header = kind(first + reader.read(length - 4), check=False)
-        dtype, shape = header.get_data_dtype(), header.get_data_shape()
-        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        offset = int(header['vox_offset']) or length
+        size = math.prod(map(int, header.get_data_shape())) * header.get_data_dtype().itemsize
     except Exception as err:  # nibabel raises many types on damaged headers
-        raise InputError(f'{source.name}: damaged NIfTI header ({err}); convert it again') from err
-    if bytes(header['magic'].tobytes())[:3] not in (b'n+1', b'n+2') or size <= 0 or offset < length:
-        raise InputError(f'{source.name}: no single-file NIfTI with voxels; convert it again')
-    _skip(source, reader, offset - length)
+        raise InputError(f'{source}: damaged NIfTI header ({err}): convert it again') from err
+    if size <= 0:
+        raise InputError(f'{source}: an image without voxels; convert it again')
+    return size
 
-    scrubbed = kind(endianness=header.endianness, check=False)
-    for field, value in kept_fields(header, _KEPT_FIELDS).items():
+
+def _scrubbed_header(header: nib.Nifti1Header) -> bytes:
+    """The header with its four bytes of "no extensions"."""
+    scrubbed = type(header)(endianness=header.endianness, check=False)
+    for field, value in nifti.kept_fields(header, _KEPT_FIELDS).items():
         scrubbed[field] = value
     if not header['intent_code']:  # nothing says what these are
         scrubbed['intent_p1'] = scrubbed['intent_p2'] = scrubbed['intent_p3'] = 0
-    scrubbed['vox_offset'] = length + 4
-    scrubbed['magic'] = b'n+1' if kind is nb.Nifti1Header else b'n+2'
-    return scrubbed.binaryblock + bytes(4), size
-
-
-def _skip(source: Path, reader: IO[bytes], size: int) -> None:
-    while size:
-        read = len(reader.read(min(size, _CHUNK)))
-        if not read:
-            raise InputError(f'{source.name}: truncated; get it again')
-        size -= read
+    scrubbed['vox_offset'] = len(scrubbed.binaryblock) + 4
+    scrubbed['magic'] = b'n+1' if len(scrubbed.binaryblock) == 348 else b'n+2'
+    return scrubbed.binaryblock + bytes(4)
 
 
 def copy_numbers(source: Path) -> bytes:
@@ -139,7 +123,7 @@ def copy_numbers(source: Path) -> bytes:
         raise InputError(f'{source.name}: damaged or truncated gzip file ({err}); get it again') from err
     if not is_numeric(content):
         raise InputError(f'{source.name}: holds more than numbers')
-    return gzip.compress(content, GZIP_LEVEL, mtime=0)
+    return gzip.compress(content, nifti.GZIP_LEVEL, mtime=0)
 
 
 def is_numeric(content: bytes) -> bool:
