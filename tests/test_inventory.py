@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from cpmae_bids.sharing.inventory import classify, list_files, summary_lines, unprocessed, write_list
+from cpmae_bids.sharing.inventory import (
+    classify,
+    list_files,
+    summary_lines,
+    told_rows,
+    unprocessed,
+    write_list,
+)
 
 FACES = [
     'sub-01/anat/sub-01_T1w.nii.gz',
@@ -109,7 +116,7 @@ def test_a_folder_that_cannot_be_read_is_out(make_bids, monkeypatch, name):
 
 def test_the_list_names_nobody_and_counts(make_bids, tmp_path):
     root = make_bids(['sub-01/anat/sub-01_T2w.nii.gz', 'sub-01/anat/Jane.nii.gz', 'sub-01/anat/Joe.nii.gz'])
-    write_list(tmp_path, 'list.tsv', [entry for entry in list_files(root) if entry.role == 'out'])
+    write_list(tmp_path, 'list.tsv', told_rows(entry for entry in list_files(root) if entry.role == 'out'))
     header, first, second = (tmp_path / 'list.tsv').read_text().splitlines()
     assert header == 'path\tfiles\tmay_show_face\treason'
     assert first.startswith('sub-01/anat/\t2\tyes\t')

@@ -5,7 +5,6 @@ import re
 import secrets
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +14,7 @@ from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.config import DECIDING_PATHS, RunConfig
 from cpmae_bids.exceptions import UsageError
+from cpmae_bids.runtime.packaged import packaged_text
 
 BIDS_VERSION = '1.10.0'
 GENERATOR = 'cpmae-bids'
@@ -51,7 +51,7 @@ def write_dataset_files(config: RunConfig) -> None:
 
 
 def _package_text(name: str) -> str:
-    text = files('cpmae_bids').joinpath('data', name).read_text('utf-8')
+    text = packaged_text(f'data/{name}')
     return text.replace('{version}', __version__)
 
 

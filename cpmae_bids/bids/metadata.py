@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Collection
 from functools import cache
-from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,6 +18,7 @@ from cpmae_bids._version import __version__
 from cpmae_bids.bids.jsontext import read_json
 from cpmae_bids.bids.patterns import split_name
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.runtime.packaged import packaged_text
 
 # Beyond it, JSON has numbers that other programs cannot read.
 _MAX = sys.float_info.max
@@ -69,7 +69,7 @@ METHOD_CODES = (
 @cache
 def allowed_fields() -> dict[str, Any]:
     """Return the sidecar fields that may travel, and what each may hold."""
-    return json.loads(files('cpmae_bids').joinpath('data/sidecar_fields.json').read_text('utf-8'))
+    return json.loads(packaged_text('data/sidecar_fields.json'))
 
 
 def read_sidecars(bids_dir: Path, source: str) -> dict[str, Any]:

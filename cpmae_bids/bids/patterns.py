@@ -7,18 +7,18 @@ Names are made from the source's own file name, so that every entity of it survi
 
 import json
 from functools import cache
-from importlib.resources import files
 from pathlib import PurePosixPath
 
 from cpmae_bids.config import ALSO_SUFFIXES, T1W, T1W_SUFFIXES
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.runtime.packaged import packaged_text
 
 IMAGE_EXTENSIONS = ('.nii.gz', '.nii')
 
 
 @cache
 def _patterns() -> dict:
-    return json.loads(files('cpmae_bids').joinpath('data/path_patterns.json').read_text('utf-8'))
+    return json.loads(packaged_text('data/path_patterns.json'))
 
 
 @cache

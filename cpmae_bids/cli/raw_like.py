@@ -10,7 +10,14 @@ from cpmae_bids.bids.scan import Scan
 from cpmae_bids.bids.selection import select_subjects
 from cpmae_bids.config import T1W_SUFFIXES, RunConfig
 from cpmae_bids.exceptions import UsageError
-from cpmae_bids.sharing.inventory import DatasetFile, list_files, summary_lines, unprocessed, write_list
+from cpmae_bids.sharing.inventory import (
+    DatasetFile,
+    list_files,
+    summary_lines,
+    told_rows,
+    unprocessed,
+    write_list,
+)
 from cpmae_bids.sharing.rawlike.dates import dated_labels
 
 logger = logging.getLogger(__name__)
@@ -49,7 +56,7 @@ def report_unprocessed(config: RunConfig, records: list[dict[str, Any]]) -> None
         All verdict records of the output.
     """
     found = unprocessed(list_files(config.bids_dir), records, (*T1W_SUFFIXES, *config.also))
-    write_list(config.output_dir, 'logs/not_processed.tsv', found)
+    write_list(config.output_dir, 'logs/not_processed.tsv', told_rows(found))
     path = config.output_dir / 'logs' / 'not_processed.tsv'
     found = of_this_run(found, config)
     if found:

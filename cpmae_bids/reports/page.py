@@ -7,13 +7,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import jinja2
 
 from cpmae_bids import __version__
 from cpmae_bids.deid.qc.thresholds import Threshold
+from cpmae_bids.runtime.packaged import packaged_text
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def render(title: str, note: str, sections: Iterable[Section], style: str = '') 
         title=title,
         note=note,
         sections=[*sections, _citation()],
-        style=_data('reports/page.css') + style,
+        style=packaged_text('reports/page.css') + style,
         version=__version__,
     )
 
@@ -97,11 +97,7 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, finalize=_shown
     )
-    return environment.from_string(_data('reports/page.html'))
-
-
-def _data(name: str) -> str:
-    return files('cpmae_bids').joinpath(name).read_text('utf-8')
+    return environment.from_string(packaged_text('reports/page.html'))
 
 
 def _shown(value: Any) -> Any:
@@ -112,7 +108,8 @@ def _shown(value: Any) -> Any:
 
 def _citation() -> Section:
     """How to cite, from the package's Markdown: a heading, paragraphs and lists."""
-    heading, *paragraphs = _data('data/citation.md').replace('{version}', __version__).strip().split('\n\n')
+    content = packaged_text('data/citation.md').replace('{version}', __version__)
+    heading, *paragraphs = content.strip().split('\n\n')
     blocks = []
     for paragraph in paragraphs:
         if paragraph.startswith('- '):

@@ -6,17 +6,19 @@ included, counts as something that may show a face.
 
 import json
 import re
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, split_name
+from cpmae_bids.bids.tsv import Table
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.runtime.packaged import packaged_text
 from cpmae_bids.sharing.walk import files_below
 
 _LABEL = re.compile(r'[0-9A-Za-z+]+')
@@ -43,7 +45,7 @@ _NOT_LISTED = 'is not on the list of files that may be shared as they are'
 @cache
 def sharing_rules() -> dict[str, Any]:
     """Return the lists of what may be shared as it is: images, tables, fields, and words for suffixes."""
-    return json.loads(files('cpmae_bids').joinpath('data/sharing.json').read_text('utf-8'))
+    return json.loads(packaged_text('data/sharing.json'))
 
 
 @dataclass(frozen=True)
@@ -248,18 +250,26 @@ def classify(relative: str) -> DatasetFile:
     )
 
 
-def write_list(dataset: Path, path: str, entries: Collection[DatasetFile]) -> None:
-    """Write a table of files and why each was left out, as far as their names can be told."""
-    rows: dict[tuple[str, bool, str], int] = {}
-    for entry in sorted(entries, key=lambda entry: (entry.told, entry.reason)):
-        key = entry.told, entry.may_show_face, entry.reason
-        rows[key] = rows.get(key, 0) + 1
-    lines = ['path\tfiles\tmay_show_face\treason']
-    lines += [
-        f'{told}\t{count}\t{"yes" if face else "no"}\t{" ".join(reason.split())}'
-        for (told, face, reason), count in rows.items()
+def told_rows(entries: Iterable[DatasetFile]) -> list[dict[str, Any]]:
+    """Return rows of a list of files: ``path`` as far as it is told, ``files``, ``may_show_face``, ``reason``."""
+    counts = Counter((entry.told, entry.may_show_face, entry.reason) for entry in entries)
+    return [
+        {'path': path, 'files': count, 'may_show_face': face, 'reason': reason}
+        for (path, face, reason), count in sorted(counts.items())
     ]
-    OutputFolder(dataset).write(path, '\n'.join(lines) + '\n')
+
+
+def write_list(dataset: Path, path: str, rows: Iterable[dict[str, Any]]) -> None:
+    """Write a table of files and why each was left out, of rows as `told_rows` gives them."""
+    counts = Counter[tuple[str, str, bool]]()
+    for row in rows:
+        counts[row['path'], row['reason'], bool(row['may_show_face'])] += int(row.get('files', 1))
+    lines = [
+        [told, str(count), 'yes' if face else 'no', ' '.join(reason.split())]
+        for (told, reason, face), count in sorted(counts.items())
+    ]
+    table = Table(['path', 'files', 'may_show_face', 'reason'], lines)
+    OutputFolder(dataset).write(path, table.text())
 
 
 def summary_lines(entries: Collection[DatasetFile]) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from cpmae_bids._version import __version__
 from cpmae_bids.bids.atomic import sync
 from cpmae_bids.bids.output_folder import OutputFolder
+from cpmae_bids.sharing.inventory import told_rows
 from cpmae_bids.sharing.rawlike.manifest import read_manifest, write_manifest
+from cpmae_bids.sharing.rawlike.unit import Unit
 
 
 def is_table_of_folder(path: str) -> bool:
@@ -16,41 +17,20 @@ def is_table_of_folder(path: str) -> bool:
     return path.endswith(('_scans.tsv', '_sessions.tsv')) or path == 'participants.tsv'
 
 
-def commit(
-    dataset: Path,
-    unit: str,
-    files: dict[str, dict[str, Any]],
-    staged: dict[str, Path],
-    texts: dict[str, bytes],
-    refaced: dict[str, dict[str, Any]],
-    left_out: list[dict[str, Any]],
-) -> None:
+def commit(dataset: Path, unit: Unit) -> None:
     """Bring the files of a unit to their places, and remove what an earlier run wrote and this one does not.
 
     Tables that name files go first and come last, old images go before new ones come, and each image comes
     after its sidecar: wherever a run is killed, the dataset holds final files only, and a manifest that
     vouches for no other bytes. Files that no manifest names are not touched.
-
-    Parameters
-    ----------
-    dataset : Path
-    unit : str
-        Name of the manifest.
-    files : dict
-        The images that belong there, by path, with what the manifest says of each.
-    staged : dict
-        Those of them that are new or changed: the finished file under its temporary name.
-    texts : dict
-        All other files, by path.
-    refaced, left_out
-        See `read_manifest`.
     """
-    old = read_manifest(dataset, unit)
+    texts, staged = unit.texts, unit.staged
+    old = read_manifest(dataset, unit.name)
     new = {
         'version': __version__,
-        'files': {**files, **{path: {} for path in texts}},
-        'refaced': refaced,
-        'left_out': left_out,
+        'files': {**unit.files, **{path: {} for path in texts}},
+        'refaced': unit.refaced,
+        'left_out': told_rows(unit.left_out),
     }
     stale = [path for path in old['files'] if path not in new['files'] and _is_inside(path)]
     changed = {path: text for path, text in texts.items() if not _holds(dataset / path, text)}
@@ -67,7 +47,7 @@ def commit(
         # Tables first; then, backwards, an image before its sidecar.
         for path in sorted(set(going), key=lambda path: (is_table_of_folder(path), path), reverse=True):
             folder.remove(path)
-        write_manifest(dataset, unit, new)
+        write_manifest(dataset, unit.name, new)
         for path in texts:
             if path in temporaries or (dataset / path).exists():
                 continue

@@ -6,12 +6,11 @@ runs over different subjects may write to the same dataset at the same time.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from cpmae_bids._version import __version__
-from cpmae_bids.bids.jsontext import to_json
+from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.raw_like import FOLDER
 
@@ -32,7 +31,7 @@ def read_manifest(dataset: Path, unit: str) -> dict[str, Any]:
         ``left_out``: a list of ``path``, number of ``files``, ``may_show_face`` and ``reason``.
     """
     try:
-        content = json.loads(manifest_path(dataset, unit).read_text('utf-8'))
+        content = read_json(manifest_path(dataset, unit))
     except (OSError, ValueError):
         content = {}
     if not isinstance(content, dict):

@@ -19,6 +19,7 @@ from cpmae_bids.exceptions import InputError
 from cpmae_bids.sharing.inventory import DatasetFile, sharing_rules, write_list
 from cpmae_bids.sharing.rawlike.commit import commit
 from cpmae_bids.sharing.rawlike.manifest import read_manifest, units
+from cpmae_bids.sharing.rawlike.unit import Unit
 
 _README = f"""{{name}}
 
@@ -84,12 +85,7 @@ def write_root(
     while subjects != (subjects := list_subjects(dataset)):
         left_out, failures = _write_once(bids_dir, dataset, entries, {f'sub-{label}' for label in subjects})
     rows = [row for unit in units(dataset) for row in read_manifest(dataset, unit)['left_out']]
-    everything = [
-        DatasetFile(row['path'], 'out', row['reason'], bool(row['may_show_face']))
-        for row in rows
-        for _ in range(int(row.get('files', 1)))
-    ]
-    write_list(dataset, f'{FOLDER}/left_out.tsv', everything)
+    write_list(dataset, f'{FOLDER}/left_out.tsv', rows)
     return left_out, failures
 
 
@@ -112,11 +108,7 @@ def _write_once(
             left_out.append(DatasetFile(entry.path, 'out', f'columns left out: {", ".join(left)}'))
     if not any(path.startswith('README') for path in texts):
         texts['README'] = _README.format(name=describe(bids_dir)['Name']).encode()
-    told = [
-        {'path': entry.told, 'files': 1, 'may_show_face': entry.may_show_face, 'reason': entry.reason}
-        for entry in left_out
-    ]
-    commit(dataset, DATASET, {}, {}, texts, {}, told)
+    commit(dataset, Unit(DATASET, texts=texts, left_out=left_out))
     return left_out, failures
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -15,7 +14,7 @@ from cpmae_bids.bids.columns import column_of_events, column_of_persons, descrip
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.metadata import applicable_files, read_sidecars, shareable_metadata
 from cpmae_bids.bids.output_folder import OutputFolder, OutsideError
-from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, split_name
+from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, output_path, split_name
 from cpmae_bids.bids.private_paths import hide_paths
 from cpmae_bids.bids.raw_like import raw_name, unit_of
 from cpmae_bids.bids.source_checks import SOURCES, changed_source
@@ -28,6 +27,7 @@ from cpmae_bids.sharing.rawlike.commit import commit
 from cpmae_bids.sharing.rawlike.dates import shift_of, shifted
 from cpmae_bids.sharing.rawlike.images import copy_image, copy_numbers, is_copy, is_numeric
 from cpmae_bids.sharing.rawlike.manifest import read_manifest
+from cpmae_bids.sharing.rawlike.unit import Unit
 
 # Tables that lie beside an image of that suffix, or apply to it from above.
 _ASSOCIATED = {'bold': 'events', 'asl': 'aslcontext'}
@@ -35,46 +35,6 @@ _ENTITIES_OF_EVENTS = ('sub', 'ses', 'task', 'acq', 'ce', 'rec', 'dir', 'run')
 # What the sidecar of a derivative says and that of a raw image does not.
 _FIELDS_OF_DERIVATIVES = ('Sources', 'SkullStripped', 'Description', 'GeneratedBy')
 _FIELDS_OF_RECORDS = ('files',)
-
-
-@dataclass
-class Unit:
-    """What is to be in one folder of a session, or of a subject without sessions; see `commit`."""
-
-    name: str
-    folder: OutputFolder
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    staged: dict[str, Path] = field(default_factory=dict)
-    texts: dict[str, bytes] = field(default_factory=dict)
-    refaced: dict[str, dict[str, Any]] = field(default_factory=dict)
-    left_out: list[DatasetFile] = field(default_factory=list)
-    renamed: dict[str, str] = field(default_factory=dict)
-
-    def leave_out(self, entry: DatasetFile, reason: str = '', may_show_face: bool | None = None) -> None:
-        face = entry.may_show_face if may_show_face is None else may_show_face
-        self.left_out.append(DatasetFile(entry.path, 'out', reason or entry.reason, face))
-
-    def forget(self, entry: DatasetFile, path: str, reason: str) -> None:
-        """Leave out what was to be in."""
-        self.files.pop(path, None)
-        self.refaced.pop(path, None)
-        temporary = self.staged.pop(path, None)
-        if temporary is not None:
-            self.folder.remove(temporary)
-        stem = path.partition('.')[0]
-        for text in [text for text in self.texts if text.partition('.')[0] == stem]:
-            del self.texts[text]
-        self.leave_out(entry, reason)
-
-    def told(self) -> list[dict[str, Any]]:
-        """What is left out, as the manifest has it."""
-        rows = {(entry.told, entry.may_show_face, entry.reason): 0 for entry in self.left_out}
-        for entry in self.left_out:
-            rows[entry.told, entry.may_show_face, entry.reason] += 1
-        return [
-            {'path': path, 'files': count, 'may_show_face': face, 'reason': reason}
-            for (path, face, reason), count in sorted(rows.items())
-        ]
 
 
 class Subject:
@@ -120,7 +80,7 @@ class Subject:
 
     def write(self) -> None:
         """Write the files, and remove those of earlier runs that do not belong there any more."""
-        units = {name: Unit(name, self.folder) for name in self._unit_names()}
+        units = {name: Unit(name) for name in self._unit_names()}
         try:
             for entry in self.entries:
                 if (name := unit_of(entry.path)) in units:
@@ -143,7 +103,7 @@ class Subject:
 
     def _commit(self, unit: Unit) -> None:
         try:
-            commit(self.dataset, unit.name, unit.files, unit.staged, unit.texts, unit.refaced, unit.told())
+            commit(self.dataset, unit)
         except OutsideError as err:
             self.failures += 1
             place = DatasetFile(f'{unit.name.replace("_", "/")}/', 'out')
@@ -187,12 +147,12 @@ class Subject:
 
     def _fail(self, entry: DatasetFile, path: str, reason: str, unit: Unit) -> None:
         self.failures += 1
-        unit.forget(entry, path, hide_paths(reason, self.config))
+        unit.forget(entry, path, hide_paths(reason, self.config), self.folder)
 
     def _take_refaced(self, entry: DatasetFile, record: dict[str, Any], unit: Unit) -> None:
         path, files = raw_name(entry.path), record.get('files') or {}
-        source = refaced_output(record)
-        if source is None:
+        source = str(output_path(entry.path, 'refaced'))
+        if source not in files:
             raise InputError('its record names no de-identified image; run this scan again')
         for name in dict.fromkeys(str(record[key]) for key in SOURCES if record.get(key)):
             if problem := unreadable(self.config.bids_dir / name):
@@ -397,23 +357,6 @@ class Subject:
                 except InputError:
                     continue  # named where its turn comes
         return shift_of(self.config.seed, self.label, times)
-
-
-def refaced_output(record: dict[str, Any]) -> str | None:
-    """Return the path of the de-identified image among the files that a record names, whatever its suffix."""
-    entities, suffix, _ = split_name(record['scan'])
-    for path in record.get('files') or {}:
-        try:
-            own, own_suffix, extension = split_name(path)
-        except InputError:
-            continue
-        if (
-            extension == IMAGE_EXTENSIONS[0]
-            and own_suffix == suffix
-            and own == {**entities, 'desc': 'refaced'}
-        ):
-            return path
-    return None
 
 
 def _stem(path: str) -> str:

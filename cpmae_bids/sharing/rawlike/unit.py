@@ -1,0 +1,56 @@
+"""What is to be in one part of the dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cpmae_bids.bids.output_folder import OutputFolder
+from cpmae_bids.sharing.inventory import DatasetFile
+
+
+@dataclass
+class Unit:
+    """What is to be in a part of the dataset that has a manifest of its own (`bids.raw_like.unit_of`).
+
+    Attributes
+    ----------
+    name : str
+    files : dict
+        The images that belong there, by path, with what the manifest says of each.
+    staged : dict
+        Those of them that are new or changed: the finished file under its temporary name.
+    texts : dict
+        All other files, by path.
+    refaced : dict
+        The verdict record of each de-identified image, by path.
+    left_out : list of DatasetFile
+    renamed : dict
+        Paths of de-identified images by those of their originals.
+    """
+
+    name: str
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    staged: dict[str, Path] = field(default_factory=dict)
+    texts: dict[str, bytes] = field(default_factory=dict)
+    refaced: dict[str, dict[str, Any]] = field(default_factory=dict)
+    left_out: list[DatasetFile] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
+
+    def leave_out(self, entry: DatasetFile, reason: str = '', may_show_face: bool | None = None) -> None:
+        """Note why a file of the input is not there."""
+        face = entry.may_show_face if may_show_face is None else may_show_face
+        self.left_out.append(DatasetFile(entry.path, 'out', reason or entry.reason, face))
+
+    def forget(self, entry: DatasetFile, path: str, reason: str, folder: OutputFolder) -> None:
+        """Leave out what was to be in."""
+        self.files.pop(path, None)
+        self.refaced.pop(path, None)
+        temporary = self.staged.pop(path, None)
+        if temporary is not None:
+            folder.remove(temporary)
+        stem = path.partition('.')[0]
+        for text in [text for text in self.texts if text.partition('.')[0] == stem]:
+            del self.texts[text]
+        self.leave_out(entry, reason)
