@@ -9,9 +9,10 @@ from judged import publish_scan
 
 from cpmae_bids import __version__
 from cpmae_bids.bids import validation
-from cpmae_bids.bids.derivatives import describe_dataset, generated_by, settle_seed, write_dataset_files
+from cpmae_bids.bids.derivatives import describe_dataset, generated_by, write_dataset_files
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.participants import write_participants
+from cpmae_bids.bids.seed import settle_seed
 from cpmae_bids.bids.validation import ValidatorMissingError, validate_bids
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError

@@ -6,13 +6,9 @@ import nibabel as nb
 import pytest
 
 from cpmae_bids.bids.header import header_leaks
-from cpmae_bids.bids.metadata import (
-    allowed_fields,
-    is_private_text,
-    output_sidecar,
-    read_sidecars,
-    shareable_metadata,
-)
+from cpmae_bids.bids.metadata import allowed_fields, output_sidecar, shareable_metadata
+from cpmae_bids.bids.private_text import is_private_text
+from cpmae_bids.bids.sidecars import read_sidecars
 from cpmae_bids.exceptions import InputError
 
 SCAN = 'sub-01/ses-a/anat/sub-01_ses-a_acq-hi_T1w.nii.gz'

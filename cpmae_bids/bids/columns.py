@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from cpmae_bids.bids.metadata import are_short_dates, is_private_number, is_private_text
+from cpmae_bids.bids.private_text import are_short_dates, is_private_number, is_private_text
 from cpmae_bids.bids.tsv import NOT_THERE
 
 # None of these identifies anybody by itself, nor does any free text hide in them.

@@ -2,8 +2,6 @@
 
 import os
 import re
-import secrets
-import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ from cpmae_bids._version import __url__, __version__
 from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.config import DECIDING_PATHS, RunConfig
-from cpmae_bids.exceptions import UsageError
 from cpmae_bids.runtime.packaged import packaged_text
 
 BIDS_VERSION = '1.10.0'
@@ -47,7 +44,7 @@ def write_dataset_files(config: RunConfig) -> None:
     if not any(config.output_dir.glob('README*')):
         folder.write('README', _package_text('output_readme.md'))
     folder.write('logs/CITATION.md', _package_text('citation.md'))
-    folder.write('logs/config.toml', _config_text(config))
+    folder.write('logs/config.toml', config_text(config))
 
 
 def _package_text(name: str) -> str:
@@ -122,7 +119,8 @@ def _link_without_doi(config: RunConfig, name: str) -> str:
     return f'urn:dataset:{quote(name, safe="")}'
 
 
-def _config_text(config: RunConfig) -> str:
+def config_text(config: RunConfig) -> str:
+    """Return logs/config.toml: the settings without paths, and the versions of what results depend on."""
     import tomli_w
 
     more: dict[str, Any] = {'environment': _environment()}
@@ -140,51 +138,3 @@ def _environment() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def settle_seed(config: RunConfig) -> RunConfig:
-    """Return the settings with a seed.
-
-    A seed that was given is used. Otherwise the one of earlier runs into the same output goes on, so that
-    all sessions of a subject share theirs and complete scans stay complete; without any, one is drawn
-    from the system. Of runs that start at the same time, the first one settles it for all.
-
-    Raises
-    ------
-    UsageError
-        If the log folder of the output cannot be written.
-    """
-    if config.seed is not None:
-        return config
-    path = config.output_dir / 'logs' / 'config.toml'
-    stored = _stored_seed(path)
-    if stored is None:
-        drawn = config.replace(seed=secrets.randbelow(2**31))
-        if config.dry_run:
-            return drawn
-        _create_exclusively(config.output_dir, path, _config_text(drawn))
-        stored = _stored_seed(path)
-        if stored is None:  # a file that was there before, and holds no seed
-            stored = drawn.seed
-    return config.replace(seed=stored)
-
-
-def _stored_seed(path: Path) -> int | None:
-    try:
-        seed = tomllib.loads(path.read_text('utf-8')).get('run', {}).get('seed')
-    except (OSError, ValueError):
-        return None
-    return seed if isinstance(seed, int) else None
-
-
-def _create_exclusively(output_dir: Path, path: Path, text: str) -> None:
-    """Write a file unless it is there already; in both cases it is whole."""
-    folder = OutputFolder(output_dir)
-    try:
-        temporary = folder.stage(path, text)
-        try:
-            folder.move(temporary, path, replace=False)
-        finally:
-            folder.remove(temporary)
-    except OSError as err:
-        raise UsageError(f'{path}: cannot be written ({err.strerror}); check the output folder') from err

@@ -9,11 +9,12 @@ from typing import Any, cast
 
 from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.brain_masks import with_brain_masks
-from cpmae_bids.bids.metadata import read_sidecars, shareable_metadata
+from cpmae_bids.bids.metadata import shareable_metadata
 from cpmae_bids.bids.output_folder import NAME_MAX
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, output_kinds, output_path, split_name
 from cpmae_bids.bids.scan import Scan, scan_seed
 from cpmae_bids.bids.selection import read_filters, select_subjects
+from cpmae_bids.bids.sidecars import read_sidecars
 from cpmae_bids.config import T1W, T1W_SUFFIXES, RunConfig
 from cpmae_bids.exceptions import InputError, NothingToDoError, UsageError
 from cpmae_bids.runtime.content import unreadable

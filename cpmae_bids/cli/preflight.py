@@ -10,8 +10,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from cpmae_bids.bids.derivatives import settle_seed
 from cpmae_bids.bids.raw_like import FOLDER
+from cpmae_bids.bids.seed import settle_seed
 from cpmae_bids.bids.selection import select_subjects
 from cpmae_bids.cli.devices import settle_device, settle_device_elsewhere
 from cpmae_bids.cli.folder_checks import (

@@ -251,7 +251,7 @@ def classify(relative: str) -> DatasetFile:
 
 
 def told_rows(entries: Iterable[DatasetFile]) -> list[dict[str, Any]]:
-    """Return rows of a list of files: ``path`` as far as it is told, ``files``, ``may_show_face``, ``reason``."""
+    """Return rows of a list: ``path`` as far as told, ``files``, ``may_show_face`` and ``reason``."""
     counts = Counter((entry.told, entry.may_show_face, entry.reason) for entry in entries)
     return [
         {'path': path, 'files': count, 'may_show_face': face, 'reason': reason}

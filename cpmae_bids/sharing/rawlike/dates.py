@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from datetime import date, timedelta
 
-from cpmae_bids.bids.metadata import MONTH
+from cpmae_bids.bids.private_text import MONTH
 
 _ACQ_TIME = re.compile(r'(\d{4}-\d\d-\d\d)((?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?Z?)?)')
 _LABEL = re.compile(r'(?:^|[/_])([a-z]+)-([0-9A-Za-z+]+)')

@@ -9,11 +9,12 @@ from typing import Any
 from cpmae_bids.bids.columns import column_of_persons, descriptions_of
 from cpmae_bids.bids.derivatives import BIDS_VERSION, GENERATOR, generated_by, read_description
 from cpmae_bids.bids.jsontext import to_json
-from cpmae_bids.bids.metadata import METHOD, read_json_object
+from cpmae_bids.bids.metadata import METHOD
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.participants import KEY, read_participants
 from cpmae_bids.bids.raw_like import DATASET, FOLDER
 from cpmae_bids.bids.selection import list_subjects
+from cpmae_bids.bids.sidecars import read_json_object
 from cpmae_bids.bids.tsv import read_text
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.sharing.inventory import DatasetFile, sharing_rules, write_list

@@ -12,11 +12,12 @@ from cpmae_bids._version import __version__
 from cpmae_bids.bids.atomic import sha256_of
 from cpmae_bids.bids.columns import column_of_events, column_of_persons, descriptions_of
 from cpmae_bids.bids.jsontext import to_json
-from cpmae_bids.bids.metadata import applicable_files, read_sidecars, shareable_metadata
+from cpmae_bids.bids.metadata import shareable_metadata
 from cpmae_bids.bids.output_folder import OutputFolder, OutsideError
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, output_path, split_name
 from cpmae_bids.bids.private_paths import hide_paths
 from cpmae_bids.bids.raw_like import raw_name, unit_of
+from cpmae_bids.bids.sidecars import applicable_files, read_sidecars
 from cpmae_bids.bids.source_checks import SOURCES, changed_source
 from cpmae_bids.bids.tsv import Table
 from cpmae_bids.config import RunConfig

@@ -1,0 +1,58 @@
+"""The seed of a dataset, which all runs into one output share."""
+
+import secrets
+import tomllib
+from pathlib import Path
+
+from cpmae_bids.bids.derivatives import config_text
+from cpmae_bids.bids.output_folder import OutputFolder
+from cpmae_bids.config import RunConfig
+from cpmae_bids.exceptions import UsageError
+
+
+def settle_seed(config: RunConfig) -> RunConfig:
+    """Return the settings with a seed.
+
+    A seed that was given is used. Otherwise the one of earlier runs into the same output goes on, so that
+    all sessions of a subject share theirs and complete scans stay complete; without any, one is drawn
+    from the system. Of runs that start at the same time, the first one settles it for all.
+
+    Raises
+    ------
+    UsageError
+        If the log folder of the output cannot be written.
+    """
+    if config.seed is not None:
+        return config
+    path = config.output_dir / 'logs' / 'config.toml'
+    stored = _stored_seed(path)
+    if stored is None:
+        drawn = config.replace(seed=secrets.randbelow(2**31))
+        if config.dry_run:
+            return drawn
+        _create_exclusively(config.output_dir, path, config_text(drawn))
+        stored = _stored_seed(path)
+        if stored is None:  # a file that was there before, and holds no seed
+            stored = drawn.seed
+    return config.replace(seed=stored)
+
+
+def _stored_seed(path: Path) -> int | None:
+    try:
+        seed = tomllib.loads(path.read_text('utf-8')).get('run', {}).get('seed')
+    except (OSError, ValueError):
+        return None
+    return seed if isinstance(seed, int) else None
+
+
+def _create_exclusively(output_dir: Path, path: Path, text: str) -> None:
+    """Write a file unless it is there already; in both cases it is whole."""
+    folder = OutputFolder(output_dir)
+    try:
+        temporary = folder.stage(path, text)
+        try:
+            folder.move(temporary, path, replace=False)
+        finally:
+            folder.remove(temporary)
+    except OSError as err:
+        raise UsageError(f'{path}: cannot be written ({err.strerror}); check the output folder') from err

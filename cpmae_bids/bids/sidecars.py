@@ -1,0 +1,84 @@
+"""The files that apply to an image by the BIDS inheritance principle."""
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cpmae_bids.bids.jsontext import read_json
+from cpmae_bids.bids.patterns import split_name
+from cpmae_bids.exceptions import InputError
+
+
+def read_sidecars(bids_dir: Path, source: str) -> dict[str, Any]:
+    """Read the metadata of an image by the BIDS inheritance principle.
+
+    A JSON file applies if it lies in the folder of the image or in one above it, has the same suffix,
+    and all its entities are those of the image. Nearer and more specific files win.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Root of the dataset.
+    source : str
+        Path of the image, relative to `bids_dir`.
+
+    Returns
+    -------
+    dict
+        All fields as they are; empty without any sidecar.
+
+    Raises
+    ------
+    InputError
+        If a sidecar that applies cannot be read or is not a JSON object.
+    """
+    metadata: dict[str, Any] = {}
+    for path in applicable_files(bids_dir, source, split_name(source)[1], '.json'):
+        metadata |= read_json_object(path)
+    return metadata
+
+
+def applicable_files(bids_dir: Path, source: str, suffix: str, extension: str) -> list[Path]:
+    """Return the files that apply to another by the BIDS inheritance principle, the nearest last.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Root of the dataset.
+    source : str
+        Path of the file that they apply to, relative to `bids_dir`.
+    suffix, extension : str
+        Of the files that are looked for.
+    """
+    entities, _, _ = split_name(source)
+    found = []
+    for folder in reversed(PurePosixPath(source).parents):
+        applicable = []
+        for path in (bids_dir / folder).glob(f'*{suffix}{extension}'):
+            try:
+                own_entities, own_suffix, own_extension = split_name(path.name)
+            except InputError:
+                continue
+            is_one = (own_suffix, own_extension) == (suffix, extension)
+            if is_one and own_entities.items() <= entities.items():
+                applicable.append((len(own_entities), path))
+        found += [path for _, path in sorted(applicable)]
+    return found
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a sidecar, which must be a JSON object.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is none.
+    """
+    try:
+        content = read_json(path)
+    except OSError as err:
+        raise InputError(f'{path}: the sidecar cannot be read ({err.strerror}); get or remove it') from err
+    except ValueError as err:
+        raise InputError(f'{path}: the sidecar is not valid JSON ({err}); mend or remove it') from err
+    if not isinstance(content, dict):
+        raise InputError(f'{path}: the sidecar is not a JSON object; mend or remove it')
+    return content
