@@ -17,7 +17,8 @@ from cpmae_bids.bids.metadata import output_sidecar
 from cpmae_bids.bids.output_check import verified_records
 from cpmae_bids.bids.patterns import output_path
 from cpmae_bids.bids.publish import publish_scan
-from cpmae_bids.bids.verdict_records import checked_sources, identify, settings_of
+from cpmae_bids.bids.source_checks import checked_sources
+from cpmae_bids.bids.verdict_records import identify, settings_of
 from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.process import process_scans
 from cpmae_bids.config import RunConfig

@@ -1,6 +1,8 @@
 """The import contract: rooms import those below them, and the sanitiser is entered by its doors alone."""
 
 import ast
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -65,3 +67,9 @@ def test_the_sanitiser_is_entered_by_its_doors():
 
 def test_no_modules_import_each_other():
     TopologicalSorter(imported()).prepare()
+
+
+def test_what_writes_tables_loads_no_numerical_library():
+    modules = [f'cpmae_bids.bids.{name}' for name in ('verdict_tables', 'participants', 'publish')]
+    code = f'import sys, {", ".join(modules)}; sys.exit("numpy" in sys.modules or "scipy" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0

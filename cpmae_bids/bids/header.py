@@ -4,8 +4,6 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import nibabel as nb
-
 _TEXT_FIELDS = ('descrip', 'aux_file', 'db_name', 'intent_name')
 # Bits of the flag byte of a gzip header: extra field, file name, comment.
 _GZIP_FLAGS = {2: 'an extra field', 3: 'a file name', 4: 'a comment'}
@@ -25,6 +23,8 @@ def header_leaks(path: Path) -> list[str]:
         For each text field that is not empty, each header extension, and each thing that gzip
         recorded (name, comment, time): what it is. Empty if there is none.
     """
+    import nibabel as nb
+
     leaks = []
     if path.name.endswith('.gz'):
         with path.open('rb') as file:

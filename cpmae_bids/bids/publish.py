@@ -22,10 +22,9 @@ from cpmae_bids.bids.patterns import output_path
 from cpmae_bids.bids.private_paths import hide_paths
 from cpmae_bids.bids.raw_like import withdraw_image
 from cpmae_bids.bids.scan import Scan
-from cpmae_bids.bids.source_checks import remember
+from cpmae_bids.bids.source_checks import checked_sources, remember
 from cpmae_bids.bids.verdict_records import (
     OF_AN_IMAGE,
-    checked_sources,
     is_rejected,
     make_record,
     read_record,

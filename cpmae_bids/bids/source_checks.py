@@ -13,12 +13,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.patterns import output_path
+from cpmae_bids.bids.scan import Scan
+from cpmae_bids.bids.verdict_records import settings_of
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError
 
@@ -40,6 +40,23 @@ def checksums(record: dict[str, Any], bids_dir: Path) -> dict[str, str]:
             found[path] = crc32_of(bids_dir / path)
         except OSError as err:
             raise InputError(f'{path}: cannot be read any more ({err.strerror}); check the input') from err
+    return found
+
+
+def checked_sources(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[str, str]:
+    """Return the checksums of what a scan is made from, by path, after a look at what they were before.
+
+    Raises
+    ------
+    InputError
+        If the scan, or one that it is made from, is not what it was when work on it began.
+    """
+    found = checksums({'scan': scan.relative_path, **settings_of(scan, config)}, config.bids_dir)
+    before = {scan: {scan.crc32, verdict.get('source_crc32')}}
+    before |= {source: {source.crc32} for source in (scan.reference, scan.t1w) if source is not None}
+    for source, known in before.items():
+        if len({found[source.relative_path], *known} - {'', None}) > 1:
+            raise InputError(f'{source.relative_path}: was changed while it was worked on; run again')
     return found
 
 
@@ -113,6 +130,8 @@ def _has_preserved_voxels(
     mask: tuple[Path, int, int, int],
 ) -> bool:
     """Whether an output has the geometry of a scan and, within the mask, its stored values."""
+    import numpy as np
+
     from cpmae_bids.deid.images import nifti
 
     try:

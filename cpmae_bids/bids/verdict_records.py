@@ -13,11 +13,10 @@ from cpmae_bids.bids.atomic import crc32_of, sha256_of
 from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.scan import Scan
-from cpmae_bids.bids.source_checks import checksums
 from cpmae_bids.config import RunConfig
 from cpmae_bids.deid.qc.decision import rejects_head
 from cpmae_bids.deid.qc.thresholds import common_thresholds, is_public
-from cpmae_bids.exceptions import InputError, VerdictError
+from cpmae_bids.exceptions import VerdictError
 
 STATUSES = ('pass', 'fail', 'error')
 OF_AN_IMAGE = ('files', 'judged', 'measures', 'within_limits')
@@ -154,23 +153,6 @@ def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[
     if status not in STATUSES or (status != 'pass' and not reasons):
         raise VerdictError(f'{scan.relative_path}: no usable verdict ({status!r}, reasons {reasons!r})')
     return {**public, **ours, 'status': status, 'reasons': reasons}
-
-
-def checked_sources(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[str, str]:
-    """Return the checksums of what a scan is made from, by path, after a look at what they were before.
-
-    Raises
-    ------
-    InputError
-        If the scan, or one that it is made from, is not what it was when work on it began.
-    """
-    found = checksums({'scan': scan.relative_path, **settings_of(scan, config)}, config.bids_dir)
-    before = {scan: {scan.crc32, verdict.get('source_crc32')}}
-    before |= {source: {source.crc32} for source in (scan.reference, scan.t1w) if source is not None}
-    for source, known in before.items():
-        if len({found[source.relative_path], *known} - {'', None}) > 1:
-            raise InputError(f'{source.relative_path}: was changed while it was worked on; run again')
-    return found
 
 
 def write_record(output_dir: Path, name: str, record: dict[str, Any]) -> None:
