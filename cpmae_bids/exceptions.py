@@ -8,6 +8,7 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 64
 EXIT_NOTHING_TO_DO = 70
+EXIT_INTERRUPTED = 130
 
 
 class CpmaeError(Exception):

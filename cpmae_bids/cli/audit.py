@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from cpmae_bids._version import __version__
 from cpmae_bids.cli.arguments import Parser, add_option, path
+from cpmae_bids.cli.outcome import exit_code_of, say
 from cpmae_bids.cli.streams import forgiving_streams
 from cpmae_bids.cli.surroundings import settle_surroundings
-from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError, NothingToDoError, UsageError
+from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, NothingToDoError, UsageError
 from cpmae_bids.runtime.threads import available_cpus
 
 if TYPE_CHECKING:
     from cpmae_bids.sharing.faces.search import Finding, Listing
     from cpmae_bids.sharing.privacy.attacks import Privacy
 
-EXIT_INTERRUPTED = 130
+PROG = 'cpmae-bids-audit'
 
 _DESCRIPTION = """\
 Check a folder before it is shared: name every image that shows a face, and all that could and is not read.
@@ -34,7 +35,7 @@ is only read. Exit codes: 0 no face, 1 a face or an image that could not be judg
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``cpmae-bids-audit``."""
-    parser = Parser('cpmae-bids-audit', _DESCRIPTION)
+    parser = Parser(PROG, _DESCRIPTION)
     parser.add_argument('folder', type=path, metavar='DIR', help='dataset, or any other folder with images')
     parser.add_argument(
         '--originals',
@@ -56,17 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``cpmae-bids-audit``; return its exit code."""
     args = build_parser().parse_args(argv)
     settle_surroundings()
-    try:
-        return _run(args)
-    except CpmaeError as error:
-        _say(str(error))
-        return error.exit_code
-    except OSError as error:
-        _say(str(error))
-        return EXIT_FAILED
-    except KeyboardInterrupt:
-        _say('interrupted; not all images have been looked at')
-        return EXIT_INTERRUPTED
+    return exit_code_of(PROG, lambda: _run(args), 'interrupted; not all images have been looked at')
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -80,11 +71,11 @@ def _run(args: argparse.Namespace) -> int:
     listing = list_images(args.folder)
     if not listing.images and not listing.foreign:
         for line in _skipped(listing):
-            _say(line)
+            say(PROG, line)
         raise NothingToDoError(f'{args.folder}: no image to check')
     recognise = recogniser.is_installed()
     if not recognise:
-        _say(f'geometry alone; for the face detector as well: pip install {recogniser.EXTRA}')
+        say(PROG, f'geometry alone; for the face detector as well: pip install {recogniser.EXTRA}')
     with workers(args.nprocs) as each:
         findings = _look(args.folder, listing, recognise, each, args.verbose)
         privacy = _match(args, recognise, each) if args.originals else None
@@ -138,10 +129,10 @@ def _summarise(findings: list[Finding], listing: Listing, privacy: Privacy | Non
     said = [f'{counts[key]} {text}' for key, text in words.items() if counts[key]]
     _say(f'{len(findings)} image{"s" * (len(findings) != 1)}: {", ".join(said)}')
     for line in _skipped(listing):
-        _say(line)
+        say(PROG, line)
     if privacy is not None:
         for line in describe_attacks(privacy):
-            _say(line)
+            say(PROG, line)
 
 
 def _skipped(listing: Listing) -> list[str]:
@@ -164,10 +155,6 @@ def _write(target: Path, findings: list[Finding], listing: Listing, privacy: Pri
     if privacy is not None:
         report['privacy'] = privacy.numbers()
     write_text(target, to_json(report))
-
-
-def _say(text: str) -> None:
-    print(f'cpmae-bids-audit: {text}', file=sys.stderr, flush=True)
 
 
 if __name__ == '__main__':

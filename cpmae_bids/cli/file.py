@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cpmae_bids.cli.arguments import Parser, add_option, add_options, path
+from cpmae_bids.cli.outcome import exit_code_of, say
 from cpmae_bids.cli.streams import forgiving_streams
 from cpmae_bids.cli.surroundings import settle_surroundings
-from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError, UsageError
+from cpmae_bids.exceptions import EXIT_OK, UsageError
 
+PROG = 'cpmae-bids-file'
 _DESCRIPTION = """\
 De-identify one T1w scan: a different, generated head around its bit-identical brain.
 
@@ -21,7 +23,7 @@ OUT is written only if the result passes its verdict. Exit codes: 0 passed, 1 fa
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``cpmae-bids-file``."""
-    parser = Parser('cpmae-bids-file', _DESCRIPTION)
+    parser = Parser(PROG, _DESCRIPTION)
     parser.add_argument('input', type=path, metavar='IN', help='T1w scan, .nii or .nii.gz; only read')
     parser.add_argument('output', type=path, metavar='OUT', help='refaced scan to write, .nii or .nii.gz')
     add_option(parser, 'preset')
@@ -44,21 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``cpmae-bids-file``; return its exit code."""
     args = build_parser().parse_args(argv)
     settle_surroundings()
-    from cpmae_bids.cli.interrupt import EXIT_INTERRUPTED, Interruption
+    return exit_code_of(PROG, lambda: _run(args), 'interrupted; no image was written')
 
-    try:
-        with Interruption():  # SIGTERM, too, removes the temporary folder
-            _check_paths(args)
-            _deidentify(args)
-    except KeyboardInterrupt:
-        print('cpmae-bids-file: interrupted; no image was written', file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except CpmaeError as error:
-        print(f'cpmae-bids-file: {error}', file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f'cpmae-bids-file: {error}', file=sys.stderr)
-        return EXIT_FAILED
+
+def _run(args: argparse.Namespace) -> int:
+    from cpmae_bids.cli.interrupt import Interruption
+
+    with Interruption():  # SIGTERM, too, removes the temporary folder
+        _check_paths(args)
+        _deidentify(args)
     return EXIT_OK
 
 
@@ -110,7 +106,7 @@ def _deidentify(args: argparse.Namespace) -> None:
         work_dir=args.work_dir,
         fetch_template=args.fetch_template,
         verdict_file=args.verdict,
-        progress=lambda step: print(f'cpmae-bids-file: {step}', file=sys.stderr, flush=True),
+        progress=lambda step: say(PROG, step),
     )
 
 

@@ -6,7 +6,6 @@ from typing import Any, Self
 
 from cpmae_bids.workflows.progress import Progress
 
-EXIT_INTERRUPTED = 130
 # Ctrl-C, what schedulers send when time is up, and the end of a terminal unless `nohup` has it outlived
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

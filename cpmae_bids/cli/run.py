@@ -13,7 +13,7 @@ from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.streams import forgiving_streams
 from cpmae_bids.cli.surroundings import settle_surroundings
 from cpmae_bids.config import RunConfig
-from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError, UsageError
+from cpmae_bids.exceptions import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, CpmaeError, UsageError
 
 if TYPE_CHECKING:
     from cpmae_bids.cli.interrupt import Interruption
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     config = parse_config(argv)
     settle_surroundings()
-    from cpmae_bids.cli.interrupt import EXIT_INTERRUPTED, Interruption
+    from cpmae_bids.cli.interrupt import Interruption
 
     with _messages(config.verbose), Interruption() as interruption, never_written_to(config.bids_dir):
         try:

@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from cpmae_bids.cli.outcome import exit_code_of
 from cpmae_bids.cli.streams import forgiving_streams
-from cpmae_bids.exceptions import CpmaeError, UsageError
+from cpmae_bids.exceptions import EXIT_OK, UsageError
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -56,14 +57,15 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run ``cpmae-bids-train``; returns the exit code."""
     args = get_parser().parse_args(argv)
-    try:
-        {'prepare': _prepare, 'head': _head, 'brain': _brain, 'mae': _mae, 'superresolution': _finer}[
-            args.command
-        ](args)
-    except CpmaeError as error:
-        print(f'cpmae-bids-train: {error}', file=sys.stderr)
-        return error.exit_code
-    return 0
+    commands = {'prepare': _prepare, 'head': _head, 'brain': _brain, 'mae': _mae, 'superresolution': _finer}
+
+    def work() -> int:
+        commands[args.command](args)
+        return EXIT_OK
+
+    return exit_code_of(
+        'cpmae-bids-train', work, 'interrupted; a second call goes on from the last checkpoint'
+    )
 
 
 def _prepare(args: argparse.Namespace) -> None:

@@ -1,0 +1,36 @@
+"""How a command ends: an exit code, and one line for what a user can act on."""
+
+import sys
+from collections.abc import Callable
+
+from cpmae_bids.exceptions import EXIT_FAILED, EXIT_INTERRUPTED, CpmaeError
+
+
+def say(prog: str, text: str) -> None:
+    """Print a line to standard error, under the name of a command."""
+    print(f'{prog}: {text}', file=sys.stderr, flush=True)
+
+
+def exit_code_of(prog: str, work: Callable[[], int], interrupted: str) -> int:
+    """Do the work of a command, and return its exit code, whatever happens.
+
+    Parameters
+    ----------
+    prog : str
+        Name of the command.
+    work : callable
+        Returns the exit code.
+    interrupted : str
+        What to say if the user, or a scheduler, ends it.
+    """
+    try:
+        return work()
+    except CpmaeError as error:
+        say(prog, str(error))
+        return error.exit_code
+    except OSError as error:
+        say(prog, str(error))
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        say(prog, interrupted)
+        return EXIT_INTERRUPTED
