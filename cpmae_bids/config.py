@@ -66,7 +66,7 @@ class RunConfig:
     Notes
     -----
     Labels are without ``sub-`` and ``ses-``. `omp_nthreads` is 0 until
-    `cpmae_bids.cli.process.share_processors` chooses; `mem_gb` None means
+    `cpmae_bids.cli.batches.share_processors` chooses; `mem_gb` None means
     `cpmae_bids.runtime.memory.usable_gb`. Each scan's own seed is derived from `seed`.
     """
 

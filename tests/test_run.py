@@ -20,7 +20,8 @@ from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.validation import validate_bids
 from cpmae_bids.bids.verdict_records import identify
 from cpmae_bids.cli import preflight, run
-from cpmae_bids.cli.process import _reason, batch_size, share_processors
+from cpmae_bids.cli.batches import batch_size, share_processors
+from cpmae_bids.cli.process import _reason
 from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_INTERRUPTED

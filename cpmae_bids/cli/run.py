@@ -81,12 +81,13 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
     from cpmae_bids.bids.completeness import complete_scans
     from cpmae_bids.bids.derivatives import write_dataset_files
     from cpmae_bids.bids.layout import collect_scans
+    from cpmae_bids.cli.batches import make_batches, share_processors
     from cpmae_bids.cli.claim import claimed
     from cpmae_bids.cli.dry_run import print_plan
     from cpmae_bids.cli.folder_checks import refuse_links_in_work
     from cpmae_bids.cli.interrupt import InterruptibleProgress
     from cpmae_bids.cli.preflight import check_space, preflight, remove_work_dir
-    from cpmae_bids.cli.process import make_batches, process_scans, share_processors
+    from cpmae_bids.cli.process import process_scans
     from cpmae_bids.cli.raw_like import warn_of_dates
     from cpmae_bids.cli.summary import count
     from cpmae_bids.workflows.graph import write_graph

@@ -63,9 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         commands[args.command](args)
         return EXIT_OK
 
-    return exit_code_of(
-        'cpmae-bids-train', work, 'interrupted; a second call goes on from the last checkpoint'
-    )
+    return exit_code_of('cpmae-bids-train', work, 'interrupted; call again to go on from the last checkpoint')
 
 
 def _prepare(args: argparse.Namespace) -> None:
