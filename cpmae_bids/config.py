@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-PRESET_NAMES = ('128', '256')
 DEFAULT_STEPS = 12
 
 T1W = 'T1w'
@@ -16,9 +15,6 @@ T1W_SUFFIXES = (T1W, 'UNIT1')
 ALSO_SUFFIXES = ('T2w', 'FLAIR', 'PDw', 'T2starw')
 """Contrasts that may be de-identified beside the T1w of a session."""
 
-
-SETTLED = ('bids_dir', 'output_dir', 'analysis_level', 'model_hash', 'temporary_work_dir')
-"""Settings that are no options of the command line: its arguments, and what the pre-flight settles."""
 
 DECIDING_PATHS = ('bids_filter_file', 'derivatives', 'weights')
 """Paths that decide which scans are processed, or what becomes of them."""

@@ -17,7 +17,7 @@ from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_USAGE
 
 OPTIONS: dict[str, Field] = {field.name: field for field in fields(RunConfig) if 'help' in field.metadata}
-"""Fields of `RunConfig` that are options."""
+"""Fields of `RunConfig` that are options; the others are arguments, or what the pre-flight settles."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -127,7 +127,7 @@ def _summarise(findings: list[Finding], listing: Listing, privacy: Privacy | Non
         'clear': 'without a face',
     }
     said = [f'{counts[key]} {text}' for key, text in words.items() if counts[key]]
-    _say(f'{len(findings)} image{"s" * (len(findings) != 1)}: {", ".join(said)}')
+    say(PROG, f'{len(findings)} image{"s" * (len(findings) != 1)}: {", ".join(said)}')
     for line in _skipped(listing):
         say(PROG, line)
     if privacy is not None:

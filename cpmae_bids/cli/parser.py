@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cpmae_bids.cli.arguments import OPTIONS, Parser, add_option, file, flag, path
-from cpmae_bids.config import GROUPS, RUN, SETTLED, RunConfig
+from cpmae_bids.config import GROUPS, RUN, RunConfig
 from cpmae_bids.runtime.threads import available_cpus
 
 _DESCRIPTION = """\
@@ -131,7 +131,7 @@ def _read_recorded(path: Path) -> tuple[list[str], str, list[str]]:
     arguments = []
     for name, value in recorded['run'].items():
         option = '--' + name.replace('_', '-')
-        if name in SETTLED or (name == 'omp_nthreads' and not value):
+        if name in RunConfig.__annotations__.keys() - OPTIONS or (name == 'omp_nthreads' and not value):
             continue
         if isinstance(value, bool) or name == 'verbose':
             arguments += [option] * value
