@@ -52,7 +52,7 @@ def other_head(t1w: Path, work: Path) -> float | None:
     brain = nifti.read_mask(work / f'{name}_brain.nii.gz', scan)
     frame = scan.affine, read_affine(work / f'{name}_affine.txt'), 128
     values = scan.values()
-    cube = geometry.to_cube(values, *frame) / intensity.brain_scale(values[brain])
+    cube = geometry.to_template(values, *frame) / intensity.brain_scale(values[brain])
     head = masks.head_mask(cube, fill=True)
     return face.distance_to_mean(head, geometry.field_of_view(scan.shape, *frame))
 

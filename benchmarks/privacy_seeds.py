@@ -58,10 +58,10 @@ def attacked(t1w: Path, out: Path, work: Path, seed: int) -> Path:
     head = cubes.read(made, 'head').astype(np.float32)
     image, matrix = nib.load(t1w), read_affine(affine)
     mask = np.asanyarray(nib.load(brain_mask).dataobj) > 0
-    native = geometry.from_cube(head, image.affine, matrix, image.shape, order=3)
+    native = geometry.from_template(head, image.affine, matrix, image.shape, order=3)
     native = np.where(mask, 1, native.clip(0)).astype(np.float32)
     in_fov = geometry.field_of_view(image.shape, image.affine, matrix, N)
-    cube = smooth(geometry.to_cube(native, image.affine, matrix, N))
+    cube = smooth(geometry.to_template(native, image.affine, matrix, N))
     depths = {region: trace(cube, in_fov, region, LEVEL) for region in REGIONS}
     partial_file = kept.with_suffix('.part.npz')
     np.savez(partial_file, template=look(native, image.affine).template, **depths)

@@ -102,7 +102,7 @@ def trace(cube: np.ndarray, in_fov: np.ndarray, region: str, level: float) -> np
         mm, at most the length of the rays; ``nan`` where the field of view ends before the surface.
     """
     start, direction, length = rays(region)
-    to_cube = np.linalg.inv(geometry.cube_affine(cube.shape[0]))
+    to_cube = np.linalg.inv(geometry.grid_affine(cube.shape[0]))
     distance = np.arange(0, length + STEP, STEP)
     points = start[:, None] + distance[:, None] * direction[:, None]
     points = np.moveaxis(points @ to_cube[:3, :3].T + to_cube[:3, 3], -1, 0)
@@ -137,7 +137,7 @@ def skin(values: np.ndarray, brain: np.ndarray, affine: np.ndarray, matrix: np.n
     cube : ndarray of float32, shape (N, N, N)
         In units of white matter; the skin is at `SKIN`.
     """
-    cube = geometry.to_cube(values, affine, matrix, N) / np.float32(intensity.brain_scale(values[brain]))
+    cube = geometry.to_template(values, affine, matrix, N) / np.float32(intensity.brain_scale(values[brain]))
     return smooth(cube)
 
 
@@ -162,7 +162,7 @@ def maps(pair: Pair) -> dict[str, np.ndarray]:
         in_fov = geometry.field_of_view(image.shape, image.affine, matrix, N)
         cube = skin(image.get_fdata(dtype=np.float32), brain, image.affine, matrix)
         found = {region: trace(cube, in_fov, region, SKIN) for region in REGIONS if region != 'brain'}
-        found['brain'] = trace(geometry.to_cube(brain, image.affine, matrix, N), in_fov, 'brain', 0.5)
+        found['brain'] = trace(geometry.to_template(brain, image.affine, matrix, N), in_fov, 'brain', 0.5)
         found['scale'] = np.linalg.svd(matrix[:3, :3], compute_uv=False)
         part = kept.with_suffix('.part.npz')
         np.savez(part, **found)

@@ -175,7 +175,7 @@ def neck_put_back(out):
 
 
 def head_given_back(out):
-    cube = geometry.to_cube(out.scan.values(), out.scan.affine, out.world_to_template, 128) / out.scale
+    cube = geometry.to_template(out.scan.values(), out.scan.affine, out.world_to_template, 128) / out.scale
     return {'raw': out.with_head(cube.astype(np.float16))}
 
 
@@ -265,7 +265,7 @@ def no_head(out):
 
 
 def _coordinates(n: int) -> list[np.ndarray]:
-    affine = geometry.cube_affine(n)
+    affine = geometry.grid_affine(n)
     grids = np.ogrid[:n, :n, :n]
     return [affine[axis, axis] * grids[axis] + affine[axis, 3] for axis in range(3)]
 

@@ -49,7 +49,7 @@ def write_phantom(path: Path, head: Any, mae: Any, seed: int = 0) -> None:
 
     template = find_template()
     cubes = (
-        geometry.to_cube(volume, template.affine, np.eye(4), VOXELS, antialias=False)
+        geometry.to_template(volume, template.affine, np.eye(4), VOXELS, antialias=False)
         for volume in (
             template.brain / intensity.brain_scale(template.brain[template.mask]),
             template.mask.astype(np.float32),
@@ -67,6 +67,6 @@ def write_phantom(path: Path, head: Any, mae: Any, seed: int = 0) -> None:
     clean = np.where(mask > 0.5, brain, around)
     real, imaginary = rng.normal(0, NOISE, (2, *clean.shape))
     stored = np.hypot(clean + real, imaginary) * WHITE_MATTER
-    image = nib.Nifti1Image(stored.round().astype(np.int16), geometry.cube_affine(VOXELS))
+    image = nib.Nifti1Image(stored.round().astype(np.int16), geometry.grid_affine(VOXELS))
     image.header.set_xyzt_units('mm', 'sec')
     nib.save(image, path)

@@ -101,7 +101,7 @@ def head(shape, affine, person: int = 0, noise: bool = True) -> tuple[np.ndarray
 
 def cube(person: int, n: int = 128) -> np.ndarray:
     """Head without brain in the cube, as a model would generate it; float16, shape (n, n, n)."""
-    values, brain = head((n, n, n), geometry.cube_affine(n), person, noise=False)
+    values, brain = head((n, n, n), geometry.grid_affine(n), person, noise=False)
     values /= SCALE
     values[brain] = 0.3
     return values.astype(np.float16)

@@ -31,7 +31,7 @@ def heads() -> tuple[Head, ...]:
     """Phantoms as a prepared file holds them; they lack what moves a head in its scanner."""
     found = []
     for person in range(PEOPLE):
-        affine = geometry.cube_affine(128)
+        affine = geometry.grid_affine(128)
         affine[2, 3] -= frame.BELOW * frame.VOXEL_MM
         values, brain = phantom.head((128, 128, 144), affine, person, noise=False)
         split = 'validation' if person == PEOPLE - 1 else 'train'

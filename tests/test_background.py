@@ -40,16 +40,16 @@ def dice(a, b):
 
 
 def test_tissue_is_told_from_noise(head, uniform):
-    tissue = background.find_tissue(uniform, head.sizes)
+    tissue = background.segment_tissue(uniform, head.sizes)
     truth = head.values > 0.15 * head.scale
     assert dice(tissue, truth) > 0.93
     assert tissue[head.kept & truth].mean() > 0.99
 
 
 def test_what_is_noise_does_not_depend_on_units(head, uniform):
-    tissue = background.find_tissue(uniform, head.sizes)
+    tissue = background.segment_tissue(uniform, head.sizes)
     for slope, inter in ((1 / 4095, -0.5), (-3, 100)):
-        other = background.find_tissue(np.float32(slope) * uniform + np.float32(inter), head.sizes)
+        other = background.segment_tissue(np.float32(slope) * uniform + np.float32(inter), head.sizes)
         assert (tissue != other).mean() < 1e-4
 
 
@@ -58,12 +58,12 @@ def test_what_is_noise_does_not_depend_on_units(head, uniform):
 )
 def test_other_scans_are_left_alone(head, name):
     values, _ = cases.CASES[name].make(head)
-    assert not background.is_erratic(values)
+    assert not background.has_bright_noise(values)
 
 
 @pytest.mark.parametrize('ratio', [3, 4, 6])
 def test_loud_noise_in_dark_air_is_left_alone(head, ratio):
-    assert not background.is_erratic(cases.rician(head.values, head.scale / ratio))
+    assert not background.has_bright_noise(cases.rician(head.values, head.scale / ratio))
 
 
 PADDING = {
@@ -77,9 +77,9 @@ PADDING = {
 @pytest.mark.parametrize('planes', PADDING.values(), ids=PADDING)
 def test_padding_is_neither_tissue_nor_hides_noise(head, uniform, planes, value):
     padded = np.pad(uniform, planes, constant_values=value)
-    assert background.is_erratic(padded)
+    assert background.has_bright_noise(padded)
     inside = tuple(slice(first, n - last) for n, (first, last) in zip(padded.shape, planes, strict=True))
-    tissue = background.find_tissue(padded, head.sizes)
+    tissue = background.segment_tissue(padded, head.sizes)
     assert dice(tissue[inside], head.values > 0.15 * head.scale) > 0.92
     assert tissue.sum() == tissue[inside].sum()
 
@@ -105,7 +105,7 @@ OFF_ZERO = {
 def test_air_off_zero_and_padding_are_brought_to_zero(tmp_path, head, change, level):
     values = change(head)
     scan = scan_checks.load_t1w(write(tmp_path / 'T1w.nii', values, head.affine))
-    assert type(scan) is background.LevelledScan
+    assert type(scan) is background.OffsetScan
     assert scan.values().min() == 0
     if level is not None:
         assert abs(scan.low - level) < 0.03 * head.scale
@@ -138,12 +138,12 @@ def test_real_heads_are_left_alone_and_their_uniform_images_are_not(test_heads):
         values = values[tuple(slice(None, None, 1 + size // 200) for size in scan.shape)]
         values = np.maximum(values - np.percentile(values, 40), 0)  # air may have a pedestal
         of_it = cases.Head(values, scan.affine, None, None, float(np.percentile(values, 95)))
-        assert background.is_erratic(cases.mp2rage(of_it)[0])
+        assert background.has_bright_noise(cases.mp2rage(of_it)[0])
 
 
 def test_a_head_is_found_in_a_uniform_image(tmp_path, head, uniform):
     scan = scan_checks.load_t1w(write(tmp_path / 'T1w.nii', np.rint(uniform), head.affine, np.int16))
-    assert isinstance(scan, background.QuietScan)
+    assert isinstance(scan, background.DenoisedScan)
     head_checks.check_head(scan, head.kept, np.eye(4))
     measures = head_checks.measure_head(scan, head.kept, np.eye(4))
     assert measures['bright_air_share'] == 0
@@ -156,7 +156,7 @@ def test_a_uniform_image_without_its_face_is_refused(tmp_path, head, uniform):
     y, z = (np.indices(uniform.shape)[axis] * 2 + to_template[axis, 3] for axis in (1, 2))
     values = np.where((y > 50) & (z < 0), 0, uniform)
     scan = scan_checks.load_t1w(write(tmp_path / 'T1w.nii', values, head.affine))
-    assert isinstance(scan, background.QuietScan)
+    assert isinstance(scan, background.DenoisedScan)
     with pytest.raises(head_checks.InputError, match='defaced before'):
         head_checks.check_head(scan, head.kept, np.eye(4))
 
@@ -178,7 +178,7 @@ def test_a_refaced_scan_is_read_in_the_units_of_its_original(tmp_path, head, uni
     original, written = scan_checks.load_t1w(path), nifti.read(path)
     both = background.in_units_of(original, written)
     inside = original.values() > 0
-    inside &= background.find_tissue(both.values(), head.sizes)
+    inside &= background.segment_tissue(both.values(), head.sizes)
     whole = np.isclose(original.values(), both.values(), atol=1e-6)
     assert whole[head.kept & inside].mean() > 0.95
     plain = nifti.read(write(tmp_path / 'plain.nii', head.values, head.affine))

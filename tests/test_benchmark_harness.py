@@ -110,7 +110,7 @@ def test_who_cannot_be_compared_is_not_dealt():
 def _ball(radius: float, centre=surfaces.CENTRE) -> np.ndarray:
     """A soft ball in the cube; the surface (half of its intensity) has that radius in mm."""
     position = np.indices((surfaces.N,) * 3).reshape(3, -1)
-    affine = surfaces.geometry.cube_affine(surfaces.N)
+    affine = surfaces.geometry.grid_affine(surfaces.N)
     world = affine[:3, :3] @ position + affine[:3, 3:]
     distance = np.linalg.norm(world - np.array(centre)[:, None], axis=0)
     return np.clip(0.5 + (radius - distance) / 8, 0, 1).reshape((surfaces.N,) * 3)

@@ -152,7 +152,9 @@ def test_where_the_cube_does_not_reach_there_is_air(tmp_path):
     away = np.eye(4)
     away[1, 3] = 130.0  # the front of the scan leaves the cube
     values = blending.synthesize(phantom.cube(0), 300.0, affine, away, shape, air, 0)
-    reached = geometry.inside_grid(geometry.native_to_cube_voxels(128, affine, away), shape, (128, 128, 128))
+    reached = geometry.inside_grid(
+        geometry.native_to_template_voxels(128, affine, away), shape, (128, 128, 128)
+    )
     assert 0.05 < (~reached).mean() < 0.95
     assert values[~reached].max() <= 40
     assert values[reached].max() > 200

@@ -27,7 +27,7 @@ def test_the_cube_holds_the_head_where_it_belongs(tmp_path, preset, voxels):
     files = write_inputs(tmp_path, voxels=voxels)
     conform(*files, preset)
     n = geometry.PRESETS[preset]
-    expected, in_brain = phantom.head((n, n, n), geometry.cube_affine(n), noise=False)
+    expected, in_brain = phantom.head((n, n, n), geometry.grid_affine(n), noise=False)
     with np.load(files[3]) as brain_file, np.load(files[4]) as head_file:
         assert set(brain_file) == {'brain', 'scale'}
         assert set(head_file) == {'head', 'brain', 'seen'}
@@ -42,7 +42,7 @@ def test_the_cube_holds_the_head_where_it_belongs(tmp_path, preset, voxels):
     expected = np.clip(expected / scale, 0, intensity.CEILING)
     both = in_brain & (brain > 0)
     assert np.abs(brain[both] - expected[both]).mean() < 0.04
-    expected, in_brain = phantom.head((128,) * 3, geometry.cube_affine(128), noise=False)
+    expected, in_brain = phantom.head((128,) * 3, geometry.grid_affine(128), noise=False)
     expected = np.clip(expected / scale, 0, intensity.CEILING)
     assert np.median(np.abs(head[outside] - expected[outside])) < 0.04
     hole = head == np.float16(intensity.HOLE)

@@ -11,7 +11,7 @@ from cpmae_bids.deid.space import alignment, geometry
 from cpmae_bids.deid.synthesis import contrast
 from cpmae_bids.exceptions import InputError
 
-CUBE = geometry.cube_affine(128)
+CUBE = geometry.grid_affine(128)
 
 
 @pytest.fixture(scope='module')

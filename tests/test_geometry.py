@@ -9,9 +9,9 @@ from cpmae_bids.deid.space import geometry
 
 @pytest.mark.parametrize('n', [128, 256])
 def test_cube_covers_256_mm_from_its_corner(n):
-    affine = geometry.cube_affine(n)
+    affine = geometry.grid_affine(n)
     size = 256 / n
-    corner = np.array(geometry.CUBE_CORNER)
+    corner = np.array(geometry.GRID_CORNER_MM)
     assert np.allclose(affine @ [-0.5, -0.5, -0.5, 1], [*corner, 1])
     assert np.allclose(affine @ [n - 0.5, n - 0.5, n - 0.5, 1], [*(corner + 256), 1])
     assert np.allclose(geometry.voxel_sizes(affine), size)
@@ -29,14 +29,14 @@ def test_a_blob_lands_where_the_affine_says(axes, oblique):
     world = affine[:3, :3] @ points + affine[:3, 3:]
     blob = np.exp(-((world - center[:, None]) ** 2).sum(axis=0) / 200).reshape(shape).astype(np.float32)
 
-    cube = geometry.to_cube(blob, affine, world_to_template, 128)
+    cube = geometry.to_template(blob, affine, world_to_template, 128)
     index = np.indices(cube.shape).reshape(3, -1)
     found = index @ cube.ravel() / cube.sum()
-    found = geometry.cube_affine(128)[:3, :3] @ found + geometry.cube_affine(128)[:3, 3]
+    found = geometry.grid_affine(128)[:3, :3] @ found + geometry.grid_affine(128)[:3, 3]
     expected = world_to_template[:3, :3] @ center + world_to_template[:3, 3]
     assert np.abs(found - expected).max() < 0.05
 
-    back = geometry.from_cube(cube, affine, world_to_template, shape)
+    back = geometry.from_template(cube, affine, world_to_template, shape)
     assert np.abs(back - blob).max() < 0.08
 
 
@@ -44,7 +44,7 @@ def test_field_of_view_is_where_voxel_centres_fall_into_the_scan():
     shape, affine = phantom.grid((3, 3, 4), 'LPS', 11)
     fov = geometry.field_of_view(shape, affine, np.eye(4), 32)
     index = np.indices((32, 32, 32)).reshape(3, -1)
-    matrix = np.linalg.inv(affine) @ geometry.cube_affine(32)
+    matrix = np.linalg.inv(affine) @ geometry.grid_affine(32)
     native = matrix[:3, :3] @ index + matrix[:3, 3:]
     upper = np.array(shape)[:, None] - 0.5
     inside = ((native >= -0.5) & (native <= upper)).all(axis=0).reshape(32, 32, 32)
@@ -57,10 +57,10 @@ def test_nothing_outside_the_scan_and_nothing_outside_the_cube():
     away = np.eye(4)
     away[:3, 3] = 1000
     ones = np.ones(shape, np.float32)
-    assert not geometry.to_cube(ones, affine, away, 32).any()
+    assert not geometry.to_template(ones, affine, away, 32).any()
     assert not geometry.field_of_view(shape, affine, away, 32).any()
-    assert not geometry.from_cube(np.ones((32, 32, 32)), affine, away, shape).any()
-    cube = geometry.to_cube(ones, affine, np.eye(4), 64)
+    assert not geometry.from_template(np.ones((32, 32, 32)), affine, away, shape).any()
+    cube = geometry.to_template(ones, affine, np.eye(4), 64)
     assert not cube[~geometry.field_of_view((60, 70, 70), affine, np.eye(4), 64)][0].any()
     assert np.allclose(cube[32, 32, 32], 1)
 
@@ -72,10 +72,10 @@ def test_fine_patterns_are_averaged_not_aliased():
     affine[:3, 3] = -40
     checkers = (np.indices(shape).sum(axis=0) % 2).astype(np.float32)
     center = (slice(52, 76), slice(58, 82), slice(60, 84))  # well within the scan
-    smooth = geometry.to_cube(checkers, affine, np.eye(4), 128)[center]
+    smooth = geometry.to_template(checkers, affine, np.eye(4), 128)[center]
     assert np.abs(smooth - 0.5).max() < 0.02
     # Unfiltered, the centres of the cube's voxels hit the dark ones alone
-    aliased = geometry.to_cube(checkers, affine, np.eye(4), 128, antialias=False)[center]
+    aliased = geometry.to_template(checkers, affine, np.eye(4), 128, antialias=False)[center]
     assert np.abs(aliased - 0.5).max() > 0.4
 
 
@@ -88,11 +88,11 @@ def test_a_scan_of_long_voxels_sees_no_pattern_that_is_finer(voxels):
     inner = tuple(slice(n // 4, -(n // 4)) for n in shape)
     for size, plane in zip(voxels, planes, strict=True):
         fine = np.broadcast_to(plane, (256,) * 3).astype(np.float32)
-        native = geometry.from_cube(fine, affine, np.eye(4), shape, order=3)[inner]
+        native = geometry.from_template(fine, affine, np.eye(4), shape, order=3)[inner]
         assert (native.std() < 0.03) == (size > 1)
         assert native.mean() == pytest.approx(0.5, abs=0.02)
     wave = np.sin(2 * np.pi * np.arange(256) / 10)[:, None, None] * np.ones((256,) * 3)
-    native = geometry.from_cube(wave.astype(np.float32), affine, np.eye(4), shape, order=3)[inner]
+    native = geometry.from_template(wave.astype(np.float32), affine, np.eye(4), shape, order=3)[inner]
     assert native.var() == pytest.approx(0.5, abs=0.03)
 
 
@@ -128,6 +128,6 @@ def test_cubic_interpolation_keeps_texture_that_linear_loses(order, least, most)
     shape = (60, 60, 60)
     wave = np.cos(np.arange(60) * 2 * np.pi / 3)
     texture = (1 + wave[:, None, None] * np.ones(shape)).astype(np.float32)
-    cube = geometry.to_cube(texture, affine, moved, 128, order=order)
-    back = geometry.from_cube(cube, affine, moved, shape, order=order)[(slice(15, 45),) * 3]
+    cube = geometry.to_template(texture, affine, moved, 128, order=order)
+    back = geometry.from_template(cube, affine, moved, shape, order=order)[(slice(15, 45),) * 3]
     assert least < back.var() / texture.var() < most

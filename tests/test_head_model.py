@@ -25,7 +25,7 @@ def head():
 
 
 def whole(person: int) -> tuple[np.ndarray, np.ndarray]:
-    values, brain = phantom.head((128,) * 3, geometry.cube_affine(128), person, noise=False)
+    values, brain = phantom.head((128,) * 3, geometry.grid_affine(128), person, noise=False)
     return values / phantom.SCALE, brain
 
 

@@ -90,7 +90,7 @@ def test_the_surfaces_agree_within_a_millimetre(runs):
     for scan, matrix in zip((first, second), maps, strict=True):
         with np.load(next(scan.path.parents[2].glob('brain_wf/conform/brain.npz'))) as arrays:
             scale = float(arrays['scale'])
-        cube = geometry.to_cube(scan.values(), scan.affine, matrix, 256)
+        cube = geometry.to_template(scan.values(), scan.affine, matrix, 256)
         heads.append(masks.head_mask(cube / scale, fill=True))
         seen &= geometry.field_of_view(scan.shape, scan.affine, matrix, 256)
     surfaces = [surface.outer_surface(head, seen) for head in heads]

@@ -14,7 +14,7 @@ from cpmae_bids.deid.synthesis import tissue
 def heads():
     found = []
     for person in (0, 1):
-        values, brain = phantom.head((128,) * 3, geometry.cube_affine(128), person, noise=False)
+        values, brain = phantom.head((128,) * 3, geometry.grid_affine(128), person, noise=False)
         found.append((values / phantom.SCALE, brain))
     return found
 

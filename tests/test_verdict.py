@@ -151,7 +151,7 @@ def box(x, y, z):
 
 
 def ball(center, radius):
-    affine = geometry.cube_affine(128)
+    affine = geometry.grid_affine(128)
     position = [affine[axis, axis] * np.arange(128) + affine[axis, 3] - center[axis] for axis in range(3)]
     return np.add.outer(np.add.outer(position[0] ** 2, position[1] ** 2), position[2] ** 2) < radius**2
 

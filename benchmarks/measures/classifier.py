@@ -103,9 +103,9 @@ def slices(pair: Pair, scaled: np.ndarray, affine: np.ndarray, kept: np.ndarray)
     from cpmae_bids.deid.space import geometry
 
     to_template = np.loadtxt(pair.affine)
-    cube = geometry.to_cube(scaled, affine, to_template, N, mode='nearest')
+    cube = geometry.to_template(scaled, affine, to_template, N, mode='nearest')
     cube = np.clip(cube, 0, intensity.CEILING)
-    cube[geometry.to_cube(kept, affine, to_template, N) >= 0.5] = 0
+    cube[geometry.to_template(kept, affine, to_template, N) >= 0.5] = 0
     return np.stack([cube.take(index, axis) for axis, index in SLICES]).astype(np.float16)
 
 

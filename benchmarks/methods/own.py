@@ -72,9 +72,9 @@ def through_grid(pair: Pair) -> None:
     scan = nifti.read(pair.original)
     place, n = (scan.affine, read_affine(pair.affine)), geometry.PRESETS['256']
     values, shape = scan.values(), scan.raw.shape
-    cube = geometry.to_cube(values, *place, n, mode='nearest')
-    back = geometry.from_cube(cube, *place, shape, order=3)
-    reached = geometry.from_cube(np.ones((64,) * 3, np.float32), *place, shape) > 0.99
+    cube = geometry.to_template(values, *place, n, mode='nearest')
+    back = geometry.from_template(cube, *place, shape, order=3)
+    reached = geometry.from_template(np.ones((64,) * 3, np.float32), *place, shape) > 0.99
     kept = nifti.read_mask(pair.kept_mask, scan)
     nifti.write(pair.output, blending.blend(scan, kept, np.where(reached, back, values)), scan)
 

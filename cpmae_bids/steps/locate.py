@@ -17,7 +17,7 @@ from scipy import ndimage
 from cpmae_bids.deid.images import masks, nifti
 from cpmae_bids.deid.qc import head_checks, scan_checks
 from cpmae_bids.deid.qc.thresholds import HEAD, threshold
-from cpmae_bids.deid.space import alignment, geometry, matching
+from cpmae_bids.deid.space import alignment, coregistration, geometry
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.register import STARTS, brain_on_grid
@@ -91,7 +91,8 @@ def _align(
     fixed = brain_on_grid(target_values, rim, target.affine)
     moving = brain_on_grid(values, np.ones(scan.shape, bool), scan.affine)
     levels = [
-        (matching.Comparison(*fixed, *moving, fwhm, points), step) for fwhm, points, step in matching.LEVELS
+        (coregistration.MutualInformation(*fixed, *moving, fwhm, points), step)
+        for fwhm, points, step in coregistration.LEVELS
     ]
     (coarse, first_step), *finer = levels
     centers = [_center(*volume) for volume in (fixed, moving)]
@@ -99,7 +100,7 @@ def _align(
     def plausible(start: np.ndarray) -> np.ndarray | None:
         to_scan = start
         for compare, step in finer:
-            to_scan = matching.refine(compare, to_scan, centers[0], step)
+            to_scan = coregistration.refine(compare, to_scan, centers[0], step)
         matrix = np.linalg.inv(to_scan)
         sharpness, peak = alignment.shared_information(
             values, scan.affine, matrix, target_values, brain, target.affine
@@ -109,7 +110,7 @@ def _align(
         return matrix if sharp and angle <= threshold('rotation_deg').high else None
 
     # Where the scanner says that the head was, and anywhere else: information has a peak in many places
-    starts = [matching.refine(coarse, start, centers[0], first_step) for start in _starts(*centers)]
+    starts = [coregistration.refine(coarse, start, centers[0], first_step) for start in _starts(*centers)]
     tried: list[np.ndarray] = []
     for start in sorted(starts, key=coarse, reverse=True):
         if all(_distance(start, other, centers[0]) > APART_MM for other in tried):

@@ -38,7 +38,7 @@ def private_report(
     folder = OutputFolder(page.parent)
     folder.make(mode=0o700)
     _write_private(folder, page.with_suffix('.json'), judged)
-    before = background.look_past(nifti.read(original))
+    before = background.suppress_background(nifti.read(original))
     after = background.in_units_of(before, nifti.read(refaced))
     mask = nifti.read_mask(kept_mask, before)
     window = intensity_window(before.values())  # one for both, or they could not be compared

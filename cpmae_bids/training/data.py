@@ -1,4 +1,4 @@
-"""The prepared file: many heads in the cube, small enough to carry to another machine.
+"""The prepared file: many heads on the template grid, small enough to carry to another machine.
 
 A prepared file is a safetensors file. Its header holds a JSON list of scans; per scan ``<name>.image`` is the
 whole head, ``<name>.brain`` the brain mask and ``<name>.fov`` the field of view, each compressed with bzip2
@@ -29,7 +29,7 @@ class Head:
     split : str
         ``'train'`` or ``'validation'``.
     image : ndarray of uint8, shape (n, n, n + n / 8)
-        Intensities as stored; `from_levels` gives the scale of the cube (white matter about 1).
+        Intensities as stored; `from_levels` gives the scale of the template grid (white matter about 1).
     brain : ndarray of bool, of the same shape
         Brain mask.
     fov : ndarray of bool, of the same shape

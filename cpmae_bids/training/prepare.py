@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cpmae_bids.deid.images.intensity import to_levels
-from cpmae_bids.deid.space.geometry import CUBE_EDGE
+from cpmae_bids.deid.space.geometry import GRID_EDGE_MM
 from cpmae_bids.training.data import Head, write_prepared
 
 AIR = 0.06
@@ -56,7 +56,7 @@ def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, n
     work_dir : Path
         Where brain mask and affine of each scan are kept.
     n : int
-        Voxels along an edge of the cube.
+        Voxels along an edge of the template grid.
 
     Returns
     -------
@@ -87,9 +87,11 @@ def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, n
     _, scale = conforming.conform_brain(values, *place)
     lower, upper = _below(affine), affine
     # cubic: linear interpolation takes a quarter of the finest contrast
-    parts = [geometry.to_cube(values, image.affine, to, n, mode='nearest', order=3) for to in (lower, upper)]
+    parts = [
+        geometry.to_template(values, image.affine, to, n, mode='nearest', order=3) for to in (lower, upper)
+    ]
     seen = [geometry.field_of_view(mask.shape, image.affine, to, n) for to in (lower, upper)]
-    brain = [np.zeros_like(seen[0]), geometry.to_cube(mask, image.affine, affine, n) >= 0.5]
+    brain = [np.zeros_like(seen[0]), geometry.to_template(mask, image.affine, affine, n) >= 0.5]
     volume, fov, brain = (
         np.concatenate([low[:, :, : n // 8], high], 2) for low, high in (parts, seen, brain)
     )
@@ -101,7 +103,7 @@ def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, n
 def _below(affine: np.ndarray) -> np.ndarray:
     """Map to the template under which the lowest slices of its grid are those just below it."""
     lift = np.eye(4)
-    lift[2, 3] = CUBE_EDGE / 8
+    lift[2, 3] = GRID_EDGE_MM / 8
     return lift @ affine
 
 
@@ -126,7 +128,7 @@ def prepare(
     work_dir : Path
         Masks and affines are kept here; a second call goes on from them.
     n : int
-        Voxels along an edge of the cube: 128 (2 mm) or 256 (1 mm, for the finest decoder).
+        Voxels along an edge of the template grid: 128 (2 mm) or 256 (1 mm, for the finest decoder).
     validation : float
         Share of scans left out for validation.
     max_voxel_mm : float, optional

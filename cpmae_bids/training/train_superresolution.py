@@ -229,8 +229,8 @@ def _grown(mask: np.ndarray, steps: int) -> np.ndarray:
 def composed(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A crop as it would be in a head that is put together at 2 mm.
 
-    The low-pass filter of `cpmae_bids.deid.space.geometry.to_cube`, samples on a grid that lies in any way to
-    that of the result (an exemplar is deformed), steps of the stored intensities, and one more interpolation.
+    The low-pass filter of `deid.space.geometry.to_template`, samples on a grid that lies in any way to that
+    of the result (an exemplar is deformed), steps of the stored intensities, and one more interpolation.
 
     Parameters
     ----------

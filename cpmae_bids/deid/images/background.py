@@ -67,7 +67,7 @@ ROUNDS = 2
 
 
 @dataclass(frozen=True)
-class LevelledScan(nifti.Scan):
+class OffsetScan(nifti.Scan):
     """A scan whose values are at least 0, from the level of its air on.
 
     Attributes
@@ -85,7 +85,7 @@ class LevelledScan(nifti.Scan):
 
 
 @dataclass(frozen=True)
-class QuietScan(LevelledScan):
+class DenoisedScan(OffsetScan):
     """A scan whose values are 0 where there is noise in place of air.
 
     Here ``low`` is the least value by the header: uniform images may go from -0.5 to 0.5, with air on both
@@ -94,8 +94,8 @@ class QuietScan(LevelledScan):
 
     @cached_property
     def tissue(self) -> np.ndarray:
-        """What `find_tissue` finds; bool, shape (X, Y, Z)."""
-        return find_tissue(super().values(), self.voxel_sizes)
+        """What `segment_tissue` finds; bool, shape (X, Y, Z)."""
+        return segment_tissue(super().values(), self.voxel_sizes)
 
     def values(self) -> np.ndarray:
         """Scaled values as float32, shape (X, Y, Z), at least 0; 0 where there is noise."""
@@ -105,13 +105,13 @@ class QuietScan(LevelledScan):
         return np.where(values > 0, values, 0)
 
 
-def look_past(scan: nifti.Scan) -> nifti.Scan:
-    """The same scan, or where its air is off 0 a `LevelledScan`, or a `QuietScan` where it is noise."""
-    noisy = is_erratic(scan.raw)
+def suppress_background(scan: nifti.Scan) -> nifti.Scan:
+    """The same scan, or where its air is off 0 a `OffsetScan`, or a `DenoisedScan` where it is noise."""
+    noisy = has_bright_noise(scan.raw)
     low = float(scan.values().min()) if noisy else air_level(scan)
     if low is None:
         return scan
-    kind = QuietScan if noisy else LevelledScan
+    kind = DenoisedScan if noisy else OffsetScan
     return kind(scan.path, scan.header, scan.raw, scan.affine, scan.slope, scan.inter - low, low)
 
 
@@ -136,13 +136,13 @@ def air_level(scan: nifti.Scan) -> float | None:
 
 
 def in_units_of(original: nifti.Scan, refaced: nifti.Scan) -> nifti.Scan:
-    """A refaced scan whose values can be compared with those of its original, read by `look_past`."""
-    if not isinstance(original, LevelledScan):
+    """A refaced scan whose values can be compared with those of its original (`suppress_background`)."""
+    if not isinstance(original, OffsetScan):
         return refaced
     return replace(refaced, inter=refaced.inter - original.low)
 
 
-def is_erratic(values: np.ndarray) -> bool:
+def has_bright_noise(values: np.ndarray) -> bool:
     """Whether a scan has noise over its whole range in a good part of its voxels, and at its border.
 
     Parameters
@@ -160,13 +160,13 @@ def is_erratic(values: np.ndarray) -> bool:
     return bool(np.median(border.astype(np.float32)) > low + BRIGHT_BORDER * (high - low))
 
 
-def find_tissue(values: np.ndarray, voxel_sizes: np.ndarray) -> np.ndarray:
+def segment_tissue(values: np.ndarray, voxel_sizes: np.ndarray) -> np.ndarray:
     """What is no noise, in one piece.
 
     Parameters
     ----------
     values : ndarray of float32, shape (X, Y, Z)
-        Scaled intensities of a scan for which `is_erratic` holds.
+        Scaled intensities of a scan for which `has_bright_noise` holds.
     voxel_sizes : ndarray, shape (3,)
         mm.
 

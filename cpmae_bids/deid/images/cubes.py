@@ -1,4 +1,4 @@
-"""Volumes in the cube on their way from step to step, as compressed ``.npz`` files: most of them is air."""
+"""Volumes on the template grid between steps: compressed ``.npz`` files, since most of them is air."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intensities: the scale of the cube, and the level of the skin.
+"""Intensities: the scale of the template grid, and the level of the skin.
 
 The scale is taken from the brain alone: nothing outside of it may steer it, or it would tell the generator
 about the original head. The level of the skin is for looking at scans, before and after.
@@ -37,7 +37,7 @@ SKIN_HEIGHT = 0.45
 
 
 def brain_scale(values_in_brain: np.ndarray) -> float:
-    """Intensity that becomes 1 in the cube: the mean of the brain voxels above the brain's median.
+    """Intensity that becomes 1 on the template grid: the mean of the brain voxels above the brain's median.
 
     That is close to white matter on a T1-weighted scan, and needs no segmentation.
 
@@ -87,7 +87,7 @@ def without_spikes(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def normalize(data: np.ndarray, scale: float) -> np.ndarray:
-    """Divide by the scale and clip to the range of the cube, ``[0, CEILING]``; float32."""
+    """Divide by the scale and clip to the range of the template grid, ``[0, CEILING]``; float32."""
     return np.clip(np.asarray(data, dtype=np.float32) / np.float32(scale), 0, CEILING)
 
 

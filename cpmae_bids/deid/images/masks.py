@@ -119,26 +119,26 @@ def feather_width(voxel_sizes: ArrayLike, mm: float = 2.0) -> float:
 
 
 def seam_width(voxel_sizes: ArrayLike) -> float:
-    """Distance in mm from the kept mask to a voxel beyond the feather, where all is generated."""
+    """Distance in mm from the preserved region to a voxel beyond the feather, where all is generated."""
     return feather_width(voxel_sizes) + float(np.max(voxel_sizes))
 
 
-def feather_weights(kept: np.ndarray, voxel_sizes: ArrayLike, width: float) -> np.ndarray:
-    """Weight of the original: 1 in the kept mask, falling to 0 over `width`, and only outside of it.
+def feather_weights(preserved: np.ndarray, voxel_sizes: ArrayLike, width: float) -> np.ndarray:
+    """Weight of the original: 1 in the preserved region, falling to 0 over `width`, and only outside of it.
 
     Parameters
     ----------
-    kept : ndarray of bool, shape (X, Y, Z)
+    preserved : ndarray of bool, shape (X, Y, Z)
     voxel_sizes : sequence of 3 float
         mm.
     width : float
-        Distance from the kept mask in mm at which the weight reaches 0 (half a cosine).
+        Distance from the preserved region in mm at which the weight reaches 0 (half a cosine).
 
     Returns
     -------
     weights : ndarray of float32, shape (X, Y, Z)
     """
-    return weights_at(distance_outside(kept, voxel_sizes, width), width)
+    return weights_at(distance_outside(preserved, voxel_sizes, width), width)
 
 
 def weights_at(distance: np.ndarray, width: float) -> np.ndarray:

@@ -116,5 +116,5 @@ def _seen(in_fov: np.ndarray, margin_mm: float = 0.0) -> np.ndarray:
 def _window(n: int) -> tuple[tuple[slice, ...], np.ndarray]:
     """Voxels of the face box, and their positions from back to front (mm)."""
     window = ndimage.find_objects(regions.box(regions.FACE, n).astype(np.uint8))[0]
-    affine = geometry.cube_affine(n)
+    affine = geometry.grid_affine(n)
     return window, (affine[1, 1] * np.arange(n) + affine[1, 3])[window[1]]

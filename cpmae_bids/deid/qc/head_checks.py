@@ -36,7 +36,7 @@ the same head shows as well: 0.8 and more in real T2w, FLAIR and PDw."""
 MIN_LEVEL_ML, MIN_FACE_ML = 2.0, 10.0
 """Volumes of tissue that it takes to say anything about a level of the head, and about a face."""
 
-_COARSE = 64  # voxels along the cube: 4 mm show whether there is tissue, and cost next to nothing
+_COARSE = 64  # voxels along the template grid: 4 mm show whether there is tissue, and cost next to nothing
 
 
 def check_brain(brain: np.ndarray, scan: nifti.Scan) -> None:
@@ -198,7 +198,7 @@ def measure_other_head(
     expected, t1w_inside, t1w_in_fov = _coarse(*t1w)
     expected &= ndimage.binary_erosion(in_fov & t1w_in_fov)  # the outermost voxels are half empty
     expected &= ~ndimage.binary_dilation(t1w_inside | inside, iterations=2)
-    voxel_ml = (geometry.CUBE_EDGE / _COARSE) ** 3 / 1000
+    voxel_ml = (geometry.GRID_EDGE_MM / _COARSE) ** 3 / 1000
     behind = expected & regions.box(regions.REAR, _COARSE)
     total = behind.sum(axis=(0, 1)) * voxel_ml
     shown = (behind & tissue).sum(axis=(0, 1)) * voxel_ml
@@ -214,20 +214,20 @@ def measure_other_head(
 def _coarse(
     scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tissue, brain and field of view in a coarse cube; bool, shape (64, 64, 64) each."""
+    """Tissue, brain and field of view on a coarse template grid; bool, shape (64, 64, 64) each."""
     values = scan.values()
     scale = intensity.brain_scale(values[brain])
     level = noise.floor(values, scan.voxel_sizes, scale)
-    cube = geometry.to_cube(values, scan.affine, world_to_template, _COARSE)
+    volume = geometry.to_template(values, scan.affine, world_to_template, _COARSE)
     return (
-        noise.above_floor(cube, level) > intensity.TISSUE * scale,
-        geometry.to_cube(brain, scan.affine, world_to_template, _COARSE) >= 0.5,
+        noise.above_floor(volume, level) > intensity.TISSUE * scale,
+        geometry.to_template(brain, scan.affine, world_to_template, _COARSE) >= 0.5,
         geometry.field_of_view(scan.shape, scan.affine, world_to_template, _COARSE),
     )
 
 
 def _bright_air(tissue: np.ndarray, inside: np.ndarray, in_fov: np.ndarray) -> float:
-    far = ndimage.distance_transform_edt(~inside, sampling=geometry.CUBE_EDGE / _COARSE) > AIR_MM
+    far = ndimage.distance_transform_edt(~inside, sampling=geometry.GRID_EDGE_MM / _COARSE) > AIR_MM
     air = regions.box(regions.ABOVE_EARS, _COARSE) & in_fov & far
     return float(tissue[air].mean()) if air.any() else 0.0
 

@@ -85,7 +85,7 @@ def compare_heads(
 
 def _anatomy(after, tissue, head, brain, in_fov) -> dict[str, float]:
     """Whether there is tissue where heads have it, and air where they have none, as far as it is in view."""
-    size = geometry.CUBE_EDGE / _N
+    size = geometry.GRID_EDGE_MM / _N
     nose = regions.box(regions.NOSE, _N)
     vault = regions.box(regions.VAULT, _N) & in_fov
     distance = ndimage.distance_transform_edt(~brain, sampling=size) if brain.any() else np.zeros(brain.shape)
@@ -106,12 +106,12 @@ def _anatomy(after, tissue, head, brain, in_fov) -> dict[str, float]:
     return metrics
 
 
-def _face_relief(cube: np.ndarray, in_fov: np.ndarray) -> float:
+def _face_relief(head: np.ndarray, in_fov: np.ndarray) -> float:
     """Correlation with the relief of an average face, seen from the front of the template's world."""
     window = ndimage.find_objects(in_fov.astype(np.uint8))[0]
-    affine = geometry.cube_affine(_N)
+    affine = geometry.grid_affine(_N)
     affine[:3, 3] += affine[:3, :3] @ [axis.start for axis in window]
-    return relief.find_face(cube[window], affine, yaws=(0.0,)).agreement
+    return relief.find_face(head[window], affine, yaws=(0.0,)).agreement
 
 
 def _median_change(before, after, tissue_before, tissue_after) -> float:

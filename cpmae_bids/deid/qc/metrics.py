@@ -112,19 +112,19 @@ def measure(
 def _heads(before, after, brain, preserved, scan: nifti.Scan, world_to_template, scale) -> dict[str, float]:
     """Metrics on the template grid, where heads can be compared by anatomy."""
 
-    def cube(volume):
-        return geometry.to_cube(volume, scan.affine, world_to_template, _N)
+    def on_grid(volume):
+        return geometry.to_template(volume, scan.affine, world_to_template, _N)
 
     def head(volume):
-        return noise.above_floor(cube(volume), noise.floor(volume, scan.voxel_sizes, scale)) / scale
+        return noise.above_floor(on_grid(volume), noise.floor(volume, scan.voxel_sizes, scale)) / scale
 
     return compare_heads(
         head(before),
         head(after),
-        cube(brain) >= 0.5,
-        cube(preserved) > 0.01,
+        on_grid(brain) >= 0.5,
+        on_grid(preserved) > 0.01,
         geometry.field_of_view(scan.shape, scan.affine, world_to_template, _N),
-        vague=isinstance(scan, background.QuietScan),
+        vague=isinstance(scan, background.DenoisedScan),
     )
 
 
@@ -164,10 +164,12 @@ def kept_far_ml(
     volume : float
         Millilitres of the template's world that lie more than `BRAIN_ROOM_MM` beyond its brain.
     """
-    size = geometry.CUBE_EDGE / _COARSE
-    expected = geometry.to_cube(template_mask, template_affine, np.eye(4), _COARSE) >= 0.5
+    size = geometry.GRID_EDGE_MM / _COARSE
+    expected = geometry.to_template(template_mask, template_affine, np.eye(4), _COARSE) >= 0.5
     far = ndimage.distance_transform_edt(~expected, sampling=size) > BRAIN_ROOM_MM
-    return float(geometry.to_cube(preserved, affine, world_to_template, _COARSE)[far].sum() * size**3 / 1000)
+    return float(
+        geometry.to_template(preserved, affine, world_to_template, _COARSE)[far].sum() * size**3 / 1000
+    )
 
 
 def _margins(values, brain, preserved, affine, world_to_template, scale, template, t1w) -> dict[str, float]:

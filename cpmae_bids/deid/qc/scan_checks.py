@@ -51,7 +51,7 @@ def load_t1w(path: Path | str) -> nifti.Scan:
     _check_orientation(scan)
     _check_extent(scan)
     _check_values(scan)
-    return background.look_past(scan)
+    return background.suppress_background(scan)
 
 
 def _check_orientation(scan: nifti.Scan) -> None:

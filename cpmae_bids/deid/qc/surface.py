@@ -36,7 +36,7 @@ def surface_moved(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray)
         Head masks (`masks.head_mask`, filled).
     in_fov : ndarray of bool, shape (n, n, n)
     """
-    return mean_distance(*_faces(original, refaced, in_fov), geometry.CUBE_EDGE / original.shape[0])
+    return mean_distance(*_faces(original, refaced, in_fov), geometry.GRID_EDGE_MM / original.shape[0])
 
 
 def surface_same(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""A scan as the models see it: brain and head, apart, in the cube."""
+"""A scan as the models see it: brain and head, apart, on the template grid."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cpmae_bids.deid.space import geometry
 
 @dataclass(frozen=True)
 class ConformedHead:
-    """Head of a scan in the cube of ``n`` voxels per edge.
+    """Head of a scan on the template grid of ``n`` voxels per edge.
 
     Attributes
     ----------
     head : ndarray of float32, shape (n, n, n)
         In units of the brain scale; `intensity.HOLE` inside the brain, 0 outside the field of view.
     in_fov : ndarray of bool, shape (n, n, n)
-        Where the scan covers the cube.
+        Where the scan covers the template grid.
     in_brain : ndarray of bool, shape (n, n, n)
     """
 
@@ -31,10 +31,10 @@ class ConformedHead:
 def conform_brain(
     data: np.ndarray, brain_mask: np.ndarray, affine: np.ndarray, world_to_template: np.ndarray, n: int
 ) -> tuple[np.ndarray, float]:
-    """Bring the brain of a scan into the cube.
+    """Bring the brain of a scan onto the template grid.
 
     Brain and head are smoothed and interpolated each within its own mask (normalised convolution), so that
-    the brain in the cube does not change with the head around it.
+    the brain on the template grid does not change with the head around it.
 
     Parameters
     ----------
@@ -44,14 +44,14 @@ def conform_brain(
     affine, world_to_template : ndarray, shape (4, 4)
         Native voxels to world, world to template world (mm).
     n : int
-        Voxels along an edge of the cube.
+        Voxels along an edge of the template grid.
 
     Returns
     -------
     brain : ndarray of float32, shape (n, n, n)
         In units of `scale`, 0 outside the brain. Depends on voxels inside the brain mask alone.
     scale : float
-        Intensity of the scan that is 1 in the cube.
+        Intensity of the scan that is 1 on the template grid.
 
     Raises
     ------
@@ -61,9 +61,9 @@ def conform_brain(
     mask = np.asarray(brain_mask, dtype=bool)
     scale = intensity.brain_scale(data[mask])
     window, window_affine = _around(mask, affine)
-    weight = geometry.to_cube(mask[window], window_affine, world_to_template, n)
+    weight = geometry.to_template(mask[window], window_affine, world_to_template, n)
     values = np.where(mask, np.asarray(data, dtype=np.float32), 0)[window]
-    brain = geometry.to_cube(values, window_affine, world_to_template, n)
+    brain = geometry.to_template(values, window_affine, world_to_template, n)
     return intensity.normalize(_ratio(brain, weight, weight >= 0.5), scale), scale
 
 
@@ -75,7 +75,7 @@ def conform_head(
     n: int,
     scale: float,
 ) -> ConformedHead:
-    """Bring the head of a scan, without its brain, into the cube.
+    """Bring the head of a scan, without its brain, onto the template grid.
 
     Parameters
     ----------
@@ -90,11 +90,11 @@ def conform_head(
     """
     mask = np.asarray(brain_mask, dtype=bool)
     window, window_affine = _around(mask, affine)
-    weight = geometry.to_cube(mask[window], window_affine, world_to_template, n)
+    weight = geometry.to_template(mask[window], window_affine, world_to_template, n)
     in_brain = weight >= 0.5
     in_fov = geometry.field_of_view(mask.shape, affine, world_to_template, n)
     values = np.where(mask, 0, np.asarray(data, dtype=np.float32))
-    head = geometry.to_cube(values, affine, world_to_template, n, mode='nearest')
+    head = geometry.to_template(values, affine, world_to_template, n, mode='nearest')
     head = intensity.normalize(_ratio(head, 1 - weight, in_fov & ~in_brain), scale)
     head[in_brain] = intensity.HOLE
     return ConformedHead(head, in_fov, in_brain)

@@ -1,7 +1,7 @@
 """Grids and the resampling between them.
 
-Three spaces are in use. *Native* is the voxel grid of the scan. *World* is millimetres, RAS. The *cube* is a
-grid of 256 mm edge in the world of the template, axes in RAS order (x to the right, y to the front, z up).
+Three spaces are in use. *Native* is the voxel grid of the scan. *World* is millimetres, RAS. The *template
+grid* is a cube of 256 mm edge in the world of the template, axes in RAS order.
 
 An ``affine`` maps voxel indices to world millimetres; ``world_to_template`` maps the world of the scan to the
 world of the template. Both are ``(4, 4)`` arrays that act on column vectors.
@@ -17,13 +17,13 @@ from scipy import ndimage
 from cpmae_bids.runtime import threads
 
 PRESETS = {'128': 128, '256': 256}
-"""Voxels along an edge of the cube, by the name of the preset."""
+"""Voxels along an edge of the template grid, by the name of the preset."""
 
-CUBE_EDGE = 256.0
-"""Edge of the cube in mm."""
+GRID_EDGE_MM = 256.0
+"""Edge of the template grid in mm."""
 
-CUBE_CORNER = (-128.0, -140.0, -144.0)
-"""Outer left, posterior, inferior corner of the cube, in mm of the template's world."""
+GRID_CORNER_MM = (-128.0, -140.0, -144.0)
+"""Outer left, posterior, inferior corner of the template grid, in mm of the template's world."""
 
 _SLAB = 16
 """Planes of the first axis that are resampled at a time, whatever the number of threads."""
@@ -32,8 +32,8 @@ _TAPS = 4
 """Voxels of a scan that a low-pass filter reaches to either side."""
 
 
-def cube_affine(n: int) -> np.ndarray:
-    """Affine of the cube with ``n`` voxels along each edge.
+def grid_affine(n: int) -> np.ndarray:
+    """Affine of the template grid with ``n`` voxels along each edge.
 
     Parameters
     ----------
@@ -45,9 +45,9 @@ def cube_affine(n: int) -> np.ndarray:
     affine : ndarray, shape (4, 4)
         Voxel indices to template world (mm). The centre of voxel ``i`` lies at ``corner + (i + 0.5) * size``.
     """
-    size = CUBE_EDGE / n
+    size = GRID_EDGE_MM / n
     affine = np.diag([size, size, size, 1.0])
-    affine[:3, 3] = np.add(CUBE_CORNER, size / 2)
+    affine[:3, 3] = np.add(GRID_CORNER_MM, size / 2)
     return affine
 
 
@@ -59,7 +59,7 @@ def voxel_sizes(affine: np.ndarray) -> np.ndarray:
 def world_grid(
     shape: tuple[int, ...], affine: np.ndarray, size: float
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Affine and shape of the grid of cubes (mm) along the axes of the world that covers a whole scan."""
+    """Affine and shape of the isotropic grid (mm) along the axes of the world that covers a whole scan."""
     corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in shape])).reshape(3, -1)
     corners = affine[:3, :3] @ corners + affine[:3, 3:]
     grid = np.diag([size, size, size, 1.0])
@@ -151,14 +151,14 @@ def resample(
     return resampled
 
 
-def cube_to_native_voxels(n: int, affine: np.ndarray, world_to_template: np.ndarray) -> np.ndarray:
-    """Matrix that takes voxel indices of the cube to voxel indices of the scan, shape (4, 4)."""
-    return np.linalg.inv(affine) @ np.linalg.inv(world_to_template) @ cube_affine(n)
+def template_to_native_voxels(n: int, affine: np.ndarray, world_to_template: np.ndarray) -> np.ndarray:
+    """Matrix that takes voxel indices of the template grid to voxel indices of the scan, shape (4, 4)."""
+    return np.linalg.inv(affine) @ np.linalg.inv(world_to_template) @ grid_affine(n)
 
 
-def native_to_cube_voxels(n: int, affine: np.ndarray, world_to_template: np.ndarray) -> np.ndarray:
-    """Matrix that takes voxel indices of the scan to voxel indices of the cube, shape (4, 4)."""
-    return np.linalg.inv(cube_affine(n)) @ world_to_template @ affine
+def native_to_template_voxels(n: int, affine: np.ndarray, world_to_template: np.ndarray) -> np.ndarray:
+    """Matrix that takes voxel indices of the scan to voxel indices of the template grid, shape (4, 4)."""
+    return np.linalg.inv(grid_affine(n)) @ world_to_template @ affine
 
 
 def antialias_sigma(affine: np.ndarray, world_to_template: np.ndarray, target_size: float) -> np.ndarray:
@@ -227,7 +227,7 @@ def crop(mask: np.ndarray, affine: np.ndarray, margin: int = 0) -> tuple[tuple[s
     return window, affine @ shift
 
 
-def to_cube(
+def to_template(
     data: np.ndarray,
     affine: np.ndarray,
     world_to_template: np.ndarray,
@@ -237,7 +237,7 @@ def to_cube(
     antialias: bool = True,
     order: int = 1,
 ) -> np.ndarray:
-    """Resample a scan into the cube, after smoothing where the cube is coarser than the scan.
+    """Resample a scan onto the template grid, low-pass filtered where that is coarser than the scan.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ def to_cube(
     affine, world_to_template : ndarray, shape (4, 4)
         Native voxels to world, world to template world.
     n : int
-        Voxels along an edge of the cube.
+        Voxels along an edge of the template grid.
     mode : {'grid-constant', 'nearest'}
         Over the outer half voxel of the scan: fade to zero, or repeat the outermost voxel.
     antialias : bool
@@ -256,32 +256,32 @@ def to_cube(
 
     Returns
     -------
-    cube : ndarray of float32, shape (n, n, n)
+    volume : ndarray of float32, shape (n, n, n)
         Zero away from the field of view of the scan (see `field_of_view`).
     """
     if antialias:
-        data = smooth(data, antialias_sigma(affine, world_to_template, CUBE_EDGE / n))
-    cube = np.zeros((n, n, n), np.float32)
-    window = _shadow(data.shape, native_to_cube_voxels(n, affine, world_to_template), n)
+        data = smooth(data, antialias_sigma(affine, world_to_template, GRID_EDGE_MM / n))
+    volume = np.zeros((n, n, n), np.float32)
+    window = _shadow(data.shape, native_to_template_voxels(n, affine, world_to_template), n)
     start = np.eye(4)
     start[:3, 3] = [s.start for s in window]
-    matrix = cube_to_native_voxels(n, affine, world_to_template) @ start
-    if cube[window].size:  # else the scan lies outside the cube altogether
-        cube[window] = resample(data, matrix, cube[window].shape, order=order, mode=mode)
-    return cube
+    matrix = template_to_native_voxels(n, affine, world_to_template) @ start
+    if volume[window].size:  # else the scan lies outside the template grid altogether
+        volume[window] = resample(data, matrix, volume[window].shape, order=order, mode=mode)
+    return volume
 
 
-def _shadow(shape, to_cube_voxels: np.ndarray, n: int) -> tuple[slice, ...]:
-    """Box of the cube that holds a whole grid: outside of it nothing has to be sampled."""
+def _shadow(shape, to_grid_voxels: np.ndarray, n: int) -> tuple[slice, ...]:
+    """Box of the template grid that holds a whole grid: outside of it nothing has to be sampled."""
     corners = np.array(np.meshgrid(*[(-1, size) for size in shape])).reshape(3, -1)
-    corners = to_cube_voxels[:3, :3] @ corners + to_cube_voxels[:3, 3:]
+    corners = to_grid_voxels[:3, :3] @ corners + to_grid_voxels[:3, 3:]
     low = np.clip(np.floor(corners.min(axis=1)), 0, n).astype(int)
     high = np.clip(np.ceil(corners.max(axis=1)) + 1, 0, n).astype(int)
     return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
 
 
-def from_cube(
-    cube: np.ndarray,
+def from_template(
+    volume: np.ndarray,
     affine: np.ndarray,
     world_to_template: np.ndarray,
     shape: tuple[int, int, int],
@@ -290,20 +290,20 @@ def from_cube(
     order: int = 1,
     cval: float = 0.0,
 ) -> np.ndarray:
-    """Resample a volume of the cube onto the native grid of a scan, as a scanner of its resolution would.
+    """Resample a volume of the template grid onto the native grid, as a scanner of its resolution would.
 
-    Along axes whose voxels are longer than those of the cube it is sampled more finely and decimated: what a
+    Along axes with longer voxels it is sampled more finely, low-pass filtered and decimated: otherwise what a
     voxel is too long for would be seen as coarser texture that is not there.
 
     Parameters
     ----------
-    cube : ndarray, shape (n, n, n + below)
+    volume : ndarray, shape (n, n, n + below)
     affine, world_to_template : ndarray, shape (4, 4)
         Native voxels to world, world to template world.
     shape : tuple of int
         Shape of the scan.
     below : int
-        Slices by which the volume reaches below the cube.
+        Slices by which the volume reaches below the template grid.
     order : int
         Interpolation order, 0, 1 or 3.
     cval : float
@@ -313,19 +313,19 @@ def from_cube(
     -------
     native : ndarray of float32, shape `shape`
     """
-    matrix = native_to_cube_voxels(cube.shape[0], affine, world_to_template)
+    matrix = native_to_template_voxels(volume.shape[0], affine, world_to_template)
     matrix[2, 3] += below
     factors = np.rint(np.linalg.norm(matrix[:3, :3], axis=0)).astype(int).clip(1)
     fine_shape = tuple((size - 1) * factor + 1 for size, factor in zip(shape, factors, strict=True))
     finer = matrix @ np.diag([*1 / factors, 1])
-    native = resample(cube, finer, fine_shape, order=order, mode='constant', cval=cval)
+    native = resample(volume, finer, fine_shape, order=order, mode='constant', cval=cval)
     for axis, factor in enumerate(factors):
         native = _decimate(native, int(factor), axis)
     return native
 
 
 def _decimate(data: np.ndarray, factor: int, axis: int) -> np.ndarray:
-    """Every so-manieth voxel along an axis, after a low-pass filter for their distance."""
+    """Low-pass filter and decimate along an axis."""
     if factor == 1:
         return data
     from scipy import signal  # slow to import
@@ -363,5 +363,5 @@ def inside_grid(
 def field_of_view(
     shape: Sequence[int], affine: np.ndarray, world_to_template: np.ndarray, n: int
 ) -> np.ndarray:
-    """Voxels of the cube that a scan of the given shape covers; bool, shape (n, n, n)."""
-    return inside_grid(cube_to_native_voxels(n, affine, world_to_template), (n, n, n), shape)
+    """Voxels of the template grid that a scan of the given shape covers; bool, shape (n, n, n)."""
+    return inside_grid(template_to_native_voxels(n, affine, world_to_template), (n, n, n), shape)

@@ -29,7 +29,7 @@ REAR = ((-128, 128), (-140, 10), (-144, 0))
 
 def box(region: Iterable[tuple[float, float]], n: int) -> np.ndarray:
     """Voxels of the template grid, ``n`` along an edge, within a region; bool, shape (n, n, n)."""
-    affine = geometry.cube_affine(n)
+    affine = geometry.grid_affine(n)
     inside = np.ones((n, n, n), bool)
     for axis, (low, high) in enumerate(region):
         position = affine[axis, axis] * np.arange(n) + affine[axis, 3]

@@ -133,14 +133,16 @@ def _plain(value: Any) -> Any:
     return round(value, 4) if np.isfinite(value) else None
 
 
-def estimate(values: np.ndarray, kept: np.ndarray, voxel_sizes: ArrayLike, scale: float) -> AirStatistics:
+def estimate(
+    values: np.ndarray, preserved: np.ndarray, voxel_sizes: ArrayLike, scale: float
+) -> AirStatistics:
     """Describe the air around a head.
 
     Parameters
     ----------
     values : ndarray of float32, shape (X, Y, Z)
         Scaled intensities.
-    kept : ndarray of bool, shape (X, Y, Z)
+    preserved : ndarray of bool, shape (X, Y, Z)
         The preserved region.
     voxel_sizes : sequence of 3 float
         mm.
@@ -152,10 +154,10 @@ def estimate(values: np.ndarray, kept: np.ndarray, voxel_sizes: ArrayLike, scale
     InputError
         If there is too little air.
     """
-    far = noise.far_air(values, kept, voxel_sizes, scale)
+    far = noise.far_air(values, preserved, voxel_sizes, scale)
     size = noise.block_size(voxel_sizes, SITE_MM)
     level = np.clip(2 * far.quantiles.mean(), far.head_level * FAINT_LEVEL / noise.HEAD_LEVEL, far.head_level)
-    head = _head(values, size, level, noisy=far.loud) | noise.blocks(kept, size).any(axis=-1)
+    head = _head(values, size, level, noisy=far.loud) | noise.blocks(preserved, size).any(axis=-1)
     # what is brighter is flesh that was missed
     brightest = far.quantiles[-1] if far.loud else far.head_level
     found = np.minimum(_first_of_each(values, size), brightest)
@@ -165,7 +167,7 @@ def estimate(values: np.ndarray, kept: np.ndarray, voxel_sizes: ArrayLike, scale
 
     rounded = _rounded(least / scale, LEAST_STEP)
     beyond = least - rounded * scale
-    step = _step(values[kept])
+    step = _step(values[preserved])
     told = [(0.0, -60.0, np.nan)]
     for number in range(len(SHELLS_MM)):
         excess = found[shell == number] - least
@@ -181,9 +183,9 @@ def _rounded(value: float, step: float) -> float:
     return round(float(np.rint(value / step) * step), 4) + 0.0  # no negative zero
 
 
-def _step(kept: np.ndarray) -> float:
+def _step(stored: np.ndarray) -> float:
     """Step between values of the preserved region; next to nothing where they are not rounded."""
-    steps = np.diff(np.unique(kept[:: 1 + len(kept) // 20_000]))
+    steps = np.diff(np.unique(stored[:: 1 + len(stored) // 20_000]))
     return float(steps.min()) if len(steps) else 0.0
 
 

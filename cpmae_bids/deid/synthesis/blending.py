@@ -1,8 +1,8 @@
 """The generated head around the original brain, on the raw values of the scan.
 
-What the output owes to the original: stored values inside the kept mask, verbatim; a feather of about 2 mm
-just outside of it, fading; the statistics of the air and the range of stored values. Nothing else: how
-sharp the head may be follows from what is kept, the feather and a voxel beyond (`sharpness`, `seam`).
+What the output owes to the original: stored values inside the preserved region, verbatim; a feather of about
+2 mm just outside of it, fading; the statistics of the air and the range of stored values. Nothing else: how
+sharp the head may be follows from what is preserved, the feather and a voxel beyond (`sharpness`, `seam`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cpmae_bids.deid.synthesis import neck
 from cpmae_bids.deid.synthesis.air import AirStatistics
 
 RANGE_STEP = 0.1
-"""Step, as a share of the range of the kept mask, by which the rest may be brighter."""
+"""Step, as a share of the range of the preserved region, by which the rest may be brighter."""
 
 AIR_LEVEL = 0.02
 """Generated intensities (brain scale 1) below this are air: a decoder never gives an exact 0."""
@@ -54,7 +54,7 @@ def place(
     head : ndarray, shape (n, n, m)
         Generated head on the template grid and below it, air 0.
     scale : float
-        Intensity of the scan that is 1 in the cube.
+        Intensity of the scan that is 1 on the template grid.
     affine, world_to_template : ndarray, shape (4, 4)
         Native voxels to world, world to template world.
     shape : tuple of int
@@ -63,11 +63,11 @@ def place(
     Returns
     -------
     clean : ndarray of float32, shape `shape`
-        Scaled intensities; 0 in the air, and where the cube does not reach, but for the neck below it.
+        Scaled intensities; 0 in the air and beyond the template grid, but for the neck below it.
     """
     longer, below = neck.lengthen(head)
     # linear interpolation would take two thirds of the finest texture away
-    clean = geometry.from_cube(longer, affine, world_to_template, shape, below=below, order=3)
+    clean = geometry.from_template(longer, affine, world_to_template, shape, below=below, order=3)
     clean[clean < AIR_LEVEL] = 0
     clean *= np.float32(scale)
     return clean
@@ -80,7 +80,7 @@ def add_air(clean: np.ndarray, scale: float, affine: np.ndarray, air: AirStatist
     ----------
     clean : ndarray of float32, shape (X, Y, Z)
     scale : float
-        Intensity of the scan that is 1 in the cube.
+        Intensity of the scan that is 1 on the template grid.
     affine : ndarray, shape (4, 4)
         Voxels to world.
     air : AirStatistics
@@ -102,7 +102,7 @@ def add_air(clean: np.ndarray, scale: float, affine: np.ndarray, air: AirStatist
 
 
 def blend(
-    scan: nifti.Scan, kept: np.ndarray, generated: np.ndarray, weights: np.ndarray | None = None
+    scan: nifti.Scan, preserved: np.ndarray, generated: np.ndarray, weights: np.ndarray | None = None
 ) -> np.ndarray:
     """Raw values of the refaced scan.
 
@@ -110,7 +110,7 @@ def blend(
     ----------
     scan : nifti.Scan
         The original.
-    kept : ndarray of bool, shape (X, Y, Z)
+    preserved : ndarray of bool, shape (X, Y, Z)
         Where stored values are copied.
     generated : ndarray of float32, shape (X, Y, Z)
         Scaled intensities of the generated head.
@@ -121,25 +121,25 @@ def blend(
     -------
     raw : ndarray, shape (X, Y, Z)
         Of the data type and byte order of the original, within its range of stored values; whole
-        numbers where the kept mask has no others.
+        numbers where the preserved region has no others.
     """
     if weights is None:
-        weights = masks.feather_weights(kept, scan.voxel_sizes, masks.feather_width(scan.voxel_sizes))
-    mixed = (weights > 0) & ~kept
+        weights = masks.feather_weights(preserved, scan.voxel_sizes, masks.feather_width(scan.voxel_sizes))
+    mixed = (weights > 0) & ~preserved
     original = scan.raw[mixed].astype(np.float32) * np.float32(scan.slope) + np.float32(scan.inter)
     values = generated.copy()
     values[mixed] += weights[mixed] * (original - generated[mixed])
 
-    raw = to_raw(values, scan, kept)
-    raw[kept] = scan.raw[kept]
+    raw = to_raw(values, scan, preserved)
+    raw[preserved] = scan.raw[preserved]
     return raw
 
 
-def to_raw(values: np.ndarray, scan: nifti.Scan, kept: np.ndarray | None = None) -> np.ndarray:
+def to_raw(values: np.ndarray, scan: nifti.Scan, preserved: np.ndarray | None = None) -> np.ndarray:
     """Stored values of scaled intensities under a scan's type, scaling and range.
 
     Rounded for integer types and clipped to the least and largest stored value of the scan, so that the
-    result neither overflows nor sticks out. With a kept mask, the brightest value is known in steps only,
+    result neither overflows nor sticks out. With a preserved region, the brightest value is known in steps,
     and numbers of floating point are as whole as those in the mask.
     """
     dtype = scan.raw.dtype
@@ -148,28 +148,28 @@ def to_raw(values: np.ndarray, scan: nifti.Scan, kept: np.ndarray | None = None)
     raw = values.astype(working)
     raw -= working(scan.inter)
     raw /= working(scan.slope)
-    preserved = scan.raw[kept] if kept is not None else scan.raw[:0]
+    stored = scan.raw[preserved] if preserved is not None else scan.raw[:0]
     low, high = (_representable(limit, working) for limit in (scan.raw.min(), scan.raw.max()))
-    if preserved.size:
-        least, largest = stored_range(scan, preserved)
+    if stored.size:
+        least, largest = stored_range(scan, stored)
         low, high = max(low, working(least)), min(high, working(largest))
-    if dtype.kind in 'iu' or (preserved.size and np.array_equal(preserved, np.rint(preserved))):
+    if dtype.kind in 'iu' or (stored.size and np.array_equal(stored, np.rint(stored))):
         np.rint(raw, out=raw)
     np.clip(raw, low, high, out=raw)
     return raw.astype(dtype)
 
 
-def stored_range(scan: nifti.Scan, preserved: np.ndarray) -> tuple[float, float]:
+def stored_range(scan: nifti.Scan, stored: np.ndarray) -> tuple[float, float]:
     """Least and largest stored value of a generated head; of the brightest one a step is told, no more.
 
     Parameters
     ----------
     scan : nifti.Scan
-    preserved : ndarray, shape (n,)
-        Stored values in the kept mask.
+    stored : ndarray, shape (n,)
+        Stored values in the preserved region.
     """
     low, high = float(scan.raw.min()), float(scan.raw.max())
-    least, largest = float(preserved.min()), float(preserved.max())
+    least, largest = float(stored.min()), float(stored.max())
     step = RANGE_STEP * (largest - least)
     if step and scan.slope > 0:
         high = largest + (high - largest) // step * step

@@ -43,7 +43,7 @@ def learn(t1w: np.ndarray, other: np.ndarray, where: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     t1w, other : ndarray, shape (n, n, n)
-        The head in both contrasts, in the cube, in units of the brain scale of each.
+        The head in both contrasts, on the template grid, in units of the brain scale of each.
     where : ndarray of bool, shape (n, n, n)
         What both show, without the brain.
 
@@ -83,7 +83,7 @@ def apply(head: np.ndarray, table: np.ndarray, seed: int) -> np.ndarray:
     Parameters
     ----------
     head : ndarray, shape (n, n, m)
-        Generated head in the cube, as a T1w; white matter is about 1, air 0.
+        Generated head on the template grid, as a T1w; white matter is about 1, air 0.
     table : ndarray, shape (11, 3)
         See `learn`.
     seed : int

@@ -55,7 +55,7 @@ def lengthen(head: np.ndarray) -> tuple[np.ndarray, int]:
         Slices by which it reaches below the template grid.
     """
     n = len(head)
-    voxel = geometry.CUBE_EDGE / n
+    voxel = geometry.GRID_EDGE_MM / n
     added, start, height = (round(mm / voxel) for mm in (LENGTH_MM, START_MM, TEXTURE_MM))
     slices = np.asarray(head[:, :, start : start + height + 1], np.float32)
     body = ndimage.binary_fill_holes(slices[:, :, 0] > SKIN)
@@ -64,7 +64,7 @@ def lengthen(head: np.ndarray) -> tuple[np.ndarray, int]:
         return longer, longer.shape[2] - n
     outline = (ndimage.distance_transform_edt(~body) - ndimage.distance_transform_edt(body)) * voxel
     tissue = [_continued(part, voxel) for part in np.moveaxis(slices, -1, 0)]
-    affine = geometry.cube_affine(n)
+    affine = geometry.grid_affine(n)
     y = affine[1, 1] * np.arange(n) + affine[1, 3]
     receding = np.clip((y - NAPE_MM) / (CHIN_MM - NAPE_MM), 0, 1)
     for below in range(1, added + start + 1):

@@ -17,7 +17,7 @@ SOFTER_MM = (0.6, 0.8, 1.0, 1.3, 1.6, 2.0)
 """Standard deviations of the Gaussians that are tried then, one after the other."""
 
 _RIM = 4
-"""Voxels of the kept mask next to the seam that count."""
+"""Voxels of the preserved region next to the seam that count."""
 
 
 def ratio(before: np.ndarray, after: np.ndarray, shell: np.ndarray) -> float:
@@ -29,7 +29,7 @@ def ratio(before: np.ndarray, after: np.ndarray, shell: np.ndarray) -> float:
         Stored values of original and refaced scan: their scaling makes no difference, and noise in bone is in
         the kept rim of both.
     shell : ndarray of bool, shape (X, Y, Z)
-        The kept mask, and what counts beyond it.
+        The preserved region, and what counts beyond it.
 
     Returns
     -------

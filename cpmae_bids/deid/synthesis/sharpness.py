@@ -15,8 +15,8 @@ DEPTH = 3
 """Voxels of 2 mm beneath the surface of the brain from which on it counts."""
 
 SHARP = 0.2
-"""Share of fine contrast from which on a scan is sharp: those of the training have 0.257 and more in the cube
-at 2 mm, and a tenth less by way of the cube at 1 mm."""
+"""Share of fine contrast from which on a scan is sharp: training scans have 0.257 and more on the template
+grid at 2 mm, and a tenth less by way of that at 1 mm."""
 
 BLUR_MM = (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 FINE = (0.296, 0.234, 0.173, 0.134, 0.106, 0.085, 0.057, 0.040, 0.030, 0.017)
@@ -30,7 +30,7 @@ def fine_contrast(brain: np.ndarray) -> float:
     Parameters
     ----------
     brain : ndarray of float, shape (n, n, n)
-        Brain in the cube, 128 or 256 voxels along an edge, 0 elsewhere.
+        Brain on the template grid, 128 or 256 voxels along an edge, 0 elsewhere.
 
     Returns
     -------
@@ -69,8 +69,8 @@ def blur_mm(brain: np.ndarray) -> float:
 
 
 def soften(head: np.ndarray, sigma_mm: float) -> np.ndarray:
-    """Blur a head in the cube, (n, n, n), by a Gaussian of so many mm."""
+    """Blur a head on the template grid, (n, n, n), by a Gaussian of so many mm."""
     if not sigma_mm:
         return head
-    voxel = geometry.CUBE_EDGE / len(head)
+    voxel = geometry.GRID_EDGE_MM / len(head)
     return ndimage.gaussian_filter(np.asarray(head, np.float32), sigma_mm / voxel, truncate=3.0)

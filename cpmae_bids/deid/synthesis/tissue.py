@@ -104,8 +104,8 @@ def _places(volume: np.ndarray, brain: np.ndarray, seen: np.ndarray) -> tuple[np
     """Share of each zone (3, n, n, n), and the voxels that count (n, n, n)."""
     head = outer(volume * seen, brain)
     # beyond the field of view the head goes on: its edge is no skin
-    depth = ndimage.distance_transform_edt(head | ~seen) * geometry.CUBE_EDGE / _N
-    near = ndimage.binary_dilation(brain, iterations=round(BRAIN_ROOM_MM * _N / geometry.CUBE_EDGE))
+    depth = ndimage.distance_transform_edt(head | ~seen) * geometry.GRID_EDGE_MM / _N
+    near = ndimage.binary_dilation(brain, iterations=round(BRAIN_ROOM_MM * _N / geometry.GRID_EDGE_MM))
     return zones(depth), head & seen & ~near & (volume > TISSUE) & (depth > PARTIAL_MM)
 
 
@@ -173,7 +173,7 @@ def _curves(own: np.ndarray, wanted: np.ndarray) -> list[tuple[np.ndarray, np.nd
 
 def _terms(shape: tuple[int, ...]) -> np.ndarray:
     """Terms of the shading at all voxels (of 2 mm) of a volume whose top is that of the template grid."""
-    axes = [((np.arange(n) + _N - n + 0.5) / _N - 0.5) * geometry.CUBE_EDGE / 100 for n in shape]
+    axes = [((np.arange(n) + _N - n + 0.5) / _N - 0.5) * geometry.GRID_EDGE_MM / 100 for n in shape]
     x, y, z = (part.ravel() for part in np.meshgrid(*axes, indexing='ij'))
     return np.stack([x, y, z, x * x, y * y, z * z, x * y, x * z, y * z], 1).astype(np.float32)
 

@@ -191,7 +191,7 @@ def describe(pair: Pair, recognise: bool) -> Faces | str:
         kept = nifti.read(pair.kept)
         inside = kept.values() > 0.5
         matrix = brain_frame.world_to_template(inside, kept.affine)
-        original = background.look_past(nifti.read(pair.original))
+        original = background.suppress_background(nifti.read(pair.original))
         scans = [background.in_units_of(original, nifti.read(pair.refaced)), original]
         if any(scan.shape != kept.shape for scan in scans):
             return 'the output is not on the grid of its original'
@@ -225,13 +225,13 @@ def face_depth(scan: nifti.Scan, scale: float, world_to_template: np.ndarray) ->
         skin, and NaN where the field of view begins within the head.
     """
     window = ndimage.find_objects(regions.box(regions.FACE, N).astype(np.uint8))[0]
-    cube = geometry.to_cube(scan.values(), scan.affine, world_to_template, N)[window] / scale
+    cube = geometry.to_template(scan.values(), scan.affine, world_to_template, N)[window] / scale
     in_fov = geometry.field_of_view(scan.shape, scan.affine, world_to_template, N)[window]
     index, there = foremost(masks.head_mask(cube) & in_fov)
     border, seen = foremost(in_fov)
     behind_front = np.where(there, cube.shape[1] - 1 - index, cube.shape[1]).astype(np.float32)
     cut = there & (index == border)
-    return np.where(seen & ~cut, behind_front * (geometry.CUBE_EDGE / N), np.nan).ravel()
+    return np.where(seen & ~cut, behind_front * (geometry.GRID_EDGE_MM / N), np.nan).ravel()
 
 
 def depth_distances(probes: np.ndarray, gallery: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ MIN_SEEN = 0.4
 _BINS = 32
 
 
-class Comparison:
+class MutualInformation:
     """Normalised mutual information of two volumes under rigid maps, at points of the first.
 
     Parameters
@@ -72,12 +72,12 @@ class Comparison:
         return (_entropy(joint.sum(axis=0)) + _entropy(joint.sum(axis=1))) / whole - 1 if whole else 0.0
 
 
-def refine(compare: Comparison, to_moving: np.ndarray, center: np.ndarray, step: float) -> np.ndarray:
+def refine(compare: MutualInformation, to_moving: np.ndarray, center: np.ndarray, step: float) -> np.ndarray:
     """Rigid map near another under which two volumes share most.
 
     Parameters
     ----------
-    compare : Comparison
+    compare : MutualInformation
     to_moving : ndarray, shape (4, 4)
         To begin with.
     center : ndarray, shape (3,)
