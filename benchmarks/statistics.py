@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
+from cpmae_bids.sharing.privacy.identification import wilson
+
 SEED = 20261124
 DRAWS = 2000
 """Of the bootstrap."""
@@ -164,17 +166,6 @@ def share(values: np.ndarray) -> Interval:
     """Mean of truth values or probabilities, with Wilson's interval."""
     values = np.asarray(values, dtype=float)
     return wilson(float(values.sum()), len(values))
-
-
-def wilson(count: float, total: int) -> Interval:
-    """A share and its 95 % interval (Wilson, 1927)."""
-    if total == 0:
-        return (np.nan, np.nan, np.nan)
-    z = stats.norm.ppf(0.975)
-    p = count / total
-    middle = (p + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z / (1 + z**2 / total) * np.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
-    return (p, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def bootstrap(values: np.ndarray, statistic: Callable = np.mean) -> Interval:

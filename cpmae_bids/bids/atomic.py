@@ -43,6 +43,9 @@ def sync(path: Path) -> None:
 def locked(root: Path, folder: str = '') -> Iterator[None]:
     """Keep other runs out of what is done in the context, by a lock that ends with the process.
 
+    filelock would open the file by its path, through whatever links there are, and fail where a file system
+    knows no locks.
+
     Parameters
     ----------
     root : Path

@@ -1,4 +1,7 @@
-"""Tables and texts as people leave them: BIDS wants UTF-8 and tabs, spreadsheets write what they like."""
+"""Tables and texts as people leave them: BIDS wants UTF-8 and tabs, spreadsheets write what they like.
+
+Pandas would change cells (``01``, ``NA``, ``1.50``), and takes longer to load than the tables take to read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Histograms as SVG, drawn without a library: a page that holds them needs no script and no network."""
+"""Histograms as SVG. Matplotlib's are ten times as long, and out of reach of the style sheet of the page."""
 
 from __future__ import annotations
 

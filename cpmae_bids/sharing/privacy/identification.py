@@ -93,10 +93,14 @@ def attack(distances: np.ndarray, own: np.ndarray, persons: np.ndarray) -> Attac
     )
 
 
-def wilson(count: int, total: int) -> tuple[float, float, float]:
-    """A share and its 95 % interval (Wilson, 1927)."""
-    interval = stats.binomtest(count, total).proportion_ci(method='wilson')
-    return count / total, float(interval.low), float(interval.high)
+def wilson(count: float, total: int) -> tuple[float, float, float]:
+    """A share and its 95 % interval (Wilson, 1927); NaN of nothing. SciPy's takes no counts in parts."""
+    if total == 0:
+        return np.nan, np.nan, np.nan
+    z, p = stats.norm.ppf(0.975), count / total
+    middle = (p + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * np.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
+    return p, max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def bootstrap(values: np.ndarray) -> tuple[float, float, float]:

@@ -1,4 +1,7 @@
-"""Copies of images that keep every voxel and none of the text around them."""
+"""Copies of images that keep every voxel and none of the text around them.
+
+A stream, since series may be larger than the memory, and nibabel would hold a compressed one as a whole.
+"""
 
 from __future__ import annotations
 
