@@ -293,7 +293,7 @@ def test_folders_that_cannot_be_read_are_noticed(tmp_path, capsys, monkeypatch):
         onerror(PermissionError(13, 'Permission denied', str(tmp_path / 'sourcedata')))
         yield str(tmp_path), [], []
 
-    monkeypatch.setattr('cpmae_bids.sharing.faces.search.os.walk', walk)
+    monkeypatch.setattr('cpmae_bids.sharing.walk.os.walk', walk)
     assert audit(tmp_path) == 1
     assert lines(capsys)[0].startswith('UNREAD sourcedata: a folder that cannot be read')
 
