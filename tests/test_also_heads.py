@@ -75,16 +75,16 @@ def test_a_generated_head_passes_and_the_original_does_not(t1w, tmp_path):
         conform.conform(image, folder / 'brain.nii.gz', folder / 'affine.txt', *cubes[folder], '128')
     with np.load(cubes[t1w[1]][1]) as arrays:
         cube_files.write(out / 'generated.npz', head=arrays['head'])
-    contrast.learn(scan, cubes[t1w[0]][1], cubes[out][1], out / 'table.npy')
+    contrast.contrast(scan, cubes[t1w[0]][1], cubes[out][1], out / 'table.npy')
     told = cubes[t1w[0]][0], cubes[t1w[0]][2]
     recolour.recolour(out / 'generated.npz', *told, out / 'table.npy', out / 'head_T2w.npz', 1)
     statuses = {}
     for fill, head in (('head', out / 'head_T2w.npz'), ('air', None)):
         written = out / f'{fill}.nii.gz', out / f'{fill}_mask.nii.gz'
         places = out / 'kept.nii.gz', out / 'affine.txt'
-        blend.blend(scan, *places, head, cubes[out][0], 1, *written)
+        blend.blend(scan, *places, cubes[out][0], 1, *written, head)
         for name, refaced in ((fill, written[0]), (f'original as {fill}', scan)):
-            statuses[name] = verdict.judge(
+            statuses[name] = verdict.verdict(
                 scan,
                 refaced,
                 written[1],

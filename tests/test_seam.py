@@ -32,7 +32,8 @@ def step(scan, head):
     folder, original, kept = scan
     cubes.write(folder / 'head.npz', head=head.astype(np.float16))
     files = [folder / name for name in ('T1w.nii', 'kept.nii', 'affine.txt', 'head.npz', 'brain.npz')]
-    blend.blend(*files, 1, folder / 'out.nii', folder / 'mask.nii')
+    *places, head, brain = files
+    blend.blend(*places, brain, 1, folder / 'out.nii', folder / 'mask.nii', head)
     air = air_model.estimate(original.values(), kept, original.voxel_sizes, phantom.SCALE)
     cube = cubes.read(folder / 'head.npz', 'head')
     plain = blending.synthesize(cube, phantom.SCALE, AFFINE, np.eye(4), SHAPE, air, 1)

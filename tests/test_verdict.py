@@ -17,7 +17,7 @@ from cpmae_bids.deid.space import geometry, regions
 from cpmae_bids.deid.synthesis import air as air_model
 from cpmae_bids.deid.synthesis import blending
 from cpmae_bids.exceptions import InputError
-from cpmae_bids.steps.verdict import judge as judge_files
+from cpmae_bids.steps.verdict import verdict as judge_files
 from cpmae_bids.templates import Template
 
 LIMITS = thresholds_of('')
@@ -525,7 +525,8 @@ def write_files(case, folder, raw):
 
 
 @pytest.mark.parametrize('passes', [True, False])
-def test_the_step_writes_the_verdict(case, honest, tmp_path, passes):
+def test_the_step_writes_the_verdict(case, honest, tmp_path, passes, monkeypatch):
+    monkeypatch.setattr('cpmae_bids.steps.verdict.find_template', lambda: case.template)
     files = write_files(case, tmp_path, honest if passes else case.original.raw)
     found = judge_files(
         *files,
@@ -536,7 +537,6 @@ def test_the_step_writes_the_verdict(case, honest, tmp_path, passes):
         seed=7,
         steps=4,
         model_hash='abc',
-        template=case.template,
     )
     written = json.loads((tmp_path / 'verdict.json').read_text())
     assert written == found
@@ -556,5 +556,13 @@ def test_what_cannot_be_read_cannot_be_judged(case, honest, tmp_path):
     files = write_files(case, tmp_path, honest)
     (tmp_path / 'refaced.nii.gz').write_bytes(b'\x1f\x8bnonsense')
     with pytest.raises(InputError, match=r'refaced\.nii\.gz'):
-        judge_files(*files, template=case.template)
+        judge_files(*files, fill='air', by=files[0], by_brain=files[3], by_kept=files[4], by_affine=files[5])
+    assert not (tmp_path / 'verdict.json').exists()
+
+
+@pytest.mark.parametrize('given', [{}, {'fill': 'head'}])
+def test_nothing_is_judged_without_what_it_has_to_be_compared_with(case, honest, tmp_path, given):
+    files = write_files(case, tmp_path, honest)
+    with pytest.raises(TypeError, match='is judged with'):
+        judge_files(*files, **given)
     assert not (tmp_path / 'verdict.json').exists()

@@ -57,6 +57,6 @@ def paste(head: np.ndarray, pair: Pair) -> None:
     cubes.write(volume, head=head)
     np.savez(conformed, brain=brain, scale=scale)
     replaced = pair.work / 'replaced.nii.gz'
-    blend(pair.original, pair.kept_mask, pair.affine, volume, conformed, SEED, pair.output, replaced)
+    blend(pair.original, pair.kept_mask, pair.affine, conformed, SEED, pair.output, replaced, volume)
     for path in (volume, conformed, replaced):
         path.unlink()

@@ -5,8 +5,8 @@ Two files, so that nothing on the way to the generated head has to open the orig
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -17,10 +17,17 @@ from cpmae_bids.deid.qc import scan_checks
 from cpmae_bids.deid.space import conforming, geometry
 from cpmae_bids.deid.synthesis import tissue
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.steps import Output
 
 
 def conform(
-    t1w: Path, brain_mask: Path, affine: Path, brain: Path, head: Path, statistics: Path, preset: str
+    t1w: Path,
+    brain_mask: Path,
+    affine: Path,
+    brain: Annotated[Path, Output('brain.npz')],
+    head: Annotated[Path, Output('head.npz')],
+    statistics: Annotated[Path, Output('statistics.json')],
+    preset: str,
 ) -> None:
     """Write the brain and the head of a scan on the template grid, and statistics of the tissue.
 
@@ -74,13 +81,3 @@ def read_affine(path: Path) -> np.ndarray:
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-6:
         raise InputError(f'{path}: not an affine matrix: run the registration again')
     return matrix
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name in ('--t1w', '--brain-mask', '--affine', '--brain', '--head', '--statistics'):
-        parser.add_argument(name, type=Path, required=True)
-    parser.add_argument('--preset', choices=sorted(geometry.PRESETS), required=True)
-
-
-def main(args: argparse.Namespace) -> None:
-    conform(args.t1w, args.brain_mask, args.affine, args.brain, args.head, args.statistics, args.preset)

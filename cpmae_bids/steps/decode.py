@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
 from cpmae_bids.deid.images import codes as code_files
 from cpmae_bids.deid.images import cubes, intensity
 from cpmae_bids.deid.space import geometry
+from cpmae_bids.steps import Output
 
 
 def decode(
     head_codes: Path,
     conformed: Path,
-    head: Path,
+    head: Annotated[Path, Output('head.npz')],
     preset: str,
     *,
     seed: int,
@@ -63,24 +64,3 @@ def decode(
         millimetre=geometry.PRESETS[preset] == 256,
     )[0, 0].numpy()
     cubes.write(head, head=drawn.clip(0, intensity.CEILING))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name in ('--head-codes', '--conformed', '--head'):
-        parser.add_argument(name, type=Path, required=True)
-    parser.add_argument('--seed', type=int, required=True)
-    parser.add_argument('--preset', choices=sorted(geometry.PRESETS), required=True)
-    parser.add_argument('--weights', type=Path)
-    parser.add_argument('--device', default='cpu')
-
-
-def main(args: argparse.Namespace) -> None:
-    decode(
-        args.head_codes,
-        args.conformed,
-        args.head,
-        args.preset,
-        seed=args.seed,
-        weights=args.weights,
-        device=args.device,
-    )
