@@ -332,7 +332,7 @@ class T2Case(Case):
 
     def in_noise(self, kept=None):
         nothing = np.zeros((64,) * 3, np.float32)
-        generated = blending.synthesize(nothing, phantom.SCALE, AFFINE, np.eye(4), SHAPE, self.air, 1)
+        generated = phantom.synthesize(nothing, phantom.SCALE, AFFINE, np.eye(4), SHAPE, self.air, 1)
         return blending.blend(self.original, self.kept if kept is None else kept, generated)
 
 

@@ -36,7 +36,7 @@ def step(scan, head):
     blend.blend(*places, brain, 1, folder / 'out.nii', folder / 'mask.nii', head)
     air = air_model.estimate(original.values(), kept, original.voxel_sizes, phantom.SCALE)
     cube = cubes.read(folder / 'head.npz', 'head')
-    plain = blending.synthesize(cube, phantom.SCALE, AFFINE, np.eye(4), SHAPE, air, 1)
+    plain = phantom.synthesize(cube, phantom.SCALE, AFFINE, np.eye(4), SHAPE, air, 1)
     return nifti.read(folder / 'out.nii').raw, blending.blend(original, kept, plain)
 
 

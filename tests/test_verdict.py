@@ -60,7 +60,7 @@ class Case:
         """Raw values of the scan with a head of the cube (that of another person by default)."""
         head = self.head if head is None else head
         world_to_template = self.world_to_template if world_to_template is None else world_to_template
-        generated = blending.synthesize(head, phantom.SCALE, AFFINE, world_to_template, SHAPE, self.air, 1)
+        generated = phantom.synthesize(head, phantom.SCALE, AFFINE, world_to_template, SHAPE, self.air, 1)
         return blending.blend(self.original, self.kept if kept is None else kept, generated)
 
     def write(self, raw=None):
