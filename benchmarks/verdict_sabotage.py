@@ -21,7 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.scans import RESULTS, write_result
-from cpmae_bids.deid.images import codes, cubes, masks, nifti
+from cpmae_bids.deid.images import masks, nifti, volumes
 from cpmae_bids.deid.qc import metrics, scan_checks
 from cpmae_bids.deid.qc.decision import judge
 from cpmae_bids.deid.qc.thresholds import thresholds_of
@@ -75,10 +75,10 @@ class Output:
             nifti.read_mask(folder / 'kept_mask.nii.gz', scan),
             read_affine(folder / 'affine.txt'),
             scale,
-            cubes.read(folder / 'generated.npz', 'head'),
+            volumes.read(folder / 'generated.npz', 'head'),
             {
-                'original_codes': codes.read(folder / 'original_codes.npz'),
-                'generated_codes': codes.read(folder / 'head_codes.npz'),
+                'original_codes': volumes.read_codes(folder / 'original_codes.npz'),
+                'generated_codes': volumes.read_codes(folder / 'head_codes.npz'),
             },
             nifti.read(next(folder.glob('refaced.*'))).raw,
         )
@@ -135,7 +135,7 @@ class Output:
                     'deface_mask': ~self.kept,
                     'world_to_template': self.world_to_template,
                     'scale': self.scale,
-                    'template': (template.brain, template.mask, template.affine),
+                    'template': template,
                     **self.codes,
                     **changes,
                 }

@@ -325,7 +325,7 @@ class T2Case(Case):
             refaced,
             world_to_template=np.eye(4),
             scale=phantom.SCALE,
-            template=(self.template.brain, self.template.mask, self.template.affine),
+            template=self.template,
             t1w=metrics.T1w(self.t1w.values(), self.brain, self.kept, self.t1w.affine, from_scan),
             **parts,
         )
@@ -421,7 +421,7 @@ def test_a_contrast_cannot_be_judged_as_a_t1w(case):
         ~case.kept,
         np.eye(4),
         phantom.SCALE,
-        (case.template.brain, case.template.mask, case.template.affine),
+        case.template,
     )
     for fill in ('head', 'air'):
         assert decision.judge(measures, thresholds_of(fill))[0] == 'fail'

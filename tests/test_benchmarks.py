@@ -25,7 +25,7 @@ from benchmarks import (  # noqa: E402
     scans,
     stage_timing,
 )
-from cpmae_bids.deid.images import cubes  # noqa: E402
+from cpmae_bids.deid.images import volumes  # noqa: E402
 from cpmae_bids.workflows.progress import Progress  # noqa: E402
 
 
@@ -293,7 +293,7 @@ def test_models_are_loaded_once_and_timed_for_every_scan(tmp_path, monkeypatch, 
 
     for name, share in (('a', 1.0), ('b', 0.5)):
         (tmp_path / name).mkdir()
-        cubes.write(tmp_path / name / 'brain.npz', brain=share * ball[0], scale=1.0)
+        volumes.write(tmp_path / name / 'brain.npz', brain=share * ball[0], scale=1.0)
     monkeypatch.setattr(model_timing, 'time_scan', time_scan)
     monkeypatch.setattr(model_timing, 'write_result', lambda name, numbers: written.update({name: numbers}))
     model_timing.main([str(tmp_path), '--rounds', '2'])

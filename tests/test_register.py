@@ -102,10 +102,10 @@ def test_overlap_of_masks():
     shape, affine = phantom.grid((4, 4, 4), 'LPS', 10)
     template_shape, template_affine = phantom.grid((3, 3, 3))
     brain = phantom.head(shape, affine, noise=False)[1]
-    template = phantom.head(template_shape, template_affine, noise=False)[1]
-    assert alignment.template_overlap(brain, affine, np.eye(4), template, template_affine) > 0.97
+    template = Template(*phantom.head(template_shape, template_affine, noise=False), template_affine, '')
+    assert alignment.template_overlap(brain, affine, np.eye(4), template) > 0.97
     away = affine_map((0, 0, 0), (1, 1, 1), (60, 0, 0))
-    assert alignment.template_overlap(brain, affine, away, template, template_affine) < 0.7
+    assert alignment.template_overlap(brain, affine, away, template) < 0.7
     assert alignment.dice(np.zeros(3, bool), np.zeros(3, bool)) == 0
 
 
@@ -121,12 +121,11 @@ def phantom_template():
 
 
 def test_correlation_sees_the_brain_alone_and_its_contrast(phantom_template):
-    template = phantom_template.brain, phantom_template.mask, phantom_template.affine
     shape, affine = phantom.grid((4, 4, 4), 'LPS', 10)
     values, brain = phantom.head(shape, affine)
 
     def correlation(values, matrix=np.eye(4), brain=brain):  # noqa: B008
-        return alignment.intensity_correlation(values, brain, affine, matrix, *template)
+        return alignment.intensity_correlation(values, brain, affine, matrix, phantom_template)
 
     assert correlation(values) > 0.9
     assert correlation(3 * values + 100) == pytest.approx(correlation(values), abs=1e-3)

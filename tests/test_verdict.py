@@ -10,7 +10,7 @@ import phantom
 import pytest
 from scipy import ndimage
 
-from cpmae_bids.deid.images import codes, masks, nifti
+from cpmae_bids.deid.images import masks, nifti, volumes
 from cpmae_bids.deid.qc import decision, file_metrics, metrics
 from cpmae_bids.deid.qc.thresholds import is_public, thresholds_of
 from cpmae_bids.deid.space import geometry, regions
@@ -90,7 +90,7 @@ class Case:
         measures = metrics.measure(
             refaced=nifti.read(path),
             scale=phantom.SCALE,
-            template=(self.template.brain, self.template.mask, self.template.affine),
+            template=self.template,
             **parts,
         )
         status, reasons = decision.judge(measures, LIMITS)
@@ -518,8 +518,8 @@ def write_files(case, folder, raw):
     nifti.write_mask(folder / 'kept_mask.nii.gz', case.kept, case.original)
     np.savetxt(folder / 'affine.txt', case.world_to_template)
     np.savez(folder / 'brain.npz', scale=phantom.SCALE)
-    codes.write(folder / 'original.npz', case.original_codes)
-    codes.write(folder / 'generated.npz', case.generated_codes)
+    volumes.write_codes(folder / 'original.npz', case.original_codes)
+    volumes.write_codes(folder / 'generated.npz', case.generated_codes)
     names = ('refaced.nii.gz', 'deface_mask.nii.gz', 'brain_mask.nii.gz', 'kept_mask.nii.gz', 'affine.txt')
     return [case.original.path, *(folder / name for name in (*names, 'brain.npz', 'verdict.json'))]
 

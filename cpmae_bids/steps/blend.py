@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from cpmae_bids.deid.images import cubes, masks, nifti
+from cpmae_bids.deid.images import masks, nifti, volumes
 from cpmae_bids.deid.qc import scan_checks
 from cpmae_bids.deid.synthesis import air, blending, seam, sharpness
 from cpmae_bids.exceptions import InputError
@@ -56,13 +56,13 @@ def blend(
     """
     scan = scan_checks.load_t1w(t1w)
     kept, sizes = nifti.read_mask(kept_mask, scan), scan.voxel_sizes
-    scale = float(cubes.read(conformed, 'scale'))
+    scale = float(volumes.read(conformed, 'scale'))
     where = (scale, scan.affine, read_affine(affine), scan.shape)
     if head is None:
         cube, sigma_mm = np.zeros((_COARSE,) * 3, np.float32), 0.0
     else:
-        cube = tone(head, conformed, statistics) if statistics is not None else cubes.read(head, 'head')
-        sigma_mm = sharpness.blur_mm(cubes.read(conformed, 'brain'))
+        cube = tone(head, conformed, statistics) if statistics is not None else volumes.read(head, 'head')
+        sigma_mm = sharpness.blur_mm(volumes.read(conformed, 'brain'))
 
     def place(more_mm: float = 0.0) -> np.ndarray:
         return blending.place(sharpness.soften(cube, float(np.hypot(sigma_mm, more_mm))), *where)

@@ -12,7 +12,7 @@ import numpy as np
 
 from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.jsontext import to_json
-from cpmae_bids.deid.images import cubes, nifti
+from cpmae_bids.deid.images import nifti, volumes
 from cpmae_bids.deid.qc import scan_checks
 from cpmae_bids.deid.space import conforming, geometry
 from cpmae_bids.deid.synthesis import tissue
@@ -60,10 +60,10 @@ def conform(
     except InputError as error:
         raise InputError(f'{t1w}: {error}') from error
     around = conforming.conform_head(scan.values(), *place, geometry.PRESETS['128'], scale)
-    cubes.write(brain, brain=brain_cube, scale=scale)
+    volumes.write(brain, brain=brain_cube, scale=scale)
     told = tissue.measure(around.head, around.in_brain, around.in_fov).rounded()
     write_text(statistics, to_json(told.to_dict()))
-    cubes.write(head, head=around.head, brain=around.in_brain, seen=around.in_fov)
+    volumes.write(head, head=around.head, brain=around.in_brain, seen=around.in_fov)
 
 
 def read_affine(path: Path) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from cpmae_bids.deid.images import cubes
+from cpmae_bids.deid.images import volumes
 from cpmae_bids.deid.synthesis.contrast import learn
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps import Output
@@ -30,9 +30,9 @@ def contrast(image: Path, t1w_head: Path, head: Path, table: Annotated[Path, Out
     InputError
         If the scans have too little of a head in common.
     """
-    t1w, other = (cubes.read(path, 'head') for path in (t1w_head, head))
+    t1w, other = (volumes.read(path, 'head') for path in (t1w_head, head))
     where = np.logical_and.reduce(
-        [cubes.read(path, 'seen') & ~cubes.read(path, 'brain') for path in (t1w_head, head)]
+        [volumes.read(path, 'seen') & ~volumes.read(path, 'brain') for path in (t1w_head, head)]
     )
     try:
         np.save(table, learn(t1w, other, where))

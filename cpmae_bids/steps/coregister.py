@@ -19,6 +19,7 @@ from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps import Output
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.register import STARTS, align, brain_on_grid
+from cpmae_bids.templates import Template
 
 
 def coregister(
@@ -57,13 +58,12 @@ def coregister(
     brain = brain_on_grid(values, mask, scan.affine)
     target_brain = brain_on_grid(target_values, target_mask, target.affine)
 
+    template = Template(target_values, target_mask, target.affine, reference.name)
     reasons = []
     for angles in STARTS:
         matrix = align(*brain, *target_brain, rotation(angles), rigid=True)
-        overlap = alignment.template_overlap(mask, scan.affine, matrix, target_mask, target.affine)
-        correlation = alignment.intensity_correlation(
-            values, mask, scan.affine, matrix, target_values, target_mask, target.affine
-        )
+        overlap = alignment.template_overlap(mask, scan.affine, matrix, template)
+        correlation = alignment.intensity_correlation(values, mask, scan.affine, matrix, template)
         reason = head_checks.alignment_fault(matrix, overlap, correlation)
         if reason is None:
             matrix = read_affine(reference_affine) @ matrix

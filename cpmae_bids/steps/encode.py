@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cpmae_bids.deid.images import codes as code_files
-from cpmae_bids.deid.images import cubes
+from cpmae_bids.deid.images import volumes
 from cpmae_bids.steps import Output
 
 
@@ -43,11 +42,11 @@ def encode(
 
     from cpmae_bids.models.weights import load_model, resolve_weights
 
-    volume = cubes.read(conformed, which).astype('float32')
+    volume = volumes.read(conformed, which).astype('float32')
     found = resolve_weights(weights)
     if which == 'head':
-        masks = (cubes.read(conformed, name) for name in ('brain', 'seen'))
+        masks = (volumes.read(conformed, name) for name in ('brain', 'seen'))
         levels = load_model(found, 'head').encode(volume, *masks)
     else:
         levels = load_model(found, 'brain', device).encode(torch.from_numpy(volume)[None, None].to(device))
-    code_files.write(codes, [level[0].cpu().numpy() for level in levels])
+    volumes.write_codes(codes, [level[0].cpu().numpy() for level in levels])

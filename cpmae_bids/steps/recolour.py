@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from cpmae_bids.deid.images import cubes
+from cpmae_bids.deid.images import volumes
 from cpmae_bids.deid.synthesis import contrast
 from cpmae_bids.steps import Output, tone
 
@@ -37,4 +37,4 @@ def recolour(
         Of what a T1w intensity leaves open.
     """
     toned = tone.tone(generated, conformed, statistics)
-    cubes.write(head, head=contrast.apply(toned, np.load(table), seed))
+    volumes.write(head, head=contrast.apply(toned, np.load(table), seed))

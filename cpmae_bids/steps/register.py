@@ -74,10 +74,8 @@ def register(
     reasons = []
     for angles in STARTS:
         matrix = align(brain, brain_affine, template.brain, template.affine, rotation(angles))
-        overlap = alignment.template_overlap(mask, scan.affine, matrix, template.mask, template.affine)
-        correlation = alignment.intensity_correlation(
-            values, mask, scan.affine, matrix, template.brain, template.mask, template.affine
-        )
+        overlap = alignment.template_overlap(mask, scan.affine, matrix, template)
+        correlation = alignment.intensity_correlation(values, mask, scan.affine, matrix, template)
         reason = head_checks.alignment_fault(matrix, overlap, correlation)
         if reason is None:
             head_checks.check_head(scan, mask, matrix)

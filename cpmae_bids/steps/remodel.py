@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cpmae_bids.deid.images import codes as code_files
+from cpmae_bids.deid.images import volumes
 from cpmae_bids.steps import Output
 
 
@@ -45,8 +45,8 @@ def remodel(
     from cpmae_bids.models.sampling import remodel as sample
     from cpmae_bids.models.weights import load_model, resolve_weights
 
-    condition = [torch.from_numpy(level).long()[None] for level in code_files.read(brain_codes)]
+    condition = [torch.from_numpy(level).long()[None] for level in volumes.read_codes(brain_codes)]
     found = resolve_weights(weights)
     mae, head, brain = (load_model(found, name) for name in ('mae', 'head', 'brain'))
     levels = sample(mae, head, brain, condition, seed=seed, steps=steps)
-    code_files.write(head_codes, [level[0].cpu().numpy() for level in levels])
+    volumes.write_codes(head_codes, [level[0].cpu().numpy() for level in levels])

@@ -12,7 +12,7 @@ import numpy as np
 from cpmae_bids import __version__
 from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.verdict_records import identify
-from cpmae_bids.deid.images import background, codes, nifti, noise
+from cpmae_bids.deid.images import background, nifti, noise, volumes
 from cpmae_bids.deid.qc import decision, metrics, scan_checks
 from cpmae_bids.deid.qc.thresholds import thresholds_of
 from cpmae_bids.deid.synthesis import air, blending
@@ -118,10 +118,10 @@ def verdict(
         nifti.read_mask(deface_mask, original),
         read_affine(affine),
         scale,
-        (template.brain, template.mask, template.affine),
+        template,
         t1w_scan,
-        codes.read(original_codes) if original_codes else None,
-        codes.read(generated_codes) if generated_codes else None,
+        volumes.read_codes(original_codes) if original_codes else None,
+        volumes.read_codes(generated_codes) if generated_codes else None,
     )
     status, reasons = decision.judge(measures, thresholds_of(fill))
     result = {
