@@ -15,11 +15,11 @@ from cpmae_bids.deid.images import nifti
 from cpmae_bids.deid.qc import head_checks, scan_checks
 from cpmae_bids.deid.space import alignment
 from cpmae_bids.deid.space.geometry import rotation
+from cpmae_bids.deid.space.template import Template
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps import Output
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.register import STARTS, align, brain_on_grid
-from cpmae_bids.templates import Template
 
 
 def coregister(

@@ -15,9 +15,9 @@ from cpmae_bids.deid.images import background, intensity, nifti, noise
 from cpmae_bids.deid.qc import file_metrics, margin
 from cpmae_bids.deid.qc.head_metrics import compare_heads
 from cpmae_bids.deid.space import alignment, geometry
+from cpmae_bids.deid.space.template import Template
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime import threads
-from cpmae_bids.templates import Template
 
 BRAIN_ROOM_MM = 12.0
 """Distance from the brain of the template within which brains and their rim lie, once aligned."""

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from cpmae_bids.deid.images.intensity import TINY, without_spikes
 from cpmae_bids.deid.space import geometry
-from cpmae_bids.templates import Template
+from cpmae_bids.deid.space.template import Template
 
 BAND_MM = (4.0, 12.0)
 """Gaussians (sigma, mm) between which a scan is compared with the template, an average over many brains.
