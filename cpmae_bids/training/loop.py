@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from cpmae_bids.exceptions import UsageError
 
@@ -71,6 +73,18 @@ class Run:
         """Random generator of the current step; also seeds torch."""
         torch.manual_seed((self.seed * 1_000_003 + self.step) % 2**63)
         return np.random.default_rng([self.seed, self.step, stream])
+
+    def scheduled(self, total: int, peak: float):
+        """`steps` with a progress bar, at the learning rate of `cosine` times the ``pace`` of a group."""
+        for step in tqdm(self.steps(total), initial=self.step, total=total, desc=self.folder.name):
+            for group in self.optimizer.param_groups:
+                group['lr'] = group.get('pace', 1) * cosine(step, total, peak=peak)
+            yield step
+
+    def log(self, **values) -> None:
+        """Add a line of JSON to ``log.jsonl`` in the folder."""
+        with (self.folder / 'log.jsonl').open('a', encoding='utf-8') as log:
+            log.write(json.dumps(values) + '\n')
 
     def steps(self, total: int, *, save_every: float = 120.0):
         """Yield step numbers up to `total`, saving now and then, at the end, and when time is up."""

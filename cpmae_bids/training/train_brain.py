@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from cpmae_bids.deid.images.intensity import from_levels
 from cpmae_bids.models.vqvae import PATCH, SITES, VQVAE, VQVAEConfig
 from cpmae_bids.training.data import Head, on_grid
 from cpmae_bids.training.initialize import initialize
-from cpmae_bids.training.loop import Run, cosine, pick_device
+from cpmae_bids.training.loop import Run, pick_device
 
 
 @dataclass(frozen=True)
@@ -106,11 +104,7 @@ def train_brain(
     if not run.resume():
         initialize(model, torch.stack(train), seed=config.seed)
     model.to(on)
-    log = (run.folder / 'log.jsonl').open('a', encoding='utf-8')
-    bar = tqdm(run.steps(config.steps), initial=run.step, total=config.steps, desc='brain VQ-VAE')
-    for step in bar:
-        for group in optimizer.param_groups:
-            group['lr'] = cosine(step, config.steps, peak=config.learning_rate)
+    for step in run.scheduled(config.steps, config.learning_rate):
         crops = draw_batch(train, config, run.rng()).to(on)
         latent = model.latent_of(model.encode(crops)).detach()  # the codes stand still
         loss = reconstruction_loss(model.decode_latent(latent), crops, config.gradient)
@@ -120,6 +114,5 @@ def train_brain(
         optimizer.step()
         if step % 100 == 99 or step == config.steps - 1:
             scores = [psnr(model.decode(model.encode(b[None].to(on))).cpu(), b[None]) for b in held_out]
-            log.write(json.dumps({'step': step + 1, 'loss': loss.item(), 'psnr': scores}) + '\n')
-            log.flush()
+            run.log(step=step + 1, loss=loss.item(), psnr=scores)
     return model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from cpmae_bids.models.mae import MAE, MAEConfig, token_of
 from cpmae_bids.models.shape import Shape
 from cpmae_bids.models.vqvae import VQVAE
 from cpmae_bids.training.data import Head
-from cpmae_bids.training.loop import Run, cosine
+from cpmae_bids.training.loop import Run
 from cpmae_bids.training.train_brain import brain_of
 
 
@@ -149,11 +148,7 @@ def train_mae(
     run = Run(folder, model, optimizer, seed=config.seed, time_budget=time_budget)
     run.resume()
     train, held_out = (~corpus.validation).nonzero()[:, 0], corpus.validation.nonzero()[:, 0]
-    log = (run.folder / 'log.jsonl').open('a', encoding='utf-8')
-    bar = tqdm(run.steps(config.steps), initial=run.step, total=config.steps, desc='MAE')
-    for step in bar:
-        for group in optimizer.param_groups:
-            group['lr'] = cosine(step, config.steps, peak=config.learning_rate)
+    for step in run.scheduled(config.steps, config.learning_rate):
         rows = train[torch.from_numpy(run.rng().integers(len(train), size=config.batch))]
         loss = _loss(stage.train(), corpus, rows, train)
         optimizer.zero_grad()
@@ -162,9 +157,7 @@ def train_mae(
         optimizer.step()
         if step % 100 == 99 or step == config.steps - 1:
             share = explained(model, corpus, held_out)[0] if len(held_out) else float('nan')
-            log.write(json.dumps({'step': step + 1, 'loss': loss.item(), 'explained': share}) + '\n')
-            log.flush()
-            bar.set_postfix(explained=f'{share:.3f}')
+            run.log(step=step + 1, loss=loss.item(), explained=share)
     rows = held_out if len(held_out) else train
     error = explained(model, corpus, rows)[1]
     # few heads are held out: single sites are drawn towards the mean of all

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
-from tqdm import tqdm
 
 from cpmae_bids.deid.images import masks
 from cpmae_bids.deid.images.intensity import TISSUE, from_levels, to_levels
@@ -26,7 +24,7 @@ from cpmae_bids.models.superresolution import (
     upsample_cubic,
 )
 from cpmae_bids.training.data import Head, read_prepared
-from cpmae_bids.training.loop import Run, cosine, pick_device, start_from
+from cpmae_bids.training.loop import Run, pick_device, start_from
 
 MARGIN = 4
 """Voxels of 1 mm at the faces of a crop that do not count: the network saw too little around them."""
@@ -189,23 +187,16 @@ def train_superresolution(
     optimizer = torch.optim.Adam(groups, lr=config.learning_rate, betas=(0.8, 0.99))
     run = Run(folder, models, optimizer, seed=config.seed, time_budget=time_budget)
     run.resume()
-    bar = tqdm(run.steps(config.steps), initial=run.step, total=config.steps, desc=folder.name)
-    with (run.folder / 'log.jsonl').open('a', encoding='utf-8') as log:
-        for step in bar:
-            for group in optimizer.param_groups:
-                group['lr'] = group['pace'] * cosine(step, config.steps, peak=config.learning_rate)
-            batch = _batch(examples, run.rng(), config)
-            device_of_batch = next(models.parameters()).device
-            parts = (part.to(device_of_batch) for part in batch)
-            losses = _step(models, optimizer, *parts, config, contest=step >= config.alone)
-            with torch.no_grad():
-                pairs = zip(models.average.parameters(), models.generator.parameters(), strict=True)
-                for kept, new in pairs:
-                    kept.lerp_(new, 1 - min(config.average, (step + 1) / (step + 10)))
-            if step % 20 == 0:
-                bar.set_postfix({name: f'{value:.3f}' for name, value in losses.items()})
-                log.write(json.dumps({'step': step, **losses}) + '\n')
-                log.flush()
+    device_of_batch = next(models.parameters()).device
+    for step in run.scheduled(config.steps, config.learning_rate):
+        parts = (part.to(device_of_batch) for part in _batch(examples, run.rng(), config))
+        losses = _step(models, optimizer, *parts, config, contest=step >= config.alone)
+        with torch.no_grad():
+            pairs = zip(models.average.parameters(), models.generator.parameters(), strict=True)
+            for averaged, new in pairs:
+                averaged.lerp_(new, 1 - min(config.average, (step + 1) / (step + 10)))
+        if step % 20 == 0:
+            run.log(step=step, **losses)
     return models.average.cpu()
 
 
@@ -320,12 +311,12 @@ def _step(
     if contest:
         judge = _off_lattice(models.discriminator)
         pairs = zip(judge(real, interpolated), judge(fake.detach(), interpolated), strict=True)
-        told = sum(F.relu(1 - a).mean() + F.relu(1 + b).mean() for a, b in pairs) / 2
-        told.backward()
+        hinge = sum(F.relu(1 - a).mean() + F.relu(1 + b).mean() for a, b in pairs) / 2
+        hinge.backward()
         models.discriminator.requires_grad_(False)
-        losses['told'] = told
-        losses['fooled'] = -sum(logits.mean() for logits in judge(fake, interpolated)) / 2
-        loss = loss + config.adversarial * losses['fooled']
+        losses['discriminator'] = hinge
+        losses['generator'] = -sum(logits.mean() for logits in judge(fake, interpolated)) / 2
+        loss = loss + config.adversarial * losses['generator']
     loss.backward()
     models.discriminator.requires_grad_(True)
     torch.nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
