@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, even when the disk fills or the power fails."""
+"""Hashes, locks and complete writes: a file is there whole or not at all."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""Brain masks that another pipeline made of the scans: ``desc-brain_mask`` of BIDS derivatives."""
+"""Find brain masks of other pipelines: ``desc-brain_mask`` in BIDS derivatives."""
 
 import logging
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Columns of tables without what may identify a person. Each is kept, mended or left behind as a whole."""
+"""Remove what may identify a person from the columns of tables: a column is kept, changed or left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which outputs a scan has, and whether they need not be made again."""
+"""Decide whether the outputs of a scan are complete, or have to be made again."""
 
 import hashlib
 from collections.abc import Iterable

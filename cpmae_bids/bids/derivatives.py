@@ -1,4 +1,4 @@
-"""The output dataset as a whole: what describes it, and where it came from."""
+"""Describe the output dataset and its source."""
 
 import os
 import re

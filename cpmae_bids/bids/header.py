@@ -1,4 +1,4 @@
-"""What a NIfTI file may say beside its image: nothing that names a person, a place or a time."""
+"""Find text, extensions and time stamps in NIfTI headers, which may name a person, a place or a time."""
 
 import struct
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The files of a dataset, as pybids has them in its index."""
+"""Index a dataset with pybids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bids.layout import BIDSLayoutIndexer
 
 
 class Indexer(BIDSLayoutIndexer):
-    """An indexer that minds the dataset alone: entities are those of the path below its root.
+    """An indexer that looks at the dataset alone: entities are those of the path below its root.
 
     pybids also reads those of the folders that the dataset lies in (pybids#600), and follows links that lead
     back up without end.

@@ -1,4 +1,4 @@
-"""JSON as other programs can read it, and whatever they have left where JSON belongs."""
+"""Read JSON that other programs wrote, and write JSON that they can read."""
 
 import json
 import math

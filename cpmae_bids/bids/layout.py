@@ -1,4 +1,4 @@
-"""Which scans there are to work on."""
+"""The scans of a dataset that a run is about, and how they depend on each other."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ _PARTS_WITHOUT_CONTRAST = ('phase', 'real', 'imag')
 
 
 def collect_scans(config: RunConfig) -> list[Scan]:
-    """Find every T1w scan, and every one of further contrasts, of every session and run that a run asks for.
+    """Find the T1w scans, and those of other contrasts, of all sessions and runs that are asked for.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ def collect_scans(config: RunConfig) -> list[Scan]:
         raise NothingToDoError(f'{config.bids_dir}: no T1w scan matches; check the labels and filters')
     for subject in sorted(set(subjects) - {scan.subject for scan in t1ws}):
         logger.warning('sub-%s: no T1w scan', subject)
-    _refuse_collisions(scans)
-    _refuse_long_names(scans)
+    _reject_collisions(scans)
+    _reject_long_names(scans)
     return scans
 
 
@@ -148,7 +148,7 @@ def _with_checked_mask(scan: Scan) -> Scan:
 
 
 def _with_references(scans: list[Scan], config: RunConfig) -> list[Scan]:
-    """Name the reference of each scan: the first one of the subject or session, whichever are worked on now.
+    """Set the reference of each scan: the first of its subject or session, processed in this run or not.
 
     The labels of a run say what part of the work it does, and may not change what comes out of it. A filter
     file does: it says which scans of the dataset there are to work on at all.
@@ -169,7 +169,7 @@ def _with_references(scans: list[Scan], config: RunConfig) -> list[Scan]:
 
 
 def _with_first_echoes(scans: list[Scan]) -> list[Scan]:
-    """Name the first echo of each acquisition: its echoes show one brain in one place."""
+    """Set the first echo of each acquisition: its echoes show one brain in one place."""
     first: dict[tuple[Any, ...], Scan] = {}
     result = []
     for scan in scans:
@@ -193,7 +193,7 @@ def _have_one_grid(first: Path, second: Path) -> bool:
 
 
 def _with_t1w(scan: Scan, t1ws: list[Scan], config: RunConfig) -> Scan:
-    """Name the T1w scan by which the brain of another contrast is found: of its session, or the first one.
+    """Set the T1w scan by which the brain of another contrast is found: of its session, or the first one.
 
     Its reference gives the head as well, if there is to be one.
     """
@@ -227,8 +227,8 @@ def without_reference(reference: Scan, reason: str) -> str:
     )
 
 
-def _refuse_long_names(scans: list[Scan]) -> None:
-    """Refuse scans whose outputs no file system takes, before any work."""
+def _reject_long_names(scans: list[Scan]) -> None:
+    """Reject scans whose outputs no file system takes, before any work."""
     for scan in scans:
         names = [output_path(scan.relative_path, kind).name for kind in output_kinds()]
         if (excess := max(len(os.fsencode(name)) for name in names) - NAME_MAX) > 0:
@@ -238,7 +238,7 @@ def _refuse_long_names(scans: list[Scan]) -> None:
             )
 
 
-def _refuse_collisions(scans: list[Scan]) -> None:
+def _reject_collisions(scans: list[Scan]) -> None:
     sources: dict[str, str] = {}
     for scan in scans:
         # workflows, records and reports go by the name alone

@@ -1,4 +1,4 @@
-"""What the sidecars of the outputs say.
+"""Make the sidecars of the outputs.
 
 What may travel from an original sidecar is a list of acquisition parameters with what each may hold
 (``data/sidecar_fields.json``): a number, perhaps rounded, a boolean, or text of known words. Everything else

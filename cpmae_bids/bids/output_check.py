@@ -1,4 +1,4 @@
-"""Compare an output dataset with its records: what is claimed, and what is there."""
+"""Compare the files of an output dataset with its verdict records."""
 
 from pathlib import Path
 from typing import Any

@@ -88,7 +88,7 @@ class OutputFolder:
         if not self.root.is_dir():
             first = next(folder for folder in self.root.absolute().parents if folder.is_dir())
             with _opened(first) as descriptor:
-                _refuse_input(descriptor, self.root)
+                _reject_input(descriptor, self.root)
             self.root.mkdir(mode, parents=True, exist_ok=True)
         with self._entered(self._parts(path), make=mode):
             pass
@@ -227,7 +227,7 @@ class OutputFolder:
             for part in parts:
                 path /= part
                 folder = stack.enter_context(_entered(part, folder, path, root, make))
-            _refuse_input(folder, path)
+            _reject_input(folder, path)
             yield folder
 
 
@@ -249,7 +249,7 @@ def _entered(name: str, folder: int, path: Path, root: tuple[int, int], make: in
         except FileNotFoundError:
             if make is None:
                 raise
-            _refuse_input(folder, path)
+            _reject_input(folder, path)
             with contextlib.suppress(FileExistsError):  # of a run beside this one
                 os.mkdir(name, make, dir_fd=folder)
             found = None
@@ -260,13 +260,13 @@ def _entered(name: str, folder: int, path: Path, root: tuple[int, int], make: in
             entered = stack.enter_context(_opened(name, 0, folder))
         except OSError as err:
             raise OutsideError(f'{path}: is a link to no folder ({err.strerror}); remove the link') from err
-        _refuse_input(entered, path)
+        _reject_input(entered, path)
         if root not in _lineage(entered):
             raise OutsideError(f'{path}: is a link out of the output; remove the link')
         yield entered
 
 
-def _refuse_input(folder: int, path: Path) -> None:
+def _reject_input(folder: int, path: Path) -> None:
     lineage = _lineage(folder)
     for untouchable in _untouchable:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Where each output of a scan goes.
+"""The paths of the outputs of a scan.
 
 Names are made from the source's own file name, so that every entity of it survives as it was written
 (``run-01`` stays ``run-01``), and never by rules that may drop an entity they do not know: a dropped

@@ -1,4 +1,4 @@
-"""Texts without paths of the machine, since logs in the output are shared."""
+"""Remove paths of the machine from messages: logs in the output are shared."""
 
 import re
 import tempfile

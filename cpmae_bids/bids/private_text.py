@@ -1,4 +1,4 @@
-"""Which texts and numbers look like free text, dates, addresses or names, and may not be shared."""
+"""Recognise free text, dates, addresses and names, which may not be shared."""
 
 import re
 from collections.abc import Collection

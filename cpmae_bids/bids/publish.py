@@ -1,4 +1,4 @@
-"""The only way by which an image gets into the output, and the only way out.
+"""Publish images into the output, and withdraw them: the only code that does.
 
 An image of a scan lies in the output only together with a record that says 'pass' and holds its hash.
 It is the last of the scan's files to get its name; whatever goes wrong before, none of them stays.
@@ -54,7 +54,7 @@ def publish_scan(
     config : RunConfig
         With the hash of the weights.
     files : dict
-        The finished images 'refaced', 'defacemask' and 'brainmask' (what was kept), as ``.nii.gz``.
+        The finished images 'refaced', 'defacemask' and 'brainmask' (the preserved region), as ``.nii.gz``.
     verdict : dict
         As the verdict step wrote it: ``status``, ``reasons``, ``measures`` and more.
 

@@ -1,4 +1,4 @@
-"""Where the copy of a de-identified image lies in the raw-like dataset, and how it gets out of there.
+"""The copy of a de-identified image in the raw-like dataset: its path, and its withdrawal.
 
 `cpmae_bids.sharing.rawlike` writes that dataset. Publishing has to know this much of it: an image that is
 withdrawn is withdrawn there too.

@@ -1,4 +1,4 @@
-"""One image of the input dataset that is to be de-identified."""
+"""An image of the input dataset, and the seeds that follow from its name."""
 
 import hashlib
 from dataclasses import dataclass, field

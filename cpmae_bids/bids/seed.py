@@ -1,4 +1,4 @@
-"""The seed of a dataset, which all runs into one output share."""
+"""The seed of a dataset, shared by all runs into one output."""
 
 import secrets
 import tomllib

@@ -1,4 +1,4 @@
-"""Which subjects, sessions and query terms a run asks for."""
+"""Select subjects and sessions, and read BIDS filter files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,19 +32,19 @@ def select_subjects(config: RunConfig) -> list[str]:
     if not subjects:
         raise NothingToDoError(f'{config.bids_dir}: no sub-* folder; give the root of a BIDS dataset')
     if config.participant_label:
-        _refuse_missing('participant', 'sub-', config.participant_label, subjects)
+        _reject_missing('participant', 'sub-', config.participant_label, subjects)
     if config.exclude_participant_label:
-        _refuse_missing('exclude-participant', 'sub-', config.exclude_participant_label, subjects)
+        _reject_missing('exclude-participant', 'sub-', config.exclude_participant_label, subjects)
     subjects = [label for label in subjects if config.includes_subject(label)]
     if not subjects:
         raise NothingToDoError(f'{config.bids_dir}: all subjects are excluded; check the labels')
     if config.session_label:
         sessions = {ses for sub in subjects for ses in _labels(config.bids_dir / f'sub-{sub}', 'ses-')}
-        _refuse_missing('session', 'ses-', config.session_label, sessions)
+        _reject_missing('session', 'ses-', config.session_label, sessions)
     return subjects
 
 
-def _refuse_missing(option: str, prefix: str, asked: Iterable[str], present: Iterable[str]) -> None:
+def _reject_missing(option: str, prefix: str, asked: Iterable[str], present: Iterable[str]) -> None:
     missing = [prefix + label for label in dict.fromkeys(asked) if label not in set(present)]
     if missing:
         raise UsageError(f'not in the dataset: {", ".join(missing)}; check --{option}-label')

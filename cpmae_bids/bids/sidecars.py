@@ -1,4 +1,4 @@
-"""The files that apply to an image by the BIDS inheritance principle."""
+"""Read sidecars by the BIDS inheritance principle."""
 
 from pathlib import Path, PurePosixPath
 from typing import Any

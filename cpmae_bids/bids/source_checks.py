@@ -1,4 +1,4 @@
-"""Whether the outputs of a scan were made from what lies in the input now.
+"""Check that the outputs of a scan were made from the current input.
 
 A checksum finds the original among candidates, so none is published. They are kept in the folder of private
 reports or in the work directory, if there is one. Without them the output itself tells: its geometry and
@@ -136,16 +136,18 @@ def _has_preserved_voxels(
 
     try:
         before, after = nifti.read(original[0]), nifti.read(refaced[0])
-        kept = nifti.read_mask(mask[0], before)
+        preserved = nifti.read_mask(mask[0], before)
     except InputError:
         return False
-    if (before.shape, before.raw.dtype) != (after.shape, after.raw.dtype) or not kept.any():
+    if (before.shape, before.raw.dtype) != (after.shape, after.raw.dtype) or not preserved.any():
         return False
     same_header = all(
         value.tobytes() == after.header[field].tobytes()
         for field, value in nifti.kept_fields(before.header).items()
     )
-    return same_header and np.array_equal(before.raw[kept].view(np.uint8), after.raw[kept].view(np.uint8))
+    return same_header and np.array_equal(
+        before.raw[preserved].view(np.uint8), after.raw[preserved].view(np.uint8)
+    )
 
 
 def _name(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Ask the BIDS validator about a dataset."""
+"""Run the BIDS validator."""
 
 import json
 import logging

@@ -62,7 +62,7 @@ def identify(source: Path, files: dict[str, Path]) -> dict[str, Any]:
     source : Path
         The original.
     files : dict
-        The images 'refaced', 'defacemask' and 'brainmask' (what was kept).
+        The images 'refaced', 'defacemask' and 'brainmask' (the preserved region).
 
     Returns
     -------

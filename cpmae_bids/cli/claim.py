@@ -1,4 +1,4 @@
-"""Subjects that a run works on, so that no other run does so in the same work directory at the same time."""
+"""Lock the subjects of a run, against other runs in the same work directory."""
 
 import contextlib
 import fcntl

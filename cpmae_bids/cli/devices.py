@@ -1,4 +1,4 @@
-"""On what the models run, without loading PyTorch into this process."""
+"""Choose the device of the models without loading PyTorch into this process."""
 
 import ctypes
 import logging

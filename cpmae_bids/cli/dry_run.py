@@ -1,4 +1,4 @@
-"""What a run would do with each scan, and why, instead of doing it."""
+"""``--dry-run``: say what a run would do with each scan, and why."""
 
 from collections.abc import Collection, Iterator, Sequence
 

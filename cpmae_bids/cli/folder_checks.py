@@ -1,4 +1,4 @@
-"""Refuse folders in which a run cannot work, or would show faces to others.
+"""Reject folders in which a run cannot work, or would show faces to others.
 
 Each check raises `cpmae_bids.exceptions.UsageError`, whose one line says what to do.
 """
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_folders(config: RunConfig) -> None:
-    """Refuse folders that do not exist, or lie where faces would get into what is shared."""
+    """Reject folders that do not exist, or lie where faces would get into what is shared."""
     bids_dir, output_dir = config.bids_dir.resolve(), config.output_dir.resolve()
     if not bids_dir.is_dir():
         raise UsageError(f'{config.bids_dir}: no such folder; give the root of a BIDS dataset as bids_dir')
@@ -36,7 +36,7 @@ def check_folders(config: RunConfig) -> None:
             f'{config.bids_dir}: the input lies inside the output, which would be shared with the '
             'original faces; choose another output, or put the input into its sourcedata folder'
         )
-    refuse_foreign_output(config.output_dir)
+    reject_foreign_output(config.output_dir)
     if config.layout == 'bids':
         _check_raw_like_dir(config)
     _check_derivatives(config)
@@ -56,7 +56,7 @@ def check_folders(config: RunConfig) -> None:
 
 
 def _check_derivatives(config: RunConfig) -> None:
-    """Refuse derivatives to take brain masks from that hold none of another pipeline."""
+    """Reject derivatives to take brain masks from that hold none of another pipeline."""
     for folder in config.derivatives:
         if is_output_dataset(folder):  # its masks would get a second guard rim
             raise UsageError(
@@ -68,7 +68,7 @@ def _check_derivatives(config: RunConfig) -> None:
 
 
 def _check_raw_like_dir(config: RunConfig) -> None:
-    """Refuse a folder for the raw-like dataset that holds, or is held by, what it must be kept apart from."""
+    """Reject a folder for the raw-like dataset that holds, or is held by, what it must be kept apart from."""
     folder = config.raw_like_folder
     path, bids_dir, output_dir = (p.resolve() for p in (folder, config.bids_dir, config.output_dir))
     if path.is_relative_to(bids_dir) or bids_dir.is_relative_to(path):
@@ -89,8 +89,8 @@ def _check_raw_like_dir(config: RunConfig) -> None:
         raise UsageError(f'{folder}: holds what {GENERATOR} did not write; choose another --raw-like-dir')
 
 
-def refuse_foreign_output(output_dir: Path) -> None:
-    """Refuse an output folder that is another dataset, such as the input of swapped arguments."""
+def reject_foreign_output(output_dir: Path) -> None:
+    """Reject an output folder that is another dataset, such as the input of swapped arguments."""
     if output_dir.exists() and not output_dir.is_dir():
         raise UsageError(f'{output_dir}: is no folder; choose another output')
     if not (output_dir / 'dataset_description.json').exists():
@@ -102,7 +102,7 @@ def refuse_foreign_output(output_dir: Path) -> None:
 
 
 def check_description(bids_dir: Path) -> None:
-    """Refuse a dataset whose description says nothing: name, authors and licence would be lost."""
+    """Reject a dataset whose description says nothing: name, authors and licence would be lost."""
     path = bids_dir / 'dataset_description.json'
     if not path.exists() and not path.is_symlink():
         return
@@ -139,8 +139,8 @@ def check_writable(folder: Path, name: str, mode: int = 0o777) -> None:
         ) from err
 
 
-def refuse_links(root: Path, folders: Iterable[str]) -> None:
-    """Refuse an output whose own folders are links to other places, or into the input."""
+def reject_links(root: Path, folders: Iterable[str]) -> None:
+    """Reject an output whose own folders are links to other places, or into the input."""
     for folder in folders:
         try:
             OutputFolder(root).check(folder)
@@ -148,8 +148,8 @@ def refuse_links(root: Path, folders: Iterable[str]) -> None:
             raise UsageError(str(err)) from err
 
 
-def refuse_links_in_work(work_dir: Path, subjects: Iterable[str]) -> None:
-    """Refuse a work directory in which links lead nipype to other places, or into the input.
+def reject_links_in_work(work_dir: Path, subjects: Iterable[str]) -> None:
+    """Reject a work directory in which links lead nipype to other places, or into the input.
 
     Parameters
     ----------
@@ -159,9 +159,9 @@ def refuse_links_in_work(work_dir: Path, subjects: Iterable[str]) -> None:
     """
     names = [re.sub(r'[^\w-]', '-', subject) for subject in subjects]  # as nodes have them
     tops = [path.name for path in work_dir.glob('*') if path.is_dir()]
-    refuse_links(work_dir, tops)
+    reject_links(work_dir, tops)
     for subject_wf in (f'{top}/{name}_wf' for top in tops for name in names):
-        refuse_links(work_dir, [subject_wf])
+        reject_links(work_dir, [subject_wf])
         for place, folders, _ in os.walk(work_dir / subject_wf):
             below = os.path.relpath(place, work_dir)
-            refuse_links(work_dir, (f'{below}/{folder}' for folder in folders))
+            reject_links(work_dir, (f'{below}/{folder}' for folder in folders))

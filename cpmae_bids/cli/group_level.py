@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpmae_bids.bids.output_check import verified_records
 from cpmae_bids.bids.verdict_tables import write_run_table
-from cpmae_bids.cli.folder_checks import check_folders, check_writable, refuse_foreign_output, refuse_links
+from cpmae_bids.cli.folder_checks import check_folders, check_writable, reject_foreign_output, reject_links
 from cpmae_bids.cli.summary import summarise
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, NothingToDoError
@@ -43,14 +43,14 @@ def run_group(config: RunConfig) -> int:
     if os.access(config.bids_dir, os.R_OK | os.X_OK):
         check_folders(config)
     else:
-        refuse_foreign_output(config.output_dir)
+        reject_foreign_output(config.output_dir)
     if not config.output_dir.is_dir():
         raise NothingToDoError(f'{config.output_dir}: no such output; run the participant level first')
     records = verified_records(config.output_dir)
     if not records:
         raise NothingToDoError(f'{config.output_dir}: no verdict yet; run the participant level first')
     check_writable(config.output_dir, 'output_dir')
-    refuse_links(config.output_dir, ('logs',))
+    reject_links(config.output_dir, ('logs',))
     for line in summarise(records):
         logger.info(line)
 

@@ -1,4 +1,4 @@
-"""Requests to stop, which must end a run even where a library swallows the exception."""
+"""Signals that end a run, even where a library swallows the exception."""
 
 import signal
 from types import FrameType

@@ -1,4 +1,4 @@
-"""How a command ends: an exit code, and one line for what a user can act on."""
+"""Exit codes and error messages of the commands."""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is checked before any work starts, so that a run fails in its first second and not in its last.
+"""Check everything before any work starts, so that a run fails in its first second and not in its last.
 
 Each check raises a `cpmae_bids.exceptions.CpmaeError` whose one line says what to do.
 """
@@ -19,7 +19,7 @@ from cpmae_bids.cli.folder_checks import (
     check_folders,
     check_writable,
     note_own_output,
-    refuse_links,
+    reject_links,
 )
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
@@ -64,10 +64,10 @@ def preflight(config: RunConfig) -> RunConfig:
         return settle_seed(config)
     check_template(config)
     check_writable(config.output_dir, 'output_dir')
-    refuse_links(config.output_dir, ('logs/verdicts', 'figures'))
+    reject_links(config.output_dir, ('logs/verdicts', 'figures'))
     if config.layout == 'bids':
         check_writable(config.raw_like_folder, '--raw-like-dir')
-        refuse_links(config.raw_like_folder, (FOLDER, 'phenotype'))
+        reject_links(config.raw_like_folder, (FOLDER, 'phenotype'))
     if config.private_report_dir is not None:
         check_writable(config.private_report_dir, '--private-report-dir', mode=0o700)
     settle = settle_device_elsewhere if is_batch(plugin) else settle_device

@@ -1,4 +1,4 @@
-"""From scans to verdict records, with nipype in between. Every scan ends with a record."""
+"""Run the workflows of scans. Every scan ends with a verdict record."""
 
 import contextlib
 import logging

@@ -1,4 +1,4 @@
-"""What a run says of files that it did not de-identify, and of the dataset to upload."""
+"""Report files that were not de-identified, and write the raw-like dataset."""
 
 import logging
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def warn_of_dates(config: RunConfig, scans: Iterable[Scan]) -> None:
-    """Tell of labels that are dates: names are kept, in the output and in the dataset to upload.
+    """Warn of labels that are dates: names are kept, in the output and in the dataset to upload.
 
     Raises
     ------

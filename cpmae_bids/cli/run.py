@@ -84,7 +84,7 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
     from cpmae_bids.cli.batches import make_batches, share_processors
     from cpmae_bids.cli.claim import claimed
     from cpmae_bids.cli.dry_run import print_plan
-    from cpmae_bids.cli.folder_checks import refuse_links_in_work
+    from cpmae_bids.cli.folder_checks import reject_links_in_work
     from cpmae_bids.cli.interrupt import InterruptibleProgress
     from cpmae_bids.cli.preflight import check_space, preflight, remove_work_dir
     from cpmae_bids.cli.process import process_scans
@@ -112,7 +112,7 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
         write_dataset_files(config)
         # nobody else works in a temporary folder
         subjects = [] if config.temporary_work_dir else sorted({f'sub-{scan.subject}' for scan in todo})
-        refuse_links_in_work(config.work_folder, subjects)
+        reject_links_in_work(config.work_folder, subjects)
         with claimed(config.work_folder, subjects):
             if config.write_graph:
                 write_graph([scan for scan in todo if not scan.problem], config)
@@ -129,7 +129,7 @@ def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
 
 
 def _validate_input(bids_dir: Path) -> None:
-    """Refuse an invalid dataset; without a validator, say so and go on."""
+    """Reject an invalid dataset; without a validator, say so and go on."""
     from cpmae_bids.bids.validation import count_errors
 
     if errors := count_errors(bids_dir, 'BIDS validation skipped'):

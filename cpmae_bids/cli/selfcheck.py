@@ -1,4 +1,4 @@
-"""``cpmae-bids --self-check``: is everything here that a run needs, and does it work?
+"""``cpmae-bids --self-check``: check the installation.
 
 One line for each check, and one screen in all.
 """

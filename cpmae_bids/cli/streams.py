@@ -1,4 +1,4 @@
-"""Standard streams that cannot end the work that they tell of."""
+"""Standard streams whose errors do not end a command."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What a command says at its end."""
+"""Summarise a run."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What libraries expect of a process, and containers, schedulers and shells do not always give it."""
+"""Give the process a home and a current folder, which containers and schedulers do not always do."""
 
 import os
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Reports and renderings that show a result to a person."""
+"""Reports and renderings of results."""

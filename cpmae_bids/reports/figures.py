@@ -1,4 +1,4 @@
-"""Where the pictures of a published scan lie in the output. They show the generated head only.
+"""The pictures of a published scan in the output. They show the generated head only.
 
 `cpmae_bids.bids.publish.withdraw_scan` removes them with the images.
 """

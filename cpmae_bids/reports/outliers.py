@@ -1,4 +1,4 @@
-"""Which scans differ most from the others, and in what."""
+"""Find the scans that differ most from the others, and the measure in which they do."""
 
 from __future__ import annotations
 

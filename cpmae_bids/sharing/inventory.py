@@ -1,4 +1,4 @@
-"""Every file of a dataset: what it is by its place and name, and whether it may show a face.
+"""Classify every file of a dataset by its path, and say whether it may show a face.
 
 The rules are an allow-list (``data/sharing.json``). What is not on it, unknown formats and odd names
 included, counts as something that may show a face. Its words for suffixes say what an image shows; those of

@@ -1,4 +1,4 @@
-"""What datasets of this tool say about the files that lie in them, and whether it holds."""
+"""Look up what datasets of this tool record about a file, and check it."""
 
 from dataclasses import dataclass
 from fnmatch import fnmatch

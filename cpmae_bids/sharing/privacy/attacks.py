@@ -50,7 +50,7 @@ class Pair:
 
     scan: str
     refaced: Path
-    kept: Path
+    preserved: Path
     original: Path
 
     @property
@@ -180,20 +180,22 @@ def find_pairs(output_dir: Path, bids_dir: Path, records: Iterable[dict[str, Any
     pairs = []
     for record in records:
         if record['status'] == 'pass' and not record.get('t1w') and (bids_dir / record['scan']).is_file():
-            refaced, kept = (output_dir / output_path(record['scan'], k) for k in ('refaced', 'brainmask'))
-            pairs.append(Pair(record['scan'], refaced, kept, bids_dir / record['scan']))
+            refaced, preserved = (
+                output_dir / output_path(record['scan'], k) for k in ('refaced', 'brainmask')
+            )
+            pairs.append(Pair(record['scan'], refaced, preserved, bids_dir / record['scan']))
     return pairs
 
 
 def describe(pair: Pair, recognise: bool) -> Faces | str:
     """Measure both faces of a pair, or say why that cannot be done."""
     try:
-        kept = nifti.read(pair.kept)
-        inside = kept.values() > 0.5
-        matrix = brain_frame.world_to_template(inside, kept.affine)
+        preserved = nifti.read(pair.preserved)
+        inside = preserved.values() > 0.5
+        matrix = brain_frame.world_to_template(inside, preserved.affine)
         original = background.suppress_background(nifti.read(pair.original))
         scans = [background.in_units_of(original, nifti.read(pair.refaced)), original]
-        if any(scan.shape != kept.shape for scan in scans):
+        if any(scan.shape != preserved.shape for scan in scans):
             return 'the output is not on the grid of its original'
         scale = intensity.brain_scale(scans[0].values()[inside])
         return Faces(

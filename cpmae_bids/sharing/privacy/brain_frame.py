@@ -24,16 +24,16 @@ TOLERANCE = 1e-3
 """Change of the matrix below which the fit has come to rest."""
 
 GUARD_MM = 2.0
-"""Rim of the kept mask around the brain, which the template's brain gets too."""
+"""Rim of the preserved region around the brain, which the template's brain gets too."""
 
 
-def world_to_template(kept: np.ndarray, affine: np.ndarray) -> np.ndarray:
+def world_to_template(preserved: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Affine map from the world of a scan to that of the template, by iterated closest points.
 
     Parameters
     ----------
-    kept : ndarray of bool, shape (X, Y, Z)
-        The kept mask of an output: brain and guard rim; not empty.
+    preserved : ndarray of bool, shape (X, Y, Z)
+        The preserved region of an output: brain and guard rim; not empty.
     affine : ndarray, shape (4, 4)
         Voxel indices to world (RAS mm).
 
@@ -42,7 +42,7 @@ def world_to_template(kept: np.ndarray, affine: np.ndarray) -> np.ndarray:
     matrix : ndarray, shape (4, 4)
     """
     target, tree = _template_surface()
-    points = _draw(_surface(kept, affine))
+    points = _draw(_surface(preserved, affine))
     fixed = _draw(target)
     matrix = _by_moments(points, target)
     homogeneous = np.column_stack([points, np.ones(len(points))])

@@ -1,4 +1,4 @@
-"""How well an attacker who has all originals finds the one that belongs to an output."""
+"""Measure how well an attacker with all originals identifies that of an output."""
 
 from __future__ import annotations
 

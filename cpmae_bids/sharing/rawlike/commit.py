@@ -1,4 +1,4 @@
-"""Change one part of the dataset from what it holds to what it should hold."""
+"""Bring one unit of the raw-like dataset up to date, safely at any interruption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dates of acquisitions, moved so that nothing of the true ones is left but the time between them."""
+"""Find dates in labels, and shift acquisition dates: only the time between them remains."""
 
 import hashlib
 import re

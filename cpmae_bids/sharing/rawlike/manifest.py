@@ -1,4 +1,4 @@
-"""What a raw-like dataset says of itself: what was written into it, what was left out, and who vouches.
+"""Manifests of the raw-like dataset: files written, files left out, and verdicts.
 
 There is one manifest (``code/cpmae-bids/*.json``) for each session, or for each subject without sessions. So
 runs over different subjects may write to the same dataset at the same time.

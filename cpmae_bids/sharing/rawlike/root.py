@@ -1,4 +1,4 @@
-"""What of the raw-like dataset belongs to no subject: its description, texts and tables of participants."""
+"""Write the root of the raw-like dataset: its description, texts and tables of participants."""
 
 from __future__ import annotations
 

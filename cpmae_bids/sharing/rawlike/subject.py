@@ -1,4 +1,4 @@
-"""What of one subject goes into the dataset."""
+"""Write the files of one subject into the raw-like dataset."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class Subject:
         record = self.records.get(entry.path)
         try:
             if record is not None and record['status'] == 'pass':
-                self._take_refaced(entry, record, unit)
+                self._place_refaced(entry, record, unit)
             elif record is not None:
                 reasons = '; '.join(record.get('reasons') or ['no reason is recorded'])
                 unit.leave_out(entry, f'{record["status"]}: {reasons}', True)
@@ -150,7 +150,7 @@ class Subject:
         self.failures += 1
         unit.forget(entry, path, hide_paths(reason, self.config), self.folder)
 
-    def _take_refaced(self, entry: DatasetFile, record: dict[str, Any], unit: Unit) -> None:
+    def _place_refaced(self, entry: DatasetFile, record: dict[str, Any], unit: Unit) -> None:
         path, files = raw_name(entry.path), record.get('files') or {}
         source = str(output_path(entry.path, 'refaced'))
         if source not in files:

@@ -1,4 +1,4 @@
-"""What is to be in one part of the dataset."""
+"""The content of one unit of the raw-like dataset."""
 
 from __future__ import annotations
 
