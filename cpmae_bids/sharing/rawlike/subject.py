@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from cpmae_bids._version import __version__
 from cpmae_bids.bids.atomic import sha256_of
-from cpmae_bids.bids.columns import column_of_events, column_of_persons, descriptions_of
+from cpmae_bids.bids.columns import column_of_events, descriptions_of
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.metadata import shareable_metadata
 from cpmae_bids.bids.output_folder import OutputFolder, OutsideError
@@ -25,10 +25,10 @@ from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime.content import unreadable
 from cpmae_bids.sharing.inventory import DatasetFile, sharing_rules
 from cpmae_bids.sharing.rawlike.commit import commit
-from cpmae_bids.sharing.rawlike.dates import shift_of, shifted
+from cpmae_bids.sharing.rawlike.folder_tables import place_folder_table
 from cpmae_bids.sharing.rawlike.images import copy_image, copy_numbers, is_copy, is_numeric
 from cpmae_bids.sharing.rawlike.manifest import read_manifest
-from cpmae_bids.sharing.rawlike.unit import Unit
+from cpmae_bids.sharing.rawlike.unit import Unit, sidecar_of
 
 # Tables that lie beside an image of that suffix, or apply to it from above.
 _ASSOCIATED = {'bold': 'events', 'asl': 'aslcontext'}
@@ -178,7 +178,7 @@ class Subject:
         unit.refaced[path] = {key: value for key, value in record.items() if key not in _FIELDS_OF_RECORDS}
         unit.renamed[entry.path] = path
         described_how = {k: v for k, v in json.loads(content).items() if k not in _FIELDS_OF_DERIVATIVES}
-        unit.texts[_sidecar_of(path)] = to_json(described_how).encode()
+        unit.texts[sidecar_of(path)] = to_json(described_how).encode()
 
     def _stage(self, path: str, sha256: str, unit: Unit, make: Callable[[IO[bytes]], Any]) -> None:
         """Make a file under a temporary name, unless the one that is there has that hash."""
@@ -218,7 +218,7 @@ class Subject:
             columns = self._scrub_recording(entry, source, entry.path, unit)
         content = shareable_metadata(sidecar, _more_fields()) | descriptions_of(columns, sidecar)
         if content:
-            unit.texts[_sidecar_of(entry.path)] = to_json(content).encode()
+            unit.texts[sidecar_of(entry.path)] = to_json(content).encode()
 
     def _scrub_recording(self, entry: DatasetFile, source: Path, path: str, unit: Unit) -> list[str]:
         table, left = Table.load(source).mapped(column_of_events)
@@ -240,7 +240,7 @@ class Subject:
                 if targets := self._intended_for(metadata.get('IntendedFor'), unit):
                     content['IntendedFor'] = targets
                 if content:
-                    unit.texts[_sidecar_of(path)] = to_json(content).encode()
+                    unit.texts[sidecar_of(path)] = to_json(content).encode()
                 self._write_associated(path, unit)
             except InputError as err:
                 self._fail(entry, path, str(err), unit)
@@ -282,7 +282,7 @@ class Subject:
             entry = DatasetFile(target, 'table')
             columns = self._scrub_recording(entry, source, target, unit)
             if told := descriptions_of(columns, read_sidecars(self.config.bids_dir, target)):
-                unit.texts[_sidecar_of(target)] = to_json(told).encode()
+                unit.texts[sidecar_of(target)] = to_json(told).encode()
 
     # Tables of scans and sessions
 
@@ -290,83 +290,9 @@ class Subject:
         for entry in self.entries:
             if entry.role == 'folder-table' and unit_of(entry.path) == unit.name:
                 try:
-                    self._write_folder_table(entry, unit)
+                    place_folder_table(entry, unit, self.entries, self.dataset, self.config)
                 except InputError as err:
                     self._fail(entry, entry.path, str(err), unit)
-
-    def _write_folder_table(self, entry: DatasetFile, unit: Unit) -> None:
-        key = 'filename' if entry.path.endswith('_scans.tsv') else 'session_id'
-        folder = str(PurePosixPath(entry.path).parent)
-        table = Table.load(self.config.bids_dir / entry.path)
-        if key not in table.columns:
-            raise InputError(f'{entry.path}: has no column {key}; mend it')
-        if key == 'filename':
-            table = self._of_files(table, entry, unit)
-        else:
-            table = table.labelled(key, 'ses-').only(
-                lambda row: (self.dataset / folder / row[key]).is_dir() and '/' not in row[key]
-            )
-        if not table.rows:
-            return
-        sidecar = read_sidecars(self.config.bids_dir, entry.path)
-
-        def each(name: str, cells: list[str]) -> list[str] | None:
-            if name == 'acq_time':
-                if self.config.scan_dates == 'drop':
-                    return None
-                return [shifted(cell, self._shift()) for cell in cells]
-            return column_of_persons(name, cells, key, sidecar.get(name))
-
-        table, left = table.mapped(each)
-        if left:
-            unit.leave_out(entry, f'columns left out: {", ".join(left)}', False)
-        unit.texts[entry.path] = table.text().encode()
-        if content := descriptions_of(table.columns, sidecar):
-            unit.texts[_sidecar_of(entry.path)] = to_json(content).encode()
-
-    def _of_files(self, table: Table, entry: DatasetFile, unit: Unit) -> Table:
-        """Keep the rows of files that are in the dataset, under their names there; tell of all others."""
-        folder, index = str(PurePosixPath(entry.path).parent), table.columns.index('filename')
-        known = {_stem(other.path) for other in self.entries}
-        rows: dict[str, list[str]] = {}
-        strangers = []
-        for row in table.rows:
-            name = row[index].strip().replace('\\', '/').removeprefix('./').removeprefix(f'{folder}/')
-            path = f'{folder}/{name}'
-            # Images that were compressed since, or the other way round
-            others = [_stem(path) + extension for extension in IMAGE_EXTENSIONS]
-            for candidate in (unit.renamed.get(path, path), *others):
-                if candidate in unit.files or candidate in unit.texts:
-                    name = candidate.removeprefix(f'{folder}/')
-                    rows.setdefault(name, [*row[:index], name, *row[index + 1 :]])
-                    break
-            else:
-                strangers += [name] if _stem(path) not in known else []
-        if strangers:
-            unit.leave_out(
-                entry, f'rows of files that are not in the input ({len(strangers)} of them)', False
-            )
-        return Table(table.columns, list(rows.values()))
-
-    def _shift(self):
-        """By how much the dates of the subject move; those of all its sessions decide."""
-        times = []
-        for entry in self.entries:
-            if entry.role == 'folder-table':
-                try:
-                    times += Table.load(self.config.bids_dir / entry.path).column('acq_time')
-                except InputError:
-                    continue  # named where its turn comes
-        return shift_of(self.config.seed, self.label, times)
-
-
-def _stem(path: str) -> str:
-    """A path without the extension of an image."""
-    return next((path.removesuffix(end) for end in IMAGE_EXTENSIONS if path.endswith(end)), path)
-
-
-def _sidecar_of(path: str) -> str:
-    return path.removesuffix(split_name(path)[2]) + '.json'
 
 
 def _more_fields() -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cpmae_bids.bids.output_folder import OutputFolder
+from cpmae_bids.bids.patterns import split_name
 from cpmae_bids.sharing.inventory import DatasetFile
 
 
@@ -54,3 +55,8 @@ class Unit:
         for text in [text for text in self.texts if text.partition('.')[0] == stem]:
             del self.texts[text]
         self.leave_out(entry, reason)
+
+
+def sidecar_of(path: str) -> str:
+    """Path of the sidecar of a file."""
+    return path.removesuffix(split_name(path)[2]) + '.json'
