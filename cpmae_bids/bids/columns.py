@@ -8,32 +8,18 @@ from collections.abc import Collection
 from typing import Any
 
 from cpmae_bids.bids.private_text import are_short_dates, is_private_number, is_private_text
+from cpmae_bids.bids.sharing_rules import sharing_rules
 from cpmae_bids.bids.tsv import NOT_THERE
 
 # None of these identifies anybody by itself, nor does any free text hide in them.
 SHAREABLE_COLUMNS = ('participant_id', 'species', 'age', 'sex', 'handedness', 'group')
-# Older people are few: BIDS, like HIPAA, wants their ages capped.
+# Older people are few: BIDS, like HIPAA, wants their ages capped. A birthday follows from an exact age and
+# the date of a scan, so ages are rounded.
 MAX_AGE = 89
 _INFANT_YEARS = 2
-# A birthday follows from an exact age and the date of a scan, so ages are rounded.
-_VALUES = {
-    'sex': {*('f', 'm', 'o', 'u', 'female', 'male', 'other', 'unknown', 'intersex', 'woman', 'man', 'girl')}
-    | {*('boy', 'w', 'd', 'na', 'n/a', '0', '1', '2')},
-    'handedness': {*('l', 'r', 'a', 'u', 'left', 'right', 'ambidextrous', 'both', 'mixed', 'unknown', 'lh')}
-    | {*('rh', 'left-handed', 'right-handed', 'n/a')},
-    'species': {*('human', 'homo sapiens', 'mouse', 'mus musculus', 'rat', 'rattus norvegicus', 'macaque')}
-    | {*('macaca mulatta', 'macaca fascicularis', 'callithrix jacchus', 'marmoset', 'pan troglodytes')}
-    | {*('chimpanzee', 'canis lupus familiaris', 'dog', 'sus scrofa', 'pig', 'n/a')},
-}
 _HANDEDNESS_SCORE = re.compile(r'[+-]?(100|\d\d?)(\.\d+)?')
 # One word, such as HC or MCI-AD_2; several words only of these
 _LABEL = re.compile(r'[A-Za-z][A-Za-z0-9_.+/-]{0,23}|\d{1,3}|RRID:[A-Za-z]+_?[A-Za-z]*:?\d+')
-_GROUP_WORDS = {
-    *('healthy', 'normal', 'control', 'controls', 'patient', 'patients', 'group', 'cohort', 'sibling'),
-    *('siblings', 'relative', 'relatives', 'at', 'high', 'low', 'risk', 'first', 'early', 'late', 'mild'),
-    *('severe', 'active', 'placebo', 'treatment', 'sham', 'waitlist', 'old', 'older', 'young', 'younger'),
-    *('adult', 'adults', 'child', 'children', 'adolescent', 'adolescents', 'typically', 'developing'),
-}
 # Units of ages other than years, and how many of them make a year
 _UNITS = {r'months?|mos?': 12, r'weeks?|wks?': 52, r'days?|d': 365}
 
@@ -183,12 +169,14 @@ def shareable_category(column: str, value: str, levels: Collection[str] = ()) ->
     value = ' '.join(value.split())
     if not value or not value.isprintable() or is_private_text(value):
         return NOT_THERE
-    if value in levels or value.lower() in _VALUES.get(column, ()):
+    if value in levels or value.lower() in sharing_rules()['values'].get(column, ()):
         return value
     if column == 'handedness' and _HANDEDNESS_SCORE.fullmatch(value):
         return value
-    is_label = column not in _VALUES and _LABEL.fullmatch(value) is not None
-    is_words = column == 'group' and {*re.findall(r'[a-z]+', value.lower())} <= _GROUP_WORDS
+    is_label = column not in sharing_rules()['values'] and _LABEL.fullmatch(value) is not None
+    is_words = column == 'group' and {*re.findall(r'[a-z]+', value.lower())} <= {
+        *sharing_rules()['group_words']
+    }
     return value if is_label or is_words else NOT_THERE
 
 

@@ -23,7 +23,7 @@ class Interruption:
         Whether one of the signals has come.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.requested = False
         self._before: dict[int, Any] = {}
 

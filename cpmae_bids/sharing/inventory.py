@@ -5,21 +5,19 @@ included, counts as something that may show a face. Its words for suffixes say w
 the BIDS schema name techniques.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from functools import cache
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, split_name
+from cpmae_bids.bids.sharing_rules import sharing_rules
 from cpmae_bids.bids.tsv import Table
 from cpmae_bids.exceptions import InputError
-from cpmae_bids.runtime.packaged import packaged_text
 from cpmae_bids.sharing.walk import files_below
 
 _LABEL = re.compile(r'[0-9A-Za-z+]+')
@@ -41,12 +39,6 @@ _FOLDERS = {
 }
 _MAY_SHOW = 'may show the face and was not de-identified'
 _NOT_LISTED = 'is not on the list of files that may be shared as they are'
-
-
-@cache
-def sharing_rules() -> dict[str, Any]:
-    """Return the lists of what may be shared as it is: images, tables, fields, and words for suffixes."""
-    return json.loads(packaged_text('data/sharing.json'))
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from cpmae_bids.bids.sharing_rules import sharing_rules
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.sharing.faces import contents
 from cpmae_bids.sharing.faces.promises import Promise, Promises
 from cpmae_bids.sharing.faces.surplus import surplus
-from cpmae_bids.sharing.inventory import sharing_rules
 from cpmae_bids.sharing.walk import files_below
 
 READABLE = ('.nii', '.nii.gz', '.mgz', '.mgh', '.mgh.gz', '.img', '.img.gz', '.mnc')

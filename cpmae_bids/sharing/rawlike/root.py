@@ -14,10 +14,11 @@ from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.participants import KEY, read_participants
 from cpmae_bids.bids.raw_like import DATASET, FOLDER
 from cpmae_bids.bids.selection import list_subjects
+from cpmae_bids.bids.sharing_rules import sharing_rules
 from cpmae_bids.bids.sidecars import read_json_object
 from cpmae_bids.bids.tsv import read_text
 from cpmae_bids.exceptions import InputError
-from cpmae_bids.sharing.inventory import DatasetFile, sharing_rules, write_list
+from cpmae_bids.sharing.inventory import DatasetFile, write_list
 from cpmae_bids.sharing.rawlike.commit import commit
 from cpmae_bids.sharing.rawlike.manifest import read_manifest, units
 from cpmae_bids.sharing.rawlike.unit import Unit
