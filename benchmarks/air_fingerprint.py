@@ -1,15 +1,17 @@
-"""Does the air give the original away? Name it among the heads of a dataset, by what an output tells of it.
+"""Do numbers give the original away? Name it among the heads of a dataset, by what an output tells of it.
 
     python -m benchmarks.air_fingerprint HEADS PREPARED [OUTPUT ...]
 
-``PREPARED`` holds the masks that ``cpmae-bids-train prepare`` leaves in its work folder. The attacker has all
-originals, makes the same statistics of each, and looks for the one that fits:
+``PREPARED`` holds the masks and affines that ``cpmae-bids-train prepare`` leaves in its work folder. The
+attacker has all originals, makes the same statistics of each, and looks for the one that fits:
 
-``published``   the numbers in a sidecar; whoever repeats the estimate gets the very same ones, so that the
-                original is among those with equal numbers, and is guessed among them.
+``published``   the numbers in a sidecar, of the air, of the tissue and of both; whoever repeats the estimate
+                gets the very same ones, so that the original is among those with equal numbers, and is
+                guessed among them.
 ``rounded``     the same for one field of them alone, beside how many values it takes.
 ``by outputs``  for each ``OUTPUT``, a derivatives dataset: levels, tails and shares of the air by distance
-                and side, taken from the image, against those of all originals.
+                and side, and the statistics of the tissue, not rounded, taken from the image, against those
+                of all originals.
 
 Scanners differ in what they do to the air, and sharing a scan shares which scanner it is from. So each attack
 is given among all heads and among those of one grid and data type, beside what guessing gives. No names are
@@ -20,30 +22,63 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.scans import find_t1w, write_result
 from cpmae_bids.deid.images import intensity, nifti, noise
 from cpmae_bids.deid.qc import scan_checks
-from cpmae_bids.deid.synthesis import air
+from cpmae_bids.deid.space import conforming
+from cpmae_bids.deid.synthesis import air, tissue
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.steps.conform import read_affine
 
 SHELLS_MM = (2.5, 5.5, 9.0, 14.0, 22.0, 35.0, 55.0, 1000.0)
 """Limits of the distances from the head, between which the air of an image is looked at."""
 
 
-def describe(image: Path, masks: Path, name: str) -> tuple[dict, np.ndarray, tuple]:
-    """The numbers of one image: as published; fine ones, for attacks; and what kind of scan it is."""
+@dataclass(frozen=True)
+class Description:
+    """The numbers of one image.
+
+    Attributes
+    ----------
+    told : dict
+        As published, for ``Air`` and ``Tissue``.
+    fine : dict of str to ndarray
+        Finer ones, for attacks, of both.
+    kind : tuple
+        What kind of scan it is.
+    """
+
+    told: dict[str, dict]
+    fine: dict[str, np.ndarray]
+    kind: tuple
+
+
+def describe(image: Path, masks: Path, name: str) -> Description:
+    """Take the numbers of one image, with the masks and the affine of its original."""
     scan = scan_checks.load_t1w(image)
     kept, brain = (nifti.read_mask(masks / f'{name}_{kind}.nii.gz', scan) for kind in ('kept', 'brain'))
     values = scan.values()
     scale = intensity.brain_scale(values[brain])
-    told = air.estimate(values, kept, scan.voxel_sizes, scale).to_dict()
+    affine = read_affine(masks / f'{name}_affine.txt')
+    around = conforming.conform_head(values, brain, scan.affine, affine, 128, scale)
+    of_tissue = tissue.measure(around.head, around.in_brain, around.in_fov)
+    told = {
+        'Air': air.estimate(values, kept, scan.voxel_sizes, scale).to_dict(),
+        'Tissue': of_tissue.rounded().to_dict(),
+    }
+    numbers = {
+        'Air': fine(values, kept, scan.voxel_sizes, scale),
+        'Tissue': np.concatenate([of_tissue.quantiles.ravel(), of_tissue.shading]),
+    }
     kind = (scan.shape, tuple(np.round(scan.voxel_sizes, 2)), scan.raw.dtype.str)
-    return told, fine(values, kept, scan.voxel_sizes, scale), kind
+    return Description(told, numbers, kind)
 
 
 def fine(values: np.ndarray, kept: np.ndarray, sizes: np.ndarray, scale: float) -> np.ndarray:
@@ -124,31 +159,46 @@ def main() -> None:
     parser.add_argument('prepared', type=Path)
     parser.add_argument('outputs', type=Path, nargs='*')
     args = parser.parse_args()
-    told, known, groups, left_out = {}, {}, {}, 0
+    known: dict[str, Description] = {}
+    left_out = 0
     for path in find_t1w(args.heads):
         name = path.name.split('.')[0]
         try:
-            told[name], known[name], groups[name] = describe(path, args.prepared, name)
+            known[name] = describe(path, args.prepared, name)
         except InputError:
             left_out += 1  # no masks, or no air
-    kinds = list(groups.values())
-    result = {
-        'heads': len(told),
+    kinds = [one.kind for one in known.values()]
+    published = {
+        'Air': [str(one.told['Air']) for one in known.values()],
+        'Tissue': [str(one.told['Tissue']) for one in known.values()],
+        'both': [str(one.told) for one in known.values()],
+    }
+    fields = [(part, field) for part, told in next(iter(known.values())).told.items() for field in told]
+    result: dict[str, Any] = {
+        'heads': len(known),
         'left_out': left_out,
-        'published': named_by_numbers([str(one) for one in told.values()], kinds),
+        'published': {part: named_by_numbers(told, kinds) for part, told in published.items()},
         'rounded': {
-            field: named_by_numbers([str(one[field]) for one in told.values()], kinds)
-            for field in next(iter(told.values()))
+            field: named_by_numbers([str(one.told[part][field]) for one in known.values()], kinds)
+            for part, field in fields
         },
         'by_outputs': {},
     }
+    groups = {name: one.kind for name, one in known.items()}
     for folder in args.outputs:
         found = {}
         for path in find_t1w(folder):
             name = path.name.split('_desc-')[0] + '_T1w'
             if name in known:
-                found[name] = describe(path, args.prepared, name)[1]
-        result['by_outputs'][folder.name] = named_by_outputs(found, known, groups)
+                found[name] = describe(path, args.prepared, name).fine
+        result['by_outputs'][folder.name] = {
+            part: named_by_outputs(
+                {name: fine[part] for name, fine in found.items()},
+                {name: one.fine[part] for name, one in known.items()},
+                groups,
+            )
+            for part in ('Air', 'Tissue')
+        }
     write_result('air_fingerprint', result)
 
 

@@ -13,7 +13,7 @@ from cpmae_bids.deid.synthesis.air import AirStatistics
 from cpmae_bids.exceptions import InputError
 
 SIZES = np.array([2.0, 2.0, 2.0])
-RAYLEIGH = AirStatistics(0.0, (1.0,) * 3, (-32.0,) * 3, 2.0, -34.0)
+RAYLEIGH = AirStatistics(0.0, (1.0,) * 2, (-33.0,) * 2, 2.0)
 
 
 @pytest.fixture(scope='module')
@@ -42,33 +42,32 @@ def numbers(value):
     return [one for part in value for one in numbers(part)] if isinstance(value, list) else [value]
 
 
-def test_at_most_forty_numbers_each_with_a_name(scan):
+def test_nine_numbers_each_with_a_name(scan):
     told = air.estimate(*scan, SIZES, phantom.SCALE).to_dict()
     assert len(told) == len(fields(AirStatistics))
-    assert 10 < len(numbers(told)) <= 40
+    assert len(numbers(told)) == 9
     assert all(number is None or np.isfinite(number) for number in numbers(told))
 
 
 def test_numbers_are_rounded(scan):
     """Steps are so large that other noise, and another person's head, give nearly the same numbers."""
     told = air.estimate(*scan, SIZES, phantom.SCALE)
-    for name, step in (('level', 2), ('shape', 0.5), ('in_line', 0.4), ('slope', 0.4), ('patches', 0.4)):
-        steps = np.array(getattr(told, name)) / step
-        assert np.allclose(steps, np.rint(steps)), name
+    assert {level % 3 for level in told.level} == {0}
+    assert told.patches in (0, 0.4)
+    assert told.blur in air.BLURS
     shape, affine = phantom.grid(SIZES)
     again = air.estimate(*phantom.head(shape, affine, person=3), SIZES, phantom.SCALE)
-    first, other = (np.array(numbers(found.to_dict()), float) for found in (told, again))
-    assert (first != other).mean() < 0.2
+    assert told == again
 
 
 def test_air_of_a_magnitude_image_is_told_as_that(scan):
     told = air.estimate(*scan, SIZES, phantom.SCALE)
     level = 20 * np.log10(1.1774 * phantom.SIGMA / phantom.SCALE)
-    assert told.level[1:] == pytest.approx((level, level), abs=2)
+    assert told.level[-1] == pytest.approx(level, abs=1.5)
     assert told.shape == 2
-    assert told.sigma == pytest.approx(20 * np.log10(phantom.SIGMA / phantom.SCALE), abs=2.1)
-    assert min(told.busy) > 0.98
-    assert set(told.blur) == {0}
+    assert told.sigma == pytest.approx(phantom.SIGMA / phantom.SCALE, rel=0.2)
+    assert set(told.busy) == {1}
+    assert told.blur == 0
 
 
 def test_air_that_is_drawn_is_like_that_of_the_scan(scan):
@@ -85,8 +84,8 @@ def test_air_that_is_drawn_is_like_that_of_the_scan(scan):
 
 def test_a_removed_background_stays_empty(scan, removed):
     told = air.estimate(removed[0], scan[1], SIZES, phantom.SCALE)
-    assert told.busy == (0, 0, 0)
-    assert told.to_dict()['Sigma'] is None
+    assert told.busy == (0, 0)
+    assert told.sigma == 0
     assert not air.draw(told, removed[1], SIZES, phantom.SCALE, np.random.default_rng(1)).any()
 
 
@@ -124,26 +123,24 @@ def test_what_fills_the_unseen_is_not_sown_into_the_air(scan):
     assert np.abs(np.array(told.level) - plain.level).max() <= 2
 
 
-def test_padding_stays_empty(scan):
+def test_padding_is_no_air_and_is_not_told(scan):
     values, brain = scan
-    around = ((0, 0), (2, 1), (0, 3))
-    told = air.estimate(np.pad(values, around), np.pad(brain, around), SIZES, phantom.SCALE)
-    assert told.padding == (0, 0, 2, 1, 0, 3)
+    around = ((0, 0), (20, 1), (0, 30))
+    padded = air.estimate(np.pad(values, around), np.pad(brain, around), SIZES, phantom.SCALE)
+    assert padded == air.estimate(*scan, SIZES, phantom.SCALE)
 
 
-def test_a_removed_background_does_not_tell_how_far_the_head_reached(scan, removed):
+def test_planes_of_a_removed_background_are_air(scan, removed):
     values, brain = scan
     assert not removed[0][..., -1].any()
-    assert not any(air.estimate(removed[0], brain, SIZES, phantom.SCALE).padding)
-    wide = ndimage.binary_dilation(removed[1] > 0, iterations=12)  # a mask with a margin full of noise
-    assert not any(air.estimate(np.where(wide, values, 0), brain, SIZES, phantom.SCALE).padding)
-    # its tip is within a field of view that the mask fills elsewhere
+    assert air.estimate(removed[0], brain, SIZES, phantom.SCALE).busy == (0, 0)
+    # a mask whose tip is within a field of view that it fills elsewhere
     dome = np.ones(values.shape, bool)
     dome[:, 5:-5, -2:] = dome[5:-5, :, -2:] = False
     dome[..., -1] = False
     dome[len(dome) // 2 - 3 : len(dome) // 2 + 3, dome.shape[1] // 2, -2] = True
     cut = np.where(dome, np.maximum(values, 1), 0)
-    assert not any(air.estimate(cut, brain, SIZES, phantom.SCALE).padding)
+    assert air._unpadded(cut) == (slice(None),) * 3
 
 
 def test_without_air_there_is_nothing_to_model(scan):
@@ -164,30 +161,27 @@ def test_air_fades_as_in_the_scan():
     assert far == pytest.approx(np.sqrt(2 / np.pi), rel=0.3)
 
 
-def test_ghosts_lie_in_line_and_towards_an_end_but_the_head_has_no_shape():
+def test_ghosts_lie_in_line_but_the_head_has_no_shape():
     head, kept, places, centre = ball()
     rng = np.random.default_rng(7)
     in_line = np.linalg.norm(places[[0, 2]], axis=0) < 25
-    sigma = np.where(in_line, 3, 1) * np.exp(places[0] / 60)
+    sigma = np.where(in_line, 3, 1)
     values = np.where(head > 0, head, sigma * np.abs(rng.standard_normal(head.shape)))
     told = air.estimate(values, kept, SIZES, 100)
-    assert told.in_line[1] > max(told.in_line[0], told.in_line[2])
-    assert told.slope[0] > max(told.slope[1:])
+    assert told.in_line == 1
     drawn = air.draw(told, head, SIZES, 100, rng)
     air_there = centre > 30
     assert drawn[air_there & in_line].mean() > 1.5 * drawn[air_there & ~in_line].mean()
-    assert drawn[60:][air_there[60:]].mean() > 1.2 * drawn[:40][air_there[:40]].mean()
 
 
 @pytest.mark.parametrize('ties', [0.0, 0.8])
 def test_what_is_alike_stays_alike(ties):
     head, kept, _, _ = ball()
-    of = replace(RAYLEIGH, busy=(1 - ties,) * 3, blur=(0.0, 1.0, 0.0), patches=(0.0, 0.4))
+    of = replace(RAYLEIGH, busy=(1 - ties,) * 2, blur=1.0, patches=0.4)
     first = np.where(head > 0, head, air.draw(of, head, SIZES, 100, np.random.default_rng(0)))
     told = air.estimate(first, kept, SIZES, 100)
     assert told.blur == of.blur
-    assert told.patches == pytest.approx(of.patches, abs=0.21)
-    assert sum(told.patches) > 0
+    assert told.patches == of.patches
 
 
 def test_the_seed_decides(scan):
@@ -201,8 +195,7 @@ def test_the_seed_decides(scan):
 @pytest.mark.parametrize('shape', [(30, 31, 1), (7, 90, 64)])
 def test_any_grid_and_any_head_give_air_without_holes(shape):
     """Also where nothing or everything is head."""
-    strong = (1.0, -1.0, 1.0)
-    wild = replace(RAYLEIGH, busy=(1.0, 0.5, 0.0), in_line=strong, slope=strong, patches=(0.4, 0.4))
+    wild = replace(RAYLEIGH, busy=(1.0, 0.0), in_line=2, patches=0.4, blur=2.0)
     for level in (0, 1000):
         head = np.full(shape, level, np.float32)
         drawn = air.draw(wild, head, (0.7, 1, 5), 300, np.random.default_rng(0))
@@ -216,6 +209,6 @@ def test_loud_air_is_told():
     clean, brain = phantom.head(shape, affine, noise=False)
     channels = phantom.SCALE / 8 * np.random.default_rng(1).standard_normal((2, *shape), np.float32)
     told = air.estimate(np.hypot(clean + channels[0], channels[1]), brain, SIZES, phantom.SCALE)
-    assert told.level == pytest.approx((20 * np.log10(1.1774 / 8),) * 3, abs=2)
-    assert told.sigma == pytest.approx(20 * np.log10(1 / 8), abs=2.1)
+    assert told.level == pytest.approx((20 * np.log10(1.1774 / 8),) * 2, abs=2)
+    assert told.sigma == pytest.approx(1 / 8, rel=0.2)
     assert noise.FLOOR_RANGE[0] < 10 ** (told.level[-1] / 20) < noise.FLOOR_RANGE[1]

@@ -31,12 +31,10 @@ GRIDS = {
 }
 
 
-def even_air(high, sigma):
+def even_air(median):
     """Air of that median, near the head as far from it, in a scan of scale 300."""
-    told = (1.0,) * 3 if high else (0.0,) * 3
-    level = 20 * np.log10((high or 1) / 300)
-    noise_db = 20 * np.log10(sigma / 300) if sigma else -np.inf
-    return air_model.AirStatistics(0.0, told, (level,) * 3, 2.0, noise_db)
+    level = 20 * np.log10((median or 1) / 300)
+    return air_model.AirStatistics(0.0, (float(median > 0),) * 2, (level,) * 2, 2.0)
 
 
 def reface(path, kind, grid, person=1, seed=5):
@@ -47,7 +45,9 @@ def reface(path, kind, grid, person=1, seed=5):
     kept = masks.dilate(brain, 2.0, scan.voxel_sizes)
     scale = phantom.SCALE * unit
     air = air_model.estimate(scan.values(), kept, scan.voxel_sizes, scale)
-    generated = phantom.synthesize(phantom.cube(person), scale, scan.affine, np.eye(4), scan.shape, air, seed)
+    generated = blending.synthesize(
+        phantom.cube(person), scale, scan.affine, np.eye(4), scan.shape, air, seed
+    )
     nifti.write(path / 'out.nii', blending.blend(scan, kept, generated), scan)
     return scan, nifti.read(path / 'out.nii'), kept
 
@@ -123,8 +123,8 @@ def test_no_original_voxel_survives_outside_mask_and_feather(tmp_path):
         values[0, 0, 0], values[-1, -1, -1] = 0, 4000  # the range is one of the statistics
         scan = nifti.read(phantom.write(tmp_path / f'{person}.nii', values, affine))
         kept = masks.dilate(brain, 2.0, scan.voxel_sizes)
-        air = even_air(20, 6.0)
-        generated = phantom.synthesize(phantom.cube(3), 300.0, affine, np.eye(4), shape, air, 1)
+        air = even_air(20)
+        generated = blending.synthesize(phantom.cube(3), 300.0, affine, np.eye(4), shape, air, 1)
         results.append((scan.raw, blending.blend(scan, kept, generated)))
     width = masks.feather_width(scan.voxel_sizes)
     outside = masks.distance_outside(kept, scan.voxel_sizes, width) >= width
@@ -146,10 +146,10 @@ def test_only_the_feather_blends(tmp_path):
 
 def test_where_the_cube_does_not_reach_there_is_air(tmp_path):
     shape, affine = GRIDS['RAS']
-    air = even_air(10, 3.0)
+    air = even_air(10)
     away = np.eye(4)
     away[1, 3] = 130.0  # the front of the scan leaves the cube
-    values = phantom.synthesize(phantom.cube(0), 300.0, affine, away, shape, air, 0)
+    values = blending.synthesize(phantom.cube(0), 300.0, affine, away, shape, air, 0)
     reached = geometry.inside_grid(
         geometry.native_to_template_voxels(128, affine, away), shape, (128, 128, 128)
     )
@@ -160,9 +160,9 @@ def test_where_the_cube_does_not_reach_there_is_air(tmp_path):
 
 def test_a_blurred_decoder_leaves_no_haze_in_the_air():
     shape, affine = GRIDS['RAS']
-    air = even_air(0, 0.0)
+    air = even_air(0)
     hazy = np.full((128, 128, 128), 0.01, np.float16)
-    assert not phantom.synthesize(hazy, 300.0, affine, np.eye(4), shape, air, 0).any()
+    assert not blending.synthesize(hazy, 300.0, affine, np.eye(4), shape, air, 0).any()
 
 
 @pytest.mark.parametrize(('values', 'whole'), [([3.0, 7.0], True), ([3.5, 7.25], False)])

@@ -1,4 +1,4 @@
-"""Nipype interfaces: `step` runs any step in a process of its own, `bids` publishes what steps wrote."""
+"""Thin nipype interfaces, one per step; the work is done in `cpmae_bids.steps`, `bids` and `reports`."""
 
 import os
 

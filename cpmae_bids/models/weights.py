@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +139,11 @@ def load_model(weights: Weights, name: str, device: str = 'cpu') -> Any:
 
     path = weights.path(name)
     try:
-        stored = weights.registry[name]['config']
-        config = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+        config = weights.registry[name]['config']
         place, class_name = KINDS[name]
         module = importlib.import_module(f'cpmae_bids.models.{place}')
         kind, kind_of_config = getattr(module, class_name), getattr(module, f'{class_name}Config')
-        model = kind(kind_of_config(**config))
+        model = kind(kind_of_config.from_dict(config))
         state = load_file(path)
         own = model.state_dict()
         state = {key: value.to(own[key].dtype) if key in own else value for key, value in state.items()}
@@ -177,10 +176,10 @@ def export(model: Any, name: str, directory: Path, *, licence: str, command: str
     smaller = {torch.float32: torch.float16, torch.int64: torch.int32}
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f'{name}.safetensors'
-    state, config = {}, asdict(model.config)
+    state = {}
     for key, value in model.state_dict().items():
         state[key] = value.detach().to('cpu', smaller.get(value.dtype, value.dtype)).contiguous()
-    save_file(state, path, metadata={'config': json.dumps(config)})
+    save_file(state, path, metadata={'config': json.dumps(model.config.to_dict())})
     os.chmod(path, 0o644)
     listing = directory / REGISTRY
     registry = json.loads(listing.read_text(encoding='utf-8')) if listing.exists() else {}
@@ -190,7 +189,7 @@ def export(model: Any, name: str, directory: Path, *, licence: str, command: str
         'sha256': sha256(path),
         'licence': licence,
         'command': command,
-        'config': config,
+        'config': model.config.to_dict(),
         **facts,
     }
     listing.write_text(json.dumps(registry, indent=1) + '\n', encoding='utf-8')

@@ -1,7 +1,8 @@
-"""Air like the scan's own, from a few rounded numbers.
+"""Air like the scan's own, from nine rounded numbers.
 
-The air of a scan is noise, ghosts and blur: brighter near the head, on lines through it and towards some
-ends of the field of view. `estimate` says so in `AirStatistics`, `draw` makes air of it around another head.
+The air of a scan is noise, ghosts and blur: brighter near the head, and on lines through it along the axis
+of phase encoding. `estimate` says so in `AirStatistics`, `draw` makes air of it around another head. Their
+steps are as coarse as looks allow: finer numbers would name the scan among others (docs/privacy.md).
 Of the air at every place, a share has the least value, and the rest exceeds it by a Weibull distribution, of
 which the magnitude of noise (Rayleigh) is one, the long tail of ghosts is another, and the air of filtered
 scans, on both sides of 0, a third. Which voxels are bright is told by a Gaussian field, in whose standard
@@ -19,11 +20,11 @@ from scipy import ndimage, optimize, special, stats
 
 from cpmae_bids.deid.images import noise
 
-SHELLS_MM = (5.0, 14.0, 40.0)
+SHELLS_MM = (5.0, 40.0)
 """Distances from the head at which the air is described; in between, numbers are interpolated."""
 
 PATCHES_MM = (4.0, 16.0)
-"""Standard deviations of the Gaussians that make ghosts lie in patches."""
+"""Standard deviations of the Gaussians by which patches are found. Ghosts are drawn in the larger ones."""
 
 LAGS_MM = (4.0, 8.0, 16.0, 32.0)
 """Distances at which voxels are compared to find out how much lies in patches."""
@@ -43,29 +44,30 @@ FILLED_SHARE = 0.9
 EDGE_SHARE = 0.5
 """Least share of voxels other than 0 in the outermost planes of what is padded, of the fullest plane."""
 
-DECIBEL = 2.0
-"""Step of levels: a quarter. They are those of the brain scale, so that 0 dB is white matter."""
+DECIBEL = 3.0
+"""Step of levels: a factor of 1.4. They are those of the brain scale, so that 0 dB is white matter."""
 
-SHARE_STEP = 0.5
-"""Step of the share above the least value, in standard deviations: from 50 % to 69 %."""
+ODDS_STEP = 4.0
+"""Step of the odds of a voxel above the least value, a factor: 80 %, 50 %, 20 %, 6 % and so on."""
 
-SIGMA_STEP = 4.0
-"""Step of the noise in tissue, dB: it hardly shows there."""
+ALL = 0.9
+"""Share from which on it is all of the air: values that are rounded to the least one do not show."""
 
 SHAPE_STEP = 0.5
-"""Step of the shape of the Weibull distribution: 2 is Rayleigh, 1 exponential."""
+"""Step of the logarithm (base 2) of the shape of the Weibull distribution: 2 is Rayleigh, 1 exponential."""
 
-SHIFT_STEP = 0.4
-"""Step of what varies from place to place, in standard deviations."""
+IN_LINE, LEAST_IN_LINE = 0.6, 0.3
+"""How much brighter the air is in line with the head along the axis of ghosts, in standard deviations, and
+what of that is the least to tell such an axis."""
 
 LEAST_STEP = 0.01
 """Step of the least value, as a share of the brain scale."""
 
 SHARE = 0.4
-"""Step of shares of the variance."""
+"""Share of the variance that lies in patches, where there are any."""
 
 BLURS = (0.0, 1.0, 2.0)
-"""Blurs, in voxels, that are told apart."""
+"""Blurs, in voxels, that are told apart. Of the three axes, the middle one counts."""
 
 RARE = 1e-4
 """Least share above the least value: rarer ones are single voxels."""
@@ -75,6 +77,9 @@ MAX_TIES = 0.95
 
 GAP = 0.5
 """Distance (brain scale 1) of a negative least value from all others that makes it padding, no air."""
+
+RAYLEIGH_MEDIAN = 1.1774
+"""Median of the magnitude of noise whose standard deviation is 1."""
 
 MIN_SITES = 1000
 """Sites of air that say nothing if they are fewer."""
@@ -94,33 +99,29 @@ class AirStatistics:
         Median of that, in excess of the least value, at each distance: dB of the brain scale.
     shape : float
         Of its Weibull distribution.
-    sigma : float
-        Of the noise in tissue, dB of the brain scale; -inf for none.
-    padding : tuple of int
-        Planes of zeros at the beginning and end of each voxel axis, which no head reaches into.
-    in_line : tuple of float
-        How much brighter it is where a line along each voxel axis meets the head.
-    slope : tuple of float
-        How much brighter it is towards the end of each voxel axis, a quarter of the field of view farther.
-    patches : tuple of float
-        Shares of the variance that lie in patches of `PATCHES_MM`.
-    blur : tuple of float
-        Standard deviation of the Gaussian that makes neighbours alike along each voxel axis, in voxels.
+    in_line : int or None
+        Voxel axis along which lines that meet the head are brighter, by `IN_LINE`.
+    patches : float
+        Share of the variance that lies in patches.
+    blur : float
+        Standard deviation of the Gaussian that makes neighbours alike, in voxels.
     """
 
     least: float
     busy: tuple[float, ...]
     level: tuple[float, ...]
     shape: float
-    sigma: float = -np.inf
-    padding: tuple[int, ...] = (0,) * 6
-    in_line: tuple[float, ...] = (0.0,) * 3
-    slope: tuple[float, ...] = (0.0,) * 3
-    patches: tuple[float, ...] = (0.0,) * len(PATCHES_MM)
-    blur: tuple[float, ...] = (0.0,) * 3
+    in_line: int | None = None
+    patches: float = 0.0
+    blur: float = 0.0
+
+    @property
+    def sigma(self) -> float:
+        """Of noise in tissue that makes the air as loud as it is; a share of the brain scale."""
+        return float(np.sqrt(self.busy[-1])) * 10 ** (self.level[-1] / 20) / RAYLEIGH_MEDIAN
 
     def to_dict(self) -> dict[str, Any]:
-        """Named numbers for a sidecar; lists are by distance, or by voxel axis. None stands for no noise."""
+        """Named numbers for a sidecar; lists are by distance. None stands for no axis."""
         return {
             ''.join(part.title() for part in name.split('_')): _plain(value)
             for name, value in asdict(self).items()
@@ -130,7 +131,7 @@ class AirStatistics:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
-    return round(value, 4) if np.isfinite(value) else None
+    return value if value is None else round(value, 4)
 
 
 def estimate(
@@ -154,6 +155,8 @@ def estimate(
     InputError
         If there is too little air.
     """
+    within = _unpadded(values)
+    values, preserved = values[within], preserved[within]
     far = noise.far_air(values, preserved, voxel_sizes, scale)
     size = noise.block_size(voxel_sizes, SITE_MM)
     level = np.clip(2 * far.quantiles.mean(), far.head_level * FAINT_LEVEL / noise.HEAD_LEVEL, far.head_level)
@@ -173,10 +176,9 @@ def estimate(
         excess = found[shell == number] - least
         told.append(_describe(excess, step, beyond, scale) if len(excess) >= MIN_SITES else told[-1])
     busy, levels, shapes = zip(*told[1:], strict=True)
-    shape = _rounded(np.nanmedian(shapes), SHAPE_STEP) if any(busy) else 1.0
+    shape = round(2 ** _rounded(np.log2(np.nanmedian(shapes)), SHAPE_STEP), 2) if any(busy) else 1.0
     where = _where(values, found, head, shell, size, voxel_sizes) if max(busy) > 1 - MAX_TIES else ()
-    sigma = _rounded(20 * np.log10(far.sigma / scale), SIGMA_STEP) if far.sigma else -np.inf
-    return AirStatistics(rounded, busy, levels, shape, sigma, _padding(values), *where)
+    return AirStatistics(rounded, busy, levels, shape, *where)
 
 
 def _rounded(value: float, step: float) -> float:
@@ -208,11 +210,12 @@ def _describe(excess: np.ndarray, step: float, beyond: float, scale: float) -> t
     level = _rounded(20 * np.log10(median / scale), DECIBEL)
     # a part of what will be drawn is rounded to the least value
     share = busy.mean() / np.exp(-np.log(2) * (step / 2 / median) ** shape)
-    score = special.ndtri(min(share, 1 - 1e-9))
-    return round(float(special.ndtr(_rounded(score, SHARE_STEP))), 3 if score > -2 else 5), level, shape
+    odds = _rounded(special.logit(min(share, 1 - 1e-9)), np.log(ODDS_STEP))
+    share = special.expit(odds)
+    return 1.0 if share > ALL else float(f'{share:.3g}'), level, shape
 
 
-def _where(values, found, head, shell, size, voxel_sizes) -> tuple[tuple[float, ...], ...]:
+def _where(values, found, head, shell, size, voxel_sizes) -> tuple:
     """Where the air is brighter, and how alike neighbours are: the last fields of the statistics."""
     order = [np.sort(found[shell == number]) for number in range(len(SHELLS_MM))]
 
@@ -252,16 +255,16 @@ def _where(values, found, head, shell, size, voxel_sizes) -> tuple[tuple[float, 
         moved = [(np.moveaxis(rest, axis, 0), lag) for axis, lag in enumerate(lags)]
         likeness.append(np.mean([alike(volume[:-lag], volume[lag:]) for volume, lag in moved]))
     expected = np.exp(-((np.array(LAGS_MM)[:, None] / np.array(PATCHES_MM) / 2) ** 2))
-    patches = [_rounded(share, SHARE) for share in optimize.nnls(expected, np.array(likeness))[0]]
-    if sum(patches) > 0.8:
-        patches = [_rounded(share / sum(patches) - SHARE / 2, SHARE) for share in patches]
+    shares = optimize.nnls(expected, np.array(likeness))[0]
+    patches = min(_rounded(shares.sum(), SHARE), SHARE)
     blur = []
     for axis in range(3):
-        near = alike(rest, scores(_first_of_each(values, size, axis)) - (score - rest)) - sum(patches)
+        near = alike(rest, scores(_first_of_each(values, size, axis)) - (score - rest)) - patches
         known = [_kernel(width)[1:] @ _kernel(width)[:-1] for width in BLURS]
-        blur.append(BLURS[int(np.abs(np.array(known) - near / (1 - sum(patches))).argmin())])
-    shifts = [_rounded(np.clip(number / np.sqrt(10 * ranks[1]), -1, 1), SHIFT_STEP) for number in fit]
-    return tuple(shifts[:3]), tuple(shifts[3:]), tuple(patches), tuple(blur)
+        blur.append(BLURS[int(np.abs(np.array(known) - near / (1 - patches)).argmin())])
+    shifts = fit[:3] / np.sqrt(10 * ranks[1])
+    axis = int(shifts.argmax())
+    return axis if shifts[axis] >= LEAST_IN_LINE else None, patches, float(np.median(blur))
 
 
 _FIELDS = np.linspace(0, 1, 11)
@@ -278,9 +281,12 @@ def _ranks_of_fields(ties: float) -> np.ndarray:
 
 def _terms(head: np.ndarray) -> list[np.ndarray]:
     """Of sites: whether a line along each axis meets the head; place along each axis, from -2 to 2."""
-    lines = [np.broadcast_to(head.any(axis=axis, keepdims=True), head.shape) for axis in range(3)]
     places = np.meshgrid(*(np.linspace(-2, 2, n) for n in head.shape), indexing='ij')
-    return [term.astype(np.float32) for term in (*lines, *places)]
+    return [*(_line(head, axis) for axis in range(3)), *(place.astype(np.float32) for place in places)]
+
+
+def _line(head: np.ndarray, axis: int) -> np.ndarray:
+    return np.broadcast_to(head.any(axis=axis, keepdims=True), head.shape).astype(np.float32)
 
 
 def _centred(terms: list[np.ndarray], shell: np.ndarray) -> list[np.ndarray]:
@@ -330,21 +336,20 @@ def _head(values: np.ndarray, size: np.ndarray, level: float, *, noisy: bool = F
     return kept[parts]
 
 
-def _padding(values: np.ndarray) -> tuple[int, ...]:
-    """See `AirStatistics.padding`.
+def _unpadded(values: np.ndarray) -> tuple[slice, ...]:
+    """The scan without planes of zeros around it, which software added and noise does not reach.
 
-    None where zeros lie within as well: they may end where a mask around the head does.
+    All of it where zeros lie within as well: planes may end where a mask around the head does.
     """
     filled = values != 0
-    ends, within = [], []
+    within = []
     for axis in range(3):
         shares = filled.mean(axis=tuple({0, 1, 2} - {axis}))
         planes = np.flatnonzero(shares)
-        if shares[planes[[0, -1]]].min() < EDGE_SHARE * shares.max():
-            return (0,) * 6  # the tip of a mask around the head
-        ends += [int(planes[0]), int(values.shape[axis] - 1 - planes[-1])]
+        if not planes.size or shares[planes[[0, -1]]].min() < EDGE_SHARE * shares.max():
+            return (slice(None),) * 3  # the tip of a mask around the head
         within.append(slice(planes[0], planes[-1] + 1))
-    return tuple(ends) if filled[tuple(within)].mean() > FILLED_SHARE else (0,) * 6
+    return tuple(within) if filled[tuple(within)].mean() > FILLED_SHARE else (slice(None),) * 3
 
 
 def draw(
@@ -380,18 +385,20 @@ def draw(
     distance = noise.distance(sites, size * voxel_sizes)
     place = _place(distance)
     shell = np.where(distance < SKIN_MM, -1, np.rint(place)).astype(int)
-    terms = _centred(_terms(sites), shell)
-    shift = np.tensordot(np.array((*air.in_line, *air.slope), np.float32), np.stack(terms), 1)
+    shift = np.zeros(sites.shape, np.float32)
+    if air.in_line is not None:
+        (line,) = _centred([_line(sites, air.in_line)], shell)
+        shift += np.float32(IN_LINE) * line
 
     def at(numbers: Any) -> np.ndarray:
         """Numbers by distance, for each voxel."""
         told = np.interp(place, np.arange(len(SHELLS_MM)), numbers).astype(np.float32)
-        return _on_voxels(told, size, head.shape)
+        return noise.on_voxels(told, size, head.shape)
 
     known = np.var(shift[shell >= 0]) if (shell >= 0).any() else 0.0
     field = _field(air, head.shape, np.asarray(voxel_sizes), generator)
     field *= np.float32(np.sqrt(1 - min(known, 0.8)))
-    field += _on_voxels(shift, size, head.shape)
+    field += noise.on_voxels(shift, size, head.shape)
     # how far a voxel is beyond the least value; the brightest (zippers, vendor marks) are no noise
     excess = at(np.log(np.maximum(air.busy, RARE / 2))) - special.log_ndtr(-field)
     np.clip(excess, 0, -np.log(1 - noise.TAIL), out=excess)
@@ -404,13 +411,11 @@ def draw(
 def _field(air: AirStatistics, shape, voxel_sizes: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Gaussian field of unit variance with the blur and the patches of the air."""
     field = generator.standard_normal(shape, dtype=np.float32)
-    for axis, width in enumerate(air.blur):
-        if width:
-            field = ndimage.correlate1d(field, _kernel(width), axis, mode='wrap')
-    field *= np.float32(np.sqrt(1 - sum(air.patches)))
-    for share, width in zip(air.patches, PATCHES_MM, strict=True):
-        if share:
-            field += np.float32(np.sqrt(share)) * _smooth(shape, voxel_sizes, width, generator)
+    for axis in range(3) if air.blur else ():
+        field = ndimage.correlate1d(field, _kernel(air.blur), axis, mode='wrap')
+    if air.patches:
+        field *= np.float32(np.sqrt(1 - air.patches))
+        field += np.float32(np.sqrt(air.patches)) * _smooth(shape, voxel_sizes, PATCHES_MM[-1], generator)
     return field
 
 
@@ -426,11 +431,3 @@ def _smooth(shape, voxel_sizes: np.ndarray, width: float, generator: np.random.G
         weights = np.clip(1 - np.abs(at[:, None] - np.arange(field.shape[axis])), 0, 1).astype(np.float32)
         field = np.moveaxis(np.tensordot(weights, field, (1, axis)), 0, axis)
     return field
-
-
-def _on_voxels(of_blocks: np.ndarray, size: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Values of blocks for each of their voxels; what is left at the end is like the last block."""
-    for axis, edge in enumerate(size):
-        of_blocks = of_blocks.repeat(edge, axis)
-    rest = [(0, whole - part) for whole, part in zip(shape, of_blocks.shape, strict=True)]
-    return np.pad(of_blocks, rest, mode='edge')
