@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cpmae_bids.config import DEFAULT_STEPS
-from cpmae_bids.deid.images import codes, cubes
+from cpmae_bids.deid.images import volumes
 from cpmae_bids.steps import conform, decode, encode, remodel
 from cpmae_bids.training.data import on_grid
 
@@ -29,14 +29,14 @@ def head_codes(brain: Path, seed: int, folder: Path) -> list[np.ndarray]:
     """Codes of the head that a brain and a seed give: shape and exemplars; kept in `folder`."""
     result = folder / f'head_codes_{seed}.npz'
     remodel.remodel(brain, result, seed=seed, steps=DEFAULT_STEPS)
-    return codes.read(result)
+    return volumes.read_codes(result)
 
 
 def head(seed: int, folder: Path) -> np.ndarray:
     """The head of `head_codes`, decoded, on the template grid; ndarray of float32, shape (128, 128, 128)."""
     result = folder / f'head_{seed}.npz'
     decode.decode(folder / f'head_codes_{seed}.npz', folder / 'brain.npz', result, PRESET, seed=seed)
-    return on_grid(halved(cubes.read(result, 'head').astype(np.float32)))
+    return on_grid(halved(volumes.read(result, 'head').astype(np.float32)))
 
 
 def halved(volume: np.ndarray) -> np.ndarray:

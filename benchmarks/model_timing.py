@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.scans import write_result
 from cpmae_bids.config import DEFAULT_STEPS
-from cpmae_bids.deid.images import cubes
+from cpmae_bids.deid.images import volumes
 from cpmae_bids.deid.space import geometry
 from cpmae_bids.models.drawing import draw
 from cpmae_bids.models.sampling import remodel
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     files = sorted(file for folder in args.work for file in folder.rglob('brain.npz'))
     if not files:
         parser.error('no brain.npz in these folders')
-    brains = [cubes.read(file, 'brain').astype(np.float32) for file in files]
+    brains = [volumes.read(file, 'brain').astype(np.float32) for file in files]
     begin = time.perf_counter()
     found = resolve_weights()
     on_device = ('brain', 'superresolution')  # the others are tables and a small transformer

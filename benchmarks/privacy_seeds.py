@@ -27,7 +27,7 @@ from benchmarks.recogniser import look, read_views
 from benchmarks.scans import find_t1w, read_split, write_result
 from benchmarks.statistics import attack, matched_by_chance, nearer_to_own
 from benchmarks.surfaces import LEVEL, N, mean_distances, read_maps, smooth, trace
-from cpmae_bids.deid.images import cubes
+from cpmae_bids.deid.images import volumes
 from cpmae_bids.deid.space import geometry
 from cpmae_bids.steps.conform import read_affine
 
@@ -55,7 +55,7 @@ def attacked(t1w: Path, out: Path, work: Path, seed: int) -> Path:
     if not made.exists():
         generate.head_codes(brain, seed, folder)
         generate.head(seed, folder)
-    head = cubes.read(made, 'head').astype(np.float32)
+    head = volumes.read(made, 'head').astype(np.float32)
     image, matrix = nib.load(t1w), read_affine(affine)
     mask = np.asanyarray(nib.load(brain_mask).dataobj) > 0
     native = geometry.from_template(head, image.affine, matrix, image.shape, order=3)

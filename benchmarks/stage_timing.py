@@ -16,14 +16,16 @@ of it, as the kernel counts it. The scheduler sets aside more than that (`MEM_GB
 from __future__ import annotations
 
 import argparse
-import importlib
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -31,7 +33,17 @@ import numpy as np
 from benchmarks import scaling
 from benchmarks.scans import write_result
 from cpmae_bids.config import DEFAULT_STEPS
-from cpmae_bids.interfaces.base import THREAD_VARIABLES
+from cpmae_bids.runtime.threads import VARIABLES
+from cpmae_bids.steps import name_of
+from cpmae_bids.steps.blend import blend
+from cpmae_bids.steps.conform import conform
+from cpmae_bids.steps.decode import decode
+from cpmae_bids.steps.encode import encode
+from cpmae_bids.steps.register import register
+from cpmae_bids.steps.remodel import remodel
+from cpmae_bids.steps.report import report
+from cpmae_bids.steps.skullstrip import skullstrip
+from cpmae_bids.steps.verdict import verdict
 
 # A process starts with the peak memory of the one that made it: this one is small, and starts the stage alone
 LAUNCHER = """
@@ -54,20 +66,20 @@ radveil.Volume.from_array(values, image.affine).deskull(method='synthstrip', str
 """
 
 STAGES = {
-    # stage: its step, and the arguments by which it differs from what FILES and the settings say
-    'skullstrip': ('skullstrip', {}),
-    'register': ('register', {}),
-    'conform': ('conform', {'head': 'original_head.npz'}),
-    'encode_brain': ('encode', {'which': 'brain', 'codes': 'brain_codes.npz'}),
+    # stage: its step, and the inputs by which it differs from what FILES and the settings say
+    'skullstrip': (skullstrip, {}),
+    'register': (register, {}),
+    'conform': (conform, {'head': 'original_head.npz'}),
+    'encode_brain': (encode, {'which': 'brain', 'codes': 'brain_codes.npz'}),
     'encode_head': (
-        'encode',
+        encode,
         {'which': 'head', 'conformed': 'original_head.npz', 'codes': 'original_codes.npz'},
     ),
-    'remodel': ('remodel', {}),
-    'decode_head': ('decode', {}),
-    'blend': ('blend', {}),
-    'verdict': ('verdict', {}),
-    'report': ('report', {}),
+    'remodel': (remodel, {}),
+    'decode_head': (decode, {}),
+    'blend': (blend, {}),
+    'verdict': (verdict, {}),
+    'report': (report, {}),
 }
 FILES = {
     'brain_mask': 'brain_mask.nii.gz',
@@ -89,36 +101,32 @@ FILES = {
 }
 
 
-def stage_command(stage: str, settings: dict[str, str]) -> list[str]:
-    """Command line of a stage: the step says which arguments it takes, the tables above what they are.
+def stage_inputs(stage: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Inputs of a stage: the signature of its step says which it takes, the tables above what they are.
 
     Parameters
     ----------
     stage : str
         A key of `STAGES`.
-    settings : dict of str to str
-        Values by argument, such as ``t1w``, ``preset`` and ``seed``.
+    settings : dict
+        Values by parameter, such as ``t1w``, ``preset`` and ``seed``.
 
     Returns
     -------
-    list of str
+    inputs : dict
 
     Raises
     ------
     KeyError
-        If the step needs an argument that nothing here gives.
+        If the step needs a parameter that nothing here gives.
     """
     step, own = STAGES[stage]
-    parser = argparse.ArgumentParser(add_help=False)
-    importlib.import_module(f'cpmae_bids.steps.{step}').add_arguments(parser)
     values = {**FILES, **settings, **own}
-    command = [sys.executable, '-m', 'cpmae_bids.steps', step]
-    for argument in parser._actions:
-        option = argument.option_strings[0]
-        name = option.removeprefix('--').replace('-', '_')
-        if argument.required or name in values:
-            command += [option, values[name]]
-    return command
+    return {
+        name: values[name]
+        for name, parameter in signature(step).parameters.items()
+        if parameter.default is parameter.empty or name in values
+    }
 
 
 def measure(command: list[str], folder: Path, threads: int) -> tuple[float, float]:
@@ -144,7 +152,7 @@ def measure(command: list[str], folder: Path, threads: int) -> tuple[float, floa
     subprocess.CalledProcessError
         If it fails.
     """
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+    environment = {**os.environ, **dict.fromkeys(VARIABLES, str(threads))}
     usage = folder / 'usage.txt'
     launcher = [sys.executable, '-I', '-S', '-c', LAUNCHER, str(usage)]
     subprocess.run([*launcher, *command], cwd=folder, env=environment, check=True)
@@ -182,8 +190,8 @@ def main(argv: list[str] | None = None) -> None:
         'scan': args.t1w.name,
         'preset': args.preset,
         'device': args.device,
-        'seed': '1',
-        'steps': str(args.steps),
+        'seed': 1,
+        'steps': args.steps,
     }
     options = ['--nprocs', args.threads, '--omp-nthreads', args.threads]
     options += [f'--{name}={settings[name]}' for name in ('preset', 'device', 'steps')]
@@ -204,7 +212,9 @@ def main(argv: list[str] | None = None) -> None:
                 synthstrip.append(measure(beside, folder, args.threads))
                 print('synthstrip    {:7.1f} s {:6.2f} GiB'.format(*synthstrip[-1]), flush=True)
         for stage in STAGES:
-            peaks[stage] = measure(stage_command(stage, settings), folder, args.threads)[1]
+            (folder / 'inputs.json').write_text(json.dumps(stage_inputs(stage, settings)))
+            command = [sys.executable, '-m', 'cpmae_bids.steps', name_of(STAGES[stage][0]), 'inputs.json']
+            peaks[stage] = measure(command, folder, args.threads)[1]
     zooms = nib.load(args.t1w).header.get_zooms()[:3]
     numbers = {
         'preset': args.preset,

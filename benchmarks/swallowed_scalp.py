@@ -112,9 +112,7 @@ def cases(head: Head, *, aligned: bool) -> Iterator[tuple[str, dict[str, float]]
 def _volume(head: Head, mask: np.ndarray, world_to_template: np.ndarray | None = None) -> float:
     template = find_template()
     matrix = head.world_to_template if world_to_template is None else world_to_template
-    return volume_by_interior(
-        head.values, mask, head.affine, matrix, template.brain, template.mask, template.affine
-    )
+    return volume_by_interior(head.values, mask, head.affine, matrix, template)
 
 
 def _aligned(head: Head, mask: np.ndarray) -> dict[str, float]:
@@ -123,8 +121,8 @@ def _aligned(head: Head, mask: np.ndarray) -> dict[str, float]:
     brain = brain_on_grid(head.values, mask, head.affine)
     matrix = align(*brain, template.brain, template.affine)
     parts = (mask, head.affine, matrix)
-    overlap = template_overlap(*parts, template.mask, template.affine)
-    correlation = intensity_correlation(head.values, *parts, template.brain, template.mask, template.affine)
+    overlap = template_overlap(*parts, template)
+    correlation = intensity_correlation(head.values, *parts, template)
     return {
         'volume_by_interior': _volume(head, mask, matrix),
         'looks_aligned': float(alignment_fault(matrix, overlap, correlation) is None),

@@ -42,11 +42,9 @@ class Brain:
     def measure(self, affine: np.ndarray, world_to_template: np.ndarray) -> tuple[float, float, str | None]:
         """Overlap, correlation, and why the registration would refuse it but for the correlation."""
         template = self.template
-        overlap = alignment.template_overlap(
-            self.mask, affine, world_to_template, template.mask, template.affine
-        )
+        overlap = alignment.template_overlap(self.mask, affine, world_to_template, template)
         correlation = alignment.intensity_correlation(
-            self.values, self.mask, affine, world_to_template, template.brain, template.mask, template.affine
+            self.values, self.mask, affine, world_to_template, template
         )
         return overlap, correlation, head_checks.alignment_fault(world_to_template, overlap, correlation=1)
 

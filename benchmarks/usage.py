@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cpmae_bids.interfaces.base import THREAD_VARIABLES
+from cpmae_bids.runtime.threads import VARIABLES
 
 # A process starts with the peak memory of the one that made it: this one is small, and starts nothing else
 LAUNCHER = """
@@ -45,7 +45,7 @@ def run(command: list[str], log: Path, text: str = '', threads: int = 1) -> tupl
     usage : dict
         ``seconds`` (wall), ``cpu_seconds`` and ``peak_mib``, the largest resident set of one process. Linux.
     """
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+    environment = {**os.environ, **dict.fromkeys(VARIABLES, str(threads))}
     environment['RAYON_NUM_THREADS'] = str(threads)
     with tempfile.TemporaryDirectory(prefix='cpmae-usage-') as folder, log.open('w') as out:
         usage = Path(folder) / 'usage.json'

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.scans import RESULTS, write_result
-from cpmae_bids.deid.images import codes, cubes, masks, nifti
+from cpmae_bids.deid.images import masks, nifti, volumes
 from cpmae_bids.deid.qc import metrics, scan_checks
 from cpmae_bids.deid.qc.decision import judge
 from cpmae_bids.deid.qc.thresholds import thresholds_of
@@ -75,10 +75,10 @@ class Output:
             nifti.read_mask(folder / 'kept_mask.nii.gz', scan),
             read_affine(folder / 'affine.txt'),
             scale,
-            cubes.read(folder / 'generated.npz', 'head'),
+            volumes.read(folder / 'generated.npz', 'head'),
             {
-                'original_codes': codes.read(folder / 'original_codes.npz'),
-                'generated_codes': codes.read(folder / 'head_codes.npz'),
+                'original_codes': volumes.read_codes(folder / 'original_codes.npz'),
+                'generated_codes': volumes.read_codes(folder / 'head_codes.npz'),
             },
             nifti.read(next(folder.glob('refaced.*'))).raw,
         )
@@ -112,10 +112,13 @@ class Output:
     def with_head(self, head: np.ndarray, move: np.ndarray | None = None) -> np.ndarray:
         """Stored values with another head, or with the same one moved in the template's world."""
         to_template = self.world_to_template if move is None else np.linalg.inv(move) @ self.world_to_template
-        generated = blending.synthesize(
-            head, self.scale, self.scan.affine, to_template, self.scan.shape, self.air, 1
-        )
-        return blending.blend(self.scan, self.kept, generated)
+        return blending.blend(self.scan, self.kept, self.around(head, to_template))
+
+    def around(self, head: np.ndarray, world_to_template: np.ndarray) -> np.ndarray:
+        """A head on the grid of the scan, in its air."""
+        affine = self.scan.affine
+        placed = blending.place(head, self.scale, affine, world_to_template, self.scan.shape)
+        return blending.add_air(placed, self.scale, affine, self.air, 1)
 
     def judge(self, raw: np.ndarray | None = None, scan: nifti.Scan | None = None, **changes):
         """Measures, and the checks that fire, of the file as written; `changes` as of `metrics.measure`."""
@@ -132,7 +135,7 @@ class Output:
                     'deface_mask': ~self.kept,
                     'world_to_template': self.world_to_template,
                     'scale': self.scale,
-                    'template': (template.brain, template.mask, template.affine),
+                    'template': template,
                     **self.codes,
                     **changes,
                 }
@@ -211,11 +214,8 @@ def scalp_swallowed(mm: float):
         kept = masks.dilate(brain, GUARD_MM, sizes)
         moving = brain_on_grid(out.scan.values(), brain, out.scan.affine)
         matrix = align(*moving, out.template.brain, out.template.affine)
-        generated = blending.synthesize(
-            out.head, out.scale, out.scan.affine, matrix, out.scan.shape, out.air, 1
-        )
         return {
-            'raw': blending.blend(out.scan, kept, generated),
+            'raw': blending.blend(out.scan, kept, out.around(out.head, matrix)),
             'brain': brain,
             'preserved': kept,
             'deface_mask': ~kept,

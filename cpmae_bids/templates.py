@@ -9,37 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from cpmae_bids.deid.space.template import Template
 from cpmae_bids.exceptions import TemplateError
 
 NAME = 'MNI152NLin2009cAsym'
 SHIPPED = Path(__file__).parent / 'data' / 'template.safetensors'
 _RESOLUTIONS = ('02', '01')
-
-
-@dataclass(frozen=True)
-class Template:
-    """An average brain.
-
-    Attributes
-    ----------
-    brain : ndarray of float32, shape (X, Y, Z)
-        Intensities, 0 outside the mask.
-    mask : ndarray of bool, shape (X, Y, Z)
-    affine : ndarray, shape (4, 4)
-        Voxel indices to template world (RAS mm).
-    name : str
-        What to record as the template in use.
-    """
-
-    brain: np.ndarray
-    mask: np.ndarray
-    affine: np.ndarray
-    name: str
 
 
 def find_template(fetch: bool = False) -> Template:

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from cpmae_bids.deid.space import geometry
+from cpmae_bids.deid.synthesis import blending
 
 SCALE = 300.0
 """About the intensity of white matter."""
@@ -172,3 +173,9 @@ def write(
     path = Path(path)
     path.write_bytes(gzip.compress(content, 1) if path.suffix == '.gz' else content)
     return path
+
+
+def synthesize(head, scale, affine, world_to_template, shape, air, seed):
+    """A head of the template grid as the blend step draws it: on the grid of a scan, in air and noise."""
+    placed = blending.place(head, scale, affine, world_to_template, shape)
+    return blending.add_air(placed, scale, affine, air, seed)

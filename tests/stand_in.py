@@ -19,7 +19,8 @@ from cpmae_bids.bids.verdict_records import identify
 from cpmae_bids.cli import preflight
 from cpmae_bids.cli.run import main
 from cpmae_bids.interfaces.bids import Publish
-from cpmae_bids.interfaces.reports import PrivateReport
+from cpmae_bids.interfaces.step import Step
+from cpmae_bids.steps.private_report import private_report
 
 FIELDS = ('refaced', 'deface_mask', 'kept_mask', 'verdict')
 
@@ -84,7 +85,7 @@ def init_wf(scans, config, seconds: float = 2.0, judge=lambda scan: {}) -> pe.Wo
         scan_wf = pe.Workflow(f'{scan.name}_wf')
         scan_wf.connect([(invert, sink, [(name, name) for name in FIELDS])])
         if (page := config.private_page(scan.name)) is not None:
-            report = PrivateReport(original=str(scan.path), title=scan.name, page=str(page))
+            report = Step(private_report, original=str(scan.path), title=scan.name, page=str(page))
             fields = [(name, name) for name in ('refaced', 'kept_mask', 'verdict')]
             scan_wf.connect([(invert, pe.Node(report, 'private_report'), fields)])
         subject_wf = pe.Workflow(f'sub-{scan.subject}_{scan.name}_wf')

@@ -325,14 +325,14 @@ class T2Case(Case):
             refaced,
             world_to_template=np.eye(4),
             scale=phantom.SCALE,
-            template=(self.template.brain, self.template.mask, self.template.affine),
+            template=self.template,
             t1w=metrics.T1w(self.t1w.values(), self.brain, self.kept, self.t1w.affine, from_scan),
             **parts,
         )
 
     def in_noise(self, kept=None):
         nothing = np.zeros((64,) * 3, np.float32)
-        generated = blending.synthesize(nothing, phantom.SCALE, AFFINE, np.eye(4), SHAPE, self.air, 1)
+        generated = phantom.synthesize(nothing, phantom.SCALE, AFFINE, np.eye(4), SHAPE, self.air, 1)
         return blending.blend(self.original, self.kept if kept is None else kept, generated)
 
 
@@ -421,7 +421,7 @@ def test_a_contrast_cannot_be_judged_as_a_t1w(case):
         ~case.kept,
         np.eye(4),
         phantom.SCALE,
-        (case.template.brain, case.template.mask, case.template.affine),
+        case.template,
     )
     for fill in ('head', 'air'):
         assert decision.judge(measures, thresholds_of(fill))[0] == 'fail'

@@ -5,8 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cpmae_bids.deid.images import cubes as cube_files
-from cpmae_bids.deid.images import nifti
+from cpmae_bids.deid.images import nifti, volumes
 from cpmae_bids.deid.qc.thresholds import threshold
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps import blend, conform, contrast, locate, recolour, register, skullstrip, verdict
@@ -74,17 +73,17 @@ def test_a_generated_head_passes_and_the_original_does_not(t1w, tmp_path):
         cubes[folder] = folder / 'brain.npz', folder / 'head.npz', folder / 'statistics.json'
         conform.conform(image, folder / 'brain.nii.gz', folder / 'affine.txt', *cubes[folder], '128')
     with np.load(cubes[t1w[1]][1]) as arrays:
-        cube_files.write(out / 'generated.npz', head=arrays['head'])
-    contrast.learn(scan, cubes[t1w[0]][1], cubes[out][1], out / 'table.npy')
+        volumes.write(out / 'generated.npz', head=arrays['head'])
+    contrast.contrast(scan, cubes[t1w[0]][1], cubes[out][1], out / 'table.npy')
     told = cubes[t1w[0]][0], cubes[t1w[0]][2]
     recolour.recolour(out / 'generated.npz', *told, out / 'table.npy', out / 'head_T2w.npz', 1)
     statuses = {}
     for fill, head in (('head', out / 'head_T2w.npz'), ('air', None)):
         written = out / f'{fill}.nii.gz', out / f'{fill}_mask.nii.gz'
         places = out / 'kept.nii.gz', out / 'affine.txt'
-        blend.blend(scan, *places, head, cubes[out][0], 1, *written)
+        blend.blend(scan, *places, cubes[out][0], 1, *written, head)
         for name, refaced in ((fill, written[0]), (f'original as {fill}', scan)):
-            statuses[name] = verdict.judge(
+            statuses[name] = verdict.verdict(
                 scan,
                 refaced,
                 written[1],

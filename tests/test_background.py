@@ -122,7 +122,7 @@ def test_an_offset_and_padding_hide_no_face_and_are_not_sown_into_the_air(tmp_pa
         scale = float(np.median(scan.values()[head.kept]))
         air = air_model.estimate(scan.values(), head.kept, scan.voxel_sizes, scale)
         place = (scale, scan.affine, np.eye(4), scan.shape, air, 1)
-        raw = blending.blend(scan, head.kept, blending.synthesize(phantom.cube(3), *place))
+        raw = blending.blend(scan, head.kept, phantom.synthesize(phantom.cube(3), *place))
         assert np.array_equal(raw[head.kept], scan.raw[head.kept])
         assert raw.min() > scan.low - 0.1 * scale
         far = ~masks.dilate(head.values > 0.15 * head.scale, 12, head.sizes)
@@ -191,7 +191,7 @@ def test_the_output_has_the_stored_brain_and_quiet_air(tmp_path, head, uniform):
     scale = float(np.median(scan.values()[head.kept]))
     air = air_model.estimate(scan.values(), head.kept, scan.voxel_sizes, scale)
     place = (scale, scan.affine, np.eye(4), scan.shape, air, 1)
-    raw = blending.blend(scan, head.kept, blending.synthesize(phantom.cube(3), *place))
+    raw = blending.blend(scan, head.kept, phantom.synthesize(phantom.cube(3), *place))
     assert np.array_equal(raw[head.kept], scan.raw[head.kept])
     nifti.write(tmp_path / 'out.nii', raw, scan)
     written = background.in_units_of(scan, nifti.read(tmp_path / 'out.nii')).values()

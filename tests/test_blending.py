@@ -45,9 +45,7 @@ def reface(path, kind, grid, person=1, seed=5):
     kept = masks.dilate(brain, 2.0, scan.voxel_sizes)
     scale = phantom.SCALE * unit
     air = air_model.estimate(scan.values(), kept, scan.voxel_sizes, scale)
-    generated = blending.synthesize(
-        phantom.cube(person), scale, scan.affine, np.eye(4), scan.shape, air, seed
-    )
+    generated = phantom.synthesize(phantom.cube(person), scale, scan.affine, np.eye(4), scan.shape, air, seed)
     nifti.write(path / 'out.nii', blending.blend(scan, kept, generated), scan)
     return scan, nifti.read(path / 'out.nii'), kept
 
@@ -124,7 +122,7 @@ def test_no_original_voxel_survives_outside_mask_and_feather(tmp_path):
         scan = nifti.read(phantom.write(tmp_path / f'{person}.nii', values, affine))
         kept = masks.dilate(brain, 2.0, scan.voxel_sizes)
         air = even_air(20)
-        generated = blending.synthesize(phantom.cube(3), 300.0, affine, np.eye(4), shape, air, 1)
+        generated = phantom.synthesize(phantom.cube(3), 300.0, affine, np.eye(4), shape, air, 1)
         results.append((scan.raw, blending.blend(scan, kept, generated)))
     width = masks.feather_width(scan.voxel_sizes)
     outside = masks.distance_outside(kept, scan.voxel_sizes, width) >= width
@@ -149,7 +147,7 @@ def test_where_the_cube_does_not_reach_there_is_air(tmp_path):
     air = even_air(10)
     away = np.eye(4)
     away[1, 3] = 130.0  # the front of the scan leaves the cube
-    values = blending.synthesize(phantom.cube(0), 300.0, affine, away, shape, air, 0)
+    values = phantom.synthesize(phantom.cube(0), 300.0, affine, away, shape, air, 0)
     reached = geometry.inside_grid(
         geometry.native_to_template_voxels(128, affine, away), shape, (128, 128, 128)
     )
@@ -162,7 +160,7 @@ def test_a_blurred_decoder_leaves_no_haze_in_the_air():
     shape, affine = GRIDS['RAS']
     air = even_air(0)
     hazy = np.full((128, 128, 128), 0.01, np.float16)
-    assert not blending.synthesize(hazy, 300.0, affine, np.eye(4), shape, air, 0).any()
+    assert not phantom.synthesize(hazy, 300.0, affine, np.eye(4), shape, air, 0).any()
 
 
 @pytest.mark.parametrize(('values', 'whole'), [([3.0, 7.0], True), ([3.5, 7.25], False)])

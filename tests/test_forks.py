@@ -15,24 +15,25 @@ import pytest
 
 from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import RunConfig
-from cpmae_bids.interfaces import forks
-from cpmae_bids.interfaces.base import THREAD_VARIABLES, StepError
-from cpmae_bids.interfaces.preprocess import Conform, Register, SkullStrip
+from cpmae_bids.interfaces import process
+from cpmae_bids.interfaces.step import Step, StepError
 from cpmae_bids.runtime import lifeline
-from cpmae_bids.steps import skullstrip
+from cpmae_bids.runtime.threads import VARIABLES
+from cpmae_bids.steps.conform import conform
+from cpmae_bids.steps.skullstrip import skullstrip
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import Progress
 from cpmae_bids.workflows.run import run_workflow
 
-ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, '1')
+ONE_THREAD = dict.fromkeys(VARIABLES, '1')
 
 
 @pytest.fixture
 def loaded():
-    with forks.libraries_loaded(ONE_THREAD):
-        assert forks.are_possible()
+    with process.libraries_loaded(ONE_THREAD):
+        assert process._loaded
         yield
-    assert not forks.are_possible()
+    assert not process._loaded
 
 
 @pytest.fixture
@@ -44,14 +45,14 @@ def scan(make_bids):
 @pytest.fixture
 def sleeping(monkeypatch):
     """Skull stripping that never ends."""
-    monkeypatch.setattr(skullstrip, 'main', lambda args: time.sleep(10000))
+    monkeypatch.setattr('cpmae_bids.steps.__main__.call', lambda step, inputs: time.sleep(10000))
 
 
 def test_the_environment_is_that_of_before_afterwards(monkeypatch):
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
     monkeypatch.setenv('MKL_NUM_THREADS', '7')
     before = dict(os.environ)
-    with forks.libraries_loaded(dict.fromkeys(THREAD_VARIABLES, '1')):
+    with process.libraries_loaded(dict.fromkeys(VARIABLES, '1')):
         assert os.environ['OMP_NUM_THREADS'] == os.environ['MKL_NUM_THREADS'] == '1'
         assert os.environ['CUDA_VISIBLE_DEVICES'] == ''
     assert os.environ == before
@@ -63,24 +64,24 @@ import os, sys
 import numpy
 from threadpoolctl import threadpool_info
 from pathlib import Path
-from cpmae_bids.interfaces import forks
+from cpmae_bids.interfaces import process
 from cpmae_bids.steps import skullstrip
 
-def tell(args):
+def tell():
     numpy.ones((1500, 1500)) @ numpy.ones((1500, 1500))
     print([pool['num_threads'] for pool in threadpool_info()], len(os.listdir('/proc/self/task')))
 
-skullstrip.main = tell
-forks._load = lambda: None
-with forks.libraries_loaded({'OMP_NUM_THREADS': '1'}):
-    print(*forks.run(['skullstrip', *'--t1w a --brain-mask b --kept-mask c'.split()],
-                     {'OMP_NUM_THREADS': '1'}, Path.cwd()))
+skullstrip.skullstrip = tell
+process._load = lambda: None
+Path('inputs.json').write_text('{}')
+with process.libraries_loaded({'OMP_NUM_THREADS': '1'}):
+    print(*process.run(['skullstrip', 'inputs.json'], {'OMP_NUM_THREADS': '1'}, Path.cwd()))
 """
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='counts threads in /proc')
 def test_threads_of_libraries_that_were_loaded_before_are_limited(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     environment['OPENBLAS_NUM_THREADS'] = '3'
     run = subprocess.run(
         [sys.executable, '-c', THREADS], cwd=tmp_path, env=environment, capture_output=True, text=True
@@ -92,9 +93,9 @@ def test_threads_of_libraries_that_were_loaded_before_are_limited(tmp_path):
 
 
 def test_steps_start_anew_where_libraries_cannot_be_loaded(monkeypatch):
-    monkeypatch.setattr(forks, 'LIBRARIES', ('a_library_that_is_not_there',))
-    with forks.libraries_loaded(ONE_THREAD):
-        assert not forks.are_possible()
+    monkeypatch.setattr(process, 'LIBRARIES', ('a_library_that_is_not_there',))
+    with process.libraries_loaded(ONE_THREAD):
+        assert not process._loaded
 
 
 def test_a_fork_writes_what_a_new_process_writes(tmp_path, phantom, make_nifti, loaded):
@@ -110,13 +111,13 @@ def test_a_fork_writes_what_a_new_process_writes(tmp_path, phantom, make_nifti, 
 
     def results(folder):
         folder.mkdir()
-        found = Conform(**inputs, preset='128', num_threads=1).run(cwd=str(folder)).outputs
+        found = Step(conform, **inputs, preset='128').run(cwd=str(folder)).outputs
         return Path(found.brain).read_bytes(), Path(found.head).read_bytes()
 
     forked = results(tmp_path / 'forked')
     assert os.stat(tmp_path / 'forked' / 'brain.npz').st_mode & 0o077 == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forks, '_loaded', False)
+        patch.setattr(process, '_loaded', False)
         assert results(tmp_path / 'anew') == forked
 
 
@@ -127,7 +128,7 @@ def test_a_bad_input_fails_with_the_words_of_the_step(tmp_path, loaded, capfd):
     logging.getLogger('cpmae_bids').addHandler(handler)
     try:
         with pytest.raises(StepError, match='not a NIfTI') as caught:
-            SkullStrip(t1w=str(scan), num_threads=1).run(cwd=str(tmp_path))
+            Step(skullstrip, t1w=str(scan)).run(cwd=str(tmp_path))
     finally:
         logging.getLogger('cpmae_bids').removeHandler(handler)
     assert str(scan) in str(caught.value)
@@ -136,33 +137,31 @@ def test_a_bad_input_fails_with_the_words_of_the_step(tmp_path, loaded, capfd):
 
 
 def test_an_unforeseen_error_is_told_in_one_line(tmp_path, loaded, monkeypatch):
-    def broken(args):
+    def broken(step, inputs):
         raise ZeroDivisionError('by nothing')
 
-    monkeypatch.setattr(skullstrip, 'main', broken)
+    monkeypatch.setattr('cpmae_bids.steps.__main__.call', broken)
     (tmp_path / 'scan.nii').touch()
     with pytest.raises(StepError, match='skullstrip ended with exit code 1: ZeroDivisionError'):
-        SkullStrip(t1w=str(tmp_path / 'scan.nii')).run(cwd=str(tmp_path))
+        Step(skullstrip, t1w=str(tmp_path / 'scan.nii')).run(cwd=str(tmp_path))
 
 
 def test_a_fork_has_threads_folder_and_environment_of_its_node(tmp_path, loaded, monkeypatch):
     import torch
 
-    def tell(args):
-        print(torch.get_num_threads(), os.getcwd(), os.environ['OTHER'], end='')
-        print(os.environ['ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS'], os.environ[lifeline.VARIABLE], end='')
+    def tell(step, inputs):
+        told = (os.environ[name] for name in ('MKL_NUM_THREADS', lifeline.VARIABLE))
+        print(torch.get_num_threads(), os.getcwd(), *told, end='')
+        for name in ('brain_mask', 'kept_mask'):
+            Path(inputs[name]).touch()
 
-    from cpmae_bids.steps import register
-
-    monkeypatch.setattr(register, 'main', tell)
-    for name in ('scan.nii', 'mask.nii', 'affine.txt'):
-        (tmp_path / name).touch()
-    inputs = {'t1w': str(tmp_path / 'scan.nii'), 'brain_mask': str(tmp_path / 'mask.nii')}
-    Register(**inputs, num_threads=2, environ={'OTHER': 'x'}).run(cwd=str(tmp_path))
-    told = (tmp_path / 'stdout.nipype').read_text()
-    assert told == f'2 {tmp_path} x1 {os.getpid()}'
-    assert 'OTHER' not in os.environ
-    assert Path.cwd() != tmp_path
+    monkeypatch.setattr('cpmae_bids.steps.__main__.call', tell)
+    monkeypatch.setenv(lifeline.VARIABLE, '7')
+    (tmp_path / 'scan.nii').touch()
+    monkeypatch.chdir(tmp_path)
+    Step(skullstrip, t1w=str(tmp_path / 'scan.nii'), num_threads=2).run(cwd=str(tmp_path))
+    assert (tmp_path / 'stdout.nipype').read_text() == f'2 {tmp_path} 2 {os.getpid()}'
+    assert os.environ[lifeline.VARIABLE] == '7'
 
 
 def test_a_killed_fork_fails_its_scan_and_nothing_hangs(tmp_path, scan, loaded, sleeping):
@@ -215,18 +214,19 @@ while time.monotonic() < end:
 WORKER = """
 import os, time
 from pathlib import Path
-from cpmae_bids import lifeline
-from cpmae_bids.interfaces import forks
+from cpmae_bids.interfaces import process
+from cpmae_bids.runtime import lifeline
 from cpmae_bids.steps import skullstrip
 
-def sleep(args):
+def sleep():
     Path('step').write_text(str(os.getpid()))
     time.sleep(10000)
 
-skullstrip.main = sleep
+skullstrip.skullstrip = sleep
+process._loaded = True
+Path('inputs.json').write_text('{}')
 environment = {'OMP_NUM_THREADS': '1', lifeline.VARIABLE: str(os.getpid())}
-options = ['--t1w', 'a', '--brain-mask', 'b', '--kept-mask', 'c']
-forks.run(['skullstrip', *options], environment, Path.cwd())
+process.run(['skullstrip', 'inputs.json'], environment, Path.cwd())
 """
 
 

@@ -22,7 +22,7 @@ def test_brains_without_contrast_are_refused(values):
         intensity.brain_scale(np.array(values, dtype=float))
 
 
-def test_intensities_are_clipped_to_the_range_of_the_cube():
+def test_intensities_are_clipped_to_the_range_of_the_template_grid():
     result = intensity.normalize(np.array([-50, 0, 100, 1e6]), 200)
     assert result.dtype == np.float32
     assert result.tolist() == [0, 0, 0.5, intensity.CEILING]

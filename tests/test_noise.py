@@ -6,6 +6,7 @@ import pytest
 from scipy import ndimage
 
 from cpmae_bids.deid.images import noise
+from cpmae_bids.deid.synthesis import blending
 
 SIZES = np.array([2.0, 2.0, 2.0])
 
@@ -36,7 +37,7 @@ def test_ghosts_and_padding_do_not_count(scan):
 def test_without_noise_nothing_is_added():
     generated = np.random.default_rng(0).random((30, 30, 30), np.float32) * 100
     generated[:15] = 0
-    noisy = noise.add_noise(generated, np.full_like(generated, -150), 0.0, np.random.default_rng(1))
+    noisy = blending.add_noise(generated, np.full_like(generated, -150), 0.0, np.random.default_rng(1))
     assert np.array_equal(noisy, np.where(generated > 0, generated, -150))
 
 
@@ -45,7 +46,7 @@ def test_tissue_gets_noise_and_air_stays_as_it_is():
     clean = np.zeros((60, 60, 60), np.float32)
     clean[30:] = 300
     air = rng.rayleigh(6, clean.shape).astype(np.float32)
-    noisy = noise.add_noise(clean, air, 6.0, rng)
+    noisy = blending.add_noise(clean, air, 6.0, rng)
     assert np.array_equal(noisy[:30], air[:30])
     assert noisy[30:].mean() == pytest.approx(300, abs=1)
     assert noisy[30:].std() == pytest.approx(6, rel=0.05)

@@ -21,7 +21,8 @@ ELSEWHERE = {
     'cli/process.py': {'rmtree'},
     'cli/selfcheck.py': {'write_bytes'},
     'deid/images/nifti.py': {'unlink', 'replace'},
-    'interfaces/forks.py': {'open', 'write_text'},
+    'interfaces/process.py': {'open', 'write_text'},
+    'interfaces/step.py': {'write_text'},  # in the folder of a node
     'models/weights.py': {'mkdir', 'write_text'},
     'runtime/scratch.py': {'rmtree', 'rmdir', 'unlink'},
     'steps/chain.py': {'mkdir', 'unlink', 'replace'},

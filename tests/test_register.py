@@ -1,5 +1,6 @@
 """The alignment: conventions, accuracy, repeatability, and refusal of what is no head."""
 
+import json
 import os
 import subprocess
 import sys
@@ -101,10 +102,10 @@ def test_overlap_of_masks():
     shape, affine = phantom.grid((4, 4, 4), 'LPS', 10)
     template_shape, template_affine = phantom.grid((3, 3, 3))
     brain = phantom.head(shape, affine, noise=False)[1]
-    template = phantom.head(template_shape, template_affine, noise=False)[1]
-    assert alignment.template_overlap(brain, affine, np.eye(4), template, template_affine) > 0.97
+    template = Template(*phantom.head(template_shape, template_affine, noise=False), template_affine, '')
+    assert alignment.template_overlap(brain, affine, np.eye(4), template) > 0.97
     away = affine_map((0, 0, 0), (1, 1, 1), (60, 0, 0))
-    assert alignment.template_overlap(brain, affine, away, template, template_affine) < 0.7
+    assert alignment.template_overlap(brain, affine, away, template) < 0.7
     assert alignment.dice(np.zeros(3, bool), np.zeros(3, bool)) == 0
 
 
@@ -113,16 +114,18 @@ def phantom_template():
     affine = np.diag([3.0, 3.0, 3.0, 1.0])
     affine[:3, 3] = (-72, -108, -64)
     values, brain = phantom.head((48, 60, 48), affine, noise=False)
-    return Template(np.where(brain, values, 0), brain, affine, 'phantom')
+    template = Template(np.where(brain, values, 0), brain, affine, 'phantom')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('cpmae_bids.steps.register.find_template', lambda fetch: template)
+        yield template
 
 
 def test_correlation_sees_the_brain_alone_and_its_contrast(phantom_template):
-    template = phantom_template.brain, phantom_template.mask, phantom_template.affine
     shape, affine = phantom.grid((4, 4, 4), 'LPS', 10)
     values, brain = phantom.head(shape, affine)
 
     def correlation(values, matrix=np.eye(4), brain=brain):  # noqa: B008
-        return alignment.intensity_correlation(values, brain, affine, matrix, *template)
+        return alignment.intensity_correlation(values, brain, affine, matrix, phantom_template)
 
     assert correlation(values) > 0.9
     assert correlation(3 * values + 100) == pytest.approx(correlation(values), abs=1e-3)
@@ -146,7 +149,7 @@ def write_scan(folder, change=lambda values, brain: values, turn=(0, 0, 0)):
 
 def test_the_step_aligns_a_scan(tmp_path, phantom_template):
     files = write_scan(tmp_path)
-    register(*files, phantom_template)
+    register(*files)
     matrix = np.loadtxt(files[2])
     points = np.array([[50, -18, 8], [-50, -18, 8], [0, 50, 8], [0, -80, 8], [0, -18, 60], [0, -18, -40.0]])
     error = points @ matrix[:3, :3].T + matrix[:3, 3] - points
@@ -189,7 +192,7 @@ def test_a_header_turned_by_a_right_angle_is_refused(tmp_path, phantom_template,
     with pytest.raises(
         InputError, match=r'correlation with the template -?0\.\d+ < 0\.55.*orientation'
     ) as caught:
-        register(*files, phantom_template)
+        register(*files)
     assert str(files[0]) in str(caught.value)
     assert '\n' not in str(caught.value)
     assert not files[2].exists()
@@ -215,7 +218,7 @@ def shaded(values, brain):
 @pytest.mark.parametrize('change', [hot, cold, shaded])
 def test_neither_a_faulty_voxel_nor_the_coil_looks_like_a_turned_head(tmp_path, phantom_template, change):
     files = write_scan(tmp_path, change)
-    register(*files, phantom_template)
+    register(*files)
     error = np.abs(np.loadtxt(files[2]) - np.eye(4))
     assert error[:3, :3].max() < 0.04
     assert error[:3, 3].max() < 2
@@ -243,7 +246,7 @@ def face_cut_away(values, brain):
 def test_scans_without_head_or_face_are_refused(tmp_path, phantom_template, change, says):
     files = write_scan(tmp_path, change)
     with pytest.raises(InputError, match=says) as caught:
-        register(*files, phantom_template)
+        register(*files)
     assert str(files[0]) in str(caught.value)
     assert not files[2].exists()
 
@@ -253,7 +256,7 @@ def test_an_empty_mask_is_refused(tmp_path, phantom_template):
     scan = nifti.read(files[0])
     nifti.write_mask(files[1], np.zeros(scan.shape, bool), scan)
     with pytest.raises(InputError, match='no brain'):
-        register(*files, phantom_template)
+        register(*files)
 
 
 def test_the_face_does_not_steer_the_alignment(tmp_path, phantom_template):
@@ -267,7 +270,7 @@ def test_the_face_does_not_steer_the_alignment(tmp_path, phantom_template):
             return np.where(brain, values, phantom.head(shape, affine, person)[0])
 
         files = write_scan(folder, swap_head)
-        register(*files, phantom_template)
+        register(*files)
         results.append(files[2].read_bytes())
     assert results[0] == results[1]
 
@@ -290,15 +293,9 @@ def test_processes_with_any_threads_give_the_same_bytes(tmp_path, phantom_templa
 
 def test_the_step_says_in_one_line_what_is_missing(tmp_path, capsys):
     files = write_scan(tmp_path)
-    arguments = [
-        '--t1w',
-        str(files[0]),
-        '--brain-mask',
-        str(tmp_path / 'none.nii'),
-        '--affine',
-        str(files[2]),
-    ]
-    assert main(['register', *arguments]) == 1
+    inputs = {'t1w': str(files[0]), 'brain_mask': str(tmp_path / 'none.nii'), 'affine': str(files[2])}
+    (tmp_path / 'inputs.json').write_text(json.dumps(inputs))
+    assert main(['register', str(tmp_path / 'inputs.json')]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith('cpmae-bids: ')
     assert 'none.nii' in line

@@ -25,8 +25,8 @@ from cpmae_bids.cli.process import _reason
 from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_INTERRUPTED
-from cpmae_bids.interfaces.base import Step, StepError
 from cpmae_bids.interfaces.bids import Publish
+from cpmae_bids.interfaces.step import Step, StepError
 from cpmae_bids.workflows import base
 from cpmae_bids.workflows.run import Failure
 
@@ -360,7 +360,7 @@ def test_scans_fail_with_the_reference_of_their_subject(command, raw, out, capsy
     monkeypatch.setattr(preflight, 'check_template', lambda config: None)
     (raw / SCANS[2]).unlink()
 
-    def act(self, runtime, correct_return_codes=(0,)):
+    def act(self, runtime):
         if self.inputs.get().get('t1w') == str(raw / SCANS[0]):
             raise StepError(f'{self.inputs.t1w}: no brain found')
         for path in self._list_outputs().values():

@@ -5,7 +5,7 @@ import phantom
 import pytest
 from scipy import ndimage
 
-from cpmae_bids.deid.images import cubes, masks, nifti
+from cpmae_bids.deid.images import masks, nifti, volumes
 from cpmae_bids.deid.synthesis import air as air_model
 from cpmae_bids.deid.synthesis import blending, seam
 from cpmae_bids.steps import blend
@@ -23,19 +23,20 @@ def scan(tmp_path_factory):
     nifti.write_mask(folder / 'kept.nii', kept, original)
     np.savetxt(folder / 'affine.txt', np.eye(4))
     sharp = np.random.default_rng(0).standard_normal((128, 128, 128)) * (phantom.cube(3) > 0)
-    cubes.write(folder / 'brain.npz', brain=sharp.astype(np.float16), scale=phantom.SCALE)
+    volumes.write(folder / 'brain.npz', brain=sharp.astype(np.float16), scale=phantom.SCALE)
     return folder, original, kept
 
 
 def step(scan, head):
     """Stored values that the step writes, and those of the head as it is."""
     folder, original, kept = scan
-    cubes.write(folder / 'head.npz', head=head.astype(np.float16))
+    volumes.write(folder / 'head.npz', head=head.astype(np.float16))
     files = [folder / name for name in ('T1w.nii', 'kept.nii', 'affine.txt', 'head.npz', 'brain.npz')]
-    blend.blend(*files, 1, folder / 'out.nii', folder / 'mask.nii')
+    *places, head, brain = files
+    blend.blend(*places, brain, 1, folder / 'out.nii', folder / 'mask.nii', head)
     air = air_model.estimate(original.values(), kept, original.voxel_sizes, phantom.SCALE)
-    cube = cubes.read(folder / 'head.npz', 'head')
-    plain = blending.synthesize(cube, phantom.SCALE, AFFINE, np.eye(4), SHAPE, air, 1)
+    cube = volumes.read(folder / 'head.npz', 'head')
+    plain = phantom.synthesize(cube, phantom.SCALE, AFFINE, np.eye(4), SHAPE, air, 1)
     return nifti.read(folder / 'out.nii').raw, blending.blend(original, kept, plain)
 
 

@@ -130,11 +130,6 @@ def test_a_neck_that_is_cut_off_is_taken_to_go_on(model):
     torch.testing.assert_close(doubled[..., 0], doubled[..., 30])
 
 
-def test_configuration_survives_json():
-    config = SuperResolutionConfig(width=8, blocks=5, noise=0)
-    assert SuperResolutionConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-
-
 def test_a_head_without_what_is_no_head():
     example = example_of(bumpy_head())
     volume, counts = (a[(slice(SURROUND, -SURROUND),) * 3] for a in (example.volume, example.counts))

@@ -10,14 +10,14 @@ import phantom
 import pytest
 from scipy import ndimage
 
-from cpmae_bids.deid.images import codes, masks, nifti
+from cpmae_bids.deid.images import masks, nifti, volumes
 from cpmae_bids.deid.qc import decision, file_metrics, metrics
 from cpmae_bids.deid.qc.thresholds import is_public, thresholds_of
 from cpmae_bids.deid.space import geometry, regions
 from cpmae_bids.deid.synthesis import air as air_model
 from cpmae_bids.deid.synthesis import blending
 from cpmae_bids.exceptions import InputError
-from cpmae_bids.steps.verdict import judge as judge_files
+from cpmae_bids.steps.verdict import verdict as judge_files
 from cpmae_bids.templates import Template
 
 LIMITS = thresholds_of('')
@@ -60,7 +60,7 @@ class Case:
         """Raw values of the scan with a head of the cube (that of another person by default)."""
         head = self.head if head is None else head
         world_to_template = self.world_to_template if world_to_template is None else world_to_template
-        generated = blending.synthesize(head, phantom.SCALE, AFFINE, world_to_template, SHAPE, self.air, 1)
+        generated = phantom.synthesize(head, phantom.SCALE, AFFINE, world_to_template, SHAPE, self.air, 1)
         return blending.blend(self.original, self.kept if kept is None else kept, generated)
 
     def write(self, raw=None):
@@ -90,7 +90,7 @@ class Case:
         measures = metrics.measure(
             refaced=nifti.read(path),
             scale=phantom.SCALE,
-            template=(self.template.brain, self.template.mask, self.template.affine),
+            template=self.template,
             **parts,
         )
         status, reasons = decision.judge(measures, LIMITS)
@@ -518,14 +518,15 @@ def write_files(case, folder, raw):
     nifti.write_mask(folder / 'kept_mask.nii.gz', case.kept, case.original)
     np.savetxt(folder / 'affine.txt', case.world_to_template)
     np.savez(folder / 'brain.npz', scale=phantom.SCALE)
-    codes.write(folder / 'original.npz', case.original_codes)
-    codes.write(folder / 'generated.npz', case.generated_codes)
+    volumes.write_codes(folder / 'original.npz', case.original_codes)
+    volumes.write_codes(folder / 'generated.npz', case.generated_codes)
     names = ('refaced.nii.gz', 'deface_mask.nii.gz', 'brain_mask.nii.gz', 'kept_mask.nii.gz', 'affine.txt')
     return [case.original.path, *(folder / name for name in (*names, 'brain.npz', 'verdict.json'))]
 
 
 @pytest.mark.parametrize('passes', [True, False])
-def test_the_step_writes_the_verdict(case, honest, tmp_path, passes):
+def test_the_step_writes_the_verdict(case, honest, tmp_path, passes, monkeypatch):
+    monkeypatch.setattr('cpmae_bids.steps.verdict.find_template', lambda: case.template)
     files = write_files(case, tmp_path, honest if passes else case.original.raw)
     found = judge_files(
         *files,
@@ -536,7 +537,6 @@ def test_the_step_writes_the_verdict(case, honest, tmp_path, passes):
         seed=7,
         steps=4,
         model_hash='abc',
-        template=case.template,
     )
     written = json.loads((tmp_path / 'verdict.json').read_text())
     assert written == found
@@ -556,5 +556,13 @@ def test_what_cannot_be_read_cannot_be_judged(case, honest, tmp_path):
     files = write_files(case, tmp_path, honest)
     (tmp_path / 'refaced.nii.gz').write_bytes(b'\x1f\x8bnonsense')
     with pytest.raises(InputError, match=r'refaced\.nii\.gz'):
-        judge_files(*files, template=case.template)
+        judge_files(*files, fill='air', by=files[0], by_brain=files[3], by_kept=files[4], by_affine=files[5])
+    assert not (tmp_path / 'verdict.json').exists()
+
+
+@pytest.mark.parametrize('given', [{}, {'fill': 'head'}])
+def test_nothing_is_judged_without_what_it_has_to_be_compared_with(case, honest, tmp_path, given):
+    files = write_files(case, tmp_path, honest)
+    with pytest.raises(TypeError, match='is judged with'):
+        judge_files(*files, **given)
     assert not (tmp_path / 'verdict.json').exists()

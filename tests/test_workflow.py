@@ -22,10 +22,9 @@ from nipype.pipeline.engine.utils import generate_expanded_graph
 from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
-from cpmae_bids.interfaces.base import Step
-from cpmae_bids.interfaces.preprocess import Coregister
-from cpmae_bids.interfaces.reports import Report
+from cpmae_bids.interfaces.step import Step
 from cpmae_bids.runtime import memory
+from cpmae_bids.steps import coregister, report
 from cpmae_bids.workflows.anatomical import MEM_GB, make_node
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import Progress, scan_and_stage
@@ -219,8 +218,9 @@ def test_larger_scans_get_more_memory(config, scan, make_nifti):
     nodes, _ = expand(init_cpmae_bids_wf([replace(scan, path=large)], config))
     for name in ('skullstrip', 'conform', 'blend', 'verdict', 'report'):
         assert nodes[name].mem_gb == pytest.approx(4 * small[name].mem_gb)
-    coregister = make_node(Coregister(t1w=str(scan.path), reference=str(large)), 'coregister', config)
-    assert coregister.mem_gb == pytest.approx(4 * MEM_GB['coregister'])
+    step = Step(coregister.coregister, t1w=str(scan.path), reference=str(large))
+    node = make_node(step, 'coregister', config)
+    assert node.mem_gb == pytest.approx(4 * MEM_GB['coregister'])
     for name in ('remodel', 'decode_head'):  # which work in the cube
         assert nodes[name].mem_gb == small[name].mem_gb
 
@@ -325,24 +325,25 @@ def test_stop_on_first_crash(any_plugin, broken_scans):
 
 def test_a_killed_process_fails_its_scan_and_nothing_hangs(config, scan):
     config = config.replace(nprocs=2)
-    with killing('skullstrip', scan.path):
+    with killing('skullstrip', config.work_dir):
         failures = run_workflow(init_cpmae_bids_wf([scan], config), config, Progress(io.StringIO()))
     assert [(failure.scan, failure.stage) for failure in failures] == [('sub-01_T1w', 'skullstrip')]
     assert 'killed' in failures[0].message
 
 
 @contextlib.contextmanager
-def killing(step, scan_path):
-    """Kill the first process of a step on a scan, as the kernel does when memory runs out."""
+def killing(step, folder):
+    """Kill the first process of a step in a work folder, as the kernel does when memory runs out."""
     over = threading.Event()
 
     def hunt():
-        words = [b'cpmae_bids.steps', step.encode(), str(scan_path).encode()]
+        words = [b'cpmae_bids.steps', step.encode()]
         while not over.is_set():
             for process in Path('/proc').glob('[0-9]*'):
                 with contextlib.suppress(OSError):
                     command = (process / 'cmdline').read_bytes().split(b'\0')
-                    if all(word in command for word in words):
+                    here = folder in Path(process, 'cwd').resolve().parents
+                    if here and all(word in command for word in words):
                         os.kill(int(process.name), signal.SIGKILL)
                         return
             time.sleep(0.005)
@@ -368,12 +369,13 @@ def report_wf(tmp_path, phantom):
     def make(config):
         workflow = init_cpmae_bids_wf([], config)
         subject_wf, scan_wf = pe.Workflow('sub-01_wf'), pe.Workflow('sub-01_T1w_wf')
-        report = Report(
+        shown = Step(
+            report.report,
             refaced=str(tmp_path / 'refaced.nii.gz'),
             kept_mask=str(tmp_path / 'kept.nii.gz'),
             verdict=str(tmp_path / 'verdict.json'),
         )
-        scan_wf.add_nodes([pe.Node(report, name='report')])
+        scan_wf.add_nodes([pe.Node(shown, name='report')])
         subject_wf.add_nodes([scan_wf])
         workflow.add_nodes([subject_wf])
         return workflow
@@ -389,12 +391,12 @@ def instant_steps(monkeypatch):
     """
     run_interface = Step._run_interface
 
-    def write_outputs(self, runtime, correct_return_codes=(0,)):
-        if isinstance(self, Report) or 'sub-9' in str(self.inputs.get().get('t1w')):
-            return run_interface(self, runtime, correct_return_codes)
+    def write_outputs(self, runtime):
+        if self.function is report.report or 'sub-9' in str(self.inputs.get().get('t1w')):
+            return run_interface(self, runtime)
         for name, path in self._list_outputs().items():
             verdict = json.dumps({'status': 'fail', 'reasons': ['no head'], 'measures': {}})
-            Path(path).write_text(verdict if name == 'verdict' else self.step)
+            Path(path).write_text(verdict if name == 'verdict' else name)
         runtime.returncode = 0
         return runtime
 
@@ -475,7 +477,7 @@ def test_failures_are_read_from_crash_files(tmp_path):
     (tmp_path / 'crash-20260101-000000-me-blend-0.txt').write_text(
         'Node: cpmae_bids_wf.sub-01_wf.sub-01_T1w_wf.reface_wf.blend\nWorking directory: /w\n\n'
         'Traceback:\n\tTraceback (most recent call last):\n'
-        '\tcpmae_bids.interfaces.base.StepError: no space left: free some\n\n'
+        '\tcpmae_bids.interfaces.step.StepError: no space left: free some\n\n'
     )
     (failure,) = read_failures(tmp_path)
     assert (failure.scan, failure.stage) == ('sub-01_T1w', 'blend')
@@ -485,7 +487,7 @@ def test_failures_are_read_from_crash_files(tmp_path):
 def test_the_reason_is_read_where_a_worker_left_no_result(tmp_path):
     (tmp_path / 'crash-20260101-000000-me-blend-0.txt').write_text(
         'Node: cpmae_bids_wf.sub-01_wf.sub-01_T1w_wf.deidentify_wf.blend\nWorking directory: /w\n\n'
-        'cpmae_bids.interfaces.base.StepError: its worker was killed\n\n\n'
+        'cpmae_bids.interfaces.step.StepError: its worker was killed\n\n\n'
         'When creating this crashfile, the results file corresponding\nto the node could not be found.'
     )
     (failure,) = read_failures(tmp_path)

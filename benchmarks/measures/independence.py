@@ -65,7 +65,7 @@ def measure(pair: Pair) -> dict[str, float | bool]:
     """
     import nibabel as nib
 
-    from cpmae_bids.deid.images import codes
+    from cpmae_bids.deid.images import volumes
     from cpmae_bids.steps.register import register
     from cpmae_bids.steps.skullstrip import skullstrip
 
@@ -96,7 +96,7 @@ def measure(pair: Pair) -> dict[str, float | bool]:
         'same_given_mask': _same(own_codes, given_codes) == 1,
         'mask_dice': float(2 * (before & after).sum() / (before.sum() + after.sum())),
         'same': _same(own_codes, anew_codes) == 1,
-        'brain_codes_same': _same(codes.read(own_brain), codes.read(anew_brain)),
+        'brain_codes_same': _same(volumes.read_codes(own_brain), volumes.read_codes(anew_brain)),
         'head_codes_same': _same(own_codes, anew_codes),
         'moved': float(np.nanmean(np.abs(faces[0] - faces[1]))),
         'moved_by_seed': float(np.nanmean(np.abs(faces[0] - faces[2]))),

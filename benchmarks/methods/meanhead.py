@@ -44,7 +44,7 @@ def paste(head: np.ndarray, pair: Pair) -> None:
         On the template grid, or reaching below it; white matter about 1.
     pair : Pair
     """
-    from cpmae_bids.deid.images import cubes, nifti
+    from cpmae_bids.deid.images import nifti, volumes
     from cpmae_bids.deid.space import conforming, geometry
     from cpmae_bids.steps.blend import blend
     from cpmae_bids.steps.conform import read_affine
@@ -54,9 +54,9 @@ def paste(head: np.ndarray, pair: Pair) -> None:
     place = (mask, scan.affine, read_affine(pair.affine), geometry.PRESETS['128'])
     brain, scale = conforming.conform_brain(scan.values(), *place)
     volume, conformed = pair.work / 'head.npz', pair.work / 'brain.npz'
-    cubes.write(volume, head=head)
+    volumes.write(volume, head=head)
     np.savez(conformed, brain=brain, scale=scale)
     replaced = pair.work / 'replaced.nii.gz'
-    blend(pair.original, pair.kept_mask, pair.affine, volume, conformed, SEED, pair.output, replaced)
+    blend(pair.original, pair.kept_mask, pair.affine, conformed, SEED, pair.output, replaced, volume)
     for path in (volume, conformed, replaced):
         path.unlink()

@@ -95,11 +95,11 @@ def through_codec(pair: Pair, preset: str) -> None:
         pair.original,
         pair.kept_mask,
         pair.affine,
-        files['decoded'],
         files['brain'],
         SEED,
         pair.output,
         replaced,
+        files['decoded'],
         statistics,
     )
     for path in (*files.values(), replaced, statistics):

@@ -85,12 +85,12 @@ def _ready_to_work(config: RunConfig) -> AbstractContextManager[None]:
 
     A GPU serves no process that is a fork of one that has looked at it.
     """
-    from cpmae_bids.interfaces.base import THREAD_VARIABLES
-    from cpmae_bids.interfaces.forks import libraries_loaded
+    from cpmae_bids.interfaces.process import libraries_loaded
+    from cpmae_bids.runtime import threads
 
     if config.device != 'cpu' or config.nipype_plugin_file is not None:
         return contextlib.nullcontext()
-    return libraries_loaded(dict.fromkeys(THREAD_VARIABLES, str(config.omp_nthreads)))
+    return libraries_loaded(dict.fromkeys(threads.VARIABLES, str(config.omp_nthreads)))
 
 
 def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress | None) -> list[Failure]:

@@ -1,4 +1,4 @@
-"""Thin nipype interfaces, one per step; the work is done in `cpmae_bids.steps`, `bids` and `reports`."""
+"""Nipype interfaces: `step` runs any step in a process of its own, `bids` publishes what steps wrote."""
 
 import os
 

@@ -8,7 +8,7 @@ is local.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -53,15 +53,6 @@ class HeadVQVAEConfig:
     sites: int
     features: int = 12
     shape: int = 4
-
-    def to_dict(self) -> dict:
-        """Plain JSON-serialisable dictionary."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> HeadVQVAEConfig:
-        """Inverse of `to_dict`."""
-        return cls(**values)
 
 
 class HeadVQVAE(nn.Module):

@@ -9,7 +9,7 @@ brain.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -59,15 +59,6 @@ class MAEConfig:
     brain_features: int = 32
     width: int = 192
     depth: int = 4
-
-    def to_dict(self) -> dict:
-        """Plain JSON-serialisable dictionary."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> MAEConfig:
-        """Inverse of `to_dict`."""
-        return cls(**values)
 
 
 class BrainFeatures(nn.Module):

@@ -1,4 +1,4 @@
-"""Channels to space and back, in three dimensions."""
+"""Channels to space and back, in three dimensions; torch has them in two."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -46,15 +46,6 @@ class SuperResolutionConfig:
     width: int = 24
     blocks: int = 2
     noise: int = 4
-
-    def to_dict(self) -> dict:
-        """Plain JSON-serialisable dictionary."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> SuperResolutionConfig:
-        """Inverse of `to_dict`."""
-        return cls(**values)
 
 
 class ResidualUnit(nn.Module):

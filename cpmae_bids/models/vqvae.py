@@ -8,7 +8,7 @@ the decoder is trained. For that of the head see `cpmae_bids.models.head`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -51,15 +51,6 @@ class VQVAEConfig:
     grids: tuple[int, ...] = (8, 16, 32)
     dims: tuple[int, ...] = (48, 32, 16)
     codebook: int = 256
-
-    def to_dict(self) -> dict:
-        """Plain JSON-serialisable dictionary."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> VQVAEConfig:
-        """Inverse of `to_dict`."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 class ResidualBlock(nn.Module):

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +139,12 @@ def load_model(weights: Weights, name: str, device: str = 'cpu') -> Any:
 
     path = weights.path(name)
     try:
-        config = weights.registry[name]['config']
+        stored = weights.registry[name]['config']
+        config = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
         place, class_name = KINDS[name]
         module = importlib.import_module(f'cpmae_bids.models.{place}')
         kind, kind_of_config = getattr(module, class_name), getattr(module, f'{class_name}Config')
-        model = kind(kind_of_config.from_dict(config))
+        model = kind(kind_of_config(**config))
         state = load_file(path)
         own = model.state_dict()
         state = {key: value.to(own[key].dtype) if key in own else value for key, value in state.items()}
@@ -176,10 +177,10 @@ def export(model: Any, name: str, directory: Path, *, licence: str, command: str
     smaller = {torch.float32: torch.float16, torch.int64: torch.int32}
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f'{name}.safetensors'
-    state = {}
+    state, config = {}, asdict(model.config)
     for key, value in model.state_dict().items():
         state[key] = value.detach().to('cpu', smaller.get(value.dtype, value.dtype)).contiguous()
-    save_file(state, path, metadata={'config': json.dumps(model.config.to_dict())})
+    save_file(state, path, metadata={'config': json.dumps(config)})
     os.chmod(path, 0o644)
     listing = directory / REGISTRY
     registry = json.loads(listing.read_text(encoding='utf-8')) if listing.exists() else {}
@@ -189,7 +190,7 @@ def export(model: Any, name: str, directory: Path, *, licence: str, command: str
         'sha256': sha256(path),
         'licence': licence,
         'command': command,
-        'config': model.config.to_dict(),
+        'config': config,
         **facts,
     }
     listing.write_text(json.dumps(registry, indent=1) + '\n', encoding='utf-8')

@@ -11,6 +11,14 @@ Result = TypeVar('Result')
 VARIABLE = 'OMP_NUM_THREADS'
 """Environment variable with the number of threads, which numerical libraries heed as well."""
 
+VARIABLES = (
+    VARIABLE,
+    'MKL_NUM_THREADS',
+    'OPENBLAS_NUM_THREADS',
+    'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS',
+)
+"""All by which a step is told how many threads to take."""
+
 
 def each(job: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """Do a job for every item, in threads; for jobs that leave the interpreter, as those of SciPy do.

@@ -1,4 +1,34 @@
-"""The steps of the pipeline: files in, files out, each callable as a function or as a process of its own.
+"""The steps of the pipeline: plain functions, files in, files out.
 
-A step is a module with ``add_arguments(parser)`` and ``main(args)``, besides the function that does the work.
+A step is the function that its module is named after. Its signature says all there is to say of it: a
+parameter of type `Path` is a file, to write if it is annotated with an `Output`; all others are settings. Of
+that, `cpmae_bids.interfaces.step` makes an interface of nipype, and ``python -m cpmae_bids.steps NAME
+inputs.json`` runs one by hand.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+ERROR_PREFIX = 'cpmae-bids: '
+"""How a step marks the one line that says what went wrong."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Annotation of a parameter: a file that the step writes.
+
+    Attributes
+    ----------
+    file_name : str
+        Its name in the folder of the node, if the caller gives none.
+    optional : bool
+        Whether the step may end well without it.
+    """
+
+    file_name: str
+    optional: bool = False
+
+
+def name_of(step: Callable) -> str:
+    """Name of a step: that of its module."""
+    return step.__module__.rpartition('.')[2]

@@ -1,26 +1,20 @@
-"""Run one step: ``python -m cpmae_bids.steps NAME ...``."""
+"""Run one step: ``python -m cpmae_bids.steps NAME inputs.json``."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
-import pkgutil
 import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
-import cpmae_bids.steps
 from cpmae_bids.exceptions import CpmaeError
 from cpmae_bids.runtime.allocation import keep_freed_memory
 from cpmae_bids.runtime.lifeline import end_with_parent
-
-
-def modules() -> dict[str, str]:
-    """Return the modules of all steps, by what the steps are called."""
-    return {
-        info.name.replace('_', '-'): f'cpmae_bids.steps.{info.name}'
-        for info in pkgutil.iter_modules(cpmae_bids.steps.__path__)
-        if info.name not in ('__main__', 'chain')
-    }
+from cpmae_bids.steps import ERROR_PREFIX
 
 
 def work(argv: list[str] | None = None) -> int:
@@ -32,33 +26,44 @@ def work(argv: list[str] | None = None) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the step that the first argument names; its own arguments follow.
+    """Run the step that the first argument names, with the inputs of a JSON file.
 
     Returns
     -------
     exit_code : int
         0, or that of the error, of which one line goes to the standard error stream.
     """
-    argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser('python -m cpmae_bids.steps')
-    parser.add_argument('step', choices=sorted(modules()))
-    name = parser.parse_args(argv[:1]).step
-
-    step = importlib.import_module(modules()[name])
-    parser = argparse.ArgumentParser(f'python -m cpmae_bids.steps {name}', description=step.__doc__)
-    step.add_arguments(parser)
+    parser = argparse.ArgumentParser('python -m cpmae_bids.steps', description=__doc__)
+    parser.add_argument('step', help='name of a module of cpmae_bids.steps')
+    parser.add_argument('inputs', type=Path, help='JSON: values of the parameters of its function')
+    args = parser.parse_args(argv)
     try:
-        step.main(parser.parse_args(argv[1:]))
+        function = getattr(importlib.import_module(f'cpmae_bids.steps.{args.step}'), args.step)
+    except (ImportError, AttributeError) as error:
+        parser.error(f'{args.step}: no such step ({error})')
+    try:
+        call(function, json.loads(args.inputs.read_text(encoding='utf-8')))
     except CpmaeError as error:
-        print(f'cpmae-bids: {error}', file=sys.stderr)
-        return error.exit_code
+        return _failed(str(error), error.exit_code)
     except OSError as error:
-        print(f'cpmae-bids: {name}: {error}', file=sys.stderr)
-        return 1
+        return _failed(f'{args.step}: {error}')
     except MemoryError as error:
-        print(f'cpmae-bids: {name}: out of memory ({error}): use fewer --nprocs', file=sys.stderr)
-        return 1
+        return _failed(f'{args.step}: out of memory ({error}): use fewer --nprocs')
     return 0
+
+
+def call(function: Callable, inputs: Mapping[str, Any]) -> None:
+    """Call a step with values from JSON: strings become paths where its signature says so."""
+    hints = get_type_hints(function)
+    paths = {name for name, hint in hints.items() if Path in (hint, *get_args(hint))}
+    function(**{
+        name: Path(value) if name in paths and value is not None else value for name, value in inputs.items()
+    })  # fmt: skip
+
+
+def _failed(message: str, exit_code: int = 1) -> int:
+    print(f'{ERROR_PREFIX}{message}', file=sys.stderr)
+    return exit_code
 
 
 if __name__ == '__main__':

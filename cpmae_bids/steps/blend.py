@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
-from cpmae_bids.deid.images import cubes, masks, nifti
+from cpmae_bids.deid.images import masks, nifti, volumes
 from cpmae_bids.deid.qc import scan_checks
 from cpmae_bids.deid.synthesis import air, blending, seam, sharpness
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime import threads
+from cpmae_bids.steps import Output
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.tone import tone
 
@@ -22,11 +23,11 @@ def blend(
     t1w: Path,
     kept_mask: Path,
     affine: Path,
-    head: Path | None,
     conformed: Path,
     seed: int,
-    refaced: Path,
-    deface_mask: Path,
+    refaced: Annotated[Path, Output('refaced.nii.gz')],
+    deface_mask: Annotated[Path, Output('deface_mask.nii.gz')],
+    head: Path | None = None,
     statistics: Path | None = None,
 ) -> None:
     """Write the refaced scan, and the mask of what was replaced.
@@ -35,8 +36,6 @@ def blend(
     ----------
     t1w, kept_mask, affine : Path
         The scan, what of it stays, and its affine map to the template.
-    head : Path or None
-        ``.npz``, (n, n, n): generated head on the template grid; None for noise alone.
     conformed : Path
         ``.npz`` of the brain: gives ``scale``, the intensity of the scan that is 1 on the template grid, and
         how sharp the scan is.
@@ -44,6 +43,8 @@ def blend(
         Of the noise.
     refaced, deface_mask : Path
         NIfTI to write; 1 in the mask where the scan was replaced.
+    head : Path, optional
+        ``.npz``, (n, n, n): generated head on the template grid; None for noise alone.
     statistics : Path, optional
         What is known of the tissue of the scan, from the conform step; None leaves the head as bright as it
         is.
@@ -55,13 +56,13 @@ def blend(
     """
     scan = scan_checks.load_t1w(t1w)
     kept, sizes = nifti.read_mask(kept_mask, scan), scan.voxel_sizes
-    scale = float(cubes.read(conformed, 'scale'))
+    scale = float(volumes.read(conformed, 'scale'))
     where = (scale, scan.affine, read_affine(affine), scan.shape)
     if head is None:
         cube, sigma_mm = np.zeros((_COARSE,) * 3, np.float32), 0.0
     else:
-        cube = tone(head, conformed, statistics) if statistics is not None else cubes.read(head, 'head')
-        sigma_mm = sharpness.blur_mm(cubes.read(conformed, 'brain'))
+        cube = tone(head, conformed, statistics) if statistics is not None else volumes.read(head, 'head')
+        sigma_mm = sharpness.blur_mm(volumes.read(conformed, 'brain'))
 
     def place(more_mm: float = 0.0) -> np.ndarray:
         return blending.place(sharpness.soften(cube, float(np.hypot(sigma_mm, more_mm))), *where)
@@ -87,25 +88,3 @@ def blend(
         raw = blended(place(more_mm))
     nifti.write(refaced, raw, scan)
     nifti.write_mask(deface_mask, ~kept, scan)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name in ('--t1w', '--kept-mask', '--affine', '--conformed', '--refaced', '--deface-mask'):
-        parser.add_argument(name, type=Path, required=True)
-    parser.add_argument('--head', type=Path)
-    parser.add_argument('--statistics', type=Path)
-    parser.add_argument('--seed', type=int, required=True)
-
-
-def main(args: argparse.Namespace) -> None:
-    blend(
-        args.t1w,
-        args.kept_mask,
-        args.affine,
-        args.head,
-        args.conformed,
-        args.seed,
-        args.refaced,
-        args.deface_mask,
-        args.statistics,
-    )

@@ -58,7 +58,7 @@ def deidentify(
     Returns
     -------
     verdict : dict
-        See `cpmae_bids.steps.verdict.judge`: with all numbers, some of which tell of the original head.
+        See `cpmae_bids.steps.verdict.verdict`: with all numbers, some of which tell of the original head.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def deidentify(
 
     # What can fail in the first second does
     found = resolve_weights(weights)
-    template = find_template(fetch_template)
+    find_template(fetch_template)
     models: dict[str, Any] = {'weights': found.directory, 'device': device}
     if work_dir is not None:
         work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def deidentify(
         progress('skullstrip')
         skullstrip.skullstrip(t1w, brain_mask, kept_mask, device=device)
         progress('register')
-        register.register(t1w, brain_mask, affine, template)
+        register.register(t1w, brain_mask, affine, fetch_template=fetch_template)
         progress('conform')
         conform.conform(t1w, brain_mask, affine, brain, head, statistics, preset)
         progress('encode')
@@ -106,9 +106,9 @@ def deidentify(
         progress('decode')
         decode.decode(head_codes, brain, generated, preset, seed=seed, **models)
         progress('blend')
-        blend.blend(t1w, kept_mask, affine, generated, brain, seed, refaced, deface_mask, statistics)
+        blend.blend(t1w, kept_mask, affine, brain, seed, refaced, deface_mask, generated, statistics)
         progress('verdict')
-        judged = verdict.judge(
+        judged = verdict.verdict(
             t1w,
             refaced,
             deface_mask,
@@ -124,7 +124,6 @@ def deidentify(
             seed=seed,
             steps=steps,
             model_hash=found.model_hash,
-            template=template,
         )
         if verdict_file is not None:  # it will lie beside the image, and be shared with it
             write_text(verdict_file, to_json(public_form(judged)))

@@ -5,22 +5,29 @@ Two files, so that nothing on the way to the generated head has to open the orig
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
 from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.jsontext import to_json
-from cpmae_bids.deid.images import cubes, nifti
+from cpmae_bids.deid.images import nifti, volumes
 from cpmae_bids.deid.qc import scan_checks
 from cpmae_bids.deid.space import conforming, geometry
 from cpmae_bids.deid.synthesis import tissue
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.steps import Output
 
 
 def conform(
-    t1w: Path, brain_mask: Path, affine: Path, brain: Path, head: Path, statistics: Path, preset: str
+    t1w: Path,
+    brain_mask: Path,
+    affine: Path,
+    brain: Annotated[Path, Output('brain.npz')],
+    head: Annotated[Path, Output('head.npz')],
+    statistics: Annotated[Path, Output('statistics.json')],
+    preset: str,
 ) -> None:
     """Write the brain and the head of a scan on the template grid, and statistics of the tissue.
 
@@ -53,10 +60,10 @@ def conform(
     except InputError as error:
         raise InputError(f'{t1w}: {error}') from error
     around = conforming.conform_head(scan.values(), *place, geometry.PRESETS['128'], scale)
-    cubes.write(brain, brain=brain_cube, scale=scale)
+    volumes.write(brain, brain=brain_cube, scale=scale)
     told = tissue.measure(around.head, around.in_brain, around.in_fov).rounded()
     write_text(statistics, to_json(told.to_dict()))
-    cubes.write(head, head=around.head, brain=around.in_brain, seen=around.in_fov)
+    volumes.write(head, head=around.head, brain=around.in_brain, seen=around.in_fov)
 
 
 def read_affine(path: Path) -> np.ndarray:
@@ -74,13 +81,3 @@ def read_affine(path: Path) -> np.ndarray:
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-6:
         raise InputError(f'{path}: not an affine matrix: run the registration again')
     return matrix
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name in ('--t1w', '--brain-mask', '--affine', '--brain', '--head', '--statistics'):
-        parser.add_argument(name, type=Path, required=True)
-    parser.add_argument('--preset', choices=sorted(geometry.PRESETS), required=True)
-
-
-def main(args: argparse.Namespace) -> None:
-    conform(args.t1w, args.brain_mask, args.affine, args.brain, args.head, args.statistics, args.preset)

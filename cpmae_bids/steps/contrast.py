@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
-from cpmae_bids.deid.images import cubes
-from cpmae_bids.deid.synthesis import contrast
+from cpmae_bids.deid.images import volumes
+from cpmae_bids.deid.synthesis.contrast import learn
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.steps import Output
 
 
-def learn(image: Path, t1w_head: Path, head: Path, table: Path) -> None:
+def contrast(image: Path, t1w_head: Path, head: Path, table: Annotated[Path, Output('contrast.npy')]) -> None:
     """Write the table of a contrast; see `cpmae_bids.deid.synthesis.contrast.learn`.
 
     Parameters
@@ -29,20 +30,11 @@ def learn(image: Path, t1w_head: Path, head: Path, table: Path) -> None:
     InputError
         If the scans have too little of a head in common.
     """
-    t1w, other = (cubes.read(path, 'head') for path in (t1w_head, head))
+    t1w, other = (volumes.read(path, 'head') for path in (t1w_head, head))
     where = np.logical_and.reduce(
-        [cubes.read(path, 'seen') & ~cubes.read(path, 'brain') for path in (t1w_head, head)]
+        [volumes.read(path, 'seen') & ~volumes.read(path, 'brain') for path in (t1w_head, head)]
     )
     try:
-        np.save(table, contrast.learn(t1w, other, where))
+        np.save(table, learn(t1w, other, where))
     except InputError as error:
         raise InputError(f'{image}: {error}') from error
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name in ('image', 't1w-head', 'head', 'table'):
-        parser.add_argument(f'--{name}', type=Path, required=True)
-
-
-def main(args: argparse.Namespace) -> None:
-    learn(**vars(args))

@@ -6,8 +6,8 @@ generated around one brain lies around the other just so.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from cpmae_bids.deid.images import nifti
 from cpmae_bids.deid.qc import head_checks, scan_checks
 from cpmae_bids.deid.space import alignment
 from cpmae_bids.deid.space.geometry import rotation
+from cpmae_bids.deid.space.template import Template
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.steps import Output
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.register import STARTS, align, brain_on_grid
 
@@ -26,7 +28,7 @@ def coregister(
     reference: Path,
     reference_mask: Path,
     reference_affine: Path,
-    affine: Path,
+    affine: Annotated[Path, Output('affine.txt')],
 ) -> None:
     """Write the affine map from a scan to the template, composed of a rigid one and that of the reference.
 
@@ -56,13 +58,12 @@ def coregister(
     brain = brain_on_grid(values, mask, scan.affine)
     target_brain = brain_on_grid(target_values, target_mask, target.affine)
 
+    template = Template(target_values, target_mask, target.affine, reference.name)
     reasons = []
     for angles in STARTS:
         matrix = align(*brain, *target_brain, rotation(angles), rigid=True)
-        overlap = alignment.template_overlap(mask, scan.affine, matrix, target_mask, target.affine)
-        correlation = alignment.intensity_correlation(
-            values, mask, scan.affine, matrix, target_values, target_mask, target.affine
-        )
+        overlap = alignment.template_overlap(mask, scan.affine, matrix, template)
+        correlation = alignment.intensity_correlation(values, mask, scan.affine, matrix, template)
         reason = head_checks.alignment_fault(matrix, overlap, correlation)
         if reason is None:
             matrix = read_affine(reference_affine) @ matrix
@@ -74,12 +75,3 @@ def coregister(
         f'{t1w}: the brain does not align to that of {reference.name} ({reasons[0]}): '
         'check that both are scans of one person, and the orientation in the headers'
     )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name in ('t1w', 'brain-mask', 'reference', 'reference-mask', 'reference-affine', 'affine'):
-        parser.add_argument(f'--{name}', type=Path, required=True)
-
-
-def main(args: argparse.Namespace) -> None:
-    coregister(**vars(args))

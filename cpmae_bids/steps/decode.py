@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from cpmae_bids.deid.images import codes as code_files
-from cpmae_bids.deid.images import cubes, intensity
+from cpmae_bids.deid.images import intensity, volumes
 from cpmae_bids.deid.space import geometry
+from cpmae_bids.steps import Output
 
 
 def decode(
     head_codes: Path,
     conformed: Path,
-    head: Path,
+    head: Annotated[Path, Output('head.npz')],
     preset: str,
     *,
     seed: int,
@@ -50,8 +50,8 @@ def decode(
     from cpmae_bids.models.drawing import draw
     from cpmae_bids.models.weights import load_model, resolve_weights
 
-    levels = [torch.from_numpy(level).long()[None] for level in code_files.read(head_codes)]
-    inside = cubes.read(conformed, 'brain') > 0
+    levels = [torch.from_numpy(level).long()[None] for level in volumes.read_codes(head_codes)]
+    inside = volumes.read(conformed, 'brain') > 0
     brain = geometry.pool(inside, len(inside) // geometry.PRESETS['128']) >= 0.5
     found = resolve_weights(weights)
     drawn = draw(
@@ -62,25 +62,4 @@ def decode(
         seed=seed,
         millimetre=geometry.PRESETS[preset] == 256,
     )[0, 0].numpy()
-    cubes.write(head, head=drawn.clip(0, intensity.CEILING))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name in ('--head-codes', '--conformed', '--head'):
-        parser.add_argument(name, type=Path, required=True)
-    parser.add_argument('--seed', type=int, required=True)
-    parser.add_argument('--preset', choices=sorted(geometry.PRESETS), required=True)
-    parser.add_argument('--weights', type=Path)
-    parser.add_argument('--device', default='cpu')
-
-
-def main(args: argparse.Namespace) -> None:
-    decode(
-        args.head_codes,
-        args.conformed,
-        args.head,
-        args.preset,
-        seed=args.seed,
-        weights=args.weights,
-        device=args.device,
-    )
+    volumes.write(head, head=drawn.clip(0, intensity.CEILING))

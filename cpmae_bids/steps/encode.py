@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated, Literal
 
-from cpmae_bids.deid.images import codes as code_files
-from cpmae_bids.deid.images import cubes
+from cpmae_bids.deid.images import volumes
+from cpmae_bids.steps import Output
 
 
 def encode(
-    conformed: Path, codes: Path, which: str, *, weights: Path | None = None, device: str = 'cpu'
+    conformed: Path,
+    codes: Annotated[Path, Output('codes.npz')],
+    which: Literal['brain', 'head'],
+    *,
+    weights: Path | None = None,
+    device: str = 'cpu',
 ) -> None:
     """Write the codes of a brain or a head on the template grid.
 
@@ -37,23 +42,11 @@ def encode(
 
     from cpmae_bids.models.weights import load_model, resolve_weights
 
-    volume = cubes.read(conformed, which).astype('float32')
+    volume = volumes.read(conformed, which).astype('float32')
     found = resolve_weights(weights)
     if which == 'head':
-        masks = (cubes.read(conformed, name) for name in ('brain', 'seen'))
+        masks = (volumes.read(conformed, name) for name in ('brain', 'seen'))
         levels = load_model(found, 'head').encode(volume, *masks)
     else:
         levels = load_model(found, 'brain', device).encode(torch.from_numpy(volume)[None, None].to(device))
-    code_files.write(codes, [level[0].cpu().numpy() for level in levels])
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--conformed', type=Path, required=True)
-    parser.add_argument('--codes', type=Path, required=True)
-    parser.add_argument('--which', choices=('brain', 'head'), required=True)
-    parser.add_argument('--weights', type=Path)
-    parser.add_argument('--device', default='cpu')
-
-
-def main(args: argparse.Namespace) -> None:
-    encode(args.conformed, args.codes, args.which, weights=args.weights, device=args.device)
+    volumes.write_codes(codes, [level[0].cpu().numpy() for level in levels])

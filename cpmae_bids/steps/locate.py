@@ -7,9 +7,9 @@ compared nor missed.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from scipy import ndimage
@@ -19,6 +19,7 @@ from cpmae_bids.deid.qc import head_checks, scan_checks
 from cpmae_bids.deid.qc.thresholds import HEAD, threshold
 from cpmae_bids.deid.space import alignment, coregistration, geometry
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.steps import Output
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.register import STARTS, brain_on_grid
 
@@ -39,9 +40,9 @@ def locate(
     t1w_brain: Path,
     t1w_kept: Path,
     t1w_affine: Path,
-    brain_mask: Path,
-    kept_mask: Path,
-    affine: Path,
+    brain_mask: Annotated[Path, Output('brain_mask.nii.gz')],
+    kept_mask: Annotated[Path, Output('kept_mask.nii.gz')],
+    affine: Annotated[Path, Output('affine.txt')],
 ) -> None:
     """Write the masks of a scan and its affine map to the template.
 
@@ -142,15 +143,3 @@ def _starts(brain_center: np.ndarray, center: np.ndarray) -> Iterator[np.ndarray
             start[:3, 3] = center - start[:3, :3] @ brain_center
             start[2, 3] += above
             yield start
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name in (
-        *('image', 't1w', 't1w-brain', 't1w-kept', 't1w-affine'),
-        *('brain-mask', 'kept-mask', 'affine'),
-    ):
-        parser.add_argument(f'--{name}', type=Path, required=True)
-
-
-def main(args: argparse.Namespace) -> None:
-    locate(**vars(args))

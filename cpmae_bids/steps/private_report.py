@@ -5,18 +5,24 @@ The page shows the original face; some numbers tell which of some candidate head
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
+from typing import Annotated
 
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.deid.images import background, nifti
 from cpmae_bids.reports.pictures import face_picture, intensity_window, png, slices_picture
 from cpmae_bids.reports.subject_page import private_page
+from cpmae_bids.steps import Output
 
 
 def private_report(
-    original: Path, refaced: Path, kept_mask: Path, verdict: Path, title: str, page: Path
+    original: Path,
+    refaced: Path,
+    kept_mask: Path,
+    verdict: Path,
+    title: str,
+    page: Annotated[Path, Output('page.html')],
 ) -> None:
     """Write a page with the scan before and after, and the verdict beside it, readable for the owner alone.
 
@@ -56,15 +62,3 @@ def private_report(
 def _write_private(folder: OutputFolder, path: Path, text: str) -> None:
     """Write a file that nobody but its owner can read, in place of any of that name."""
     folder.move(folder.stage(path, text, 0o600), path)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of this step to its parser."""
-    for name in ('original', 'refaced', 'kept-mask', 'verdict', 'page'):
-        parser.add_argument(f'--{name}', type=Path, required=True)
-    parser.add_argument('--title', required=True)
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run the step from its command line."""
-    private_report(args.original, args.refaced, args.kept_mask, args.verdict, args.title, args.page)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
-from cpmae_bids.deid.images import cubes
+from cpmae_bids.deid.images import volumes
 from cpmae_bids.deid.synthesis import contrast
-from cpmae_bids.steps import tone
+from cpmae_bids.steps import Output, tone
 
 
-def recolour(generated: Path, conformed: Path, statistics: Path, table: Path, head: Path, seed: int) -> None:
+def recolour(
+    generated: Path,
+    conformed: Path,
+    statistics: Path,
+    table: Path,
+    head: Annotated[Path, Output('head.npz')],
+    seed: int,
+) -> None:
     """Write a generated head in another contrast.
 
     Parameters
@@ -30,14 +37,4 @@ def recolour(generated: Path, conformed: Path, statistics: Path, table: Path, he
         Of what a T1w intensity leaves open.
     """
     toned = tone.tone(generated, conformed, statistics)
-    cubes.write(head, head=contrast.apply(toned, np.load(table), seed))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name in ('generated', 'conformed', 'statistics', 'table', 'head'):
-        parser.add_argument(f'--{name}', type=Path, required=True)
-    parser.add_argument('--seed', type=int, required=True)
-
-
-def main(args: argparse.Namespace) -> None:
-    recolour(**vars(args))
+    volumes.write(head, head=contrast.apply(toned, np.load(table), seed))

@@ -5,10 +5,10 @@ Only the brain is looked at, so that the face can neither drive the alignment no
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from cpmae_bids.deid.space import alignment, geometry
 from cpmae_bids.deid.space.geometry import rotation
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime import scratch
-from cpmae_bids.templates import Template, find_template
+from cpmae_bids.steps import Output
+from cpmae_bids.templates import find_template
 
 GRID_MM = 2.0
 """Voxels of the grid on which the brains are compared."""
@@ -38,7 +39,13 @@ STARTS = ((0, 0, 0), (30, 0, 0), (-30, 0, 0), (0, 0, 30), (0, 0, -30))
 """Rotations (degrees about x, y, z) to start from, in this order, until the result is plausible."""
 
 
-def register(t1w: Path, brain_mask: Path, affine: Path, template: Template | None = None) -> None:
+def register(
+    t1w: Path,
+    brain_mask: Path,
+    affine: Annotated[Path, Output('affine.txt')],
+    *,
+    fetch_template: bool = False,
+) -> None:
     """Write the affine map from a scan to the template.
 
     Parameters
@@ -47,8 +54,8 @@ def register(t1w: Path, brain_mask: Path, affine: Path, template: Template | Non
         The scan, and its brain on the same grid.
     affine : Path
         Text file to write: 4x4, world of the scan (RAS mm) to world of the template (RAS mm).
-    template : Template, optional
-        What `find_template` finds by default.
+    fetch_template : bool
+        Let TemplateFlow download the template.
 
     Raises
     ------
@@ -60,17 +67,15 @@ def register(t1w: Path, brain_mask: Path, affine: Path, template: Template | Non
     mask = nifti.read_mask(brain_mask, scan)
     if not mask.any():
         raise InputError(f'{t1w}: no brain in its mask: check the scan')
-    template = template or find_template()
+    template = find_template(fetch_template)
     values = scan.values()
     brain, brain_affine = brain_on_grid(values, mask, scan.affine)
 
     reasons = []
     for angles in STARTS:
         matrix = align(brain, brain_affine, template.brain, template.affine, rotation(angles))
-        overlap = alignment.template_overlap(mask, scan.affine, matrix, template.mask, template.affine)
-        correlation = alignment.intensity_correlation(
-            values, mask, scan.affine, matrix, template.brain, template.mask, template.affine
-        )
+        overlap = alignment.template_overlap(mask, scan.affine, matrix, template)
+        correlation = alignment.intensity_correlation(values, mask, scan.affine, matrix, template)
         reason = head_checks.alignment_fault(matrix, overlap, correlation)
         if reason is None:
             head_checks.check_head(scan, mask, matrix)
@@ -180,14 +185,3 @@ def brain_on_grid(values: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> t
     brain = geometry.resample(geometry.smooth(values, sigma), matrix, shape)
     brain = np.divide(brain, weight, out=np.zeros_like(brain), where=weight >= 0.5)
     return brain / max(float(brain.max()), TINY), grid
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--t1w', type=Path, required=True)
-    parser.add_argument('--brain-mask', type=Path, required=True)
-    parser.add_argument('--affine', type=Path, required=True)
-    parser.add_argument('--fetch-template', action='store_true')
-
-
-def main(args: argparse.Namespace) -> None:
-    register(args.t1w, args.brain_mask, args.affine, find_template(args.fetch_template))

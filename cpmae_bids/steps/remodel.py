@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from cpmae_bids.deid.images import codes as code_files
+from cpmae_bids.deid.images import volumes
+from cpmae_bids.steps import Output
 
 
 def remodel(
     brain_codes: Path,
-    head_codes: Path,
+    head_codes: Annotated[Path, Output('head_codes.npz')],
     *,
     seed: int,
     steps: int,
@@ -44,28 +45,8 @@ def remodel(
     from cpmae_bids.models.sampling import remodel as sample
     from cpmae_bids.models.weights import load_model, resolve_weights
 
-    condition = [torch.from_numpy(level).long()[None] for level in code_files.read(brain_codes)]
+    condition = [torch.from_numpy(level).long()[None] for level in volumes.read_codes(brain_codes)]
     found = resolve_weights(weights)
     mae, head, brain = (load_model(found, name) for name in ('mae', 'head', 'brain'))
     levels = sample(mae, head, brain, condition, seed=seed, steps=steps)
-    code_files.write(head_codes, [level[0].cpu().numpy() for level in levels])
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--brain-codes', type=Path, required=True)
-    parser.add_argument('--head-codes', type=Path, required=True)
-    parser.add_argument('--seed', type=int, required=True)
-    parser.add_argument('--steps', type=int, required=True)
-    parser.add_argument('--weights', type=Path)
-    parser.add_argument('--device', default='cpu')
-
-
-def main(args: argparse.Namespace) -> None:
-    remodel(
-        args.brain_codes,
-        args.head_codes,
-        seed=args.seed,
-        steps=args.steps,
-        weights=args.weights,
-        device=args.device,
-    )
+    volumes.write_codes(head_codes, [level[0].cpu().numpy() for level in levels])

@@ -5,16 +5,23 @@ The original is not among the inputs, so that nothing but the generated head can
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
+from typing import Annotated
 
 from cpmae_bids.deid.images import nifti
 from cpmae_bids.exceptions import VerdictError
 from cpmae_bids.reports.pictures import face_picture, png, slices_picture
+from cpmae_bids.steps import Output
 
 
-def report(refaced: Path, kept_mask: Path, verdict: Path, slices: Path, face: Path) -> None:
+def report(
+    refaced: Path,
+    kept_mask: Path,
+    verdict: Path,
+    slices: Annotated[Path, Output('slices.png', optional=True)],
+    face: Annotated[Path, Output('face.png', optional=True)],
+) -> None:
     """Write the pictures of one scan; none if its verdict is not 'pass'.
 
     Parameters
@@ -41,14 +48,3 @@ def report(refaced: Path, kept_mask: Path, verdict: Path, slices: Path, face: Pa
         raise VerdictError(f'{refaced}: no head to draw ({error}): its verdict cannot be right') from error
     face.write_bytes(face_png)
     slices.write_bytes(png(slices_picture(values, scan.affine, nifti.read_mask(kept_mask, scan))))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of this step to its parser."""
-    for name in ('refaced', 'kept-mask', 'verdict', 'slices', 'face'):
-        parser.add_argument(f'--{name}', type=Path, required=True)
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run the step from its command line."""
-    report(args.refaced, args.kept_mask, args.verdict, args.slices, args.face)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +12,7 @@ from cpmae_bids.deid.images import masks, nifti
 from cpmae_bids.deid.qc import head_checks, scan_checks
 from cpmae_bids.deid.space import geometry
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.steps import Output
 
 GUARD_MM = 2.0
 """Rim around the brain: holds what the mask missed of the cortex, and ends within the skull."""
@@ -19,8 +20,8 @@ GUARD_MM = 2.0
 
 def skullstrip(
     t1w: Path,
-    brain_mask: Path,
-    kept_mask: Path,
+    brain_mask: Annotated[Path, Output('brain_mask.nii.gz')],
+    kept_mask: Annotated[Path, Output('kept_mask.nii.gz')],
     guard_mm: float = GUARD_MM,
     device: str = 'cpu',
     given: Path | None = None,
@@ -111,16 +112,3 @@ def read_brain(path: Path, scan: nifti.Scan) -> np.ndarray:
     to_mask = np.linalg.inv(mask.affine) @ scan.affine
     brain = geometry.resample(inside, to_mask, scan.shape) > 0.5
     return masks.fill_holes(masks.largest_component(brain))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--t1w', type=Path, required=True)
-    parser.add_argument('--brain-mask', type=Path, required=True)
-    parser.add_argument('--kept-mask', type=Path, required=True)
-    parser.add_argument('--guard-mm', type=float, default=GUARD_MM)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--given', type=Path)
-
-
-def main(args: argparse.Namespace) -> None:
-    skullstrip(args.t1w, args.brain_mask, args.kept_mask, args.guard_mm, args.device, args.given)

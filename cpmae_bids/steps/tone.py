@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid.images import cubes
+from cpmae_bids.deid.images import volumes
 from cpmae_bids.deid.space import geometry
 from cpmae_bids.deid.synthesis import tissue
 from cpmae_bids.exceptions import InputError
@@ -28,9 +28,9 @@ def tone(generated: Path, conformed: Path, statistics: Path) -> np.ndarray:
     InputError
         If a file cannot be read.
     """
-    inside = cubes.read(conformed, 'brain') > 0
+    inside = volumes.read(conformed, 'brain') > 0
     brain = geometry.pool(inside, len(inside) // geometry.PRESETS['128']) >= 0.5
-    return tissue.like(cubes.read(generated, 'head').astype(np.float32), brain, read_statistics(statistics))
+    return tissue.like(volumes.read(generated, 'head').astype(np.float32), brain, read_statistics(statistics))
 
 
 def read_statistics(path: Path) -> tissue.TissueStatistics:

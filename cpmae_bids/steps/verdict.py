@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from cpmae_bids import __version__
 from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.verdict_records import identify
-from cpmae_bids.deid.images import background, codes, nifti, noise
+from cpmae_bids.deid.images import background, nifti, noise, volumes
 from cpmae_bids.deid.qc import decision, metrics, scan_checks
 from cpmae_bids.deid.qc.thresholds import thresholds_of
-from cpmae_bids.deid.space import geometry
 from cpmae_bids.deid.synthesis import air, blending
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.steps import Output
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.tone import read_statistics
-from cpmae_bids.templates import Template, find_template
+from cpmae_bids.templates import find_template
 
 
-def judge(
+def verdict(
     t1w: Path,
     refaced: Path,
     deface_mask: Path,
@@ -32,7 +31,7 @@ def judge(
     kept_mask: Path,
     affine: Path,
     conformed: Path,
-    verdict_file: Path,
+    verdict: Annotated[Path, Output('verdict.json')],
     *,
     generated_codes: Path | None = None,
     original_codes: Path | None = None,
@@ -43,7 +42,6 @@ def judge(
     steps: int | None = None,
     reference: str = '',
     model_hash: str = '',
-    template: Template | None = None,
     by: Path | None = None,
     by_brain: Path | None = None,
     by_kept: Path | None = None,
@@ -59,20 +57,18 @@ def judge(
         The original, and what the steps wrote.
     conformed : Path
         ``.npz`` of the brain: gives the intensity scale.
-    verdict_file : Path
+    verdict : Path
         JSON to write.
     generated_codes, original_codes : Path, optional
-        Codes of the generated and of the original head, to be compared.
+        Codes of the generated and of the original head, to be compared; of a T1w scan they have to be.
     statistics : Path, optional
         What is known of the tissue of the original, from the conform step, for the record.
     scan, preset, seed, steps, reference, model_hash
         For the record: path of the scan in its dataset, and what the head was generated with; `reference` is
         the path of the scan around whose brain it was.
-    template : Template, optional
-        What `find_template` finds by default.
     by, by_brain, by_kept, by_affine : Path, optional
-        For a scan of another contrast: the T1w scan by which its brain was found, with its brain, its kept
-        mask and its affine map.
+        For a scan of another contrast, and then all of them: the T1w scan by which its brain was found, with
+        its brain, its kept mask and its affine map.
     by_scan : str
         Path of that T1w scan in its dataset, for the record.
     fill : {'', 'head', 'air'}
@@ -90,13 +86,18 @@ def judge(
     ------
     InputError
         If a file cannot be read, so that nothing can be measured.
+    TypeError
+        If what a scan of this kind has to be compared with is missing.
     """
+    needed = (by, by_brain, by_kept, by_affine) if fill else (generated_codes, original_codes)
+    if None in needed:
+        raise TypeError('a T1w is judged with the codes of both heads, another contrast with its T1w')
     # Before they are read: what changes from now on is not what was judged
     files = identify(t1w, {'refaced': refaced, 'defacemask': deface_mask, 'brainmask': kept_mask})
     original = scan_checks.load_t1w(t1w)
     written = background.in_units_of(original, nifti.read(refaced))
     brain, kept = (nifti.read_mask(path, original) for path in (brain_mask, kept_mask))
-    template = template or find_template()
+    template = find_template()
     t1w_scan = None
     if by is not None and by_brain is not None and by_kept is not None and by_affine is not None:
         image = scan_checks.load_t1w(by)
@@ -117,10 +118,10 @@ def judge(
         nifti.read_mask(deface_mask, original),
         read_affine(affine),
         scale,
-        (template.brain, template.mask, template.affine),
+        template,
         t1w_scan,
-        codes.read(original_codes) if original_codes else None,
-        codes.read(generated_codes) if generated_codes else None,
+        volumes.read_codes(original_codes) if original_codes else None,
+        volumes.read_codes(generated_codes) if generated_codes else None,
     )
     status, reasons = decision.judge(measures, thresholds_of(fill))
     result = {
@@ -139,7 +140,7 @@ def judge(
         **({'t1w': by_scan, 'fill': fill} if fill else {}),
         **files,
     }
-    write_text(verdict_file, json.dumps(result, indent=2, allow_nan=False) + '\n')
+    write_text(verdict, json.dumps(result, indent=2, allow_nan=False) + '\n')
     return result
 
 
@@ -158,27 +159,3 @@ def _statistics(original: nifti.Scan, kept: np.ndarray, scale: float, tissue: Pa
     except InputError:
         loud = {}
     return {'noise': loud, 'head_statistics': head}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    paths = ('--t1w', '--refaced', '--deface-mask', '--brain-mask', '--kept-mask', '--affine', '--conformed')
-    for name in paths:
-        parser.add_argument(name, type=Path, required=True)
-    parser.add_argument('--generated-codes', type=Path)
-    parser.add_argument('--original-codes', type=Path)
-    parser.add_argument('--statistics', type=Path)
-    parser.add_argument('--verdict', type=Path, required=True, dest='verdict_file', metavar='VERDICT')
-    parser.add_argument('--scan', default='')
-    parser.add_argument('--preset', choices=sorted(geometry.PRESETS), default='')
-    parser.add_argument('--seed', type=int)
-    parser.add_argument('--steps', type=int)
-    parser.add_argument('--reference', default='')
-    parser.add_argument('--model-hash', default='')
-    for name in ('--by', '--by-brain', '--by-kept', '--by-affine'):
-        parser.add_argument(name, type=Path)
-    parser.add_argument('--by-scan', default='')
-    parser.add_argument('--fill', choices=('', 'head', 'air'), default='')
-
-
-def main(args: argparse.Namespace) -> None:
-    judge(**vars(args))

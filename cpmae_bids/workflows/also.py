@@ -7,9 +7,13 @@ from nipype.pipeline import engine as pe
 
 from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import RunConfig
-from cpmae_bids.interfaces.contrast import LearnContrast, Recolour
-from cpmae_bids.interfaces.preprocess import Conform, Locate
-from cpmae_bids.interfaces.result import Blend, ContrastVerdict
+from cpmae_bids.interfaces.step import Step
+from cpmae_bids.steps.blend import blend
+from cpmae_bids.steps.conform import conform
+from cpmae_bids.steps.contrast import contrast
+from cpmae_bids.steps.locate import locate
+from cpmae_bids.steps.recolour import recolour
+from cpmae_bids.steps.verdict import verdict
 from cpmae_bids.workflows.anatomical import RESULT_FIELDS, make_node
 
 T1W_FIELDS = ('t1w_brain_mask', 't1w_kept_mask', 't1w_affine', 't1w_brain', 't1w_head', 't1w_statistics')
@@ -49,10 +53,11 @@ def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> p
     path, t1w = str(scan.path), str(scan.t1w.path)
     inputnode = pe.Node(IdentityInterface(fields=[*T1W_FIELDS, 'generated']), name='inputnode')
     outputnode = pe.Node(IdentityInterface(fields=list(RESULT_FIELDS)), name='outputnode')
-    locate = make_node(Locate(image=path, t1w=t1w), 'locate', config)
-    conform = make_node(Conform(t1w=path, preset=config.preset), 'conform', config)
-    blend = make_node(Blend(t1w=path, seed=scan.noise_seed), 'blend', config)
-    verdict = ContrastVerdict(
+    located = make_node(Step(locate, image=path, t1w=t1w), 'locate', config)
+    conformed = make_node(Step(conform, t1w=path, preset=config.preset), 'conform', config)
+    blended = make_node(Step(blend, t1w=path, seed=scan.noise_seed), 'blend', config)
+    judge = Step(
+        verdict,
         t1w=path,
         scan=scan.relative_path,
         reference=scan.reference_path,
@@ -64,45 +69,45 @@ def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> p
         by_scan=scan.t1w.relative_path,
         fill=config.also_fill,
     )
-    verdict = make_node(verdict, 'verdict', config)
+    judged = make_node(judge, 'verdict', config)
     workflow = pe.Workflow(name=name)
     workflow.connect([
-        (inputnode, locate, [
+        (inputnode, located, [
             ('t1w_brain_mask', 't1w_brain'),
             ('t1w_kept_mask', 't1w_kept'),
             ('t1w_affine', 't1w_affine'),
         ]),
-        (inputnode, verdict, [
+        (inputnode, judged, [
             ('t1w_brain_mask', 'by_brain'),
             ('t1w_kept_mask', 'by_kept'),
             ('t1w_affine', 'by_affine'),
         ]),
-        (locate, conform, [('brain_mask', 'brain_mask'), ('affine', 'affine')]),
-        (locate, blend, [('kept_mask', 'kept_mask'), ('affine', 'affine')]),
-        (locate, verdict, [
+        (located, conformed, [('brain_mask', 'brain_mask'), ('affine', 'affine')]),
+        (located, blended, [('kept_mask', 'kept_mask'), ('affine', 'affine')]),
+        (located, judged, [
             ('brain_mask', 'brain_mask'),
             ('kept_mask', 'kept_mask'),
             ('affine', 'affine'),
         ]),
-        (locate, outputnode, [('kept_mask', 'kept_mask')]),
-        (conform, blend, [('brain', 'conformed')]),
-        (conform, verdict, [('brain', 'conformed')]),
-        (blend, verdict, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
-        (blend, outputnode, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
-        (verdict, outputnode, [('verdict', 'verdict')]),
+        (located, outputnode, [('kept_mask', 'kept_mask')]),
+        (conformed, blended, [('brain', 'conformed')]),
+        (conformed, judged, [('brain', 'conformed')]),
+        (blended, judged, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
+        (blended, outputnode, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
+        (judged, outputnode, [('verdict', 'verdict')]),
     ])  # fmt: skip
     if config.also_fill == 'head':
-        learn = make_node(LearnContrast(image=path), 'contrast', config)
-        recolour = make_node(Recolour(seed=scan.seed), 'recolour', config)
+        learned = make_node(Step(contrast, image=path), 'contrast', config)
+        recoloured = make_node(Step(recolour, seed=scan.seed), 'recolour', config)
         workflow.connect([
-            (inputnode, learn, [('t1w_head', 't1w_head')]),
-            (conform, learn, [('head', 'head')]),
-            (learn, recolour, [('table', 'table')]),
-            (inputnode, recolour, [
+            (inputnode, learned, [('t1w_head', 't1w_head')]),
+            (conformed, learned, [('head', 'head')]),
+            (learned, recoloured, [('table', 'table')]),
+            (inputnode, recoloured, [
                 ('generated', 'generated'),
                 ('t1w_brain', 'conformed'),
                 ('t1w_statistics', 'statistics'),
             ]),
-            (recolour, blend, [('head', 'head')]),
+            (recoloured, blended, [('head', 'head')]),
         ])  # fmt: skip
     return workflow

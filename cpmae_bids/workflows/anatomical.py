@@ -6,15 +6,21 @@ All scans of a subject get the head of its reference scan.
 
 from __future__ import annotations
 
-from nipype.interfaces.base import BaseInterface
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 
 from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import RunConfig
-from cpmae_bids.interfaces.models import Decode, Encode, Remodel
-from cpmae_bids.interfaces.preprocess import Conform, Coregister, Register, SkullStrip
-from cpmae_bids.interfaces.result import Blend, Verdict
+from cpmae_bids.interfaces.step import Step
+from cpmae_bids.steps.blend import blend
+from cpmae_bids.steps.conform import conform
+from cpmae_bids.steps.coregister import coregister
+from cpmae_bids.steps.decode import decode
+from cpmae_bids.steps.encode import encode
+from cpmae_bids.steps.register import register
+from cpmae_bids.steps.remodel import remodel
+from cpmae_bids.steps.skullstrip import skullstrip
+from cpmae_bids.steps.verdict import verdict
 from cpmae_bids.workflows.resources import size_factor
 
 # What the scheduler sets aside for the process of each step, in GB: 1.3 to 2.5 times the peak that was
@@ -90,29 +96,31 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
     inputs = ['reference_mask', 'reference_affine', *PLACE_FIELDS]
     inputnode = pe.Node(IdentityInterface(fields=inputs), name='inputnode')
     outputnode = pe.Node(IdentityInterface(fields=list(BRAIN_FIELDS)), name='outputnode')
-    conform = make_node(Conform(t1w=t1w, preset=config.preset), 'conform', config)
+    conformed = make_node(Step(conform, t1w=t1w, preset=config.preset), 'conform', config)
     made = ('brain', 'head', 'statistics')
-    workflow.connect([(conform, outputnode, [(field, field) for field in made])])
+    workflow.connect([(conformed, outputnode, [(field, field) for field in made])])
     if scan.first_echo is not None:
         workflow.connect([
-            (inputnode, conform, [('brain_mask', 'brain_mask'), ('affine', 'affine')]),
+            (inputnode, conformed, [('brain_mask', 'brain_mask'), ('affine', 'affine')]),
             (inputnode, outputnode, [(field, field) for field in PLACE_FIELDS]),
         ])  # fmt: skip
         return workflow
     given = {} if scan.brain_mask is None else {'given': str(scan.brain_mask)}
-    skullstrip = make_node(SkullStrip(t1w=t1w, **given), 'skullstrip', config)
+    stripped = make_node(Step(skullstrip, t1w=t1w, **given), 'skullstrip', config)
     if scan.reference is None:
-        register = make_node(Register(t1w=t1w, fetch_template=config.fetch_template), 'register', config)
+        align = Step(register, t1w=t1w, fetch_template=config.fetch_template)
+        aligned = make_node(align, 'register', config)
     else:
-        register = make_node(Coregister(t1w=t1w, reference=str(scan.reference.path)), 'coregister', config)
+        align = Step(coregister, t1w=t1w, reference=str(scan.reference.path))
+        aligned = make_node(align, 'coregister', config)
         fields = ('reference_mask', 'reference_affine')
-        workflow.connect([(inputnode, register, [(field, field) for field in fields])])
+        workflow.connect([(inputnode, aligned, [(field, field) for field in fields])])
     workflow.connect([
-        (skullstrip, register, [('brain_mask', 'brain_mask')]),
-        (skullstrip, conform, [('brain_mask', 'brain_mask')]),
-        (register, conform, [('affine', 'affine')]),
-        (skullstrip, outputnode, [('brain_mask', 'brain_mask'), ('kept_mask', 'kept_mask')]),
-        (register, outputnode, [('affine', 'affine')]),
+        (stripped, aligned, [('brain_mask', 'brain_mask')]),
+        (stripped, conformed, [('brain_mask', 'brain_mask')]),
+        (aligned, conformed, [('affine', 'affine')]),
+        (stripped, outputnode, [('brain_mask', 'brain_mask'), ('kept_mask', 'kept_mask')]),
+        (aligned, outputnode, [('affine', 'affine')]),
     ])  # fmt: skip
     return workflow
 
@@ -150,17 +158,17 @@ def init_head_wf(scan: Scan, config: RunConfig, *, name: str = 'head_wf') -> pe.
     models = _models(config)
     inputnode = pe.Node(IdentityInterface(fields=['brain']), name='inputnode')
     outputnode = pe.Node(IdentityInterface(fields=list(HEAD_FIELDS)), name='outputnode')
-    encode = make_node(Encode(which='brain', **models), 'encode_brain', config)
-    remodel = make_node(Remodel(seed=scan.seed, steps=config.steps, **models), 'remodel', config)
-    decode = make_node(Decode(seed=scan.seed, preset=config.preset, **models), 'decode_head', config)
+    encoded = make_node(Step(encode, which='brain', **models), 'encode_brain', config)
+    remodelled = make_node(Step(remodel, seed=scan.seed, steps=config.steps, **models), 'remodel', config)
+    decoded = make_node(Step(decode, seed=scan.seed, preset=config.preset, **models), 'decode_head', config)
     workflow = pe.Workflow(name=name)
     workflow.connect([
-        (inputnode, encode, [('brain', 'conformed')]),
-        (inputnode, decode, [('brain', 'conformed')]),
-        (encode, remodel, [('codes', 'brain_codes')]),
-        (remodel, decode, [('head_codes', 'head_codes')]),
-        (remodel, outputnode, [('head_codes', 'head_codes')]),
-        (decode, outputnode, [('head', 'head')]),
+        (inputnode, encoded, [('brain', 'conformed')]),
+        (inputnode, decoded, [('brain', 'conformed')]),
+        (encoded, remodelled, [('codes', 'brain_codes')]),
+        (remodelled, decoded, [('head_codes', 'head_codes')]),
+        (remodelled, outputnode, [('head_codes', 'head_codes')]),
+        (decoded, outputnode, [('head', 'head')]),
     ])  # fmt: skip
     return workflow
 
@@ -206,9 +214,10 @@ def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') ->
         IdentityInterface(fields=[*BRAIN_FIELDS, 'generated_codes', 'generated']), name='inputnode'
     )
     outputnode = pe.Node(IdentityInterface(fields=list(RESULT_FIELDS)), name='outputnode')
-    encode = make_node(Encode(which='head', **_models(config)), 'encode_head', config)
-    blend = make_node(Blend(t1w=t1w, seed=scan.noise_seed), 'blend', config)
-    verdict = Verdict(
+    encoded = make_node(Step(encode, which='head', **_models(config)), 'encode_head', config)
+    blended = make_node(Step(blend, t1w=t1w, seed=scan.noise_seed), 'blend', config)
+    judge = Step(
+        verdict,
         t1w=t1w,
         scan=scan.relative_path,
         reference=scan.reference_path,
@@ -217,18 +226,18 @@ def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') ->
         seed=scan.seed,
         steps=config.steps,
     )
-    verdict = make_node(verdict, 'verdict', config)
+    judged = make_node(judge, 'verdict', config)
     workflow = pe.Workflow(name=name)
     workflow.connect([
-        (inputnode, encode, [('head', 'conformed')]),
-        (inputnode, blend, [
+        (inputnode, encoded, [('head', 'conformed')]),
+        (inputnode, blended, [
             ('kept_mask', 'kept_mask'),
             ('affine', 'affine'),
             ('brain', 'conformed'),
             ('statistics', 'statistics'),
             ('generated', 'head'),
         ]),
-        (inputnode, verdict, [
+        (inputnode, judged, [
             ('brain_mask', 'brain_mask'),
             ('kept_mask', 'kept_mask'),
             ('affine', 'affine'),
@@ -236,11 +245,11 @@ def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') ->
             ('statistics', 'statistics'),
             ('generated_codes', 'generated_codes'),
         ]),
-        (encode, verdict, [('codes', 'original_codes')]),
-        (blend, verdict, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
+        (encoded, judged, [('codes', 'original_codes')]),
+        (blended, judged, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
         (inputnode, outputnode, [('kept_mask', 'kept_mask')]),
-        (blend, outputnode, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
-        (verdict, outputnode, [('verdict', 'verdict')]),
+        (blended, outputnode, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
+        (judged, outputnode, [('verdict', 'verdict')]),
     ])  # fmt: skip
     return workflow
 
@@ -253,7 +262,7 @@ def _models(config: RunConfig) -> dict[str, str]:
     return models
 
 
-def make_node(interface: BaseInterface, name: str, config: RunConfig) -> pe.Node:
+def make_node(interface: Step, name: str, config: RunConfig) -> pe.Node:
     """Node of a step, with what the scheduler sets aside for it."""
     on_gpu = 'use_gpu' in interface.inputs.traits() and config.device != 'cpu'
     if on_gpu:

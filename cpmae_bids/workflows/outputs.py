@@ -8,7 +8,9 @@ from nipype.pipeline import engine as pe
 from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.interfaces.bids import Publish
-from cpmae_bids.interfaces.reports import PrivateReport, Report
+from cpmae_bids.interfaces.step import Step
+from cpmae_bids.steps.private_report import private_report
+from cpmae_bids.steps.report import report
 from cpmae_bids.workflows.resources import size_factor
 
 MEM_GB = {'report': 1.0, 'private_report': 1.0, 'sink': 0.3}
@@ -38,7 +40,7 @@ def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') 
     fields = ['refaced', 'deface_mask', 'kept_mask', 'verdict']
     inputnode = pe.Node(IdentityInterface(fields=fields), name='inputnode')
     size = size_factor(scan.path)
-    report = pe.Node(Report(), name='report', n_procs=config.omp_nthreads, mem_gb=MEM_GB['report'] * size)
+    drawn = pe.Node(Step(report), name='report', n_procs=config.omp_nthreads, mem_gb=MEM_GB['report'] * size)
     # In the main process, one after another: sinks share the tables of the output folder.
     sink = pe.Node(
         Publish(scan=scan, config=config), name='sink', run_without_submitting=True, mem_gb=MEM_GB['sink']
@@ -46,23 +48,19 @@ def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') 
 
     workflow = pe.Workflow(name=name)
     workflow.connect([
-        (inputnode, report, [(field, field) for field in ('refaced', 'kept_mask', 'verdict')]),
+        (inputnode, drawn, [(field, field) for field in ('refaced', 'kept_mask', 'verdict')]),
         (inputnode, sink, [(field, field) for field in fields]),
-        (report, sink, [('slices', 'slices'), ('face', 'face')]),
+        (drawn, sink, [('slices', 'slices'), ('face', 'face')]),
     ])  # fmt: skip
     page = config.private_page(scan.name)
     if page is not None:
-        private_report = pe.Node(
-            PrivateReport(
-                original=str(scan.path),
-                title=scan.name,
-                page=str(page),
-            ),
+        private = pe.Node(
+            Step(private_report, original=str(scan.path), title=scan.name, page=str(page)),
             name='private_report',
             n_procs=1,
             mem_gb=MEM_GB['private_report'] * size,
         )
         workflow.connect([
-            (inputnode, private_report, [(field, field) for field in ('refaced', 'kept_mask', 'verdict')]),
+            (inputnode, private, [(field, field) for field in ('refaced', 'kept_mask', 'verdict')]),
         ])  # fmt: skip
     return workflow

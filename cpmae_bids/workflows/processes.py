@@ -16,7 +16,7 @@ import numpy as np
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer
 from nipype.utils.misc import str2bool
 
-from cpmae_bids.interfaces.base import StepError
+from cpmae_bids.interfaces.step import StepError
 from cpmae_bids.runtime.lifeline import end_with_parent
 
 

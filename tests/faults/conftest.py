@@ -46,13 +46,8 @@ def small_head(tmp_path_factory):
     kept = ndimage.distance_transform_edt(~brain, sampling=VOXEL) <= RIM_MM / 2
     refaced = np.where(kept, scan.raw, np.rint(other).astype(scan.raw.dtype))
     nifti.write(folder / 'refaced.nii.gz', refaced, scan)
-    nifti.write_mask(folder / 'deface-mask', ~kept, scan)
-    nifti.write_mask(folder / 'kept-mask', kept, scan)
-    nifti.write_mask(folder / 'brain-mask', brain, scan)
-    # nifti.write compresses by suffix; the results are named by the options of the steps
-    for name in ('deface-mask', 'kept-mask', 'brain-mask'):
-        mask = {'deface-mask': ~kept, 'kept-mask': kept, 'brain-mask': brain}[name]
-        nifti.write_mask(folder / 'mask.nii.gz', mask, scan)
+    for name, mask in (('deface_mask', ~kept), ('kept_mask', kept), ('brain_mask', brain)):
+        nifti.write_mask(folder / 'mask.nii.gz', mask, scan)  # compressed by its suffix
         (folder / 'mask.nii.gz').replace(folder / name)
     shutil.copy(folder / 'refaced.nii.gz', folder / 'refaced')
     return folder, brain

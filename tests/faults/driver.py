@@ -23,7 +23,7 @@ from nipype.utils import profiler  # noqa: F401
 
 from cpmae_bids.cli import group_level  # noqa: F401
 from cpmae_bids.cli.run import main
-from cpmae_bids.interfaces import forks
+from cpmae_bids.interfaces import process
 from cpmae_bids.steps import __main__ as steps
 from cpmae_bids.workflows import base, processes  # noqa: F401
 
@@ -77,7 +77,7 @@ def start(arguments: list[str], environment: dict[str, str], log: Path, folder: 
         os.chdir(folder)
         os.environ.update(environment)
         tempfile.tempdir = None
-        forks._load = lambda: None  # steps that need no libraries
+        process._load = lambda: None  # steps that need no libraries
         steps.work = stub.main
         base.POLL_SECONDS = 0.02
         if environment.get('FAULT_MAIN'):

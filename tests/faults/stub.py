@@ -6,6 +6,7 @@ file that is written to). ``STEP@TEXT=WHAT`` is about steps on files with that t
 """
 
 import hashlib
+import importlib
 import json
 import os
 import resource
@@ -17,22 +18,8 @@ import zlib
 from pathlib import Path
 
 from cpmae_bids import __version__
+from cpmae_bids.interfaces.step import specifications
 from cpmae_bids.runtime.lifeline import end_with_parent
-
-RESULTS = {
-    'skullstrip': ('brain-mask', 'kept-mask'),
-    'register': ('affine',),
-    'conform': ('brain', 'head', 'statistics'),
-    'encode': ('codes',),
-    'remodel': ('head-codes',),
-    'decode': ('head',),
-    'blend': ('refaced', 'deface-mask'),
-    'report': ('slices', 'face'),
-    'coregister': ('affine',),
-    'locate': ('brain-mask', 'kept-mask', 'affine'),
-    'contrast': ('table',),
-    'recolour': ('head',),
-}
 
 
 def content_of(name: str) -> bytes:
@@ -41,20 +28,20 @@ def content_of(name: str) -> bytes:
     return path.read_bytes() if path.exists() else f'{name}\n'.encode()
 
 
-def verdict(options: dict[str, str]) -> bytes:
+def verdict(options: dict) -> bytes:
     """A verdict that passes, on the files that are there."""
-    kinds = {'refaced': 'refaced', 'defacemask': 'deface-mask', 'brainmask': 'kept-mask'}
+    kinds = {'refaced': 'refaced', 'defacemask': 'deface_mask', 'brainmask': 'kept_mask'}
     judged = {
         kind: hashlib.sha256(Path(options[name]).read_bytes()).hexdigest() for kind, name in kinds.items()
     }
-    settings = {'preset': options['preset'], 'seed': int(options['seed']), 'steps': int(options['steps'])}
+    settings = {name: options[name] for name in ('preset', 'seed', 'steps')}
     result = {
         'scan': options['scan'],
         'status': 'pass',
         'reasons': [],
         'measures': {},
         'version': __version__,
-        'model_hash': options['model-hash'],
+        'model_hash': options['model_hash'],
         **settings,
         'template': 'none',
         'noise': {},
@@ -67,16 +54,15 @@ def verdict(options: dict[str, str]) -> bytes:
 def main(argv: list[str]) -> int:
     """Write the results of a step, in place of `cpmae_bids.steps.__main__.work`."""
     end_with_parent()
-    step, *rest = argv
-    options = {name.removeprefix('--'): value for name, value in zip(rest[::2], rest[1::2], strict=True)}
-    if step == 'verdict':
-        files = {options['verdict']: verdict(options)}
-    else:
-        files = {options[name]: content_of(name) for name in RESULTS[step]}
+    step, inputs = argv
+    options = json.loads(Path(inputs).read_text())
+    function = getattr(importlib.import_module(f'cpmae_bids.steps.{step}'), step)
+    outputs = specifications(function)[1]().copyable_trait_names()
+    files = {options[name]: verdict(options) if step == 'verdict' else content_of(name) for name in outputs}
     where, _, what = os.environ['FAULT_STEPS'].partition('=')
     where, _, text = where.partition('@')
     flag = Path(os.environ['FAULT_FLAGS'], step)
-    if where in (step, 'any') and what and any(text in value for value in options.values()):
+    if where in (step, 'any') and what and text in str(options):
         part = flag.with_suffix('.part')
         part.write_text(str(os.getpid()))
         part.replace(flag)

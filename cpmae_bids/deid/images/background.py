@@ -1,4 +1,4 @@
-"""Look past what scanners and software leave in place of dark air.
+"""Background suppression: bring to 0 what scanners and software leave in place of dark air.
 
 Air may lie at any level where software added a constant, and padding far below it. Both are brought to 0.
 
@@ -8,8 +8,8 @@ That image is a ratio of two others: where both are air, in air and in bone, it 
 (Marques et al., NeuroImage 2010). The other images, by which such noise is removed (O'Brien et al., PLoS ONE
 2014), need not be there. But tissue is smooth, and the noise is not: neighbours know nothing of each other.
 
-What is looked at has 0 in place of the noise. Stored values stay what they are, and so do those of the kept
-mask in the output.
+Only what is measured has 0 in place of the noise: stored values stay what they are, and so do those of the
+preserved region in the output.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def has_bright_noise(values: np.ndarray) -> bool:
     """
     lines = values[:, ::LINE_STEP, ::LINE_STEP].astype(np.float32)
     low, high = np.percentile(lines, (1, 99))
-    deviation = np.abs(lines - _median_of_three(lines, 0))
+    deviation = np.abs(lines - ndimage.median_filter(lines, (3, 1, 1), mode='nearest'))
     if (deviation > ERRATIC * (high - low)).mean() <= MIN_ERRATIC_SHARE:
         return False
     seen = values[ndimage.find_objects((values != values.min()).astype(np.uint8))[0]]  # without padding
@@ -180,7 +180,8 @@ def segment_tissue(values: np.ndarray, voxel_sizes: np.ndarray) -> np.ndarray:
 
     smooth = values
     for axis in range(3):
-        smooth = _median_of_three(smooth, axis)  # keeps edges, unlike a mean
+        # keeps edges, unlike a mean
+        smooth = ndimage.median_filter(smooth, [3 if a == axis else 1 for a in range(3)], mode='nearest')
     deviation = np.abs(values - smooth)
     roughness = window(deviation)
     limit = TISSUE_ROUGHNESS * np.quantile(roughness[::2, ::2, ::2], NOISE_QUANTILE)
@@ -202,12 +203,3 @@ def _padding(values: np.ndarray) -> np.ndarray:
         at_border[np.take(pieces, (0, -1), axis=axis)] = True
     at_border[0] = False
     return ndimage.binary_dilation(at_border[pieces], np.ones((3, 3, 3)))
-
-
-def _median_of_three(values: np.ndarray, axis: int) -> np.ndarray:
-    """Median of each voxel and its two neighbours along an axis; the ends stay as they are."""
-    along = np.moveaxis(values, axis, 0)
-    before, here, after = along[:-2], along[1:-1], along[2:]
-    result = along.copy()
-    result[1:-1] = np.maximum(np.minimum(before, here), np.minimum(np.maximum(before, here), after))
-    return np.moveaxis(result, 0, axis)

@@ -1,7 +1,9 @@
 """NIfTI files by their raw, on-disk values.
 
-The promise that a voxel is kept means its stored bytes, so scans are read and written without nibabel's
-scaling: the raw array in its own data type and byte order, and the header fields that describe it.
+A preserved voxel has the stored bytes of the original, so scans are read and written without scaling: the raw
+array in its own data type and byte order, and the header fields that describe it. nibabel parses the header;
+its own reader takes as much memory as a header claims, and leaves trailing data and the checksum of a
+compressed file unread.
 """
 
 from __future__ import annotations

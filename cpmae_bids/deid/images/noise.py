@@ -1,7 +1,4 @@
-"""Noise of a scan: how loud it is far from the head, and the same noise on a generated head.
-
-What is generated knows it by the numbers of `air.AirStatistics` only.
-"""
+"""Noise of a scan: how loud it is far from the head."""
 
 from __future__ import annotations
 
@@ -170,14 +167,6 @@ def blocks(values: np.ndarray, size: np.ndarray) -> np.ndarray:
     return cut.transpose(0, 2, 4, 1, 3, 5).reshape(*count, -1)
 
 
-def on_voxels(of_blocks: np.ndarray, size: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Values of blocks for each of their voxels; what is left at the end is like the last block."""
-    for axis, edge in enumerate(size):
-        of_blocks = of_blocks.repeat(edge, axis)
-    rest = [(0, whole - part) for whole, part in zip(shape, of_blocks.shape, strict=True)]
-    return np.pad(of_blocks, rest, mode='edge')
-
-
 def distance(head: np.ndarray, block_mm: np.ndarray) -> np.ndarray:
     """Distance (mm) of blocks to the nearest one of the head; infinite where there is none."""
     if not head.any():
@@ -203,30 +192,3 @@ def _sigma(quantiles: np.ndarray) -> float:
     if median > 0 and 1.7 < high / median < 2.5:  # 2.08 for Rayleigh
         return median / 1.1774
     return float(np.sqrt(np.mean((quantiles - quantiles[0]).astype(float) ** 2) / 2))
-
-
-def add_noise(clean: np.ndarray, air: np.ndarray, sigma: float, generator: np.random.Generator) -> np.ndarray:
-    """Noise a generated volume as a magnitude image: air where it is empty, Rician in tissue.
-
-    Parameters
-    ----------
-    clean, air : ndarray of float32, shape (X, Y, Z)
-        Generated intensities in the units of the scan, 0 in the air; and what lies there.
-    sigma : float
-        Of the noise in tissue.
-    generator : numpy.random.Generator
-
-    Returns
-    -------
-    noisy : ndarray of float32, shape (X, Y, Z)
-    """
-    if sigma == 0:
-        # the background was removed: nothing to model
-        return np.where(clean > 0, np.maximum(clean, air), air)
-    tissue = np.clip(clean / (4 * sigma), 0, 1)
-    tissue = tissue * tissue * (3 - 2 * tissue)  # smoothstep: no edge where tissue begins
-    signal = generator.standard_normal(clean.shape, dtype=np.float32)
-    signal *= np.float32(sigma) * tissue
-    signal += clean
-    # Where nothing was generated this is the air itself, which may be negative after filtering
-    return np.hypot(signal, air) * tissue + air * (1 - tissue)

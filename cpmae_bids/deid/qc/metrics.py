@@ -15,6 +15,7 @@ from cpmae_bids.deid.images import background, intensity, nifti, noise
 from cpmae_bids.deid.qc import file_metrics, margin
 from cpmae_bids.deid.qc.head_metrics import compare_heads
 from cpmae_bids.deid.space import alignment, geometry
+from cpmae_bids.deid.space.template import Template
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime import threads
 
@@ -59,7 +60,7 @@ def measure(
     deface_mask: np.ndarray,
     world_to_template: np.ndarray,
     scale: float,
-    template: tuple[np.ndarray, np.ndarray, np.ndarray],
+    template: Template,
     t1w: T1w | None = None,
     original_codes: list[np.ndarray] | None = None,
     generated_codes: list[np.ndarray] | None = None,
@@ -75,8 +76,7 @@ def measure(
     world_to_template : ndarray, shape (4, 4)
     scale : float
         Intensity of the scan that is 1 on the template grid.
-    template : tuple of ndarray of float32 and bool, shape (A, B, C), and ndarray, shape (4, 4)
-        Intensities and mask of the template's brain, and its voxel indices to world (RAS mm).
+    template : Template
     t1w : T1w, optional
         For a scan of another contrast.
     original_codes, generated_codes : list of ndarray of int, optional
@@ -99,7 +99,7 @@ def measure(
         lambda: file_metrics.replaced_region(original, refaced, before, after, preserved, scale),
         lambda: _air(before, after, preserved, original.voxel_sizes, scale),
         lambda: _alignment(before, brain, original.affine, world_to_template, template),
-        lambda: {'kept_far_ml': kept_far_ml(preserved, original.affine, world_to_template, *template[1:])},
+        lambda: {'kept_far_ml': kept_far_ml(preserved, original.affine, world_to_template, template)},
         lambda: _margins(before, brain, preserved, original.affine, world_to_template, scale, template, t1w),
         lambda: _by_t1w(original, before, brain, preserved, t1w) if t1w is not None else {},
     ):
@@ -131,9 +131,9 @@ def _heads(before, after, brain, preserved, scan: nifti.Scan, world_to_template,
 def _alignment(values, brain, affine, world_to_template, template) -> dict[str, float]:
     angle, stretches = alignment.rotation_and_scales(world_to_template)
     return {
-        'template_overlap': alignment.template_overlap(brain, affine, world_to_template, *template[1:]),
+        'template_overlap': alignment.template_overlap(brain, affine, world_to_template, template),
         'template_correlation': alignment.intensity_correlation(
-            values, brain, affine, world_to_template, *template
+            values, brain, affine, world_to_template, template
         ),
         'rotation_deg': angle,
         'stretch_min': stretches.min(),
@@ -145,8 +145,7 @@ def kept_far_ml(
     preserved: np.ndarray,
     affine: np.ndarray,
     world_to_template: np.ndarray,
-    template_mask: np.ndarray,
-    template_affine: np.ndarray,
+    template: Template,
 ) -> float:
     """How much is preserved that lies far from any brain: a nose, say, that a brain mask has grown into.
 
@@ -155,9 +154,7 @@ def kept_far_ml(
     preserved : ndarray of bool, shape (X, Y, Z)
     affine, world_to_template : ndarray, shape (4, 4)
         Voxels to world, world to template world.
-    template_mask : ndarray of bool, shape (A, B, C)
-        Brain of the template.
-    template_affine : ndarray, shape (4, 4)
+    template : Template
 
     Returns
     -------
@@ -165,7 +162,7 @@ def kept_far_ml(
         Millilitres of the template's world that lie more than `BRAIN_ROOM_MM` beyond its brain.
     """
     size = geometry.GRID_EDGE_MM / _COARSE
-    expected = geometry.to_template(template_mask, template_affine, np.eye(4), _COARSE) >= 0.5
+    expected = geometry.to_template(template.mask, template.affine, np.eye(4), _COARSE) >= 0.5
     far = ndimage.distance_transform_edt(~expected, sampling=size) > BRAIN_ROOM_MM
     return float(
         geometry.to_template(preserved, affine, world_to_template, _COARSE)[far].sum() * size**3 / 1000
@@ -181,7 +178,7 @@ def _margins(values, brain, preserved, affine, world_to_template, scale, templat
     return {
         'kept_near_air_ml': margin.Outside.of(values, affine, scale).near_ml(preserved, affine),
         'volume_by_interior': alignment.volume_by_interior(
-            values, brain, affine, world_to_template, *template
+            values, brain, affine, world_to_template, template
         ),
     }
 

@@ -57,7 +57,7 @@ FILLED = 0.001
 """Share of a scan that has its least value, from which on it may be filled with that value."""
 
 DARKER = 0.3
-"""How far below air a filling is looked past, as a share of the contrast between air and bright tissue."""
+"""How far below air a filling is ignored, as a share of the contrast between air and bright tissue."""
 
 MAX_OPAQUE_BORDER = 0.6
 """Share of the border of the field of view that may seem to be tissue: with more, air and head cannot be told

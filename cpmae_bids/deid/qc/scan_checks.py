@@ -1,6 +1,6 @@
-"""Read a T1w and refuse what cannot be de-identified, with one clear line each.
+"""Read a T1w and reject what cannot be de-identified, with one clear line each.
 
-What needs a brain mask to be seen (a scan without a head, or one that was defaced before) is in `prior`.
+What needs a brain mask to be seen, such as a scan that was defaced before, is in `head_checks`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def load_t1w(path: Path | str) -> nifti.Scan:
     Returns
     -------
     scan : nifti.Scan
-        Noise as bright as tissue in place of air is looked past; see `background`.
+        Noise as bright as tissue in place of air is suppressed; see `background`.
 
     Raises
     ------

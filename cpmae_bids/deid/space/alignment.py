@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from cpmae_bids.deid.images.intensity import TINY, without_spikes
 from cpmae_bids.deid.space import geometry
+from cpmae_bids.deid.space.template import Template
 
 BAND_MM = (4.0, 12.0)
 """Gaussians (sigma, mm) between which a scan is compared with the template, an average over many brains.
@@ -72,13 +73,12 @@ def template_overlap(
     mask: np.ndarray,
     affine: np.ndarray,
     world_to_template: np.ndarray,
-    template_mask: np.ndarray,
-    template_affine: np.ndarray,
+    template: Template,
 ) -> float:
     """Dice of a brain mask with the template's, on the grid of the template."""
-    matrix = _template_to_scan_voxels(affine, world_to_template, template_affine)
-    aligned = geometry.resample(mask, matrix, template_mask.shape) >= 0.5
-    return dice(aligned, template_mask)
+    matrix = _template_to_scan_voxels(affine, world_to_template, template)
+    aligned = geometry.resample(mask, matrix, template.mask.shape) >= 0.5
+    return dice(aligned, template.mask)
 
 
 def intensity_correlation(
@@ -86,9 +86,7 @@ def intensity_correlation(
     mask: np.ndarray,
     affine: np.ndarray,
     world_to_template: np.ndarray,
-    template_brain: np.ndarray,
-    template_mask: np.ndarray,
-    template_affine: np.ndarray,
+    template: Template,
 ) -> float:
     """Pearson correlation of a scan's intensities with the template's where both have brain.
 
@@ -103,24 +101,22 @@ def intensity_correlation(
         Brain of the scan.
     affine, world_to_template : ndarray, shape (4, 4)
         Native voxels to world, world to template world (RAS mm).
-    template_brain, template_mask : ndarray, shape (A, B, C)
-        Intensities and mask of the template's brain.
-    template_affine : ndarray, shape (4, 4)
+    template : Template
 
     Returns
     -------
     correlation : float
         NaN if the brains do not meet, or one of them is constant.
     """
-    template_brain, template_mask, template_affine = _coarse(template_brain, template_mask, template_affine)
-    matrix = _template_to_scan_voxels(affine, world_to_template, template_affine)
-    share = geometry.resample(mask, matrix, template_mask.shape)
+    template = _coarse(template)
+    matrix = _template_to_scan_voxels(affine, world_to_template, template)
+    share = geometry.resample(mask, matrix, template.mask.shape)
     values = np.where(mask, without_spikes(values, mask), 0) if mask.any() else np.zeros(mask.shape)
-    brain = geometry.resample(values, matrix, template_mask.shape)
-    inside = (share >= 0.5) & template_mask
+    brain = geometry.resample(values, matrix, template.mask.shape)
+    inside = (share >= 0.5) & template.mask
     brain = np.divide(brain, share, out=np.zeros_like(brain), where=inside)
-    brain = _without_shading(brain, inside, template_affine)
-    details = _band(brain, inside, template_affine), _band(template_brain, inside, template_affine)
+    brain = _without_shading(brain, inside, template.affine)
+    details = _band(brain, inside, template.affine), _band(template.brain, inside, template.affine)
     if not inside.any() or min(np.ptp(detail) for detail in details) < 1e-3:
         return float('nan')
     return float(np.corrcoef(*details)[0, 1])
@@ -131,9 +127,7 @@ def volume_by_interior(
     mask: np.ndarray,
     affine: np.ndarray,
     world_to_template: np.ndarray,
-    template_brain: np.ndarray,
-    template_mask: np.ndarray,
-    template_affine: np.ndarray,
+    template: Template,
 ) -> float:
     """Volume of a brain mask over that of the template's, where the size is that of what lies within.
 
@@ -142,7 +136,7 @@ def volume_by_interior(
 
     Parameters
     ----------
-    values, mask, affine, world_to_template, template_brain, template_mask, template_affine
+    values, mask, affine, world_to_template, template
         As of `intensity_correlation`.
 
     Returns
@@ -150,34 +144,35 @@ def volume_by_interior(
     ratio : float
         After the change in size (`SIZES`) by which the interiors correlate most. NaN if they do for none.
     """
-    template_brain, template_mask, template_affine = _coarse(template_brain, template_mask, template_affine)
-    sizes = geometry.voxel_sizes(template_affine)
-    deep = ndimage.distance_transform_edt(np.pad(template_mask, 1), sampling=sizes) > INTERIOR_MM
+    template = _coarse(template)
+    sizes = geometry.voxel_sizes(template.affine)
+    deep = ndimage.distance_transform_edt(np.pad(template.mask, 1), sampling=sizes) > INTERIOR_MM
     deep = deep[1:-1, 1:-1, 1:-1]
     if not deep.any():
         return float('nan')
-    center = template_affine[:3, :3] @ np.argwhere(template_mask).mean(axis=0) + template_affine[:3, 3]
-    expected = _band(template_brain, deep, template_affine)
+    center = template.affine[:3, :3] @ np.argwhere(template.mask).mean(axis=0) + template.affine[:3, 3]
+    expected = _band(template.brain, deep, template.affine)
     found = []
     for size in SIZES:
         resize = np.diag([size, size, size, 1.0])
         resize[:3, 3] = center - size * center
-        matrix = _template_to_scan_voxels(affine, resize @ world_to_template, template_affine)
-        detail = _band(geometry.resample(values, matrix, deep.shape), deep, template_affine)
+        matrix = _template_to_scan_voxels(affine, resize @ world_to_template, template)
+        detail = _band(geometry.resample(values, matrix, deep.shape), deep, template.affine)
         if min(np.ptp(detail), np.ptp(expected)) >= 1e-3:
             found.append((float(np.corrcoef(detail, expected)[0, 1]), matrix))
     if not found:
         return float('nan')
     _, matrix = max(found, key=lambda one: one[0])
     # The mask may reach beyond the grid of the template: counted by its own voxels
-    return float(mask.sum() * abs(np.linalg.det(np.linalg.inv(matrix)[:3, :3])) / max(template_mask.sum(), 1))
+    return float(mask.sum() * abs(np.linalg.det(np.linalg.inv(matrix)[:3, :3])) / max(template.mask.sum(), 1))
 
 
-def _coarse(brain, mask, affine) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _coarse(template: Template) -> Template:
     """The template at every second or fourth voxel, which hold all that `BAND_MM` lets pass."""
-    steps = np.maximum(1, BAND_MM[0] / geometry.voxel_sizes(affine) + 1e-3).astype(int)
+    steps = np.maximum(1, BAND_MM[0] / geometry.voxel_sizes(template.affine) + 1e-3).astype(int)
     part = tuple(slice(None, None, step) for step in steps)
-    return brain[part], mask[part], affine @ np.diag([*steps, 1])
+    affine = template.affine @ np.diag([*steps, 1])
+    return Template(template.brain[part], template.mask[part], affine, template.name)
 
 
 def shared_information(
@@ -265,8 +260,8 @@ def _local_mean(volume: np.ndarray, inside: np.ndarray, affine: np.ndarray, mm: 
     return geometry.smooth(volume, sigma) / np.maximum(geometry.smooth(inside, sigma), 1e-6)
 
 
-def _template_to_scan_voxels(affine, world_to_template, template_affine) -> np.ndarray:
-    return np.linalg.inv(affine) @ np.linalg.inv(world_to_template) @ template_affine
+def _template_to_scan_voxels(affine, world_to_template, template: Template) -> np.ndarray:
+    return np.linalg.inv(affine) @ np.linalg.inv(world_to_template) @ template.affine
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:

@@ -393,12 +393,12 @@ def draw(
     def at(numbers: Any) -> np.ndarray:
         """Numbers by distance, for each voxel."""
         told = np.interp(place, np.arange(len(SHELLS_MM)), numbers).astype(np.float32)
-        return noise.on_voxels(told, size, head.shape)
+        return _on_voxels(told, size, head.shape)
 
     known = np.var(shift[shell >= 0]) if (shell >= 0).any() else 0.0
     field = _field(air, head.shape, np.asarray(voxel_sizes), generator)
     field *= np.float32(np.sqrt(1 - min(known, 0.8)))
-    field += noise.on_voxels(shift, size, head.shape)
+    field += _on_voxels(shift, size, head.shape)
     # how far a voxel is beyond the least value; the brightest (zippers, vendor marks) are no noise
     excess = at(np.log(np.maximum(air.busy, RARE / 2))) - special.log_ndtr(-field)
     np.clip(excess, 0, -np.log(1 - noise.TAIL), out=excess)
@@ -431,3 +431,11 @@ def _smooth(shape, voxel_sizes: np.ndarray, width: float, generator: np.random.G
         weights = np.clip(1 - np.abs(at[:, None] - np.arange(field.shape[axis])), 0, 1).astype(np.float32)
         field = np.moveaxis(np.tensordot(weights, field, (1, axis)), 0, axis)
     return field
+
+
+def _on_voxels(of_blocks: np.ndarray, size: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Values of blocks for each of their voxels; what is left at the end is like the last block."""
+    for axis, edge in enumerate(size):
+        of_blocks = of_blocks.repeat(edge, axis)
+    rest = [(0, whole - part) for whole, part in zip(shape, of_blocks.shape, strict=True)]
+    return np.pad(of_blocks, rest, mode='edge')

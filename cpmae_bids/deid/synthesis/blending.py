@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cpmae_bids.deid.images import masks, nifti, noise
+from cpmae_bids.deid.images import masks, nifti
 from cpmae_bids.deid.space import geometry
 from cpmae_bids.deid.synthesis import air as air_model
 from cpmae_bids.deid.synthesis import neck
@@ -22,22 +22,6 @@ RANGE_STEP = 0.1
 
 AIR_LEVEL = 0.02
 """Generated intensities (brain scale 1) below this are air: a decoder never gives an exact 0."""
-
-
-def synthesize(
-    head: np.ndarray,
-    scale: float,
-    affine: np.ndarray,
-    world_to_template: np.ndarray,
-    shape: tuple[int, int, int],
-    air: AirStatistics,
-    seed: int,
-) -> np.ndarray:
-    """A noisy native-space volume from a generated head; knows nothing of the original but its statistics.
-
-    See `place` and `add_air`, which it calls.
-    """
-    return add_air(place(head, scale, affine, world_to_template, shape), scale, affine, air, seed)
 
 
 def place(
@@ -94,7 +78,34 @@ def add_air(clean: np.ndarray, scale: float, affine: np.ndarray, air: AirStatist
     """
     generator = np.random.default_rng(seed)
     drawn = air_model.draw(air, clean, geometry.voxel_sizes(affine), scale, generator)
-    return noise.add_noise(clean, drawn, scale * air.sigma, generator)
+    return add_noise(clean, drawn, scale * air.sigma, generator)
+
+
+def add_noise(clean: np.ndarray, air: np.ndarray, sigma: float, generator: np.random.Generator) -> np.ndarray:
+    """Noise a generated volume as a magnitude image: air where it is empty, Rician in tissue.
+
+    Parameters
+    ----------
+    clean, air : ndarray of float32, shape (X, Y, Z)
+        Generated intensities in the units of the scan, 0 in the air; and what lies there.
+    sigma : float
+        Of the noise in tissue.
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    noisy : ndarray of float32, shape (X, Y, Z)
+    """
+    if sigma == 0:
+        # the background was removed: nothing to model
+        return np.where(clean > 0, np.maximum(clean, air), air)
+    tissue = np.clip(clean / (4 * sigma), 0, 1)
+    tissue = tissue * tissue * (3 - 2 * tissue)  # smoothstep: no edge where tissue begins
+    signal = generator.standard_normal(clean.shape, dtype=np.float32)
+    signal *= np.float32(sigma) * tissue
+    signal += clean
+    # Where nothing was generated this is the air itself, which may be negative after filtering
+    return np.hypot(signal, air) * tissue + air * (1 - tissue)
 
 
 def blend(

@@ -1,4 +1,4 @@
-"""The seam between what is kept and what is generated: how visible it is, and what makes it less so.
+"""The seam between what is preserved and what is generated: how visible it is, and what makes it less so.
 
 A generated head has the texture of the scans that the models were trained on. Around a scan that is smoother
 than those (interpolated to small voxels, averaged, denoised) it is too rough. Most of that is told from the
@@ -27,7 +27,7 @@ def ratio(before: np.ndarray, after: np.ndarray, shell: np.ndarray) -> float:
     ----------
     before, after : ndarray, shape (X, Y, Z)
         Stored values of original and refaced scan: their scaling makes no difference, and noise in bone is in
-        the kept rim of both.
+        the preserved rim of both.
     shell : ndarray of bool, shape (X, Y, Z)
         The preserved region, and what counts beyond it.
 

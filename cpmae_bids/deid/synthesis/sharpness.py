@@ -1,7 +1,7 @@
 """Sharpness: around a smooth scan a generated head is smooth as well.
 
-Told from the brain alone, which is kept anyway: how much of its contrast is finer than some 4 mm. Scans that
-were smoothed, averaged or interpolated have less of it, and get a head that is blurred like them.
+Told from the brain alone, which is preserved anyway: how much of its contrast is finer than some 4 mm. Scans
+that were smoothed, averaged or interpolated have less of it, and get a head that is blurred like them.
 """
 
 from __future__ import annotations
@@ -38,10 +38,7 @@ def fine_contrast(brain: np.ndarray) -> float:
         NaN for a brain too small to tell.
     """
     factor = len(brain) // geometry.PRESETS['128']
-    cells = np.asarray(brain, np.float32).reshape(
-        [part for n in brain.shape for part in (n // factor, factor)]
-    )
-    volume = cells.mean(axis=(1, 3, 5))
+    volume = geometry.pool(brain, factor)
     deep = ndimage.binary_erosion(volume > 0, iterations=DEPTH)
     if not deep.any() or volume[deep].std() == 0:
         return np.nan

@@ -1,4 +1,7 @@
-"""Steps in forks of a process that has loaded their libraries: once for a run, instead of once for a step."""
+"""Processes of steps: forks of one that has loaded their libraries, once for a run, or new ones.
+
+A GPU serves no fork of a process that has looked at it, and a cluster starts each node by itself.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import importlib
 import logging
 import multiprocessing
 import os
+import pkgutil
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,22 +77,25 @@ def libraries_loaded(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def _load() -> None:
-    from cpmae_bids.steps import __main__ as steps
+    import cpmae_bids.steps
     from cpmae_bids.steps.register import import_ants
 
-    for module in (*LIBRARIES, *steps.modules().values()):
+    steps = [info.name for info in pkgutil.iter_modules(cpmae_bids.steps.__path__, 'cpmae_bids.steps.')]
+    for module in (*LIBRARIES, *steps):
         importlib.import_module(module)
     import_ants()
     gc.freeze()  # or nipype has all of it looked through before each step, and forks copy it
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str], folder: Path) -> tuple[int, str, str]:
-    """Run a step in a fork of this process, and wait for its end.
+    """Run a step in a process of its own, and wait for its end.
+
+    It is a fork of this process where that has the libraries, else a new one.
 
     Parameters
     ----------
     arguments : sequence of str
-        Name of the step, and its arguments.
+        Of ``python -m cpmae_bids.steps``.
     environment : mapping of str to str
         What to change in the environment.
     folder : Path
@@ -103,16 +111,34 @@ def run(arguments: Sequence[str], environment: Mapping[str, str], folder: Path) 
     paths = folder / 'stdout.nipype', folder / 'stderr.nipype'  # as nipype calls them
     opened = [path.open('w+', buffering=1, errors='backslashreplace') for path in paths]
     with opened[0] as stdout, opened[1] as stderr:
-        process = multiprocessing.get_context('fork').Process(
-            target=_work, args=(list(arguments), dict(environment), folder, stdout, stderr)
-        )
-        process.start()
-        process.join()
-        returncode = 1 if process.exitcode is None else process.exitcode
-        process.close()
+        work = _fork if _loaded else _anew
+        returncode = work(arguments, environment, folder, stdout, stderr)
         for stream in opened:
             stream.seek(0)
         return returncode, stdout.read(), stderr.read()
+
+
+def _anew(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, stdout: TextIO, stderr: TextIO
+) -> int:
+    command = [sys.executable, '-m', 'cpmae_bids.steps', *arguments]
+    changed = {**os.environ, **environment}
+    return subprocess.run(
+        command, cwd=folder, env=changed, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, check=False
+    ).returncode
+
+
+def _fork(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, stdout: TextIO, stderr: TextIO
+) -> int:
+    process = multiprocessing.get_context('fork').Process(
+        target=_work, args=(list(arguments), dict(environment), folder, stdout, stderr)
+    )
+    process.start()
+    process.join()
+    returncode = 1 if process.exitcode is None else process.exitcode
+    process.close()
+    return returncode
 
 
 def _work(

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from cpmae_bids.deid.images import cubes
+from cpmae_bids.deid.images import volumes
 from cpmae_bids.exceptions import InputError
 
 
 def test_what_is_written_is_read(tmp_path):
     volume, mask = np.full((4, 4, 4), 1 / 3, np.float32), np.eye(4, dtype=bool)
-    cubes.write(tmp_path / 'a.npz', head=volume, outside=mask, scale=1 / 3)
-    assert np.array_equal(cubes.read(tmp_path / 'a.npz', 'head'), volume.astype(np.float16))
-    assert np.array_equal(cubes.read(tmp_path / 'a.npz', 'outside'), mask)
-    assert float(cubes.read(tmp_path / 'a.npz', 'scale')) == 1 / 3
+    volumes.write(tmp_path / 'a.npz', head=volume, outside=mask, scale=1 / 3)
+    assert np.array_equal(volumes.read(tmp_path / 'a.npz', 'head'), volume.astype(np.float16))
+    assert np.array_equal(volumes.read(tmp_path / 'a.npz', 'outside'), mask)
+    assert float(volumes.read(tmp_path / 'a.npz', 'scale')) == 1 / 3
 
 
 @pytest.mark.parametrize('content', [None, b'', b'PK\x03\x04', b'nonsense'])
@@ -21,10 +21,10 @@ def test_what_is_damaged_or_not_there_is_named(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=r'a\.npz: cannot be read'):
-        cubes.read(path, 'head')
+        volumes.read(path, 'head')
 
 
 def test_another_array_is_no_answer(tmp_path):
-    cubes.write(tmp_path / 'a.npz', head=np.zeros(2))
+    volumes.write(tmp_path / 'a.npz', head=np.zeros(2))
     with pytest.raises(InputError, match=r'a\.npz: cannot be read'):
-        cubes.read(tmp_path / 'a.npz', 'brain')
+        volumes.read(tmp_path / 'a.npz', 'brain')
