@@ -23,7 +23,7 @@ from scipy import ndimage
 from benchmarks.scans import RESULTS, write_result
 from cpmae_bids.deid.images import masks, nifti, volumes
 from cpmae_bids.deid.qc import metrics, scan_checks
-from cpmae_bids.deid.qc.decision import judge
+from cpmae_bids.deid.qc.decision import decide
 from cpmae_bids.deid.qc.thresholds import thresholds_of
 from cpmae_bids.deid.space import geometry, regions
 from cpmae_bids.deid.synthesis import air as air_model
@@ -140,7 +140,7 @@ class Output:
                     **changes,
                 }
             )
-        _, reasons = judge(measures, thresholds_of(''))
+        _, reasons = decide(measures, thresholds_of(''))
         fired = {row.metric for row in thresholds_of('') if f'({row.metric} ' in ' '.join(reasons)}
         return measures, fired
 

@@ -311,7 +311,7 @@ class T2Case(Case):
     def judge_as(self, fill, raw=None, from_scan=None, **changes):
         measures = self.measure(raw, from_scan, **changes)
         limits = thresholds_of(fill)
-        _, reasons = decision.judge(measures, limits)
+        _, reasons = decision.decide(measures, limits)
         return {limit.metric for limit in limits if f'({limit.metric} ' in ' '.join(reasons)}
 
     def measure(self, raw=None, from_scan=None, **changes):
@@ -424,4 +424,4 @@ def test_a_contrast_cannot_be_judged_as_a_t1w(case):
         case.template,
     )
     for fill in ('head', 'air'):
-        assert decision.judge(measures, thresholds_of(fill))[0] == 'fail'
+        assert decision.decide(measures, thresholds_of(fill))[0] == 'fail'

@@ -64,7 +64,7 @@ def test_the_public_form_has_no_private_number():
 
 def test_a_reason_has_the_value_of_a_public_measure_alone():
     measures = {limit.metric: float(np.clip(1, limit.low, limit.high)) for limit in LIMITS}
-    _, reasons = decision.judge(measures | {'brain_ml': 2345.6, 'seam_ratio': 1.618}, LIMITS)
+    _, reasons = decision.decide(measures | {'brain_ml': 2345.6, 'seam_ratio': 1.618}, LIMITS)
     assert reasons == [
         'implausible brain volume (brain_ml 2346 > 2300): ' + SCAN,
         'visible seam around the preserved region (seam_ratio > 1.5): ' + SEED,
@@ -94,7 +94,7 @@ def judge(scan, seed):
         for limit in LIMITS
     }
     measures |= {name: round(float(private.uniform()), 6) for name in NOT_JUDGED}
-    status, reasons = decision.judge(measures, LIMITS)
+    status, reasons = decision.decide(measures, LIMITS)
     noise = {'sigma': round(float(private.uniform(0, 9)), 6)}
     return {'status': status, 'reasons': reasons, 'measures': measures, 'noise': noise}
 

@@ -93,7 +93,7 @@ class Case:
             template=self.template,
             **parts,
         )
-        status, reasons = decision.judge(measures, LIMITS)
+        status, reasons = decision.decide(measures, LIMITS)
         failed = {limit.metric for limit in LIMITS if f'({limit.metric} ' in ' '.join(reasons)}
         assert (status == 'fail') == bool(reasons)
         assert len(failed) == len(reasons)
@@ -387,7 +387,7 @@ def test_codes_of_the_original_fail(case, passed):
     found = metrics.code_agreement(case.original_codes, case.original_codes)
     assert found['code_agreement_0'] == 1
     assert found['code_chance_0'] < 0.1
-    status, reasons = decision.judge({**passed, **found}, LIMITS)
+    status, reasons = decision.decide({**passed, **found}, LIMITS)
     assert status == 'fail'
     assert len(reasons) == 1
     assert 'codes are those of the original' in reasons[0]
@@ -418,7 +418,7 @@ def test_headers_must_match_and_tell_nothing(case, honest, passed, field, value,
         'header_fields_changed': file_metrics.header_fields_changed(case.original, written),
         'header_fields_leaked': file_metrics.header_fields_leaked(written),
     }
-    status, reasons = decision.judge({**passed, **found}, LIMITS)
+    status, reasons = decision.decide({**passed, **found}, LIMITS)
     assert status == 'fail'
     assert len(reasons) == 1
     assert measure in reasons[0]
@@ -466,17 +466,17 @@ def test_another_data_type_fails(case, honest):
 
 def test_every_limit_can_fail_and_missing_measures_fail():
     good = {limit.metric: float(np.clip(1, limit.low, limit.high)) for limit in LIMITS}
-    assert decision.judge(good, LIMITS) == ('pass', [])
+    assert decision.decide(good, LIMITS) == ('pass', [])
     for limit in LIMITS:
         for bad in (limit.low - 1, limit.high + 1, np.nan):
             if np.isfinite(bad) or np.isnan(bad):
-                status, reasons = decision.judge({**good, limit.metric: bad}, LIMITS)
+                status, reasons = decision.decide({**good, limit.metric: bad}, LIMITS)
                 assert status == 'fail'
                 assert len(reasons) == 1
                 assert limit.metric in reasons[0]
                 assert '\n' not in reasons[0]
         without = {name: value for name, value in good.items() if name != limit.metric}
-        assert decision.judge(without, LIMITS)[0] == ('pass' if limit.optional else 'fail')
+        assert decision.decide(without, LIMITS)[0] == ('pass' if limit.optional else 'fail')
 
 
 def test_the_documentation_has_every_measure_with_its_limit(passed):

@@ -21,7 +21,7 @@ from cpmae_bids.models.transformer import Block
 from cpmae_bids.models.vqvae import VQVAE
 
 BRAIN_GRID = 16
-"""Where the brain lies is told in this many sites along an edge."""
+"""Sites along an edge of the grid on which the brain is described."""
 
 BRAIN_LEVEL = 0.4
 """Mean intensity of a site that is full of brain, or more."""

@@ -123,7 +123,7 @@ def verdict(
         volumes.read_codes(original_codes) if original_codes else None,
         volumes.read_codes(generated_codes) if generated_codes else None,
     )
-    status, reasons = decision.judge(measures, thresholds_of(fill))
+    status, reasons = decision.decide(measures, thresholds_of(fill))
     result = {
         'scan': scan,
         'status': status,

@@ -302,7 +302,7 @@ def _step(
 ) -> dict[str, float]:
     """One step of both networks, by gradients at the same weights."""
     generator = models.generator
-    # where the scan says nothing both volumes are the same, and nothing can be told there
+    # where the scan says nothing both volumes are the same, and nothing distinguishes them
     fake = _inner(torch.where(valid, generator.refine(halved, generator.draw(halved)), real))
     real, interpolated = _inner(real), _inner(upsample_cubic(halved))
     optimizer.zero_grad(set_to_none=True)

@@ -7,7 +7,7 @@ import math
 from cpmae_bids.deid.qc.thresholds import Threshold, thresholds_of
 
 
-def judge(metrics: dict[str, float], thresholds: tuple[Threshold, ...]) -> tuple[str, list[str]]:
+def decide(metrics: dict[str, float], thresholds: tuple[Threshold, ...]) -> tuple[str, list[str]]:
     """Decide by the thresholds.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Refuse scans that show no whole head: another body part, a cut brain, or a face that was removed before.
+"""Reject scans that show no whole head: another body part, a cut brain, or a face that was removed before.
 
 A scan that was skull-stripped or defaced has lost what tells tissue from air, and its refaced version would
 pass for a whole head that was never there. The limits were set on 165 whole heads, all of which pass, and on
@@ -105,17 +105,17 @@ def check_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndarra
     Raises
     ------
     InputError
-        If the scan was skull-stripped or defaced, or if its air cannot be told from tissue.
+        If the scan was skull-stripped or defaced, or if its air cannot be distinguished from tissue.
     """
-    measures = measure_head(scan, brain, world_to_template)
-    if measures['bright_air_share'] > MAX_BRIGHT_AIR:
+    metrics = measure_head(scan, brain, world_to_template)
+    if metrics['bright_air_share'] > MAX_BRIGHT_AIR:
         raise InputError(
             f'{scan.path}: noise as bright as tissue in place of air, as in the uniform image of MP2RAGE: '
             'give a version with its background noise removed'
         )
-    if measures['head_share'] < threshold('head_per_brain').low:
+    if metrics['head_share'] < threshold('head_per_brain').low:
         raise InputError(f'{scan.path}: no head around the brain, skull-stripped before: give the original')
-    if measures['nose_share'] < threshold('nose_share').low or measures['face_cut_cm2'] > MAX_FACE_CUT_CM2:
+    if metrics['nose_share'] < threshold('nose_share').low or metrics['face_cut_cm2'] > MAX_FACE_CUT_CM2:
         raise InputError(f'{scan.path}: the face is missing or cut, defaced before: give the original scan')
 
 
@@ -124,7 +124,7 @@ def measure_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndar
 
     Returns
     -------
-    measures : dict
+    metrics : dict
         ``head_share``: volume of tissue at 1 cm and more from the brain over that of the brain.
         ``nose_share``: share of tissue in `regions.NOSE`, 1 where the box lies outside the field of view.
         ``bright_air_share``: share of what must be air (`regions.ABOVE_EARS`, `AIR_MM`) that is as bright as
@@ -161,19 +161,19 @@ def check_other_head(
     Raises
     ------
     InputError
-        If the scan was skull-stripped or defaced, or if its air cannot be told from tissue.
+        If the scan was skull-stripped or defaced, or if its air cannot be distinguished from tissue.
     """
     scan, by = other[0], t1w[0].path.name
-    measures = measure_other_head(other, t1w)
-    if measures['bright_air_share'] > MAX_BRIGHT_AIR:
+    metrics = measure_other_head(other, t1w)
+    if metrics['bright_air_share'] > MAX_BRIGHT_AIR:
         raise InputError(
             f'{scan.path}: noise as bright as tissue in place of air: give a version without background noise'
         )
-    if measures['head_shown'] < MIN_SHOWN:
+    if metrics['head_shown'] < MIN_SHOWN:
         raise InputError(
             f'{scan.path}: no head around the brain, unlike {by}, skull-stripped before: give the original'
         )
-    if measures['face_shown'] < MIN_SHOWN:
+    if metrics['face_shown'] < MIN_SHOWN:
         raise InputError(
             f'{scan.path}: the face that {by} shows is missing, defaced before: give the original scan'
         )
@@ -189,7 +189,7 @@ def measure_other_head(
 
     Returns
     -------
-    measures : dict
+    metrics : dict
         ``head_shown``, ``face_shown``: share of the tissue of the T1w, away from the brain and in the face,
         that is tissue in the other contrast too; 1 for a face that lies outside the field of view.
         ``bright_air_share``: see `measure_head`.

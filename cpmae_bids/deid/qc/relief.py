@@ -60,8 +60,8 @@ DARKER = 0.3
 """How far below air a filling is ignored, as a share of the contrast between air and bright tissue."""
 
 MAX_OPAQUE_BORDER = 0.6
-"""Share of the border of the field of view that may seem to be tissue: with more, air and head cannot be told
-apart and there may be a face within."""
+"""Share of the border of the field of view that may seem to be tissue: with more, air and head cannot be
+distinguished and there may be a face within."""
 
 MAX_NOISY_BORDER = 0.2
 """The same where less than half of it is solid: MP2RAGE images have such noise in place of air. Up to 0.14 in
@@ -77,7 +77,7 @@ class Relief:
     agreement : float
         Greatest correlation with the average relief, -1 if there is nothing to compare.
     opaque : bool
-        Whether head and air could not be told apart, so that nothing can be said.
+        Whether head and air could not be distinguished, so that nothing can be said.
     """
 
     agreement: float
