@@ -200,10 +200,19 @@ def test_subject_without_t1w_is_named(make_bids, caplog):
     assert 'sub-02: no T1w scan' in caplog.text
 
 
-def test_same_scan_twice_is_refused(make_bids):
-    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'sub-01/anat/sub-01_T1w.nii'])
-    with pytest.raises(InputError, match=r'sub-01_T1w\.nii and sub-01/anat/sub-01_T1w\.nii\.gz'):
-        collect_scans(settings(root))
+def test_scans_in_other_formats_are_named(make_bids, caplog):
+    pair = ['sub-02/ses-a/anat/sub-02_ses-a_T1w.hdr', 'sub-02/ses-a/anat/sub-02_ses-a_T1w.img']
+    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', *pair])
+    with caplog.at_level(logging.WARNING):
+        assert len(collect_scans(settings(root))) == 1
+    assert f'{pair[1]}: not a single-file NIfTI' in caplog.text
+
+
+def test_two_files_of_one_name_cost_no_other_scan_its_result(make_bids):
+    twice = ['sub-01/anat/sub-01_T1w.nii', 'sub-01/anat/sub-01_T1w.nii.gz']
+    first, other = collect_scans(settings(make_bids([*twice, 'sub-02/anat/sub-02_T1w.nii.gz'])))
+    assert first.problem == f'{twice[1]} is the same scan by its name; remove one'
+    assert not other.problem
 
 
 def test_names_that_leave_no_room_for_those_of_outputs_are_refused(make_bids, tmp_path):
@@ -221,8 +230,8 @@ def test_names_that_leave_no_room_for_those_of_outputs_are_refused(make_bids, tm
 def test_one_name_in_two_folders_is_refused(make_bids):
     """Workflows, records and reports go by the name: one would take the other's."""
     root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'sub-01/again/anat/sub-01_T1w.nii.gz'])
-    with pytest.raises(InputError, match='same scan'):
-        collect_scans(settings(root))
+    (scan,) = collect_scans(settings(root))
+    assert 'is the same scan by its name' in scan.problem
 
 
 def test_scans_outside_of_the_folder_of_their_subject_are_left_out(make_bids, caplog):

@@ -51,7 +51,7 @@ def collect_scans(config: RunConfig) -> list[Scan]:
     NothingToDoError
         If no scan matches.
     InputError
-        If two scans would have the same outputs.
+        If a name is no UTF-8 text, or too long.
     """
     if config.seed is None:
         raise ValueError('the seed must be settled before scans are collected')
@@ -61,6 +61,7 @@ def collect_scans(config: RunConfig) -> list[Scan]:
     except UnicodeEncodeError as err:  # neither pybids nor JSON has room for such a name
         raise InputError(f'{err.object!a}: a name that is no UTF-8 text; rename the file') from err
     scans = [scan for path in sorted(found) if (scan := _as_scan(path, config, config.seed)) is not None]
+    scans = _one_of_each_name(scans)
     t1ws = [scan for scan in scans if scan.suffix in T1W_SUFFIXES]
     t1ws.sort(key=lambda scan: scan.suffix != T1W)  # a UNIT1 is a reference where there is nothing else
     t1ws = [_with_checked_mask(scan) for scan in with_brain_masks(t1ws, config.derivatives)]
@@ -72,8 +73,7 @@ def collect_scans(config: RunConfig) -> list[Scan]:
     if not scans:
         raise NothingToDoError(f'{config.bids_dir}: no T1w scan matches; check the labels and filters')
     for subject in sorted(set(subjects) - {scan.subject for scan in t1ws}):
-        logger.warning('sub-%s: no T1w scan', subject)
-    _reject_collisions(scans)
+        _warn_of_none(config.bids_dir, subject)
     _reject_long_names(scans)
     return scans
 
@@ -238,13 +238,23 @@ def _reject_long_names(scans: list[Scan]) -> None:
             )
 
 
-def _reject_collisions(scans: list[Scan]) -> None:
-    sources: dict[str, str] = {}
-    for scan in scans:
-        # workflows, records and reports go by the name alone
-        for key in {scan.name, str(output_path(scan.relative_path, 'refaced'))}:
-            if key in sources:
-                raise InputError(
-                    f'{sources[key]} and {scan.relative_path} are the same scan by their names; remove one'
-                )
-            sources[key] = scan.relative_path
+def _warn_of_none(bids_dir: Path, subject: str) -> None:
+    """Say that a subject has no T1w scan, and which files of another format seem to be one."""
+    logger.warning('sub-%s: no T1w scan', subject)
+    folder = bids_dir / f'sub-{subject}'
+    for path in sorted(path for where in ('', 'ses-*/') for path in folder.glob(f'{where}anat/*_T1w.*')):
+        if not path.name.endswith((*IMAGE_EXTENSIONS, '.json')):
+            relative = path.relative_to(bids_dir).as_posix()
+            logger.warning('%s: not a single-file NIfTI, left out; convert it to .nii.gz', relative)
+
+
+def _one_of_each_name(scans: list[Scan]) -> list[Scan]:
+    """Keep one of the scans that would have the same outputs, which says that it cannot be worked on."""
+    kept: dict[str, Scan] = {}
+    for scan in scans:  # workflows, records and reports go by the name alone
+        name = output_path(scan.relative_path, 'refaced').name
+        first = kept.setdefault(name, scan)
+        if first is not scan:
+            problem = f'{scan.relative_path} is the same scan by its name; remove one'
+            kept[name] = replace(first, problem=first.problem or problem)
+    return list(kept.values())
