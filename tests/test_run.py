@@ -19,7 +19,7 @@ from nipype.pipeline import engine as pe
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.validation import validate_bids
 from cpmae_bids.bids.verdict_records import identify
-from cpmae_bids.cli import preflight, run
+from cpmae_bids.cli import participant_level, preflight
 from cpmae_bids.cli.batches import batch_size, share_processors
 from cpmae_bids.cli.process import _reason
 from cpmae_bids.cli.run import main
@@ -500,7 +500,7 @@ def test_temporary_work_dir_is_removed_unless_it_explains_a_crash(
 def test_termination_cleans_up(behave, command, monkeypatch, tmp_path, out, nprocs, number):
     monkeypatch.setattr(preflight.tempfile, 'tempdir', str(tmp_path))
     at_exit = []
-    monkeypatch.setattr(run.atexit, 'register', lambda *call: at_exit.append(call))
+    monkeypatch.setattr(participant_level.atexit, 'register', lambda *call: at_exit.append(call))
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     behave |= {'sub-01_ses-a_T1w': f'terminate {os.getpid()} SIG{number}'}
     assert command('--nprocs', nprocs, work=False) == EXIT_INTERRUPTED

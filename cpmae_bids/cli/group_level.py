@@ -2,17 +2,19 @@
 
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cpmae_bids.bids.output_check import verified_records
-from cpmae_bids.bids.verdict_tables import write_run_table
+from cpmae_bids.bids.verdict_tables import write_group_table, write_run_table
 from cpmae_bids.cli.folder_checks import check_folders, check_writable, reject_foreign_output, reject_links
 from cpmae_bids.cli.summary import summarise
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, NothingToDoError
-
-if TYPE_CHECKING:
-    from cpmae_bids.sharing.privacy.attacks import Privacy
+from cpmae_bids.reports.group_page import write_group_report
+from cpmae_bids.reports.outliers import find_outliers
+from cpmae_bids.runtime.pool import workers
+from cpmae_bids.sharing.faces import recogniser
+from cpmae_bids.sharing.privacy.attacks import Privacy, audit, describe_attacks, find_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +37,6 @@ def run_group(config: RunConfig) -> int:
     UsageError
         If the folders cannot be used.
     """
-    from cpmae_bids.bids.verdict_tables import write_group_table
-    from cpmae_bids.reports.group_page import write_group_report
-    from cpmae_bids.reports.outliers import find_outliers
-
     # Without the originals the output can still be checked against itself
     if os.access(config.bids_dir, os.R_OK | os.X_OK):
         check_folders(config)
@@ -68,12 +66,8 @@ def run_group(config: RunConfig) -> int:
     return EXIT_OK if all_passed and not (privacy and privacy.alarms()) else EXIT_FAILED
 
 
-def _audit(config: RunConfig, records: list[dict[str, Any]]) -> 'tuple[Privacy | None, str]':
+def _audit(config: RunConfig, records: list[dict[str, Any]]) -> tuple[Privacy | None, str]:
     """Compare the outputs with the originals, and say how that went, or why it could not be done."""
-    from cpmae_bids.runtime.pool import workers
-    from cpmae_bids.sharing.faces import recogniser
-    from cpmae_bids.sharing.privacy.attacks import audit, describe_attacks, find_pairs
-
     pairs = find_pairs(config.output_dir, config.bids_dir, records)
     if not pairs:
         without = 'No privacy audit: there is no original of an output that passed.'

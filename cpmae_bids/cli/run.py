@@ -1,22 +1,15 @@
 """The command ``cpmae-bids``."""
 
-import atexit
 import contextlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cpmae_bids.bids.output_folder import never_written_to
 from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.streams import forgiving_streams
 from cpmae_bids.cli.surroundings import settle_surroundings
-from cpmae_bids.config import RunConfig
-from cpmae_bids.exceptions import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, CpmaeError, UsageError
-
-if TYPE_CHECKING:
-    from cpmae_bids.cli.interrupt import Interruption
+from cpmae_bids.exceptions import EXIT_FAILED, EXIT_INTERRUPTED, CpmaeError
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 from cpmae_bids.cli.group_level import run_group
 
                 return run_group(config)
+            from cpmae_bids.cli.participant_level import run_participants
+
             return run_participants(config, interruption)
         except CpmaeError as err:
             logger.error('%s', err)
@@ -56,122 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             logger.error('interrupted; scans that are complete will be skipped by the next run')
             return EXIT_INTERRUPTED
-
-
-def run_participants(config: RunConfig, interruption: 'Interruption') -> int:
-    """De-identify the scans that a run asks for, and write what describes them.
-
-    Parameters
-    ----------
-    config : RunConfig
-        As `parse_config` returns it.
-    interruption : Interruption
-        Asked between the stages of scans whether to stop.
-
-    Returns
-    -------
-    int
-        0 if all scans passed, in this run or in an earlier one, else 1.
-
-    Raises
-    ------
-    CpmaeError
-        If the run cannot start.
-    """
-    from cpmae_bids.bids.completeness import complete_scans
-    from cpmae_bids.bids.derivatives import write_dataset_files
-    from cpmae_bids.bids.layout import collect_scans
-    from cpmae_bids.cli.batches import make_batches, share_processors
-    from cpmae_bids.cli.claim import claimed
-    from cpmae_bids.cli.dry_run import print_plan
-    from cpmae_bids.cli.folder_checks import reject_links_in_work
-    from cpmae_bids.cli.interrupt import InterruptibleProgress
-    from cpmae_bids.cli.preflight import check_space, preflight, remove_work_dir
-    from cpmae_bids.cli.process import process_scans
-    from cpmae_bids.cli.raw_like import warn_of_dates
-    from cpmae_bids.cli.summary import count
-    from cpmae_bids.workflows.graph import write_graph
-    from cpmae_bids.workflows.resources import size_factor
-
-    config = preflight(config)
-    keep_work_dir = False
-    try:
-        if not config.skip_bids_validation:
-            _validate_input(config.bids_dir)
-        scans = collect_scans(config)
-        warn_of_dates(config, scans)
-        complete = set() if config.overwrite else set(complete_scans(scans, config))
-        if config.dry_run:
-            return print_plan(scans, complete, config)
-        todo = [scan for scan in scans if scan not in complete]
-        logger.info('%s, %d of them complete already', count(len(scans), 'scan'), len(complete))
-        size = max((size_factor(scan.path) for scan in todo), default=1.0)
-        config = share_processors(len(todo), config, size)
-        largest = max(map(len, make_batches(todo, config)), default=0)
-        check_space(config, len(todo), at_a_time=largest if config.temporary_work_dir else None)
-        write_dataset_files(config)
-        # nobody else works in a temporary folder
-        subjects = [] if config.temporary_work_dir else sorted({f'sub-{scan.subject}' for scan in todo})
-        reject_links_in_work(config.work_folder, subjects)
-        with claimed(config.work_folder, subjects):
-            if config.write_graph:
-                write_graph([scan for scan in todo if not scan.problem], config)
-            failures = process_scans(todo, config, InterruptibleProgress(interruption))
-        keep_work_dir = bool(failures)
-        return _conclude(scans, failures, config)
-    except KeyboardInterrupt:
-        # Workers may still be writing; by then they have ended.
-        atexit.register(remove_work_dir, config)
-        raise
-    finally:
-        if not keep_work_dir:
-            remove_work_dir(config)
-
-
-def _validate_input(bids_dir: Path) -> None:
-    """Reject an invalid dataset; without a validator, say so and go on."""
-    from cpmae_bids.bids.validation import count_errors
-
-    if errors := count_errors(bids_dir, 'BIDS validation skipped'):
-        raise UsageError(
-            f'{bids_dir}: no valid BIDS, {errors} errors in all; mend them, or go on with '
-            '--skip-bids-validation'
-        )
-
-
-def _conclude(scans: list, failures: list, config: RunConfig) -> int:
-    """Write tables and reports, and say how it went."""
-    from cpmae_bids.bids.atomic import locked
-    from cpmae_bids.bids.output_check import verified_records
-    from cpmae_bids.bids.participants import write_participants
-    from cpmae_bids.bids.verdict_tables import write_run_table
-    from cpmae_bids.cli.raw_like import conclude_raw_like, report_unprocessed
-    from cpmae_bids.cli.summary import summarise
-    from cpmae_bids.reports.subject_page import write_subject_report
-
-    # Tables are about all scans of the output, those of runs beside this one included
-    with locked(config.output_dir, 'logs'):
-        records = verified_records(config.output_dir, thorough=False)
-        table = write_run_table(config.output_dir, records)
-        passed = {Path(record['scan']).parts[0] for record in records if record['status'] == 'pass'}
-        labels = {name.removeprefix('sub-') for name in passed}
-        unread = write_participants(config.bids_dir, config.output_dir, labels)
-        for subject in sorted({scan.subject for scan in scans}):
-            write_subject_report(config.output_dir, subject)
-
-    for line in unread:
-        logger.error('NOT CARRIED OVER %s', line)
-    report_unprocessed(config, records)
-    shared = config.layout != 'bids' or conclude_raw_like(config)
-
-    ours = {scan.relative_path for scan in scans}
-    records = [record for record in records if record['scan'] in ours]
-    for line in [*summarise(records, failures), f'verdicts: {table}']:
-        logger.info('%s', line)
-    if failures and config.temporary_work_dir:
-        logger.info('kept for the crash files in it: %s', config.work_dir)
-    all_passed = len(records) == len(ours) and all(record['status'] == 'pass' for record in records)
-    return EXIT_OK if all_passed and shared and not failures and not unread else EXIT_FAILED
 
 
 @contextlib.contextmanager
