@@ -7,25 +7,19 @@ import shutil
 import signal
 import stat
 import sys
-import time
 from pathlib import Path
 
-import nibabel as nb
-import numpy as np
 import pytest
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
-from nipype.pipeline import engine as pe
+import stand_in
 
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.validation import validate_bids
-from cpmae_bids.bids.verdict_records import identify
 from cpmae_bids.cli import participant_level, preflight
 from cpmae_bids.cli.batches import batch_size, share_processors
 from cpmae_bids.cli.process import _reason
 from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_INTERRUPTED
-from cpmae_bids.interfaces.bids import Publish
 from cpmae_bids.interfaces.step import Step, StepError
 from cpmae_bids.workflows import base
 from cpmae_bids.workflows.run import Failure
@@ -37,87 +31,25 @@ SCANS = [
 ]
 
 
-class _FakeInputSpec(BaseInterfaceInputSpec):
-    t1w = File(exists=True)
-    behaviour = traits.Str()
-
-
-class _FakeOutputSpec(TraitedSpec):
-    refaced = File()
-    deface_mask = File()
-    kept_mask = File()
-    verdict = File()
-
-
-class Fake(SimpleInterface):
-    """Does in one node what all steps do, or breaks."""
-
-    input_spec = _FakeInputSpec
-    output_spec = _FakeOutputSpec
-
-    def _run_interface(self, runtime):
-        behaviour = self.inputs.behaviour
-        if behaviour == 'crash':
-            raise RuntimeError(f'no brain in {self.inputs.t1w}')
-        if behaviour.startswith('terminate '):
-            _, process, number = behaviour.split()
-            os.kill(int(process), signal.Signals[number])
-            time.sleep(0.5)
-        if behaviour.startswith('touch '):
-            Path(behaviour.removeprefix('touch ')).touch()
-        image = nb.load(self.inputs.t1w)
-        data = np.asanyarray(image.dataobj)
-        kept = np.zeros(data.shape, bool)
-        kept[tuple(slice(n // 3, 2 * n // 3) for n in data.shape)] = True
-        for name, values in (
-            ('refaced', np.where(kept, data, data[::-1])),
-            ('deface_mask', (~kept).astype(np.uint8)),
-            ('kept_mask', kept.astype(np.uint8)),
-        ):
-            path = Path(runtime.cwd, f'{name}.nii.gz')
-            nb.save(nb.Nifti1Image(values, image.affine, image.header), path)
-            self._results[name] = str(path)
-        verdict = {'status': 'pass', 'reasons': [], 'measures': {'seam': 1.0}, 'template': 'none'}
-        kinds = {'refaced': 'refaced', 'defacemask': 'deface_mask', 'brainmask': 'kept_mask'}
-        images = {kind: Path(self._results[name]) for kind, name in kinds.items()}
-        verdict |= identify(Path(self.inputs.t1w), images)
-        if behaviour == 'fail':
-            verdict |= {'status': 'fail', 'reasons': ['the head is the original']}
-        self._results['verdict'] = str(Path(runtime.cwd, 'verdict.json'))
-        Path(self._results['verdict']).write_text(json.dumps(verdict))
-        return runtime
-
-
 @pytest.fixture
 def behave(monkeypatch):
     """Replace models and workflow; returns a dict in which tests say what becomes of a scan."""
     behaviours, processed = {}, []
 
+    def judge(scan):
+        if behaviours.get(scan.name) == 'fail':
+            return {'status': 'fail', 'reasons': ['the head is the original']}
+        return {'measures': {'seam': 1.0}}
+
+    def behaviour(scan):
+        return behaviours.get(scan.name, '')
+
+    def private(scan, page):
+        return stand_in.StandIn(behaviour=behaviours.get('private_report', f'touch {page}'))
+
     def init(scans, config):
-        workflow = pe.Workflow('cpmae_bids_wf', base_dir=str(config.work_dir))
-        workflow.config['execution'] = {
-            'crashdump_dir': str(config.work_dir / 'crash'),
-            'crashfile_format': 'txt',
-            'stop_on_first_crash': str(config.stop_on_first_crash).lower(),
-            'poll_sleep_duration': '0.05',
-        }
-        for scan in scans:
-            processed.append(scan.name)
-            fake = pe.Node(Fake(t1w=str(scan.path), behaviour=behaviours.get(scan.name, 'pass')), 'fake')
-            sink = pe.Node(Publish(scan=scan, config=config), 'sink', run_without_submitting=True)
-            inner = pe.Workflow(f'{scan.name}_wf')
-            inner.connect([
-                (fake, sink, [(name, name) for name in ('refaced', 'deface_mask', 'kept_mask', 'verdict')])
-            ])  # fmt: skip
-            if config.private_report_dir is not None:
-                page = config.private_report_dir / f'{scan.name}.html'
-                behaviour = behaviours.get('private_report', f'touch {page}')
-                private = pe.Node(Fake(behaviour=behaviour), 'private_report')
-                inner.connect(fake, 'refaced', private, 't1w')
-            subject = pe.Workflow(f'sub-{scan.subject}_{scan.name}_wf')
-            subject.add_nodes([inner])
-            workflow.add_nodes([subject])
-        return workflow
+        processed.extend(scan.name for scan in scans)
+        return stand_in.init_wf(scans, config, 0, judge, behaviour, private, 'stand_in')
 
     monkeypatch.setattr('cpmae_bids.workflows.base.init_cpmae_bids_wf', init)
     monkeypatch.setattr(preflight, 'find_model_hash', lambda config: 'abc')
@@ -202,7 +134,7 @@ def test_one_fails_one_crashes(behave, command, out, capsys, tmp_path):
     assert verdicts[SCANS[1]] == ['fail', 'the head is the original']
     status, reason = verdicts[SCANS[2]]
     assert status == 'error'
-    assert reason == f'fake: no brain in <input>/{SCANS[2]}'
+    assert reason == f'stand_in: no brain in <input>/{SCANS[2]}'
     assert not (out / 'sub-02').exists()
     assert 'sub-02' not in (out / 'participants.tsv').read_text()
 
