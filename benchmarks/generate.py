@@ -18,7 +18,7 @@ def brain_codes(t1w: Path, brain_mask: Path, affine: Path, folder: Path) -> Path
     """Codes of the brain of a scan, in a file in `folder`; the brain in the cube lies beside it."""
     brain, result = folder / 'brain.npz', folder / 'brain_codes.npz'
     unused = folder / 'head.npz', folder / 'statistics.json'
-    conform.conform(t1w, brain_mask, affine, brain, *unused, PRESET)
+    conform.conform(t1w, brain_mask, affine, brain, *unused)
     for path in unused:  # the original head is not needed
         path.unlink()
     encode.encode(brain, result, 'brain')

@@ -95,6 +95,7 @@ FILES = {
     'statistics': 'statistics.json',
     'refaced': 'refaced.nii.gz',
     'deface_mask': 'deface_mask.nii.gz',
+    'noise_model': 'noise_model.json',
     'verdict': 'verdict.json',
     'slices': 'slices.png',
     'face': 'face.png',

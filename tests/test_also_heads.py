@@ -71,7 +71,7 @@ def test_a_generated_head_passes_and_the_original_does_not(t1w, tmp_path):
     cubes = {}
     for folder, image in ((t1w[0], t1w[0] / 'T1w.nii.gz'), (t1w[1], t1w[1] / 'T1w.nii.gz'), (out, scan)):
         cubes[folder] = folder / 'brain.npz', folder / 'head.npz', folder / 'statistics.json'
-        conform.conform(image, folder / 'brain.nii.gz', folder / 'affine.txt', *cubes[folder], '128')
+        conform.conform(image, folder / 'brain.nii.gz', folder / 'affine.txt', *cubes[folder])
     with np.load(cubes[t1w[1]][1]) as arrays:
         volumes.write(out / 'generated.npz', head=arrays['head'])
     contrast.contrast(scan, cubes[t1w[0]][1], cubes[out][1], out / 'table.npy')
@@ -79,7 +79,7 @@ def test_a_generated_head_passes_and_the_original_does_not(t1w, tmp_path):
     recolour.recolour(out / 'generated.npz', *told, out / 'table.npy', out / 'head_T2w.npz', 1)
     statuses = {}
     for fill, head in (('head', out / 'head_T2w.npz'), ('air', None)):
-        written = out / f'{fill}.nii.gz', out / f'{fill}_mask.nii.gz'
+        written = out / f'{fill}.nii.gz', out / f'{fill}_mask.nii.gz', out / 'noise.json'
         places = out / 'kept.nii.gz', out / 'affine.txt'
         blend.blend(scan, *places, cubes[out][0], 1, *written, head)
         for name, refaced in ((fill, written[0]), (f'original as {fill}', scan)):
@@ -90,6 +90,7 @@ def test_a_generated_head_passes_and_the_original_does_not(t1w, tmp_path):
                 out / 'brain.nii.gz',
                 *places,
                 cubes[out][0],
+                written[2],
                 out / 'verdict.json',
                 by=t1w[0] / 'T1w.nii.gz',
                 by_brain=t1w[0] / 'brain.nii.gz',

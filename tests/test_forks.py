@@ -111,7 +111,7 @@ def test_a_fork_writes_what_a_new_process_writes(tmp_path, phantom, make_nifti, 
 
     def results(folder):
         folder.mkdir()
-        found = Step(conform, **inputs, preset='128').run(cwd=str(folder)).outputs
+        found = Step(conform, **inputs).run(cwd=str(folder)).outputs
         return Path(found.brain).read_bytes(), Path(found.head).read_bytes()
 
     forked = results(tmp_path / 'forked')

@@ -158,7 +158,7 @@ def test_a_bad_input_fails_with_the_words_of_the_step(tmp_path):
     scan.write_bytes(b'this is no NIfTI file')
     inputs = dict.fromkeys(('t1w', 'brain_mask', 'affine'), str(scan))
     with pytest.raises(StepError, match='not a NIfTI') as caught:
-        Step(conform.conform, **inputs, preset='128').run(cwd=str(tmp_path))
+        Step(conform.conform, **inputs).run(cwd=str(tmp_path))
     assert str(scan) in str(caught.value)
     assert '\n' not in str(caught.value)
     assert not list(tmp_path.glob('*.npz'))

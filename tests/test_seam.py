@@ -1,5 +1,7 @@
 """A head that is rougher than the scan around it is softened until its seam does not show."""
 
+import json
+
 import numpy as np
 import phantom
 import pytest
@@ -33,8 +35,11 @@ def step(scan, head):
     volumes.write(folder / 'head.npz', head=head.astype(np.float16))
     files = [folder / name for name in ('T1w.nii', 'kept.nii', 'affine.txt', 'head.npz', 'brain.npz')]
     *places, head, brain = files
-    blend.blend(*places, brain, 1, folder / 'out.nii', folder / 'mask.nii', head)
+    blend.blend(*places, brain, 1, folder / 'out.nii', folder / 'mask.nii', folder / 'noise.json', head)
     air = air_model.estimate(original.values(), kept, original.voxel_sizes, phantom.SCALE)
+    used = json.loads((folder / 'noise.json').read_text())  # which the sidecar will list
+    assert used['Air'] == json.loads(json.dumps(air.to_dict()))
+    assert len(used['StoredRange']) == 2
     cube = volumes.read(folder / 'head.npz', 'head')
     plain = phantom.synthesize(cube, phantom.SCALE, AFFINE, np.eye(4), SHAPE, air, 1)
     return nifti.read(folder / 'out.nii').raw, blending.blend(original, kept, plain)

@@ -56,7 +56,7 @@ def paste(head: np.ndarray, pair: Pair) -> None:
     volume, conformed = pair.work / 'head.npz', pair.work / 'brain.npz'
     volumes.write(volume, head=head)
     np.savez(conformed, brain=brain, scale=scale)
-    replaced = pair.work / 'replaced.nii.gz'
-    blend(pair.original, pair.kept_mask, pair.affine, conformed, SEED, pair.output, replaced, volume)
-    for path in (volume, conformed, replaced):
+    unused = pair.work / 'replaced.nii.gz', pair.work / 'noise_model.json'
+    blend(pair.original, pair.kept_mask, pair.affine, conformed, SEED, pair.output, *unused, volume)
+    for path in (volume, conformed, *unused):
         path.unlink()

@@ -88,7 +88,8 @@ def through_codec(pair: Pair, preset: str) -> None:
 
     files = {name: pair.work / f'{name}.npz' for name in ('brain', 'head', 'codes', 'decoded')}
     replaced, statistics = pair.work / 'replaced.nii.gz', pair.work / 'statistics.json'
-    conform(pair.original, pair.brain_mask, pair.affine, files['brain'], files['head'], statistics, preset)
+    noise_model = pair.work / 'noise_model.json'
+    conform(pair.original, pair.brain_mask, pair.affine, files['brain'], files['head'], statistics)
     encode(files['head'], files['codes'], 'head')
     decode(files['codes'], files['brain'], files['decoded'], preset, seed=SEED)
     blend(
@@ -99,8 +100,9 @@ def through_codec(pair: Pair, preset: str) -> None:
         SEED,
         pair.output,
         replaced,
+        noise_model,
         files['decoded'],
         statistics,
     )
-    for path in (*files.values(), replaced, statistics):
+    for path in (*files.values(), replaced, noise_model, statistics):
         Path(path).unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ def blend(
     seed: int,
     refaced: Annotated[Path, Output('refaced.nii.gz')],
     deface_mask: Annotated[Path, Output('deface_mask.nii.gz')],
+    noise_model: Annotated[Path, Output('noise_model.json')],
     head: Path | None = None,
     statistics: Path | None = None,
 ) -> None:
@@ -43,6 +45,8 @@ def blend(
         Of the noise.
     refaced, deface_mask : Path
         NIfTI to write; 1 in the mask where the scan was replaced.
+    noise_model : Path
+        JSON to write: ``Air``, by which noise was drawn, and ``StoredRange``, within which values lie.
     head : Path, optional
         ``.npz``, (n, n, n): generated head on the template grid; None for noise alone.
     statistics : Path, optional
@@ -86,5 +90,7 @@ def blend(
         if not seam.ratio(scan.raw, raw, np.isfinite(distance)) > seam.VISIBLE:
             break
         raw = blended(place(more_mm))
+    used = {'Air': around.to_dict(), 'StoredRange': list(blending.stored_range(scan, scan.raw[kept]))}
+    noise_model.write_text(json.dumps(used), encoding='utf-8')
     nifti.write(refaced, raw, scan)
     nifti.write_mask(deface_mask, ~kept, scan)

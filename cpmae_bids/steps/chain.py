@@ -89,6 +89,7 @@ def deidentify(
     brain_codes, head_codes = folder / 'brain_codes.npz', folder / 'head_codes.npz'
     original_codes, generated = folder / 'original_codes.npz', folder / 'generated.npz'
     refaced, deface_mask = folder / f'refaced{"".join(out.suffixes[-1:])}', folder / 'deface_mask.nii.gz'
+    noise_model = folder / 'noise_model.json'
     try:
         scan_checks.load_t1w(t1w)  # refuses what cannot be read
         before = crc32_of(t1w)
@@ -97,7 +98,7 @@ def deidentify(
         progress('register')
         register.register(t1w, brain_mask, affine, fetch_template=fetch_template)
         progress('conform')
-        conform.conform(t1w, brain_mask, affine, brain, head, statistics, preset)
+        conform.conform(t1w, brain_mask, affine, brain, head, statistics)
         progress('encode')
         encode.encode(brain, brain_codes, 'brain', **models)
         encode.encode(head, original_codes, 'head', **models)  # for the verdict alone
@@ -106,7 +107,8 @@ def deidentify(
         progress('decode')
         decode.decode(head_codes, brain, generated, preset, seed=seed, **models)
         progress('blend')
-        blend.blend(t1w, kept_mask, affine, brain, seed, refaced, deface_mask, generated, statistics)
+        written = refaced, deface_mask, noise_model
+        blend.blend(t1w, kept_mask, affine, brain, seed, *written, generated, statistics)
         progress('verdict')
         judged = verdict.verdict(
             t1w,
@@ -116,6 +118,7 @@ def deidentify(
             kept_mask,
             affine,
             brain,
+            noise_model,
             folder / 'verdict.json',
             generated_codes=head_codes,
             original_codes=original_codes,

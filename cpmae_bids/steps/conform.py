@@ -19,6 +19,9 @@ from cpmae_bids.deid.synthesis import tissue
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps import Output
 
+FINE = 256
+"""Voxels along an edge of the template grid at 1 mm, at which a brain has an outline."""
+
 
 def conform(
     t1w: Path,
@@ -27,7 +30,6 @@ def conform(
     brain: Annotated[Path, Output('brain.npz')],
     head: Annotated[Path, Output('head.npz')],
     statistics: Annotated[Path, Output('statistics.json')],
-    preset: str,
 ) -> None:
     """Write the brain and the head of a scan on the template grid, and statistics of the tissue.
 
@@ -36,16 +38,15 @@ def conform(
     t1w, brain_mask, affine : Path
         The scan, its brain, and its affine map to the template.
     brain : Path
-        To write, ``.npz``: ``brain`` float16 (n, n, n) in units of ``scale`` and 0 outside the brain;
-        ``scale``, the intensity of the scan that is 1 on the template grid.
+        To write, ``.npz``: ``brain`` float32 (128, 128, 128) in units of ``scale``, the mean of what lies at
+        1 mm and is 0 outside the brain; ``mask`` bool, where most of that is brain; ``scale``, the intensity
+        of the scan that is 1 on the template grid.
     head : Path
-        To write, ``.npz``: ``head`` float16 (128, 128, 128), constant in the brain: its codes are those of
-        2 mm, whatever the preset; ``brain`` and ``seen`` bool, brain mask and field of view.
+        To write, ``.npz``: ``head`` float16 (128, 128, 128), constant in the brain; ``brain`` and ``seen``
+        bool, brain mask and field of view.
     statistics : Path
         To write, JSON: see `cpmae_bids.deid.synthesis.tissue.TissueStatistics`. All that the new head owes to
         the old one.
-    preset : {'128', '256'}
-        Voxels along an edge of the template grid of the brain.
 
     Raises
     ------
@@ -56,11 +57,13 @@ def conform(
     mask = nifti.read_mask(brain_mask, scan)
     place = (mask, scan.affine, read_affine(affine))
     try:
-        brain_cube, scale = conforming.conform_brain(scan.values(), *place, geometry.PRESETS[preset])
+        fine, scale = conforming.conform_brain(scan.values(), *place, FINE)
     except InputError as error:
         raise InputError(f'{t1w}: {error}') from error
-    around = conforming.conform_head(scan.values(), *place, geometry.PRESETS['128'], scale)
-    volumes.write(brain, brain=brain_cube, scale=scale)
+    around = conforming.conform_head(scan.values(), *place, FINE // 2, scale)
+    fine = fine.astype(np.float16)
+    inside = geometry.pool(fine > 0, 2) >= 0.5
+    volumes.write(brain, brain=geometry.pool(fine, 2), mask=inside, scale=scale, dtype=np.float32)
     told = tissue.measure(around.head, around.in_brain, around.in_fov).rounded()
     write_text(statistics, to_json(told.to_dict()))
     volumes.write(head, head=around.head, brain=around.in_brain, seen=around.in_fov)

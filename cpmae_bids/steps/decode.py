@@ -51,14 +51,12 @@ def decode(
     from cpmae_bids.models.weights import load_model, resolve_weights
 
     levels = [torch.from_numpy(level).long()[None] for level in volumes.read_codes(head_codes)]
-    inside = volumes.read(conformed, 'brain') > 0
-    brain = geometry.pool(inside, len(inside) // geometry.PRESETS['128']) >= 0.5
     found = resolve_weights(weights)
     drawn = draw(
         load_model(found, 'head'),
         load_model(found, 'superresolution', device),
         levels,
-        brain,
+        volumes.read(conformed, 'mask'),
         seed=seed,
         millimetre=geometry.PRESETS[preset] == 256,
     )[0, 0].numpy()

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from cpmae_bids.deid.images import volumes
-from cpmae_bids.deid.space import geometry
 from cpmae_bids.deid.synthesis import tissue
 from cpmae_bids.exceptions import InputError
 
@@ -28,8 +27,7 @@ def tone(generated: Path, conformed: Path, statistics: Path) -> np.ndarray:
     InputError
         If a file cannot be read.
     """
-    inside = volumes.read(conformed, 'brain') > 0
-    brain = geometry.pool(inside, len(inside) // geometry.PRESETS['128']) >= 0.5
+    brain = volumes.read(conformed, 'mask')
     return tissue.like(volumes.read(generated, 'head').astype(np.float32), brain, read_statistics(statistics))
 
 

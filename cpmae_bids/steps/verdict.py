@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 
@@ -15,8 +15,6 @@ from cpmae_bids.bids.verdict_records import identify
 from cpmae_bids.deid.images import background, nifti, noise, volumes
 from cpmae_bids.deid.qc import decision, metrics, scan_checks
 from cpmae_bids.deid.qc.thresholds import thresholds_of
-from cpmae_bids.deid.synthesis import air, blending
-from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps import Output
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.tone import read_statistics
@@ -31,6 +29,7 @@ def verdict(
     kept_mask: Path,
     affine: Path,
     conformed: Path,
+    noise_model: Path,
     verdict: Annotated[Path, Output('verdict.json')],
     *,
     generated_codes: Path | None = None,
@@ -57,6 +56,8 @@ def verdict(
         The original, and what the steps wrote.
     conformed : Path
         ``.npz`` of the brain: gives the intensity scale.
+    noise_model : Path
+        What the blend step drew noise by, for the record.
     verdict : Path
         JSON to write.
     generated_codes, original_codes : Path, optional
@@ -136,7 +137,11 @@ def verdict(
         'steps': steps,
         'template': template.name,
         'reference': reference or scan,
-        **_statistics(original, kept, scale, statistics),
+        'noise': noise.far_air(original.values(), kept, original.voxel_sizes, scale).summary(),
+        'head_statistics': {
+            **({'Tissue': read_statistics(statistics).to_dict()} if statistics else {}),
+            **json.loads(noise_model.read_text(encoding='utf-8')),
+        },
         **({'t1w': by_scan, 'fill': fill} if fill else {}),
         **files,
     }
@@ -147,15 +152,3 @@ def verdict(
 def _json_number(value: float) -> float | None:
     """JSON knows neither NaN nor infinity."""
     return round(value, 6) if math.isfinite(value) else None
-
-
-def _statistics(original: nifti.Scan, kept: np.ndarray, scale: float, tissue: Path | None) -> dict:
-    where = (original.values(), kept, original.voxel_sizes, scale)
-    head: dict[str, Any] = {'Tissue': read_statistics(tissue).to_dict()} if tissue else {}
-    try:
-        loud = noise.far_air(*where).summary()
-        head['Air'] = air.estimate(*where).to_dict()
-        head['StoredRange'] = list(blending.stored_range(original, original.raw[kept]))
-    except InputError:
-        loud = {}
-    return {'noise': loud, 'head_statistics': head}

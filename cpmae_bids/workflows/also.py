@@ -54,7 +54,7 @@ def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> p
     inputnode = pe.Node(IdentityInterface(fields=[*T1W_FIELDS, 'generated']), name='inputnode')
     outputnode = pe.Node(IdentityInterface(fields=list(RESULT_FIELDS)), name='outputnode')
     located = make_node(Step(locate, image=path, t1w=t1w), 'locate', config)
-    conformed = make_node(Step(conform, t1w=path, preset=config.preset), 'conform', config)
+    conformed = make_node(Step(conform, t1w=path), 'conform', config)
     blended = make_node(Step(blend, t1w=path, seed=scan.noise_seed), 'blend', config)
     judge = Step(
         verdict,
@@ -92,7 +92,7 @@ def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> p
         (located, outputnode, [('kept_mask', 'kept_mask')]),
         (conformed, blended, [('brain', 'conformed')]),
         (conformed, judged, [('brain', 'conformed')]),
-        (blended, judged, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
+        (blended, judged, [(field, field) for field in ('refaced', 'deface_mask', 'noise_model')]),
         (blended, outputnode, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
         (judged, outputnode, [('verdict', 'verdict')]),
     ])  # fmt: skip

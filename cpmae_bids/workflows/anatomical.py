@@ -96,7 +96,7 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
     inputs = ['reference_mask', 'reference_affine', *PLACE_FIELDS]
     inputnode = pe.Node(IdentityInterface(fields=inputs), name='inputnode')
     outputnode = pe.Node(IdentityInterface(fields=list(BRAIN_FIELDS)), name='outputnode')
-    conformed = make_node(Step(conform, t1w=t1w, preset=config.preset), 'conform', config)
+    conformed = make_node(Step(conform, t1w=t1w), 'conform', config)
     made = ('brain', 'head', 'statistics')
     workflow.connect([(conformed, outputnode, [(field, field) for field in made])])
     if scan.first_echo is not None:
@@ -246,7 +246,7 @@ def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') ->
             ('generated_codes', 'generated_codes'),
         ]),
         (encoded, judged, [('codes', 'original_codes')]),
-        (blended, judged, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
+        (blended, judged, [(field, field) for field in ('refaced', 'deface_mask', 'noise_model')]),
         (inputnode, outputnode, [('kept_mask', 'kept_mask')]),
         (blended, outputnode, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
         (judged, outputnode, [('verdict', 'verdict')]),

@@ -14,10 +14,10 @@ _UNREADABLE = (OSError, EOFError, ValueError, KeyError, BadZipFile)
 """What numpy raises for ``.npz`` files that are damaged, or hold something else."""
 
 
-def write(path: Path, **arrays: np.ndarray | float) -> None:
-    """Write volumes by name, compressed since most of them is air; real numbers in half precision."""
+def write(path: Path, *, dtype: type = np.float16, **arrays: np.ndarray | float) -> None:
+    """Write volumes by name, compressed since most of them is air; real numbers as `dtype`."""
     stored: dict[str, Any] = {
-        name: array.astype(np.float16) if isinstance(array, np.ndarray) and array.dtype.kind == 'f' else array
+        name: array.astype(dtype) if isinstance(array, np.ndarray) and array.dtype.kind == 'f' else array
         for name, array in arrays.items()
     }
     np.savez_compressed(path, **stored)
