@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,13 @@ def read_registry(
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file, hexadecimal."""
+    """Hash of a file, hexadecimal. One that did not change since is not read again, nor by forks."""
+    status = path.stat()
+    return _sha256(path, (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
+
+@lru_cache(maxsize=16)
+def _sha256(path: Path, state: tuple[int, ...]) -> str:
     with path.open('rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
