@@ -29,21 +29,19 @@ def fine_contrast(brain: np.ndarray) -> float:
 
     Parameters
     ----------
-    brain : ndarray of float, shape (n, n, n)
-        Brain on the template grid, 128 or 256 voxels along an edge, 0 elsewhere.
+    brain : ndarray of float32, shape (128, 128, 128)
+        Brain on the template grid, 0 elsewhere.
 
     Returns
     -------
     share : float
         NaN for a brain too small to tell.
     """
-    factor = len(brain) // geometry.PRESETS['128']
-    volume = geometry.pool(brain, factor)
-    deep = ndimage.binary_erosion(volume > 0, iterations=DEPTH)
-    if not deep.any() or volume[deep].std() == 0:
+    deep = ndimage.binary_erosion(brain > 0, iterations=DEPTH)
+    if not deep.any() or brain[deep].std() == 0:
         return np.nan
-    fine = volume - ndimage.gaussian_filter(volume, 1.0)
-    return float(fine[deep].std() / volume[deep].std())
+    fine = brain - ndimage.gaussian_filter(brain, 1.0)
+    return float(fine[deep].std() / brain[deep].std())
 
 
 def blur_mm(brain: np.ndarray) -> float:
@@ -51,7 +49,7 @@ def blur_mm(brain: np.ndarray) -> float:
 
     Parameters
     ----------
-    brain : ndarray of float, shape (n, n, n)
+    brain : ndarray of float32, shape (128, 128, 128)
         See `fine_contrast`.
 
     Returns
