@@ -532,8 +532,10 @@ def write_files(case, folder, raw):
 def test_the_step_writes_the_verdict(case, honest, tmp_path, passes, monkeypatch):
     monkeypatch.setattr('cpmae_bids.steps.verdict.find_template', lambda: case.template)
     files = write_files(case, tmp_path, honest if passes else case.original.raw)
+    np.save(tmp_path / 'table.npy', np.full((2, 3), 0.05, np.float32))
     found = judge_files(
         *files,
+        table=tmp_path / 'table.npy',
         generated_codes=tmp_path / 'generated.npz',
         original_codes=tmp_path / 'original.npz',
         scan='sub-01/anat/sub-01_T1w.nii.gz',
@@ -550,7 +552,7 @@ def test_the_step_writes_the_verdict(case, honest, tmp_path, passes, monkeypatch
     assert (written['seed'], written['steps'], written['preset']) == (7, 4, '128')
     assert written['noise']['sigma'] == pytest.approx(phantom.SIGMA, rel=0.1)
     # what the sidecar will list is what was used
-    assert written['head_statistics'] == {'Air': {'Sigma': 1.5}}
+    assert written['head_statistics'] == {'Air': {'Sigma': 1.5}, 'Contrast': [[0.05] * 3] * 2}
     assert str(tmp_path) not in (tmp_path / 'verdict.json').read_text()
 
 

@@ -35,6 +35,7 @@ def verdict(
     generated_codes: Path | None = None,
     original_codes: Path | None = None,
     statistics: Path | None = None,
+    table: Path | None = None,
     scan: str = '',
     preset: str = '',
     seed: int | None = None,
@@ -64,6 +65,8 @@ def verdict(
         Codes of the generated and of the original head, to be compared; of a T1w scan they have to be.
     statistics : Path, optional
         What is known of the tissue of the original, from the conform step, for the record.
+    table : Path, optional
+        What is known of another contrast, from the contrast step, for the record.
     scan, preset, seed, steps, reference, model_hash
         For the record: path of the scan in its dataset, and what the head was generated with; `reference` is
         the path of the scan around whose brain it was.
@@ -140,6 +143,7 @@ def verdict(
         'noise': noise.far_air(original.values(), kept, original.voxel_sizes, scale).summary(),
         'head_statistics': {
             **({'Tissue': read_statistics(statistics).to_dict()} if statistics else {}),
+            **({'Contrast': np.load(table).astype(float).round(2).tolist()} if table else {}),
             **json.loads(noise_model.read_text(encoding='utf-8')),
         },
         **({'t1w': by_scan, 'fill': fill} if fill else {}),

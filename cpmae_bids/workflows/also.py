@@ -103,6 +103,7 @@ def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> p
             (inputnode, learned, [('t1w_head', 't1w_head')]),
             (conformed, learned, [('head', 'head')]),
             (learned, recoloured, [('table', 'table')]),
+            (learned, judged, [('table', 'table')]),
             (inputnode, recoloured, [
                 ('generated', 'generated'),
                 ('t1w_brain', 'conformed'),
