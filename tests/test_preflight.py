@@ -257,6 +257,9 @@ def test_a_raw_like_dataset_is_kept_apart_from_what_others_wrote(config, tmp_pat
     (folder / 'derivatives' / 'cpmae-bids').mkdir(parents=True)
     folder_checks.check_folders(config.replace(output_dir=folder / 'derivatives' / 'cpmae-bids'))
     (folder / '.probe.1a2b3c4d.tmp').touch()  # of a run beside this one
+    for name in ('.git', '.datalad'):  # a new DataLad dataset
+        (folder / name).mkdir()
+    (folder / '.gitattributes').touch()
     folder_checks.check_folders(config)
     (folder / 'mine.txt').touch()
     with pytest.raises(UsageError, match='did not write'):

@@ -19,6 +19,10 @@ from cpmae_bids.exceptions import UsageError
 logger = logging.getLogger(__name__)
 
 
+_MAY_BE_THERE = frozenset(('derivatives', '.git', '.gitattributes', '.gitignore', '.gitmodules', '.datalad'))
+"""What the folder of a new raw-like dataset may hold: derivatives, and what ``datalad create`` makes."""
+
+
 def check_folders(config: RunConfig) -> None:
     """Reject folders that do not exist, or lie where faces would get into what is shared."""
     bids_dir, output_dir = config.bids_dir.resolve(), config.output_dir.resolve()
@@ -84,7 +88,7 @@ def _check_raw_like_dir(config: RunConfig) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f'{folder}: is no folder; choose another --raw-like-dir')
     present = folder.iterdir() if folder.is_dir() else ()
-    others = [p for p in present if p.name != 'derivatives' and not is_temporary(p)]
+    others = [p for p in present if p.name not in _MAY_BE_THERE and not is_temporary(p)]
     if others and not is_raw_like(folder):
         raise UsageError(f'{folder}: holds what {GENERATOR} did not write; choose another --raw-like-dir')
 
