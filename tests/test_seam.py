@@ -87,3 +87,12 @@ def test_the_ratio_is_that_of_differences(dtype):
     assert seam.ratio(before, 2 * (before - 60), shell) == pytest.approx(2)
     assert np.isnan(seam.ratio(np.ones_like(before), before, shell))
     assert np.isnan(seam.ratio(before, before, np.zeros_like(shell)))
+
+
+@pytest.mark.parametrize(('needed', 'found'), [(0.0, 0.6), (1.0, 1.0), (1.2, 1.3), (9.0, 2.0)])
+def test_a_head_is_softened_as_little_as_it_takes(needed, found):
+    def softened(mm):
+        return np.array(mm)
+
+    chosen = seam.least_softened(softened, lambda mm: 1.0 if mm >= needed else 2.0)
+    assert chosen == found

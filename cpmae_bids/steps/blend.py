@@ -68,12 +68,9 @@ def blend(
         cube = tone(head, conformed, statistics) if statistics is not None else volumes.read(head, 'head')
         sigma_mm = sharpness.blur_mm(volumes.read(conformed, 'brain'))
 
-    def place(more_mm: float = 0.0) -> np.ndarray:
-        return blending.place(sharpness.soften(cube, float(np.hypot(sigma_mm, more_mm))), *where)
-
     try:
         clean, around, distance = threads.together(
-            place,
+            lambda: blending.place(sharpness.soften(cube, sigma_mm), *where),
             lambda: air.estimate(scan.values(), kept, sizes, scale),
             lambda: masks.distance_outside(kept, sizes, masks.seam_width(sizes)),
         )
@@ -86,10 +83,12 @@ def blend(
         return blending.blend(scan, kept, blending.add_air(clean, scale, scan.affine, around, seed), weights)
 
     raw = blended(clean)
-    for more_mm in seam.SOFTER_MM if head is not None else ():
-        if not seam.ratio(scan.raw, raw, np.isfinite(distance)) > seam.VISIBLE:
-            break
-        raw = blended(place(more_mm))
+    shell = np.isfinite(distance)
+    if head is not None and seam.ratio(scan.raw, raw, shell) > seam.VISIBLE:
+        raw = seam.least_softened(
+            lambda mm: blended(blending.soften(clean, mm, scale, sizes)),
+            lambda tried: seam.ratio(scan.raw, tried, shell),
+        )
     used = {'Air': around.to_dict(), 'StoredRange': list(blending.stored_range(scan, scan.raw[kept]))}
     noise_model.write_text(json.dumps(used), encoding='utf-8')
     nifti.write(refaced, raw, scan)

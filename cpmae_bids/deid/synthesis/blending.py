@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy import ndimage
 
 from cpmae_bids.deid.images import masks, nifti
 from cpmae_bids.deid.space import geometry
@@ -55,6 +57,13 @@ def place(
     clean[clean < AIR_LEVEL] = 0
     clean *= np.float32(scale)
     return clean
+
+
+def soften(clean: np.ndarray, mm: float, scale: float, voxel_sizes: ArrayLike) -> np.ndarray:
+    """Blur a head on the grid of a scan, (X, Y, Z), by a Gaussian of so many mm; air stays 0."""
+    softer = ndimage.gaussian_filter(clean, mm / np.asarray(voxel_sizes), truncate=3.0)
+    softer[softer < AIR_LEVEL * scale] = 0
+    return softer
 
 
 def add_air(clean: np.ndarray, scale: float, affine: np.ndarray, air: AirStatistics, seed: int) -> np.ndarray:

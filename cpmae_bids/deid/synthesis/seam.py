@@ -7,6 +7,9 @@ brain (`sharpness`), and what is left shows at the seam.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Callable
+
 import numpy as np
 from scipy import ndimage
 
@@ -14,10 +17,37 @@ VISIBLE = 1.35
 """Ratio from which on the generated head is softened: up to 1.31 in 52 outputs of the test split."""
 
 SOFTER_MM = (0.6, 0.8, 1.0, 1.3, 1.6, 2.0)
-"""Standard deviations of the Gaussians that are tried then, one after the other."""
+"""Standard deviations of the Gaussians of which the least that serves is taken."""
 
 _RIM = 4
 """Voxels of the preserved region next to the seam that count."""
+
+
+def least_softened(
+    softened: Callable[[float], np.ndarray], ratio_of: Callable[[np.ndarray], float]
+) -> np.ndarray:
+    """Blur a generated head as little as it takes, by bisection of `SOFTER_MM`.
+
+    Parameters
+    ----------
+    softened : callable
+        Refaced scan whose head is blurred by so many mm.
+    ratio_of : callable
+        `ratio` of a refaced scan.
+
+    Returns
+    -------
+    refaced : ndarray
+        That of the largest blur if none serves: the verdict decides then.
+    """
+    tried = {}
+
+    def serves(mm: float) -> bool:
+        tried[mm] = softened(mm)
+        return not ratio_of(tried[mm]) > VISIBLE
+
+    found = bisect_left(SOFTER_MM, True, key=serves)
+    return tried[SOFTER_MM[min(found, len(SOFTER_MM) - 1)]]
 
 
 def ratio(before: np.ndarray, after: np.ndarray, shell: np.ndarray) -> float:
