@@ -25,6 +25,7 @@ ELSEWHERE = {
     'interfaces/step.py': {'write_text'},  # in the folder of a node
     'models/weights.py': {'mkdir', 'write_text'},
     'runtime/scratch.py': {'rmtree', 'rmdir', 'unlink'},
+    'steps/blend.py': {'write_text'},  # in the folder of a node
     'steps/chain.py': {'mkdir', 'unlink', 'replace'},
     'steps/report.py': {'write_bytes'},
     'workflows/graph.py': {'touch', 'write_text'},

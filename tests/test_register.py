@@ -177,7 +177,7 @@ def test_a_brain_that_is_not_that_of_the_reference_is_refused(tmp_path, monkeypa
     files = write_scan(tmp_path, turn=(0, 90, 0)), write_scan(reference)
     np.savetxt(files[1][2], np.eye(4))
     with pytest.raises(
-        InputError, match=r'does not align to that of T1w\.nii \((overlap|correlation) with it'
+        InputError, match=r'does not align to that of T1w\.nii \(template_(overlap|correlation)'
     ) as caught:
         coregister(*files[0][:2], *files[1], files[0][2])
     assert str(files[0][0]) in str(caught.value)
@@ -190,7 +190,7 @@ def test_a_header_turned_by_a_right_angle_is_refused(tmp_path, phantom_template,
     monkeypatch.setattr('cpmae_bids.steps.register.STARTS', STARTS[:1])
     files = write_scan(tmp_path, turn=turn)
     with pytest.raises(
-        InputError, match=r'correlation with the template -?0\.\d+ < 0\.55.*orientation'
+        InputError, match=r'template_correlation -?0\.\d+ < 0\.55.*orientation'
     ) as caught:
         register(*files)
     assert str(files[0]) in str(caught.value)

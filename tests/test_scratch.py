@@ -13,7 +13,7 @@ from cpmae_bids.runtime import scratch
 
 KILLED = """
 import os, signal, sys
-from cpmae_bids import scratch
+from cpmae_bids.runtime import scratch
 folder = scratch.make()
 (folder / 'head.npz').write_bytes(b'an original')
 if sys.argv[1:]:

@@ -25,7 +25,7 @@ def output(dataset, small_head, tmp_path):
     config = RunConfig(dataset, tmp_path / 'out', seed=1, model_hash='abc', work_dir=tmp_path / 'work')
     scan = collect_scans(config)[0]
     files = {'refaced': results / 'refaced.nii.gz'}
-    for kind, name in (('defacemask', 'deface-mask'), ('brainmask', 'kept-mask')):
+    for kind, name in (('defacemask', 'deface_mask'), ('brainmask', 'kept_mask')):
         files[kind] = tmp_path / f'{kind}.nii.gz'
         files[kind].write_bytes((results / name).read_bytes())
     verdict = {'status': 'pass', 'reasons': [], **identify(scan.path, files)}

@@ -229,7 +229,7 @@ def test_a_bomb_is_refused_before_memory_is_short(tmp_path, fault, what):
     )
     code = (
         'import resource, sys\n'
-        'from cpmae_bids.deid import inspect\n'
+        'from cpmae_bids.deid.qc import scan_checks\n'
         'from cpmae_bids.exceptions import InputError\n'
         'used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()\n'
         'resource.setrlimit(resource.RLIMIT_AS, (used + 2**29,) * 2)\n'

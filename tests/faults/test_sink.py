@@ -72,7 +72,7 @@ def sink(dataset, small_head, tmp_path):
     scan = collect_scans(config)[0]
     scan = replace(scan, crc32=crc32_of(scan.path))
     files = {}
-    for kind, name in (('refaced', 'refaced'), ('defacemask', 'deface-mask'), ('brainmask', 'kept-mask')):
+    for kind, name in (('refaced', 'refaced'), ('defacemask', 'deface_mask'), ('brainmask', 'kept_mask')):
         files[kind] = tmp_path / f'{kind}.nii.gz'
         shutil.copy(results / name, files[kind])
     verdict = {'status': 'pass', 'reasons': [], **identify(scan.path, files)}
