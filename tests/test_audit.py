@@ -471,7 +471,7 @@ def test_texts_and_recordings_are_harmless_and_what_is_not_looked_at_is_said(hea
         assert what in said.err.partition('not looked at:')[2]
 
 
-@pytest.mark.parametrize('scale', [0.1, 0.001, 1000, 2, 3])
+@pytest.mark.parametrize('scale', [0.1, 0.001, 1000, 2, pytest.param(3, marks=pytest.mark.exhaustive)])
 def test_a_wrong_unit_hides_no_face(heads, scale):
     assert detect(heads['head'], np.diag([scale, scale, scale, 1]) @ GRID[1], False).startswith('geometry')
 
