@@ -189,9 +189,7 @@ def test_a_header_turned_by_a_right_angle_is_refused(tmp_path, phantom_template,
     """Such a brain can be stretched into the shape of the template: the overlap alone would accept it."""
     monkeypatch.setattr('cpmae_bids.steps.register.STARTS', STARTS[:1])
     files = write_scan(tmp_path, turn=turn)
-    with pytest.raises(
-        InputError, match=r'template_correlation -?0\.\d+ < 0\.55.*orientation'
-    ) as caught:
+    with pytest.raises(InputError, match=r'template_correlation -?0\.\d+ < 0\.55.*orientation') as caught:
         register(*files)
     assert str(files[0]) in str(caught.value)
     assert '\n' not in str(caught.value)
