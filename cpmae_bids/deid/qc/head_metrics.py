@@ -96,8 +96,10 @@ def _anatomy(after, tissue, head, brain, in_fov) -> dict[str, float]:
         metrics['face_relief'] = _face_relief(after, in_fov)
     if (nose & in_fov).sum() > 0.3 * nose.sum():
         metrics['nose_share'] = (after[nose & in_fov] > intensity.TISSUE).mean()
+    # bone is as dark as air, and one with it by way of nose and sinuses, but not within a slice of the vault
+    closed = np.stack([ndimage.binary_fill_holes(part) for part in np.moveaxis(head, -1, 0)], axis=-1)
     for name, volume, low, high in (
-        ('vault_closed_share', head, *SKULL_MM),
+        ('vault_closed_share', closed, *SKULL_MM),
         ('far_tissue_share', tissue, FAR_MM, np.inf),
     ):
         where = vault & (distance > low) & (distance <= high)

@@ -130,7 +130,7 @@ THRESHOLDS = (
     Threshold('stray_tissue_share', 0, 0.03, PUBLIC, HEADS, SEED, 'loose tissue in the air'),
     Threshold('far_tissue_share', 0, 0.02, PUBLIC, HEADS, SEED,
               'tissue where there is air above every head', **_OPTIONAL),
-    Threshold('vault_closed_share', 0.8, 1, PUBLIC, HEADS, SEED, 'no scalp around the brain', **_OPTIONAL),
+    Threshold('vault_closed_share', 0.9, 1, PUBLIC, HEADS, SEED, 'no scalp around the brain', **_OPTIONAL),
     Threshold('surface_roughness', 0, 7.8, PUBLIC, HEADS, SEED, 'surface of the head is not smooth'),
     Threshold('seam_ratio', 0, 1.5, PRIVATE, HEADS, SEED, 'visible seam around the preserved region'),
     Threshold('air_busy_ratio', 0.3, inf, PRIVATE, ALL, UNFILTERED, 'air is more constant than in the input'),
