@@ -1,5 +1,6 @@
 # make demo    de-identify an averaged head and say where the report is
 # make test    run the tests
+# make heads   run the tests on real heads, exhaustive ones included; CPMAE_TEST_HEADS names a BIDS dataset
 # make faults  inject faults of every kind and count what goes wrong after them; takes an hour
 # make example draw the example picture of the README from the demo
 # make benchmark HEADS=dataset OUT=folder    measure this tool and its peers on the test split of a BIDS dataset
@@ -18,7 +19,7 @@ BENCHMARK_ARGS ?= --nprocs 2
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: help venv demo example test test-fast faults benchmark lint format docs lock image slurm clean
+.PHONY: help venv demo example test test-fast heads faults benchmark lint format docs lock image slurm clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -48,6 +49,9 @@ test: $(READY)
 # Without the tests that run models or registration.
 test-fast: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+heads: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) -m 'exhaustive or not exhaustive' tests/test_*_heads.py
 
 faults: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.report
