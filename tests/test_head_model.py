@@ -14,6 +14,7 @@ from cpmae_bids.models import diffeomorphism as diffeo  # noqa: E402
 from cpmae_bids.models import exemplars, frame  # noqa: E402
 from cpmae_bids.models.drawing import lay_around  # noqa: E402
 from cpmae_bids.models.head import cover, fill  # noqa: E402
+from cpmae_bids.models.refinement import denoised, sharpened  # noqa: E402
 from cpmae_bids.models.shape import LEVELS, STEP, Shape  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -136,11 +137,23 @@ def test_a_skin_is_where_half_of_what_rules_lies_within_it():
     x = np.indices((40, 40, 40), dtype=np.float32) - 19.5
     away = np.sqrt((x**2).sum(0))
     outer = np.clip(0.5 + (14 - away) / 4, 0, 1)
-    covered = cover(np.where(away < 13, 0.6, 0.05).astype(np.float32), outer)
+    tissue, edge = cover(np.where(away < 13, 0.6, 0.05).astype(np.float32), outer)
+    covered = (tissue * edge)[0, 0].numpy()
     edge = np.interp(0.3, covered[20, 20, 20:][::-1], away[20, 20, 20:][::-1])
     assert abs(edge - 14) < 0.6
     assert covered[away > 18].max() == 0
     assert abs(covered[away < 10] - 0.6).max() < 0.01
+
+
+def test_noise_goes_and_an_edge_stays():
+    x = np.indices((24, 24, 24))[0]
+    clean = torch.from_numpy(np.where(x < 12, 0.3, 1.0).astype(np.float32))[None, None]
+    noisy = clean + 0.05 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    found = denoised(noisy)
+    assert (found - clean)[..., 4:-4, :, :].std() < 0.5 * 0.05
+    step = found[0, 0].mean((1, 2))
+    assert step[12] - step[11] > 0.6
+    assert sharpened(found)[0, 0].mean((1, 2)).diff()[11] > step.diff()[11]
 
 
 def test_the_rim_of_the_brain_is_filled_from_around_it():

@@ -20,6 +20,7 @@ from cpmae_bids.deid.images.intensity import CEILING
 from cpmae_bids.models import diffeomorphism as diffeo
 from cpmae_bids.models.exemplars import Exemplars
 from cpmae_bids.models.frame import BRAIN_MM, CLIPPED, SHAPE, SKIN_MM, VOXEL_MM, Frame, channels, in_frame
+from cpmae_bids.models.refinement import denoised, sharpened
 from cpmae_bids.models.shape import Shape
 
 AGREEMENT = 0.15
@@ -152,8 +153,9 @@ class HeadVQVAE(nn.Module):
         outer = MEAN_SKIN * own + (1 - MEAN_SKIN) * diffeo.gaussian(outer, 0.7)
         outer = outer.where(skin < FARTHEST_MM, own).where(skin > -FARTHEST_MM, own)
         outer[..., :NECK] = outer[..., :NECK].lerp(own[..., :NECK], _RAMP)
-        drawn = fill(root[0, 0].numpy(), brain[0, 0].numpy())
-        return torch.from_numpy(CEILING * np.square(cover(drawn, outer[0, 0].numpy())))[None, None]
+        tissue, edge = cover(fill(root[0, 0].numpy(), brain[0, 0].numpy()), outer[0, 0].numpy())
+        tissue = sharpened(denoised(CEILING * tissue.square()))
+        return tissue * edge.square()
 
     @torch.no_grad()
     def field(self, codes: list[Tensor], brain: np.ndarray) -> Tensor:
@@ -203,14 +205,19 @@ def fill(root: np.ndarray, brain_mm: np.ndarray) -> np.ndarray:
     return np.where(hollow, smooth, root)
 
 
-def cover(root: np.ndarray, outer: np.ndarray) -> np.ndarray:
-    """Give a head one smooth skin: tissue is continued outwards, and ends where `outer` falls below a half.
+def cover(root: np.ndarray, outer: np.ndarray) -> tuple[Tensor, Tensor]:
+    """One smooth skin of a head: tissue is continued outwards, and ends where `outer` falls below a half.
 
     Parameters
     ----------
     root : ndarray of float32, shape SHAPE
     outer : ndarray of float32, shape SHAPE
         1 within the skin, 0 outside of it, a slope between.
+
+    Returns
+    -------
+    tissue, edge : Tensor of float32, shape (1, 1, *SHAPE)
+        Root of the intensity, and what to multiply it by at the skin.
     """
     inside = outer > 0.5
     near = ndimage.binary_dilation(inside, iterations=3)
@@ -224,4 +231,8 @@ def cover(root: np.ndarray, outer: np.ndarray) -> np.ndarray:
     # distance to the level of a half, to fractions of a voxel
     slope = np.sqrt(sum(np.square(g) for g in np.gradient(outer))) + 0.02
     edge = np.clip(0.5 + (outer - 0.5) / slope * (VOXEL_MM / (2.5 * SKIN_SOFT_MM)), 0, 1)
-    return np.where(near, tissue * edge, 0).astype(np.float32)
+    return _batch(np.where(near, tissue, 0)), _batch(edge * near)
+
+
+def _batch(volume: np.ndarray) -> Tensor:
+    return torch.from_numpy(volume.astype(np.float32))[None, None]

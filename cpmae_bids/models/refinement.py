@@ -1,0 +1,41 @@
+"""Tissue of a decoded head without the noise of its donors' scans, and sharper.
+
+Applied before the head gets its skin: an edge between skin and air that is sharpened shows the voxels.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from cpmae_bids.models.diffeomorphism import gaussian
+
+SHARPEN = 1.2
+"""Share of what is finer than 2 mm (one standard deviation) that is added before a head gets its shape and
+lies on the grid of a scan: two interpolations take a quarter of the finest contrast."""
+
+NOISE = 0.17
+"""Range (standard deviation, white matter 1) of the bilateral filter that takes the noise of donors' scans
+out of a head: the noise of the scan at hand is added later."""
+
+
+def denoised(volume: Tensor, times: int = 2) -> Tensor:
+    """Bilateral filter of 3 x 3 x 3 voxels (Tomasi and Manduchi, ICCV 1998), applied twice; edges stay."""
+    near = [offset for offset in itertools.product((-1, 0, 1), repeat=3) if any(offset)]
+    for _ in range(times):
+        total, weights = volume.clone(), torch.ones_like(volume)
+        for offset in near:
+            other = volume.roll(offset, (2, 3, 4))  # the rim of the frame is air
+            weight = ((other - volume) / NOISE).square_().add_(sum(map(abs, offset))).mul_(-0.5).exp_()
+            total.addcmul_(weight, other)
+            weights += weight
+        volume = total / weights
+    return volume
+
+
+def sharpened(volume: Tensor) -> Tensor:
+    """Tissue with the contrast that interpolation takes away later."""
+    fine = volume - gaussian(volume, 1.0)
+    return (volume + SHARPEN * fine).clamp_(min=0)
