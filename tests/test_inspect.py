@@ -140,6 +140,13 @@ def sform_at_right_angles(folder, volume):
     return change_header(path, srow_x=rows[0], srow_y=rows[1], srow_z=rows[2])
 
 
+def qform_without_a_voxel_size(folder, volume):
+    path = phantom.write(folder / 'T1w.nii', *volume)
+    sizes = nib.load(path).header['pixdim'].copy()
+    sizes[2] = 0
+    return change_header(path, qform_code=1, pixdim=sizes)
+
+
 def pointer_of_lfs(folder, volume):
     path = folder / 'T1w.nii.gz'
     path.write_text('version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n')
@@ -202,6 +209,7 @@ BAD = [
     (slope_of_nan, 'scl_'),
     (thick_slices, 'too thick'),
     (sform_at_right_angles, 'sform and qform disagree'),
+    (qform_without_a_voxel_size, 'sform and qform disagree'),
     (pointer_of_lfs, 'git lfs pull'),
     (pointer_of_annex, 'datalad get'),
     (link_as_text, 'datalad get'),

@@ -116,6 +116,16 @@ def _break(what: str, value: str) -> None:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(arguments[0]))
 
         sys.addaudithook(hook)
+        opened = os.open
+
+        def open_below(path, flags, mode=0o777, *, dir_fd=None):
+            """What is opened relative to a folder has a path as well, which no audit event tells."""
+            folder = '' if dir_fd is None else os.readlink(f'/proc/self/fd/{dir_fd}')
+            if dir_fd is not None and flags & (os.O_WRONLY | os.O_RDWR):
+                hook('open', (os.path.join(folder, path), None, flags))
+            return opened(path, flags, mode, dir_fd=dir_fd)
+
+        os.open = open_below
     elif what == 'clock':
         now, jumps = time.time, itertools.cycle((int(value), -int(value), 0))
         time.time = lambda: now() + next(jumps)

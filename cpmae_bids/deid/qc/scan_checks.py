@@ -83,11 +83,14 @@ def _disagreement(scan: nifti.Scan) -> float:
         other = nifti.affine_of(header)[:3, :3]
     except Exception:  # no rotation is stored, and only the sform is read
         return 0.0
-    own, other = (part / np.linalg.norm(part, axis=0) for part in (scan.affine[:3, :3], other))
-    matrix = own @ np.linalg.inv(other)
+    with np.errstate(invalid='ignore'):  # of a voxel size of 0
+        own, other = (part / np.linalg.norm(part, axis=0) for part in (scan.affine[:3, :3], other))
+    matrix = own @ other.T  # a qform holds a rotation
+    if not np.isfinite(matrix).all():
+        return 180.0
     if np.linalg.det(matrix) < 0:
         matrix = matrix @ np.diag([-1.0, 1, 1])
-    return alignment.rotation_and_scales(matrix)[0] if np.isfinite(matrix).all() else 180.0
+    return alignment.rotation_and_scales(matrix)[0]
 
 
 def _check_extent(scan: nifti.Scan) -> None:
