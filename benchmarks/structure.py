@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks import anatomy, ears, groups
 from benchmarks.contact_sheet import pairs
+from benchmarks.provenance import Provenance
 from benchmarks.worker import plain, write_json
 
 COHERENCE = 0.9
@@ -207,7 +208,7 @@ def main(argv: list[str] | None = None) -> int:
         for group, numbers in table.items():
             print(f'{group:24}', row(numbers), f'{numbers["short"]} of {numbers["scans"]} short')
     if args.json:
-        write_json(args.json, {'scans': scans, **tables})
+        write_json(args.json, {'provenance': [Provenance.today().dump()], 'scans': scans, **tables})
     if not scans:
         print(f'{args.out}: no refaced T1w whose original is in {args.heads}', file=sys.stderr)
     return int(not scans or any(map(short, scans.values())))
