@@ -40,6 +40,7 @@ NECK = 24
 field of view of training heads, which would leave a ledge."""
 
 _RAMP = torch.linspace(4, 0, NECK).clamp(0, 1)
+"""Share of the mean skin below `NECK`, from the lower end upwards."""
 
 RELIABLE_MM = 2.5
 """Depth below the skin from which on intensities are no partial volume."""

@@ -13,7 +13,7 @@ from cpmae_bids.exceptions import InputError
 
 
 def tone(generated: Path, conformed: Path, statistics: Path) -> np.ndarray:
-    """A generated head whose tissue is as bright as statistics of a scan say; float32, (256, 256, 256).
+    """A generated head whose tissue is as bright as statistics of a scan say; float32, (256, 256, 288).
 
     Parameters
     ----------
