@@ -189,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('heads', type=Path, metavar='IN')
     parser.add_argument('out', type=Path, metavar='OUT')
     parser.add_argument('--work', type=Path, help='private folder for affines and what was measured already')
-    parser.add_argument('--json', type=Path, help='write all numbers to this file')
+    parser.add_argument('--json', type=Path, help='write the numbers of the groups to this file')
     args = parser.parse_args(argv)
     work = args.work or Path(tempfile.gettempdir(), f'cpmae-structure-{os.getuid()}')
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -208,7 +208,7 @@ def main(argv: list[str] | None = None) -> int:
         for group, numbers in table.items():
             print(f'{group:24}', row(numbers), f'{numbers["short"]} of {numbers["scans"]} short')
     if args.json:
-        write_json(args.json, {'provenance': [Provenance.today().dump()], 'scans': scans, **tables})
+        write_json(args.json, {'provenance': [Provenance.today().dump()], **tables})
     if not scans:
         print(f'{args.out}: no refaced T1w whose original is in {args.heads}', file=sys.stderr)
     return int(not scans or any(map(short, scans.values())))
