@@ -1,8 +1,8 @@
-"""Every goal beside what was measured, in one table: for ``docs/benchmarks.md`` and for the model card.
+"""Goals beside what was measured: of smaller scripts for docs/benchmarks.md, missed ones for the model card.
 
     python -m benchmarks.goals
 
-Reads the files in ``results/``, and writes the table into both pages, between its two marks.
+Reads the files in ``results/``, and writes a table into both pages, between its two marks.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from benchmarks import table
 from benchmarks.contact_sheet import REPOSITORY
 from benchmarks.pairs import OWN
 from benchmarks.provenance import strangers
+from benchmarks.questions import QUESTIONS
 from benchmarks.robustness_cases import CASES
 from benchmarks.scans import RESULTS
 from benchmarks.table import BEGIN, END
 
-PAGES = (REPOSITORY / 'docs' / 'benchmarks.md', REPOSITORY / 'cpmae_bids' / 'data' / 'MODEL_CARD.md')
+PAGE = REPOSITORY / 'docs' / 'benchmarks.md'
+CARD = REPOSITORY / 'cpmae_bids' / 'data' / 'MODEL_CARD.md'
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Row:
 def figures(numbers: dict) -> dict[str, list[Row]]:
     """The goals of `benchmarks.table` by question, at both presets."""
     sections: dict[str, list[Row]] = {}
-    for question, asked in table.QUESTIONS.items():
+    for question, asked in QUESTIONS.items():
         rows = []
         for figure in asked:
             values = {method: table.read(figure, method, numbers) for method in numbers['methods']}
@@ -145,18 +147,27 @@ MODEL_STAGES = ('encode_brain', 'encode_head', 'remodel', 'decode_head')
 """Of `benchmarks.stage_timing`."""
 
 
-def lines(results: dict[str, dict]) -> list[str]:
-    """The table, in Markdown."""
-    sections = {
-        **figures(results['benchmark']),
+def lines(results: dict[str, dict], missed: bool = False) -> list[str]:
+    """How many goals are met, and a table in Markdown.
+
+    Parameters
+    ----------
+    results : dict
+        Contents of result files by name.
+    missed : bool
+        The table holds all goals that are missed, rather than those that no table of the benchmark has.
+    """
+    others = {
         'Further seeds, the worst of them': seeds(results['privacy_seeds']),
         'Model and verdict': model(results),
         'Two cores, without a GPU': speed(results['stage_timing_256'], results['scaling']),
     }
+    every = {**figures(results['benchmark']), **others}
+    met = [one for section in every.values() for row in section for one in row.met]
     rows = [['', 'at 256 / 128', 'of', 'goal', ''], ['---'] * 5]
-    for title, section in sections.items():
-        rows += [[f'**{title}**', *[''] * 4], *(row.cells() for row in section)]
-    met = [one for section in sections.values() for row in section for one in row.met]
+    for title, section in (every if missed else others).items():
+        if shown := [row.cells() for row in section if not (missed and all(row.met))]:
+            rows += [[f'**{title}**', *[''] * 4], *shown]
     return [
         f'{sum(met)} of {len(met)} are met.',
         *strangers(results),
@@ -165,8 +176,8 @@ def lines(results: dict[str, dict]) -> list[str]:
     ]
 
 
-def insert(page: str, results: dict[str, dict]) -> str:
-    """A page with the table of today between the marks.
+def insert(page: str, table: list[str]) -> str:
+    """A page with the lines of a table between the marks.
 
     Raises
     ------
@@ -177,7 +188,7 @@ def insert(page: str, results: dict[str, dict]) -> str:
     _, mark, after = rest.partition(END)
     if not mark:
         raise ValueError(f'no {BEGIN} ... {END} in the page')
-    return before + '\n'.join([BEGIN, '', *lines(results), '', END]) + after
+    return before + '\n'.join([BEGIN, '', *table, '', END]) + after
 
 
 def read_results(folder: Path = RESULTS) -> dict[str, Any]:
@@ -186,10 +197,11 @@ def read_results(folder: Path = RESULTS) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Renew the table in both pages."""
+    """Renew the tables of both pages."""
     results = read_results()
-    for page in PAGES:
-        page.write_text(insert(page.read_text(encoding='utf-8'), results), encoding='utf-8')
+    for page, missed in ((PAGE, False), (CARD, True)):
+        text = insert(page.read_text(encoding='utf-8'), lines(results, missed))
+        page.write_text(text, encoding='utf-8')
         print(page)
 
 

@@ -126,7 +126,7 @@ def strangers(results: dict[str, dict], name: str = 'benchmark') -> list[str]:
     other = [key for key, one in found.items() if UNKNOWN not in one and one != own]
     lines = []
     if unknown:
-        lines.append(f'It was not recorded of which weights and code these are: {", ".join(unknown)}.')
+        lines.append(f'Weights and code were not recorded for: {", ".join(unknown)}.')
     if other and own[0] != UNKNOWN:
         lines.append(f'Of other weights or code than {name}: {", ".join(other)}.')
     return lines
@@ -143,9 +143,7 @@ def remarks(found: list[Provenance], by_method: dict[str, Provenance] | None = N
         Of methods whose numbers are of another run.
     """
     if not found:
-        return [
-            '**Weights and code of these numbers were not recorded**: they are of before the present ones.'
-        ]
+        return ['**Weights and code of these numbers were not recorded**: they are earlier ones.']
     lines = [f'Numbers are of {found[-1]}.']
     if len(found) > 1:
         lines.append('**Some are of others**: ' + '; '.join(map(str, found[:-1])) + '.')

@@ -1,4 +1,4 @@
-"""The numbers of a benchmark as Markdown: a table per question, with the goals and whether they are met.
+"""The numbers of a benchmark as Markdown: a table per question, with the goals and which are missed.
 
 python -m benchmarks.table benchmarks/results/benchmark.json > docs/benchmarks.md
 python -m benchmarks.goals
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.pairs import DEFAULT, OWN, PEERS, PERTURBED, RESCAN
+from benchmarks.pairs import DEFAULT, OWN, PERTURBED, RESCAN
 from benchmarks.provenance import Provenance, remarks
+from benchmarks.questions import BY_GROUP, GROUPS_NOTE, NOTES, QUESTIONS, Figure, Values
 from benchmarks.statistics import Interval, bootstrap, share
 
 NAMES = {
@@ -38,362 +37,6 @@ NAMES = {
 }
 BEGIN, END = '<!-- goals: python -m benchmarks.goals -->', '<!-- end of goals -->'
 """Between these `benchmarks.goals` writes its table."""
-
-REFACERS = tuple(peer for peer in PEERS if peer != 'skullstrip')
-"""Peers that change the face rather than take the head away."""
-
-Values = dict[str, Interval | None]
-"""Value and interval of each method."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What a number has to be.
-
-    Attributes
-    ----------
-    text : str
-        As it stands in the table.
-    met : callable
-        ``met(value, method, values, numbers)`` of a method of this tool, the values of all methods, and all
-        numbers of the benchmark. None where what it is compared with has not been measured.
-    """
-
-    text: str
-    met: Callable[[float, str, Values, dict], bool | None]
-
-
-def at_most(limit: float, text: str = '') -> Goal:
-    return Goal(text or f'≤ {limit:g}', lambda value, *_: value <= limit)
-
-
-def at_least(limit: float, text: str = '') -> Goal:
-    return Goal(text or f'≥ {limit:g}', lambda value, *_: value >= limit)
-
-
-def within(low: float, high: float) -> Goal:
-    return Goal(f'{low:g} to {high:g}', lambda value, *_: low <= value <= high)
-
-
-def as_a_rescan(otherwise: Goal, higher: bool = False) -> Goal:
-    """No worse than another scan of the same person; a number where nobody was scanned twice."""
-
-    def met(value: float, method: str, values: Values, numbers: dict) -> bool | None:
-        floor = values.get(RESCAN)
-        if not floor:
-            return otherwise.met(value, method, values, numbers)
-        return value >= floor[0] if higher else value <= floor[0]
-
-    return Goal(f'no worse than a rescan (else {otherwise.text})', met)
-
-
-def over_control(limit: float, control: str = 'own-air') -> Goal:
-    """At most so much above the scan's own head after the same resampling, blend and air."""
-
-    def met(value: float, method: str, values: Values, numbers: dict) -> bool | None:
-        own = values.get(control)
-        return value - own[0] <= limit if own else None
-
-    return Goal(f'≤ {limit:g} over the own head', met)
-
-
-ABOVE_CHANCE = Goal('> 0.05', lambda value, *_: value > 0.05)
-NO_NUMBER = as_a_rescan(Goal('–', lambda *_: None), higher=True)
-"""What a rescan alone can judge."""
-
-SAME_BRAIN = as_a_rescan(at_least(0.99), higher=True)
-
-
-def below_peers(peers: tuple[str, ...] = PEERS) -> Goal:
-    def met(value: float, method: str, values: Values, numbers: dict) -> bool:
-        others = [values[peer][0] for peer in peers if values.get(peer)]
-        return bool(others) and value < min(others)
-
-    return Goal('below every peer' if peers == PEERS else 'below every refacer', met)
-
-
-def _within_chance(value: float, method: str, values: Values, numbers: dict) -> bool:
-    return value <= numbers['measures']['recognition']['pooled'][method]['chance_limit']
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A column of a table.
-
-    Attributes
-    ----------
-    measure, key : str
-        Module under ``benchmarks/measures``, and key of what it gives.
-    title : str
-    kind : {'pooled', 'mean', 'median', 'size', 'share', 'sum'}
-        A pooled number; or of the scans: mean, median, mean absolute value, share of true ones, sum.
-    goal : Goal, optional
-    form : str
-        ``%`` or a format specification.
-    """
-
-    measure: str
-    key: str
-    title: str
-    kind: str = 'mean'
-    goal: Goal | None = None
-    form: str = '.3g'
-
-
-def _geometry() -> list[Figure]:
-    figures = []
-    for region in ('face', 'ears', 'outline'):
-        rank1, auc = at_most(0.05, '≤ 5 %'), at_most(0.65)
-        figures += [
-            Figure('geometry', f'{region}_rank1', f'{region}: rank-1', 'pooled', rank1, '%'),
-            Figure('geometry', f'{region}_auc', f'{region}: AUC', 'pooled', auc, '.2f'),
-            Figure('geometry', f'{region}_living_auc', f'{region}: AUC, other scans', 'pooled', None, '.2f'),
-        ]
-    return figures
-
-
-def _independence() -> list[Figure]:
-    above = Goal('> 0.05', lambda value, *_: value > 0.05)
-    identical = at_least(1, '100 %')
-    return [
-        *(
-            Figure('geometry', f'{region}_p', f'{region}: p', 'pooled', above, '.4f')
-            for region in ('face', 'ears', 'outline')
-        ),
-        *(
-            Figure('geometry', f'{region}_dealt_p', f'{region}: dealt p', 'pooled', None, '.2f')
-            for region in ('face', 'ears', 'outline')
-        ),
-        *(
-            figure
-            for region in ('face', 'ears', 'outline')
-            for figure in (
-                Figure(
-                    'geometry',
-                    f'{region}_beyond_auc',
-                    f'{region}, beyond: AUC',
-                    'pooled',
-                    None,
-                    '.2f',
-                ),
-                Figure('geometry', f'{region}_beyond_p', 'dealt p', 'pooled', ABOVE_CHANCE, '.3f'),
-            )
-        ),
-        Figure('independence', 'same_given_mask', 'identical, same mask', 'share', identical, '%'),
-        Figure('independence', 'same', 'identical, mask found anew', 'share', identical, '%'),
-        Figure('independence', 'moved', 'face moved by the transplant (mm)', 'mean', None, '.2f'),
-        Figure('independence', 'moved_by_seed', 'by another seed (mm)', 'mean', None, '.2f'),
-    ]
-
-
-QUESTIONS: dict[str, list[Figure]] = {
-    'Can a face recogniser find the person?': [
-        Figure(
-            'recognition',
-            'rank1',
-            'rank-1',
-            'pooled',
-            Goal('within the interval of chance', _within_chance),
-            '%',
-        ),
-        Figure('recognition', 'rank5', 'rank-5', 'pooled', None, '%'),
-        Figure('recognition', 'auc', 'AUC', 'pooled', at_most(0.60), '.2f'),
-        Figure('recognition', 'dealt_p', 'dealt p', 'pooled', None, '.3f'),
-        Figure('recognition', 'with_face', 'probes with a face', 'pooled', None, '%'),
-        Figure('recognition', 'living_rank1', 'other scans known: rank-1', 'pooled', None, '%'),
-        Figure('recognition', 'living_auc', 'AUC', 'pooled', None, '.2f'),
-        Figure('recognition', 'living_probes', 'probes', 'pooled', None, '.0f'),
-    ],
-    'Can recognisers that nobody tuned against?': [
-        figure
-        for name in ('mobileface', 'faceres')
-        for figure in (
-            Figure('attackers', f'{name}_rank1', f'{name}: rank-1', 'pooled', None, '%'),
-            Figure('attackers', f'{name}_auc', f'{name}: AUC', 'pooled', at_most(0.55), '.2f'),
-            Figure('attackers', f'{name}_dealt_p', 'dealt p', 'pooled', ABOVE_CHANCE, '.3f'),
-            Figure('attackers', f'{name}_living_auc', 'AUC, other scans', 'pooled', None, '.2f'),
-        )
-    ],
-    'Can geometry?': _geometry(),
-    'Does the tool leak more than the brain does?': _independence(),
-    'Is it still a face?': [
-        Figure('faces', 'frontal', 'detected', 'pooled', None, '%'),
-        Figure(
-            'faces', 'frontal_of_originals', 'detected, of originals', 'pooled', at_least(0.95, '≥ 95 %'), '%'
-        ),
-        Figure('faces', 'plausible', 'plausible landmarks', 'pooled', None, '%'),
-        Figure(
-            'faces',
-            'plausible_of_originals',
-            'plausible, of originals',
-            'pooled',
-            at_least(0.95, '≥ 95 %'),
-            '%',
-        ),
-        Figure('faces', 'back', 'false alarms (back)', 'pooled', None, '%'),
-        Figure('attackers', 'mesh_frontal', 'found by BlazeFace', 'pooled', None, '%'),
-        Figure('attackers', 'mesh_plausible', 'plausible mesh', 'pooled', at_least(0.95, '≥ 95 %'), '%'),
-    ],
-    'Is it anatomy?': [
-        Figure('structure', 'coherence', 'coherence', 'median', at_least(0.95), '.2f'),
-        Figure('structure', 'fine', 'fine contrast', 'median', within(0.9, 1.1), '.2f'),
-        Figure('structure', 'bright', 'bright tissue', 'median', within(0.85, 1.15), '.2f'),
-        *(
-            Figure('structure', f'power_{key}', f'power, {band} mm', 'median', within(0.8, 1.2), '.2f')
-            for key, band in (('16_8', '16–8'), ('8_4', '8–4'), ('4_2.5', '4–2.5'))
-        ),
-        Figure('structure', 'globes_of_originals', 'globes', 'pooled', at_least(1, '100 %'), '%'),
-        Figure('structure', 'ears_of_originals', 'ears', 'pooled', at_least(0.9, '≥ 90 %'), '%'),
-    ],
-    "Is it diverse, and nobody's?": [
-        Figure('diversity', 'variance', 'variance, of real', 'pooled', at_least(0.6, '≥ 60 %'), '%'),
-        Figure('diversity', 'between', 'between subjects (mm)', 'pooled', None, '.2f'),
-        Figure('seeds', 'face', 'between seeds (mm)', 'pooled', None, '.2f'),
-        Figure('diversity', 'nearest', 'nearest training head (mm)', 'pooled', None, '.2f'),
-        Figure('diversity', 'nearest_ratio', 'over 5th percentile of any two', 'pooled', at_least(1), '.2f'),
-        Figure(
-            'diversity',
-            'original_enough',
-            'not nearer than real ones',
-            'pooled',
-            at_least(0.95, '≥ 95 %'),
-            '%',
-        ),
-    ],
-    'Is the brain untouched?': [
-        Figure('brain', 'kept_changed', 'voxels changed, brain and rim', 'sum', at_most(0, '0'), ',.0f'),
-        Figure('brain', 'brain_changed', 'voxels changed, brain', 'sum', at_most(0, '0'), ',.0f'),
-        Figure('brain', 'header_changed', 'header fields changed', 'sum', at_most(0, '0'), ',.0f'),
-    ],
-    'Do brain tools give the same?': [
-        Figure('masks', 'dice', 'deepbet: Dice', 'mean', SAME_BRAIN, '.4f'),
-        Figure(
-            'synthstrip', 'dice', 'SynthStrip: Dice', 'mean', as_a_rescan(at_least(0.99), higher=True), '.4f'
-        ),
-        Figure('tissue', 'dice', 'Atropos: Dice', 'mean', as_a_rescan(at_least(0.98), higher=True), '.4f'),
-        *(
-            Figure('meshnet', f'dice_{classes}', f'MeshNet, {classes}: Dice', 'mean', NO_NUMBER, '.4f')
-            for classes in (18, 50, 104)
-        ),
-        Figure('hippocampus', 'volume_change', 'hippocampus (%)', 'size', as_a_rescan(at_most(1)), '.2f'),
-        Figure('hdbet', 'dice', 'HD-BET: Dice', 'mean', SAME_BRAIN, '.4f'),
-        *(
-            Figure(
-                'tissue',
-                f'volume_change_{tissue}',
-                f'{tissue.upper()} volume (%)',
-                'size',
-                as_a_rescan(at_most(1)),
-                '.2f',
-            )
-            for tissue in ('gm', 'wm', 'csf')
-        ),
-        Figure('registration', 'head', 'registration, head (mm)', 'mean', as_a_rescan(at_most(0.5)), '.2f'),
-        Figure('registration', 'brain', 'registration, brain (mm)', 'mean', as_a_rescan(at_most(0.5)), '.2f'),
-        Figure('bias', 'head', 'N4 field (log)', 'mean', below_peers(REFACERS), '.4f'),
-        Figure('masks', 'failed', 'no brain found', 'share', None, '%'),
-    ],
-    'Would a network notice?': [
-        Figure('classifier', 'auc', 'classifier: AUC', 'pooled', below_peers(), '.2f'),
-        Figure('classifier', 'auc_slice', 'AUC of one slice', 'pooled', over_control(0.1), '.2f'),
-        Figure('classifier', 'histogram_distance', 'histogram distance', 'mean', None, '.3f'),
-        Figure('classifier', 'power_16_8', 'power, 16–8 mm', 'mean', within(0.8, 1.2), '.2f'),
-        Figure('classifier', 'power_8_4', 'power, 8–4 mm', 'mean', within(0.8, 1.2), '.2f'),
-        *(
-            Figure(
-                'classifier',
-                f'millimetre_{key}',
-                f'of scans of 1 mm, {band} mm',
-                'mean',
-                within(0.8, 1.2),
-                '.2f',
-            )
-            for key, band in (('16_8', '16–8'), ('8_4', '8–4'), ('4_2.5', '4–2.5'))
-        ),
-        Figure('seam', 'kept', 'seam: gradient ratio', 'mean', at_most(1.1), '.2f'),
-        Figure('seam', 'cut', 'at the cut', 'mean', None, '.2f'),
-    ],
-    'Does MRIQC survive?': [
-        Figure('mriqc', 'crash', 'no number', 'share', at_most(0, '0'), '%'),
-        Figure('mriqc', 'air_zeros', 'air that is 0', 'mean', None, '.2f'),
-        *(
-            Figure('mriqc', f'{name}_change_abs', f'{name} (%)', 'pooled', as_a_rescan(at_most(10)), '.1f')
-            for name in ('efc', 'fber', 'cjv', 'cnr', 'snrd', 'bg_mean', 'bg_median', 'bg_mad', 'bg_p95')
-        ),
-    ],
-    'What does it cost?': [
-        Figure('cost', 'cpu_seconds_ratio', 'CPU time', 'pooled', None, '.3g'),
-        Figure('cost', 'seconds_ratio', 'wall time', 'pooled', None, '.3g'),
-        Figure('cost', 'peak_mib_ratio', 'peak memory', 'pooled', None, '.3g'),
-        Figure('cost', 'cpu_seconds', 'CPU seconds', 'mean', None, '.3g'),
-        Figure('cost', 'peak_mib', 'peak MiB', 'mean', None, '.0f'),
-    ],
-}
-
-BY_GROUP = [
-    Figure('structure', 'coherence', 'coherence', 'median', None, '.2f'),
-    Figure('structure', 'fine', 'fine contrast', 'median', None, '.2f'),
-    Figure('structure', 'bright', 'bright tissue', 'median', None, '.2f'),
-    Figure('structure', 'globes', 'globes', 'mean', None, '.1f'),
-    Figure('structure', 'ears', 'ears', 'mean', None, '.1f'),
-    Figure('faces', 'frontal', 'face detected', 'share', None, '%'),
-    Figure('attackers', 'views_with_face', 'views with a face, BlazeFace', 'mean', None, '.1f'),
-    Figure('masks', 'dice', 'deepbet: Dice', 'mean', None, '.4f'),
-    Figure('tissue', 'dice', 'Atropos: Dice', 'mean', None, '.4f'),
-    Figure('bias', 'head', 'N4 field (log)', 'mean', None, '.4f'),
-    Figure('classifier', 'histogram_distance', 'histogram distance', 'mean', None, '.3f'),
-]
-GROUPS_NOTE = (
-    'This tool at 256. Elderly: 60 years and more. Globes and ears: of two, where the original has them. '
-    'What needs all scans at once, such as ranks among them, has no row here.'
-)
-
-NOTES = {
-    'Can a face recogniser find the person?': (
-        'dlib (HOG detector, 5 points, 128-d ResNet), 5 renderings of each head, against the originals of '
-        'the test and the gallery. A probe without a face ranks at random. Guessing reaches a rank-1 of '
-        '{chance} within its 95 % interval. The last row shows whether the attack is alive: it has to know '
-        'at least 95 % of the originals again that were turned by 5 degrees, scaled by 3 % and noised. '
-        'Dealt p: see below. Other scans known: the gallery holds other scans of the people, and not '
-        'those that the probes were made of; the row of the originals shows whether this attack is alive.'
-    ),
-    'Can recognisers that nobody tuned against?': (
-        'mobileface and faceres-deep on the same renderings, with the detector and the landmarks of '
-        'MediaPipe: independent of dlib. Other scans: see above.'
-    ),
-    'Can geometry?': (
-        'Depth of the skin in the frame of the brain, compared with that of every original. The last row is '
-        'an attacker who sees nothing but the brain mask, and guesses the head from it.'
-    ),
-    'Does the tool leak more than the brain does?': (
-        'Beyond: the attack of the geometry after a regression, trained on the gallery, has taken off '
-        'outputs and originals what their brains tell. '
-        'p: paired test (Wilcoxon, one-sided) of the distance to the own original against the mean distance '
-        "to the others', which supposes that they lie evenly around their mean. Dealt p: share of 9,999 "
-        'random matches of outputs and people that are as near as the true one, which supposes nothing. The '
-        'mean head shows what field of view and alignment alone give away. Identical: the codes of the '
-        'generated head, after everything outside the kept mask was replaced by the head of another scan, on '
-        'a few scans.'
-    ),
-    'Is it anatomy?': (
-        'Medians of output over original, in the tissue more than 6 mm from brain and skin: coherence of the '
-        'structure tensor, standard deviation of what a low-pass filter of 3 mm removes, 95th percentile, '
-        'power by wavelength. Globes and ears: found in the output, of those found in the original.'
-    ),
-    "Is it diverse, and nobody's?": (
-        'Distances of the face. The row of the originals shows how near real heads that were not trained on '
-        'come to those of the gallery, which for the released weights are the training heads.'
-    ),
-    'Do brain tools give the same?': (
-        'Means over the scans in which the tool finds a brain. N4: better than every peer that changes the '
-        'face, which leaves skull-stripping aside.'
-    ),
-    'Does MRIQC survive?': 'Mean size of the changes; no number: NaN, or nothing to measure.',
-    'What does it cost?': (
-        'One core each, every scan in a process of its own. Ratios are to this tool at 256; brain mask and '
-        'alignment are added to methods that need them. Wall times depend on what else the machine does.'
-    ),
-}
 
 
 def read(figure: Figure, method: str, numbers: dict) -> Interval | None:
@@ -432,37 +75,30 @@ def _text(value: Interval | None, form: str) -> str:
 
 
 def _table(figures: list[Figure], numbers: dict) -> list[str]:
-    """Rows of the methods, then the goals and whether this tool meets them."""
-    extra = [
-        method
-        for method in (RESCAN, PERTURBED, 'brain alone')
-        if any(read(figure, method, numbers) is not None for figure in figures)
-    ]
-    methods = [
-        *(method for method in DEFAULT if method in numbers['methods'] or method == 'original'),
-        *extra,
-    ]
-    values: list[Values] = [{m: read(figure, m, numbers) for m in methods} for figure in figures]
-    methods = [method for method in methods if any(column[method] for column in values)]
+    """A row for each figure: its goal, this tool with intervals, the other methods and controls."""
+    order = [*OWN, *(one for one in (*DEFAULT, RESCAN, PERTURBED, 'brain alone') if one not in OWN)]
+    values: list[Values] = [{method: read(figure, method, numbers) for method in order} for figure in figures]
+    measured = [(figure, row) for figure, row in zip(figures, values, strict=True) if any(row.values())]
+    methods = [method for method in order if any(row[method] for _, row in measured)]
     if not methods:
         return ['Not measured.']
-    rows = [['', *(figure.title for figure in figures)], ['---'] * (len(figures) + 1)]
-    for method in methods:
-        cells = [_text(column[method], figure.form) for figure, column in zip(figures, values, strict=True)]
-        rows.append([NAMES.get(method, method), *cells])
-    if any(figure.goal for figure in figures):
-        rows.append(['*goal*', *(figure.goal.text if figure.goal else '' for figure in figures)])
-        for method in (own for own in OWN if own in methods):
-            cells = []
-            for figure, column in zip(figures, values, strict=True):
-                value = column[method]
-                if figure.goal is None or value is None:
-                    cells.append('–' if figure.goal else '')
-                else:
-                    met = figure.goal.met(value[0], method, column, numbers)
-                    cells.append('–' if met is None else 'met' if met else '**not met**')
-            rows.append([f'*{method.removeprefix("cpmae-")}*', *cells])
-    return ['| ' + ' | '.join(row) + ' |' for row in rows]
+    rows = [['', 'goal', *(NAMES.get(method, method) for method in methods)], ['---'] * (len(methods) + 2)]
+    for figure, row in measured:
+        cells = [figure.title, figure.goal.text if figure.goal else '']
+        for method in methods:
+            value = row[method]
+            cell = _text(value if method in OWN else value and (value[0], np.nan, np.nan), figure.form)
+            if method in OWN and value and figure.goal:
+                cell += MARKS[figure.goal.met(value[0], method, row, numbers)]
+            cells.append(cell)
+        rows.append(cells)
+    lines = ['| ' + ' | '.join(row) + ' |' for row in rows]
+    absent = [figure.title for figure, row in zip(figures, values, strict=True) if not any(row.values())]
+    return [*lines, *(['', f'Not measured: {"; ".join(absent)}.'] if absent else [])]
+
+
+MARKS = {True: '', False: ' **missed**', None: ' (no control)'}
+"""What is said of a value with a goal; None where that with which the goal compares was not measured."""
 
 
 def document(numbers: dict) -> str:
@@ -481,15 +117,12 @@ def document(numbers: dict) -> str:
         '# Benchmarks',
         '',
         'Written by `python -m benchmarks.run HEADS OUT`; [benchmarks/README.md](../benchmarks/README.md)',
-        'says how. Numbers by scan are in `benchmarks/results/benchmark.json`. Values have their 95 %',
-        'interval (Wilson for shares, else bootstrap over scans). Where a goal is missed, the table says so.',
+        'describes methods, controls and measures. This tool has 95 % intervals (Wilson for shares, else',
+        'bootstrap over scans); `benchmarks/results/benchmark.json` has those of the others.',
         '',
         f'cpmae-bids {numbers["version"]}; {numbers["gallery"]} further heads in the gallery.',
         *_provenance(numbers),
         *([f'Left out: {", ".join(numbers["left_out"])}.'] if numbers.get('left_out') else []),
-        '',
-        'Below the methods stand controls: the own head of each scan on ever more of the way of a generated',
-        'one (resampling and blend; generated air; codec; detail), and another scan of the person.',
         '',
         '| method | version | scans | made | refused | failed |',
         '|---|---|---|---|---|---|',
@@ -498,7 +131,7 @@ def document(numbers: dict) -> str:
         cells = [NAMES.get(method, method), summary['version'] or '–']
         cells += [str(summary[key]) for key in ('scans', 'made', 'refused', 'failed')]
         lines.append('| ' + ' | '.join(cells) + ' |')
-    lines += ['', '## Every goal', '', BEGIN, END]
+    lines += ['', '## Goals', '', BEGIN, END]
     for question, figures in {**QUESTIONS, **_others(numbers)}.items():
         if not figures:
             continue

@@ -35,7 +35,6 @@ PERCENTILES = (0, 5, 50, 95, 100)
 DOCS = REPOSITORY / 'docs' / 'verdict.md'
 BEGIN, END = '<!-- limits: python -m benchmarks.verdict_limits -->', '<!-- end of limits -->'
 
-PROMISE = 'guarantee'
 PEOPLE = 'pairs of people'
 WHERE_FROM = {
     'brain_ml': 'infants to the largest adults',
@@ -69,7 +68,7 @@ WHERE_FROM = {
     'air_busy_ratio': 'outputs',
     'air_p95_change': 'outputs',
 }
-"""What each limit was drawn from; all others count what must not be."""
+"""What each limit was derived from; all others count what must not be."""
 
 
 def read_measures(folder: Path) -> list[dict[str, float]]:
@@ -122,31 +121,36 @@ def summarise(measures: list[dict[str, float]], limit: Threshold) -> dict | None
 
 
 def table(numbers: dict, sabotages: dict[str, dict]) -> list[str]:
-    """Lines of Markdown: a row for each limit that was derived from heads, or that caught something."""
+    """Lines of Markdown: a row for each limit that was derived from heads."""
     lines = [
-        '| metric | drawn from | outputs | false alarms | real heads | beyond | catches |',
-        '|---|---|---|---|---|---|---|',
+        '| metric | derived from | outputs | real heads | catches |',
+        '|---|---|---|---|---|',
     ]
     for name, row in numbers.items():
-        caught = '; '.join(what for what, one in sabotages.items() if name in one['fired'])
-        if name not in WHERE_FROM and not caught:
+        if name not in WHERE_FROM:
             continue
-        cells = []
-        for kind in ('outputs', 'real_heads'):
-            found = row[kind]
-            if found is None:
-                cells += ['–', '–']
-                continue
-            least, _, median, _, most = found['percentiles']
-            cells += [f'{least:g} … {median:g} … {most:g}', f'{found["beyond"]} of {found["number"]}']
-        lines.append(f'| `{name}` | {" | ".join([WHERE_FROM.get(name, PROMISE), *cells, caught or "–"])} |')
+        caught = sum(name in one['fired'] for one in sabotages.values())
+        cells = [_distribution(row[kind]) for kind in ('outputs', 'real_heads')]
+        lines.append(f'| `{name}` | {" | ".join([WHERE_FROM[name], *cells, str(caught or "–")])} |')
     return lines
+
+
+def _distribution(found: dict | None) -> str:
+    if found is None:
+        return '–'
+    least, _, median, _, most = found['percentiles']
+    beyond = f', **{found["beyond"]} beyond**' if found['beyond'] else ''
+    return f'{least:g} … {median:g} … {most:g}{beyond}'
 
 
 def insert(page: str, content: dict, sabotages: dict[str, dict]) -> str:
     """The page with a table of these numbers between its marks."""
     before, _, rest = page.partition(BEGIN)
     about = ' '.join(remarks([Provenance.read(one) for one in content.get('provenance', ())]))
+    manipulations = sum(name != 'honest' for name in sabotages)
+    about += (
+        f' {content["outputs"]} outputs, {content["real_heads"]} real heads, {manipulations} manipulations.'
+    )
     lines = [BEGIN, '', about, '', *table(content['measures'], sabotages), '', END]
     return before + '\n'.join(lines) + rest.partition(END)[2]
 
