@@ -147,6 +147,30 @@ def test_free_text_travels_in_no_field(field):
     assert [text for text in free if shareable_metadata({field: [words[0], text]})] == []
 
 
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [
+        *(('SoftwareVersions', text) for text in ('57a04b12', '19 570 412', '1234 5678 9012', '0412 1957x')),
+        ('SoftwareVersions', ['12', '04', '57']),
+        ('SoftwareVersions', ['syngo MR E11', {'PatientName': 'Jane'}]),
+        *(('SequenceName', text) for text in ('J1o2h3n4', 'Jo1Do2', 'JD1', '\u0661\u0669\u0665\u0667')),
+        ('ReceiveCoilName', 'An1 Le2'),
+        *(('EchoTime', number) for number in (19570412, 1957.0412, 123456789.0, [4, 12, 1957])),
+        *((field, 12041957) for field in ('PixelBandwidth', 'AcquisitionDuration', 'BaseResolution')),
+    ],
+)
+def test_dates_and_names_in_pieces_travel_in_no_field(field, value):
+    assert field in allowed_fields()
+    assert shareable_metadata({field: value}) == {}
+
+
+def test_no_number_is_known_more_exactly_than_a_scanner_knows_it():
+    told = shareable_metadata(
+        {'AcquisitionDuration': 312.0412571, 'EffectiveEchoSpacing': 0.000505000252500126}
+    )
+    assert told == {'AcquisitionDuration': 312.041, 'EffectiveEchoSpacing': 0.000505}
+
+
 def test_a_frequency_is_that_of_the_field_and_not_of_the_head_in_it():
     told = shareable_metadata({'ImagingFrequency': 123.252234, 'MagneticFieldStrength': 2.89362})
     assert told == {'ImagingFrequency': 123, 'MagneticFieldStrength': 2.89}
@@ -166,6 +190,11 @@ def test_a_frequency_is_that_of_the_field_and_not_of_the_head_in_it():
         ('879903', False),
         ('0.870503', False),
         ('8705031', False),
+        ('12041957', True),
+        ('123456789', True),
+        ('\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668\u0669', True),
+        ('1554076800.5', True),
+        ('kg/m^2', False),
         ('+', False),
         ('-3', False),
     ],

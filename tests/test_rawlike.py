@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from judged import publish_scan
 
-from cpmae_bids.bids.columns import column_of_events, column_of_persons
+from cpmae_bids.bids.columns import column_of_events, column_of_persons, descriptions_of
 from cpmae_bids.bids.derivatives import write_dataset_files
 from cpmae_bids.bids.header import header_leaks
 from cpmae_bids.bids.layout import collect_scans
@@ -29,6 +29,7 @@ from cpmae_bids.exceptions import InputError
 from cpmae_bids.sharing.rawlike import build, images
 from cpmae_bids.sharing.rawlike.build import write_raw_like
 from cpmae_bids.sharing.rawlike.dates import dated_labels, shift_of, shifted
+from cpmae_bids.sharing.rawlike.root import describe as build_description
 
 PASS = {'status': 'pass', 'reasons': [], 'measures': {'seam_ratio': 1.0}, 'template': 'none'}
 T1W = 'sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz'
@@ -690,6 +691,29 @@ def test_a_table_of_numbers_is_one(tmp_path):
         ('language', ['96', '30'], ['96', '30']),
         ('ageing_total', ['150', '30'], ['150', '30']),
         ('AgeGroup', ['1', '2'], ['1', '2']),
+        ('AgeGroup', ['34.56', '2'], ['35', '2']),
+        ('ages', ['34.5', '0.5'], ['35', '0.5']),
+        ('age_in_days', ['12623', '180'], ['12775', '182']),
+        ('days_old', ['12623', '40000'], ['12775', '32485']),
+        ('PatientAge', ['034Y', '006M', 'P34Y'], ['34', '0.5', '34']),
+        ('age', ['1957', '-5', '3_4', '\u0663\u0664', '>89'], ['n/a'] * 5),
+        ('measured', ['1957', '1960'], None),
+        ('measured', ['1957.28', 'n/a'], None),
+        ('measured', ['+4976112345', '1'], None),
+        ('measured', ['1554076800.5', '1'], None),
+        ('measured', ['1_000', '2'], None),
+        ('measured', ['\u0661\u0662', '2'], None),
+        ('measured', ['12041957', '2'], None),
+        *(
+            (name, ['7', '8'], None)
+            for name in ('born', 'Geburtsjahr', 'fax', 'lat', 'doctor', 'score 4/12/1957')
+        ),
+        (
+            'group',
+            ['Smith', 'JohnSmith', 'HC', '5551234', '\u041c\u0418\u041b'],
+            ['n/a', 'n/a', 'HC', 'n/a', 'n/a'],
+        ),
+        ('group', ['Placebo', 'Resilient', 'Resilient'], ['Placebo', 'Resilient', 'Resilient']),
         *((name, ['12345', '12346'], None) for name in ('PatientID', 'SubjectID', 'AccessionNumber', 'YOB')),
         *((name, ['12345', '12346'], None) for name in ('hospital_number', 'record_number', 'site_id')),
         *(
@@ -737,6 +761,39 @@ def test_columns_about_events():
     assert column_of_events('stim_file', ['a.png']) is None
     assert column_of_events('SessionDate', ['1']) is None
     assert column_of_events('candidate_update', ['1']) == ['1']
+    for column in ('comment', 'experimenter', 'seen 2019-04-12'):
+        assert column_of_events(column, ['1']) is None
+    assert column_of_events('onset', ['1554076800.5']) is None
+    assert column_of_events('HED', ['Label/2019-04-12']) is None
+
+
+def test_descriptions_of_columns_hold_no_date_address_or_further_field():
+    told = {
+        'Description': 'Score of 2 tests',
+        'LongName': 'asked by jane@example.org',
+        'Units': 'kg/m^2',
+        'TermURL': 'https://example.org/terms/20190412',
+        'Levels': {'a': 'low', 'b': {'Description': 'high', 'TermURL': 'https://example.org'}},
+        'Rater': 'Jane',
+    }
+    kept = {field: told[field] for field in ('Description', 'Units', 'TermURL', 'Levels')}
+    assert descriptions_of(['score'], {'score': told, 'other': told}) == {'score': kept}
+    for levels in ({'a': 'seen 2019-04-12'}, {'a': {'PatientName': 'Jane'}}, ['a', {'PatientName': 'Jane'}]):
+        assert descriptions_of(['score'], {'score': {'Levels': levels}}) == {}
+
+
+def test_descriptions_of_datasets_hold_texts_alone(make_bids):
+    root = make_bids(
+        [],
+        Authors=['A. Author'],
+        Funding=[{'PatientName': 'Jane'}],
+        Acknowledgements={'Doe': 'Jane'},
+        GeneratedBy=[{'Name': 'converter', 'Version': '1', 'Description': {'Operator': 'Jane'}}],
+    )
+    told = build_description(root)
+    assert 'Jane' not in json.dumps(told)
+    assert told['Authors'] == ['A. Author']
+    assert told['GeneratedBy'][1] == {'Name': 'converter', 'Version': '1'}
 
 
 @pytest.mark.parametrize(

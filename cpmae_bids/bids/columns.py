@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
-from cpmae_bids.bids.private_text import are_short_dates, is_private_number, is_private_text
+from cpmae_bids.bids.private_text import (
+    are_short_dates,
+    are_years,
+    is_number,
+    is_private_number,
+    is_private_text,
+    names_somebody,
+)
 from cpmae_bids.bids.sharing_rules import sharing_rules
 from cpmae_bids.bids.tsv import NOT_THERE
 
@@ -17,9 +25,12 @@ SHAREABLE_COLUMNS = ('participant_id', 'species', 'age', 'sex', 'handedness', 'g
 # the date of a scan, so ages are rounded.
 MAX_AGE = 89
 _INFANT_YEARS = 2
+_OLDEST = 130
+_AGE_WITH_UNIT = re.compile(r'P?([0-9]{1,4})([YMWD])')
 _HANDEDNESS_SCORE = re.compile(r'[+-]?(100|\d\d?)(\.\d+)?')
-# One word, such as HC or MCI-AD_2; several words only of these
+# One word, such as HC or MCI-AD_2
 _LABEL = re.compile(r'[A-Za-z][A-Za-z0-9_.+/-]{0,23}|\d{1,3}|RRID:[A-Za-z]+_?[A-Za-z]*:?\d+')
+_WORD = re.compile(r'[A-Za-z][a-z]{3}')
 # Units of ages other than years, and how many of them make a year
 _UNITS = {r'months?|mos?': 12, r'weeks?|wks?': 52, r'days?|d': 365}
 
@@ -29,22 +40,29 @@ DESCRIPTION_FIELDS = (
 )
 """What may be said of a column."""
 
+_OF_A_LEVEL = {'Description', 'TermURL'}
+_URL = re.compile(r'https?://[^\s@]+')
+
 _CATEGORIES = (*SHAREABLE_COLUMNS, 'strain', 'strain_rrid')
 _PRIVATE_NAME = re.compile(
     r'name|initials|birth|dob|date|address|street|postal|zip|phone|mail|mrn|ssn|passport|insurance|contact|'
     r'accession|hospital(?!i[sz])|identifier|(^|_)yob(_|$)|(^|[_ ])city$|(^|[_ ])id(_|$)|'
+    r'geburt|naissance|nacimiento|nascita|jahrgang|physician|doctor|operator|technician|experimenter|'
+    r'latitude|longitude|comments?$|notes?$|remarks?$|'
+    r'(?<![a-z])(born|tel|fax|plz|nhs|bsn|cpr|gps|lat|lon|lng)(?![a-z])|'
     r'(?<![a-z])(record|patient|file|case)[_ ]?(no|nr|num|number|id)(?![a-z])|(?-i:[a-z]I[Dd](?![a-z]))',
     re.IGNORECASE,
 )
 # Words begin after what is no letter, or with a capital within: ageAtScan, scan_age, "Age (years)"
 _AGE = re.compile(
-    r'((?<![A-Za-z])[Aa]ge(?![a-z])|(?<=[a-z])Age(?![a-z])|(?<![A-Za-z])AGE(?![A-Z])|'
-    r'(?<![A-Za-z])(?i:age_?(?:at|in|years?|yrs?|months?|weeks?|days?)(?![a-z])))'
-    r'(?![_ ]?(?i:group|range|band|bin|cat))'
+    r'(?<![A-Za-z])[Aa]ges?(?![a-z])|(?<=[a-z])Age(?![a-z])|(?<![A-Za-z])AGE(?![A-Z])|'
+    r'(?<![A-Za-z])(?i:age_?(?:at|in|years?|yrs?|months?|weeks?|days?)(?![a-z]))|'
+    r'(?i:scanage)|(?<![A-Za-z])(?i:(?:alter|edad)(?![a-z])|(?:years?|yrs?|months?|weeks?|days?)_old)'
 )
-_DAY = re.compile(r'(?<![A-Za-z])(?i:date|dob|birth)|(?<=[a-z])(Date|DOB|Birth)')
-# Longer whole numbers are those of records, telephones and days.
-_MAX_DIGITS = 8
+_ABOUT_A_SESSION = re.compile(
+    r'(?<![A-Za-z])(?i:date|dob|birth|comments?$|notes?$|remarks?$|operator|experimenter|technician)|'
+    r'(?<=[a-z])(Date|DOB|Birth)'
+)
 
 
 def column_of_persons(name: str, cells: list[str], key: str, description: Any) -> list[str] | None:
@@ -75,12 +93,13 @@ def column_of_persons(name: str, cells: list[str], key: str, description: Any) -
     if _AGE.search(name) and not _PRIVATE_NAME.search(name):
         oldest = age_limit(name, description)
         return [
-            cell if _is_level(cell, levels) and not _is_number(cell) else shareable_age(cell, oldest)
+            cell if _is_level(cell, levels) and not is_number(cell) else shareable_age(cell, oldest)
             for cell in cells
         ]
     if name in _CATEGORIES:
-        return [shareable_category(name, cell, levels) for cell in cells]
-    if _PRIVATE_NAME.search(name) or are_short_dates(cells):
+        counts = Counter(cells)
+        return [shareable_category(name, cell, levels, counts[cell]) for cell in cells]
+    if _PRIVATE_NAME.search(name) or is_private_text(name) or are_short_dates(cells) or are_years(cells):
         return None
     shareable = all(
         cell == NOT_THERE or _is_shareable_number(cell) or _is_level(cell, levels) for cell in cells
@@ -91,23 +110,41 @@ def column_of_persons(name: str, cells: list[str], key: str, description: Any) -
 def column_of_events(name: str, cells: list[str]) -> list[str] | None:
     """Return a column of a table about events, unless it looks like free text, dates or addresses."""
     # Stimuli are not shared, and BIDS wants the files that are named
-    if name == 'stim_file' or _DAY.search(name):
+    if name == 'stim_file' or _ABOUT_A_SESSION.search(name) or is_private_text(name):
         return None
-    text = ''.join(cells) if name == 'HED' else None  # long by nature
-    if text is not None:
-        return None if '@' in text else cells
-    private = any(is_private_number(c) if _is_number(c) else is_private_text(c) for c in cells)
+    if name == 'HED':  # long by nature
+        return None if any(map(names_somebody, cells)) else cells
+    private = any(is_private_number(c) if is_number(c) else is_private_text(c) for c in cells)
     return None if private else cells
 
 
 def descriptions_of(columns: list[str], sidecar: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the descriptions of some columns from a sidecar."""
-    kept = {
-        column: {field: entry[field] for field in DESCRIPTION_FIELDS if field in entry}
-        for column in columns
-        if isinstance(entry := sidecar.get(column), dict)
-    }
+    """Return the descriptions of some columns from a sidecar, without what looks like dates or addresses."""
+    kept = {column: described(sidecar.get(column), DESCRIPTION_FIELDS) for column in columns}
     return {column: entry for column, entry in kept.items() if entry}
+
+
+def described(entry: Any, fields: Collection[str]) -> dict[str, Any]:
+    """Return some fields of a description, as far as they hold what a description is made of."""
+    entry = entry if isinstance(entry, dict) else {}
+    return {field: entry[field] for field in fields if field in entry and _is_description(entry[field])}
+
+
+def _is_description(value: Any) -> bool:
+    """Whether a value is a text, a number, a list of these, or a dict of these and of levels."""
+    if not isinstance(value, dict):
+        return all(map(_is_text, value)) if isinstance(value, list) else _is_text(value)
+    texts = [*value]
+    for level in value.values():
+        of_level = isinstance(level, dict) and level.keys() <= _OF_A_LEVEL
+        texts += level.values() if of_level else [level]
+    return all(map(_is_text, texts))
+
+
+def _is_text(value: Any) -> bool:
+    if isinstance(value, str):
+        return not names_somebody(value) or _URL.fullmatch(value) is not None
+    return value is None or isinstance(value, int | float)
 
 
 def _is_level(cell: str, levels: Collection[str]) -> bool:
@@ -115,15 +152,7 @@ def _is_level(cell: str, levels: Collection[str]) -> bool:
 
 
 def _is_shareable_number(cell: str) -> bool:
-    return _is_number(cell) and not is_private_number(cell)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return not (cell.isdigit() and len(cell) > _MAX_DIGITS)
+    return is_number(cell) and not is_private_number(cell)
 
 
 def age_limit(name: str, description: dict[str, Any]) -> int:
@@ -143,7 +172,9 @@ def age_limit(name: str, description: dict[str, Any]) -> int:
         if unit:
             found = re.search(rf'(^|[^a-z])({names})($|[^a-z])', unit, re.IGNORECASE)
         else:
-            found = re.search(rf'age[_ ([]*(in)?[_ ]*({names})[)\]]?$', name, re.IGNORECASE)
+            found = re.search(
+                rf'age[_ ([]*(in)?[_ ]*({names})[)\]]?$|(?<![a-z])({names})_old', name, re.IGNORECASE
+            )
         if found:
             return MAX_AGE * in_a_year
     return MAX_AGE
@@ -155,7 +186,7 @@ def _levels_of(description: dict[str, Any]) -> set[str]:
     return set(map(str, levels)) if isinstance(levels, dict | list) else set()
 
 
-def shareable_category(column: str, value: str, levels: Collection[str] = ()) -> str:
+def shareable_category(column: str, value: str, levels: Collection[str], count: int) -> str:
     """Return a value of a column about persons if it is one that many share, else ``n/a``.
 
     Parameters
@@ -165,6 +196,8 @@ def shareable_category(column: str, value: str, levels: Collection[str] = ()) ->
     value : str
     levels : collection of str
         Values that the sidecar lists for the column.
+    count : int
+        How many persons have the value. A word that is no abbreviation, such as a name, needs two.
     """
     value = ' '.join(value.split())
     if not value or not value.isprintable() or is_private_text(value):
@@ -174,31 +207,34 @@ def shareable_category(column: str, value: str, levels: Collection[str] = ()) ->
     if column == 'handedness' and _HANDEDNESS_SCORE.fullmatch(value):
         return value
     is_label = column not in sharing_rules()['values'] and _LABEL.fullmatch(value) is not None
-    is_words = column == 'group' and {*re.findall(r'[a-z]+', value.lower())} <= {
-        *sharing_rules()['group_words']
-    }
+    is_label = is_label and (count > 1 or not _WORD.search(value))
+    words = re.split(r'[ ,/&+-]+', value.lower())
+    is_words = column == 'group' and {*words} <= {*sharing_rules()['group_words']}
     return value if is_label or is_words else NOT_THERE
 
 
 def shareable_age(value: str, limit: int) -> str:
     """Cap an age and round it: to years, or to months below the age of two.
 
-    What is no number is not passed on, for it might be a date.
+    Ages as in DICOM (``034Y``) and ISO 8601 (``P34Y``) are read. What is no number, or too high for an age,
+    is not passed on, for it might be a date.
 
     Parameters
     ----------
     limit : int
         The greatest age that may be shared, see `age_limit`: says what the unit is.
     """
-    try:
-        age = math.nan if is_private_text(value) else float(value.removesuffix('+'))
-    except ValueError:
+    in_a_year = limit / MAX_AGE
+    number, unit = value.removesuffix('+'), in_a_year
+    if dicom := _AGE_WITH_UNIT.fullmatch(value):
+        number, unit = dicom[1], {'Y': 1, 'M': 12, 'W': 52, 'D': 365}[dicom[2]]
+    if not is_number(number) or is_private_text(number):
         return NOT_THERE
-    if not math.isfinite(age):
+    age = float(number) / unit * in_a_year
+    if not 0 <= age <= limit * _OLDEST / MAX_AGE:
         return NOT_THERE
     if age > limit:
         return str(limit)
-    in_a_year = limit / MAX_AGE
     step = 1 if age >= _INFANT_YEARS * in_a_year else 1 / 12
     rounded = math.floor(age / in_a_year / step + 0.5) * step * in_a_year
     return f'{rounded:.2f}'.rstrip('0').rstrip('.') if in_a_year == 1 else str(round(rounded))

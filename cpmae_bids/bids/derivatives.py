@@ -87,7 +87,8 @@ def generated_by() -> dict[str, Any]:
 def describe_dataset(config: RunConfig) -> dict[str, Any]:
     """Return the content of dataset_description.json of the output."""
     source = read_description(config.bids_dir)
-    name = str(source.get('Name') or 'T1w scans')
+    name = source.get('Name')
+    name = name if isinstance(name, str) and name else 'T1w scans'
     description: dict[str, Any] = {
         'Name': f'{name}, de-identified',
         'BIDSVersion': BIDS_VERSION,

@@ -7,17 +7,16 @@ anatomical landmarks).
 """
 
 import json
-import sys
 from functools import cache
 from typing import Any
 
 from cpmae_bids._version import __version__
 from cpmae_bids.bids.patterns import split_name
-from cpmae_bids.bids.private_text import PRIVATE_TEXT, is_private_text, is_technical
+from cpmae_bids.bids.private_text import is_in_pieces, is_private_text, is_technical, names_somebody
 from cpmae_bids.runtime.packaged import packaged_text
 
-# Beyond it, JSON has numbers that other programs cannot read.
-_MAX = sys.float_info.max
+# No acquisition parameter is larger, or known more exactly; a date or a number of a record would be.
+_MAX, _DIGITS = 1e5, 6
 METHOD = (
     f'cpmae-bids {__version__}: everything outside the brain (face, ears, scalp, skull, neck) replaced by '
     'a generated head; voxels of the brain unchanged'
@@ -59,28 +58,34 @@ def shareable_metadata(metadata: dict[str, Any], more: dict[str, Any] | None = N
 
 
 def _rounded(value: Any, kind: Any) -> Any:
-    """Leave out the digits of a number that differ from person to person."""
-    if not isinstance(kind, dict) or 'decimals' not in kind:
-        return value
+    """Leave out the digits of a number that differ from person to person, or that no scanner knows."""
     if isinstance(value, list):
         return [_rounded(item, kind) for item in value]
-    return round(value, kind['decimals'] or None)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return value
+    if isinstance(kind, dict) and 'decimals' in kind:
+        return round(value, kind['decimals'] or None)
+    return value if isinstance(value, int) else float(f'{value:.{_DIGITS}g}')
 
 
 def _is_shareable(value: Any, kind: Any) -> bool:
     """Whether a value, or each of a list of values, is of the kind and gives nothing away."""
     if isinstance(value, list):
+        if isinstance(kind, dict) and 'words' in kind and is_in_pieces(' '.join(map(str, value))):
+            return False
         return bool(value) and all(not isinstance(v, list) and _is_shareable(v, kind) for v in value)
     if kind == 'boolean':
         return isinstance(value, bool)
-    if isinstance(kind, dict) and 'words' in kind:
-        words = frozenset(kind['words'].split())
-        return isinstance(value, str) and is_technical(value, words, bool(kind.get('numbers')))
-    if kind == 'number' or isinstance(kind, dict):
-        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX
+    if kind == 'number' or (isinstance(kind, dict) and 'words' not in kind):
+        largest = kind.get('max', _MAX) if isinstance(kind, dict) else _MAX
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= largest
+    if not isinstance(value, str):
+        return False
+    if isinstance(kind, dict):
+        return is_technical(value, frozenset(kind['words'].split()), bool(kind.get('numbers')))
     if kind == 'text':  # of a task, not of a person
-        return isinstance(value, str) and PRIVATE_TEXT.search(value) is None
-    return isinstance(value, str) and not is_private_text(value)
+        return not names_somebody(value)
+    return not is_private_text(value)
 
 
 def output_sidecar(

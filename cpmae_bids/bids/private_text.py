@@ -1,6 +1,7 @@
 """Recognise free text, dates, addresses and names, which may not be shared."""
 
 import re
+import unicodedata
 from collections.abc import Collection
 
 # Longer strings are free text; these patterns are dates, times and addresses inside a short one.
@@ -10,26 +11,39 @@ MONTH = (
     '(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|'
     'oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)(?![a-z])'
 )
-PRIVATE_TEXT = re.compile(
-    r'@|\^|\d:\d\d'
+_DD, _MM = '(?:0[1-9]|[12][0-9]|3[01])', '(?:0[1-9]|1[0-2])'
+_PRIVATE = re.compile(
+    r'@|\^(?!-?\d)|\d:\d\d'
     r'|(19|20)\d\d[-./]?[01]\d[-./]?[0-3]\d'  # with or without anything between the numbers
     r'|(?<![\d.])(19|20)\d\d(?P<a>[-/_ ])[01]?\d(?P=a)[0-3]?\d(?![\d.])'
     rf'|(?<![\d.]){_DAY}(?P<b>[-./_ ]){_DAY}(?P=b)(19|20)\d\d(?!\d)'
     rf'|(?<![\d.]){_DAY}(?P<c>[./]){_DAY}(?P=c)\d\d(?![\d./])'
+    rf'|(?<![\d.])(?:{_DD}{_MM}|{_MM}{_DD})(19|20)\d\d(?!\d)'
+    r'|(?<![\w.])\d{9,}(?!\w)'  # the number of a record, a telephone or a second
     rf'|\d[-._/ ,]*{MONTH}[-._/ ,]*\d'
     rf'|(?<![a-z]){MONTH}[-._/ ,]*\d{{1,2}}[-._/ ,]+(\d\d|(19|20)\d\d)(?!\d)'
     r'|(?<![\d.])\d\d(?P<d>[- ])(0[1-9]|1[0-2])(?P=d)([0-2]\d|3[01])(?!\d)'
     r'|(?<![\d.])([0-2]\d|3[01])(?P<e>[- ])(0[1-9]|1[0-2])(?P=e)\d\d(?!\d)',
     re.IGNORECASE,
 )
-_DD, _MM = '(?:0[1-9]|[12][0-9]|3[01])', '(?:0[1-9]|1[0-2])'
 # A birthday of six digits: year, month, day; day, month, year; or month, day, year
 _SHORT_DATE = re.compile(rf'(?<![\d.])(?:\d\d{_MM}{_DD}|{_DD}{_MM}\d\d|{_MM}{_DD}\d\d)(?!\d|\.\d)')
 # What a spreadsheet would execute
 _FORMULA = re.compile(r'\s*=|\s*[+-].*[(|!]|[\t\r]')
-# In names of software and coils three short numbers with anything between may be a day as well
-_SPLIT_DAY = re.compile(r'(?<!\d)\d\d[^0-9A-Za-z]\d\d[^0-9A-Za-z]\d\d(?!\d)')
+# In names of software and coils three short numbers with anything between may be a day as well, and numbers
+# of two digits and more in a row that of a record
+_SPLIT_DAY = re.compile(r'(?<!\d)\d\d[^0-9]+\d\d[^0-9]+(?:\d\d|19\d\d)(?!\d)')
+_SPLIT_NUMBER = re.compile(r'\d{2,}(?:[^0-9A-Za-z]+\d{2,})+')
+_MAX_SPLIT = 6
+_MAX_CODE_LETTERS = 3
+_YEAR = re.compile(r'(?:19[0-9]|20[0-4])[0-9](?:\.[0-9]+)?')
 _TECHNICAL = re.compile(r'[A-Za-z0-9\s_./\\,;:+*()&#-]*')
+_NUMBER = re.compile(r'[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?|nan|[+-]?inf', re.IGNORECASE)
+
+
+def is_number(value: str) -> bool:
+    """Whether a text is a number as programs write it: in ASCII, with a point, without separators."""
+    return _NUMBER.fullmatch(value) is not None
 
 
 def is_technical(value: str, words: Collection[str], numbers: bool) -> bool:
@@ -41,11 +55,12 @@ def is_technical(value: str, words: Collection[str], numbers: bool) -> bool:
     words : collection of str
         In lower case.
     numbers : bool
-        Whether there may be numbers of up to four digits, with two letters that are no word beside them.
-        Numbers that may be years of birth, and dates, are none.
+        Whether there may be numbers of up to four digits, and up to three letters beside them that are no
+        words. Numbers that may be years of birth, dates, and numbers in pieces are none.
     """
-    if is_private_text(value) or _SPLIT_DAY.search(value) or not _TECHNICAL.fullmatch(value):
+    if is_private_text(value) or is_in_pieces(value) or not _TECHNICAL.fullmatch(value):
         return False
+    code_letters = 0
     for token in re.findall('[A-Za-z0-9]+', value):
         if token.lower() in words:
             continue
@@ -53,25 +68,49 @@ def is_technical(value: str, words: Collection[str], numbers: bool) -> bool:
         has_digits = any(part.isdigit() for part in parts)
         for part in parts:
             if part.isdigit():
-                is_year = len(part) == 4 and part[:2] in ('19', '20') and token.endswith(part)
+                is_year = len(part) == 4 and (part[:2] == '19' or (part[:2] == '20' and token.endswith(part)))
                 if not numbers or len(part) > 4 or is_year:
                     return False
-            elif part.lower() not in words and not (numbers and has_digits and len(part) < 3):
-                return False
-    return True
+            elif part.lower() not in words:
+                if not numbers or not has_digits or len(part) > 1:
+                    return False
+                code_letters += 1
+    return code_letters <= _MAX_CODE_LETTERS
+
+
+def is_in_pieces(value: str) -> bool:
+    """Whether there is a day, or the number of a record, that other characters divide."""
+    long = any(sum(map(str.isdigit, found)) > _MAX_SPLIT for found in _SPLIT_NUMBER.findall(value))
+    return long or _SPLIT_DAY.search(value) is not None
 
 
 def is_private_text(value: str) -> bool:
     """Whether a string looks like free text, a date, a time, an address, a formula or a name in DICOM."""
-    return is_private_number(value) or bool(_SHORT_DATE.search(value) or _FORMULA.match(value))
+    return is_private_number(value) or bool(_SHORT_DATE.search(_plain(value)) or _FORMULA.match(value))
 
 
 def is_private_number(value: str) -> bool:
-    """Whether a number looks like a date; six digits alone do not, as numbers often have as many."""
-    return len(value) > _MAX_TEXT or PRIVATE_TEXT.search(value) is not None
+    """Whether a number looks like a date or a record; six digits alone do not, as many numbers have them."""
+    return len(value) > _MAX_TEXT or names_somebody(value)
+
+
+def names_somebody(value: str) -> bool:
+    """Whether there is a date, a time, an address, a long number or a name as in DICOM in a text."""
+    return _PRIVATE.search(_plain(value)) is not None
+
+
+def _plain(value: str) -> str:
+    """A text with the digits of all scripts as 0 to 9."""
+    return ''.join(str(unicodedata.digit(char, char)) for char in unicodedata.normalize('NFKC', value))
 
 
 def are_short_dates(cells: Collection[str]) -> bool:
     """Whether the numbers of six digits in a column are birthdays: by chance, one in ten would look so."""
     six = [cell for cell in cells if len(cell) == 6 and cell.isdigit()]
     return 4 * sum(_SHORT_DATE.fullmatch(cell) is not None for cell in six) >= max(len(six), 1)
+
+
+def are_years(cells: Collection[str]) -> bool:
+    """Whether all numbers of a column are years of this century or the last one: those of birth, perhaps."""
+    numbers = [cell for cell in cells if is_number(cell) and cell.lower() != 'nan']
+    return bool(numbers) and all(_YEAR.fullmatch(number) for number in numbers)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from cpmae_bids.bids.columns import column_of_persons, descriptions_of
+from cpmae_bids.bids.columns import column_of_persons, described, descriptions_of
 from cpmae_bids.bids.derivatives import BIDS_VERSION, GENERATOR, generated_by, read_description
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.metadata import METHOD
@@ -35,6 +35,7 @@ left_out.tsv  files of the original dataset that are not here, and why
 """
 _MAX_TEXT = 1 << 20
 # A page describes a measure, and names nobody.
+_FIELDS_OF_MAKERS = ('Name', 'Version', 'Description', 'CodeURL')
 _FIELDS_OF_MEASURES = ('Description', 'TermURL')
 
 
@@ -42,11 +43,12 @@ def describe(bids_dir: Path) -> dict[str, Any]:
     """Return the content of dataset_description.json: what the input tells the public, and what was done."""
     source = read_description(bids_dir)
     description: dict[str, Any] = {'Name': 'T1w scans', 'BIDSVersion': BIDS_VERSION}
-    description |= {key: source[key] for key in sharing_rules()['description_fields'] if key in source}
+    fields = sharing_rules()['description_fields']
+    description |= {key: source[key] for key in fields if _is_text(source.get(key))}
     description['DatasetType'] = 'raw'
     makers = source.get('GeneratedBy')
     named = [
-        {key: maker[key] for key in ('Name', 'Version', 'Description', 'CodeURL') if key in maker}
+        {key: maker[key] for key in _FIELDS_OF_MAKERS if _is_text(maker.get(key))}
         for maker in (makers if isinstance(makers, list) else [])
         if isinstance(maker, dict) and maker.get('Name') not in (None, GENERATOR)
     ]
@@ -55,6 +57,12 @@ def describe(bids_dir: Path) -> dict[str, Any]:
     if isinstance(doi, str) and doi:
         description['SourceDatasets'] = [{'DOI': doi}]
     return description
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text, or a list of texts, as all public fields are."""
+    texts = value if isinstance(value, list) else [value]
+    return all(isinstance(text, str) for text in texts)
 
 
 def write_description(bids_dir: Path, dataset: Path) -> None:
@@ -137,9 +145,8 @@ def _place_table(source: Path, path: str, texts: dict[str, bytes], subjects: Col
     table, left = table.mapped(lambda name, cells: column_of_persons(name, cells, KEY, sidecar.get(name)))
     texts[path] = table.text().encode()
     content: dict[str, Any] = descriptions_of(table.columns, sidecar)
-    tool = sidecar.get('MeasurementToolMetadata')
-    if isinstance(tool, dict):
-        content['MeasurementToolMetadata'] = {k: tool[k] for k in _FIELDS_OF_MEASURES if k in tool}
+    if tool := described(sidecar.get('MeasurementToolMetadata'), _FIELDS_OF_MEASURES):
+        content['MeasurementToolMetadata'] = tool
     if content:
         texts[path.removesuffix('.tsv') + '.json'] = to_json(content).encode()
     return left
