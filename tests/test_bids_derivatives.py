@@ -8,7 +8,7 @@ import pytest
 from judged import publish_scan
 
 from cpmae_bids import __version__
-from cpmae_bids.bids import validation
+from cpmae_bids.bids import derivatives, validation
 from cpmae_bids.bids.derivatives import describe_dataset, generated_by, write_dataset_files
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.participants import write_participants
@@ -100,9 +100,14 @@ def test_description_with_doi(make_bids, tmp_path):
     assert description['DatasetLinks'] == {'raw': 'https://doi.org/10.18112/openneuro.ds000001.v1'}
     (maker,) = description['GeneratedBy']
     assert maker['Name'] == 'cpmae-bids'
-    assert maker['CodeURL'].startswith('https://')
-    assert __version__ in maker['CodeURL']
     assert 'Container' not in maker
+
+
+def test_the_address_of_the_code_is_that_of_the_package_or_none(monkeypatch):
+    for told in ({}, {'Home-page': 'https://example.org/code'}):
+        monkeypatch.setattr(derivatives, 'metadata', lambda name, told=told: told)
+        url = generated_by().get('CodeURL')
+        assert url == (f'https://example.org/code/archive/{__version__}.tar.gz' if told else None)
 
 
 @pytest.mark.parametrize('kind', ['docker', 'apptainer', 'singularity'])

@@ -2,12 +2,12 @@
 
 import os
 import re
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from cpmae_bids._version import __url__, __version__
+from cpmae_bids._version import __version__
 from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.config import DECIDING_PATHS, RunConfig
@@ -70,18 +70,28 @@ def is_output_dataset(folder: Path) -> bool:
 
 
 def generated_by() -> dict[str, Any]:
-    """Return the entry of this tool in GeneratedBy, with the container that it runs in, if any."""
+    """Return the entry of this tool in GeneratedBy, with its address and the container, if there are any."""
     maker: dict[str, Any] = {
         'Name': GENERATOR,
         'Version': __version__,
         'Description': 'Generated heads around bit-identical brains',
-        'CodeURL': f'{__url__}/archive/{__version__}.tar.gz',
     }
+    if url := _home_page():
+        maker['CodeURL'] = f'{url}/archive/{__version__}.tar.gz'
     if tag := os.environ.get('CPMAE_BIDS_DOCKER_TAG'):
         # apptainer and singularity name the image file in variables; its path is not for others to see
         kinds = [kind for kind in ('apptainer', 'singularity') if f'{kind.upper()}_CONTAINER' in os.environ]
         maker['Container'] = {'Type': kinds[0] if kinds else 'docker', 'Tag': tag}
     return maker
+
+
+def _home_page() -> str | None:
+    """Where the code is, if the package says so (``url`` in setup.cfg)."""
+    try:
+        told = metadata(GENERATOR)
+        return told['Home-page'] if 'Home-page' in told else None
+    except PackageNotFoundError:
+        return None
 
 
 def describe_dataset(config: RunConfig) -> dict[str, Any]:
