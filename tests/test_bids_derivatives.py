@@ -3,6 +3,7 @@
 import json
 import shutil
 import tomllib
+from types import SimpleNamespace
 
 import pytest
 from judged import publish_scan
@@ -104,8 +105,8 @@ def test_description_with_doi(make_bids, tmp_path):
 
 
 def test_the_address_of_the_code_is_that_of_the_package_or_none(monkeypatch):
-    for told in ({}, {'Home-page': 'https://example.org/code'}):
-        monkeypatch.setattr(derivatives, 'metadata', lambda name, told=told: told)
+    for told in ({}, {'home_page': 'https://example.org/code'}):
+        monkeypatch.setattr(derivatives, 'metadata', lambda name, told=told: SimpleNamespace(json=told))
         url = generated_by().get('CodeURL')
         assert url == (f'https://example.org/code/archive/{__version__}.tar.gz' if told else None)
 

@@ -85,11 +85,10 @@ def generated_by() -> dict[str, Any]:
     return maker
 
 
-def _home_page() -> str | None:
+def _home_page() -> Any:
     """Where the code is, if the package says so (``url`` in setup.cfg)."""
     try:
-        told = metadata(GENERATOR)
-        return told['Home-page'] if 'Home-page' in told else None
+        return metadata(GENERATOR).json.get('home_page')
     except PackageNotFoundError:
         return None
 
