@@ -53,7 +53,7 @@ def as_a_rescan(otherwise: Goal, higher: bool = False) -> Goal:
             return otherwise.met(value, method, values, numbers)
         return value >= floor[0] if higher else value <= floor[0]
 
-    return Goal(f'no worse than a rescan (else {otherwise.text})', met)
+    return Goal(f'rescan, or {otherwise.text}', met)
 
 
 def over_control(limit: float, control: str = 'own-air') -> Goal:
@@ -168,7 +168,7 @@ QUESTIONS: dict[str, list[Figure]] = {
             'rank1',
             'rank-1',
             'pooled',
-            Goal('within the interval of chance', _within_chance),
+            Goal('chance', _within_chance),
             '%',
         ),
         Figure('recognition', 'rank5', 'rank-5', 'pooled', None, '%'),
@@ -340,7 +340,10 @@ NOTES = {
     ),
     'Is it anatomy?': 'Output over original, in tissue more than 6 mm from brain and skin.',
     "Is it diverse, and nobody's?": 'Distances of faces; the gallery are the training heads.',
-    'Do brain tools give the same?': 'Means over the scans in which the tool finds a brain.',
+    'Do brain tools give the same?': (
+        'Means over the scans in which the tool finds a brain. *Rescan*: no worse than another scan of the '
+        'person, or the number where nobody was scanned twice.'
+    ),
     'Does MRIQC survive?': 'Mean size of the changes; no number: NaN, or nothing to measure.',
     'What does it cost?': (
         'One core each. Ratios are to this tool at 256; brain mask and alignment are added where needed.'

@@ -177,8 +177,8 @@ class RunConfig:
     )
     also_fill: Literal['head', 'air'] = option(
         'head',
-        'what surrounds the brain in other contrasts: the head or noise (default: %(default)s)',
-        WHICH,
+        'what surrounds the brain in other contrasts: the head, or air (noise) alone (default: %(default)s)',
+        HOW,
     )
     layout: Literal['derivatives', 'bids'] = option(
         'derivatives',
@@ -210,7 +210,7 @@ class RunConfig:
         metavar='FILE',
     )
     stop_on_first_crash: bool = option(
-        False, 'stop after the first failure instead of going on with other scans', MESSAGES
+        False, 'stop after the first failure instead of going on with other scans', RUN
     )
     overwrite: bool = option(False, 'process finished scans again instead of skipping them', WHICH)
     fetch_template: bool = option(

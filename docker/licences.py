@@ -1,4 +1,4 @@
-"""Write docs/licences.md: the licence of everything that an installation brings along, from its own metadata.
+"""Write the table of docs/licences.md: the licence of each package that is installed along, by its metadata.
 
     .venv/bin/python docker/licences.py
 
@@ -12,37 +12,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PAGE = HERE.parent / 'docs' / 'licences.md'
 
-HEAD = """\
-# Licences
-
-| part | licence |
-|---|---|
-| code | Apache License 2.0 (`LICENSE` in the repository) |
-| weights | CC BY-SA 3.0, as that of most of the data that they were trained on |
-| average brain of the package (mean of 139 aligned training scans) | as the weights |
-
-## Training data
-
-No image of it is part of the package.
-
-| data | used as | licence |
-|---|---|---|
-| IXI dataset (Imperial College London) | 136 heads at 2 mm | CC BY-SA 3.0 |
-| `chrisold` (MRIcron) | one head near 1 mm | BSD-2-Clause; later copies CC BY-NC 4.0 |
-| `seg3dmr` (Seg3DData, SCI Institute, University of Utah) | one head near 1 mm | MIT |
-| `uih3ta` (dcm_qa_uih) | one head near 1 mm | BSD-2-Clause |
-
-The model card, `cpmae_bids/data/MODEL_CARD.md`, says how they were used.
-
-## What is installed along
-
-The packages of `docker/requirements.lock` and PyTorch, with the licence that each states in its metadata.
-Written by `docker/licences.py`. A wheel may hold libraries with licences of their own, named in its
-`*.dist-info` folder.
-
-| package | version | licence |
-|---|---|---|
-"""
+MARK = '| licence | packages |\n|---|---|\n'
+"""What the page says before it is kept by hand."""
 
 
 def locked() -> dict[str, str]:
@@ -61,14 +32,23 @@ def licence(name: str) -> str:
     return found.get('License-Expression') or short or ' / '.join(named) or 'not stated'
 
 
+def table(licences: dict[str, str]) -> str:
+    """Return rows of Markdown, one for each licence, of a licence for each package."""
+    packages: dict[str, list[str]] = {}
+    for name, text in sorted(licences.items()):
+        packages.setdefault(text, []).append(name)
+    rows = sorted(packages.items(), key=lambda row: row[0].lower())
+    return ''.join(f'| {text} | {", ".join(names)} |\n' for text, names in rows)
+
+
 def main() -> None:
-    """Write the page, or end with the name of a package that is missing."""
-    versions = locked() | {'torch': metadata('torch')['Version'].partition('+')[0]}
+    """Write the table into the page, or end with the name of a package that is missing."""
     try:
-        rows = [f'| {name} | {version} | {licence(name)} |' for name, version in sorted(versions.items())]
+        licences = {name: licence(name) for name in (*locked(), 'torch')}
     except PackageNotFoundError as error:
         raise SystemExit(f'{error}: install docker/requirements.lock first') from error
-    PAGE.write_text(HEAD + '\n'.join(rows) + '\n', 'utf-8')
+    before, mark, _ = PAGE.read_text('utf-8').partition(MARK)
+    PAGE.write_text(before + mark + table(licences), 'utf-8')
 
 
 if __name__ == '__main__':

@@ -401,7 +401,7 @@ def test_the_table_says_which_goals_are_missed():
     question = text.split('## ')[2]
     assert question.startswith('Can a face recogniser')
     assert '|  | goal | **this tool, 256** | original | RadVeil |' in question
-    assert '| rank-1 | within the interval of chance | 4 % (1–19) | 100 % | 50 % |' in question
+    assert '| rank-1 | chance | 4 % (1–19) | 100 % | 50 % |' in question
     assert '| AUC | ≤ 0.6 | 0.62 (0.50–0.70) **missed** | 1.00 | 0.80 |' in question
     assert 'Not measured: rank-5;' in question
     assert '**missed**' in text.split('Is the brain untouched?')[1].split('##')[0]

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tomllib
 import zipfile
 from collections.abc import Iterator
 from configparser import ConfigParser
@@ -326,24 +325,6 @@ def test_containers_have_the_same_environment(recipes):
         assert singularity[name] == docker[name]
 
 
-def test_apptainer_builds_from_the_image_of_the_readme(recipes):
-    _, singularity = recipes
-    image = singularity.fromHeader.removesuffix(':latest')
-    assert re.search(rf'^docker build .*-t {image} ', read('README.md'), re.MULTILINE)
-    assert re.search(r'^Bootstrap: docker-daemon$', read('Singularity.def'), re.MULTILINE)
-    for path in ('README.md', 'docs/hpc.md'):
-        assert 'apptainer run --nv --cleanenv --containall' in read(path)
-
-
-def test_the_image_says_what_it_is():
-    final = read('Dockerfile').rsplit('\nFROM ', 1)[1]
-    labels = set(re.findall(r'org\.opencontainers\.image\.([\w.]+)=', final))
-    assert {'title', 'description', 'licenses', 'version', 'revision', 'created', 'base.name'} <= labels
-    labels = dict(line.split(maxsplit=1) for line in singularity_section('labels').strip().splitlines())
-    for name, value in labels.items():
-        assert f'{name}="{value}"' in final
-
-
 def test_both_builds_of_pytorch_are_pinned_to_the_same_version():
     locked = {name: read(f'docker/torch-{name}.lock') for name in ('cpu', 'cuda')}
     versions = {name: re.search(r'^torch==(\S+)', text, re.MULTILINE)[1] for name, text in locked.items()}
@@ -351,11 +332,6 @@ def test_both_builds_of_pytorch_are_pinned_to_the_same_version():
     assert 'nvidia-cudnn' in locked['cuda']
     runtime = requirements(read('docker/requirements.lock'))
     assert not runtime & (requirements(locked['cpu']) | requirements(locked['cuda']))
-
-
-def test_container_ends_as_an_ordinary_user():
-    final = read('Dockerfile').rsplit('\nFROM ', 1)[1]
-    assert re.findall(r'^USER (.+)$', final, re.MULTILINE)[-1] not in ('root', '0')
 
 
 def test_build_context_holds_what_the_dockerfile_copies():
@@ -371,7 +347,6 @@ def test_commands_of_the_documentation_exist():
     targets = set(re.findall(r'^([a-z-]+):', read('Makefile'), re.MULTILINE))
     scripts = setup_cfg()['options.entry_points']['console_scripts']
     text = read('README.md') + ''.join(path.read_text('utf-8') for path in (ROOT / 'docs').glob('*.md'))
-    text = re.sub(r'```text\n.*?```', '', text, flags=re.DOTALL)  # messages, no commands
     code = '\n'.join(re.findall(r'```.*?```|`[^`]+`', text, re.DOTALL))
     promised = set(re.findall(r'\bmake ([a-z-]+)', code))
     assert {'demo', 'test'} <= promised <= targets
@@ -428,12 +403,3 @@ def test_no_head_image_is_tracked():
 def test_weights_stay_small():
     weights = [path for path in tracked_files() if path.suffix == '.safetensors']
     assert sum(path.stat().st_size for path in weights) <= 60 * 2**20
-
-
-def test_example_picture_stays_small():
-    assert (ROOT / 'docs' / 'example.png').stat().st_size <= 300_000
-
-
-def test_pytest_is_strict():
-    options = tomllib.loads(read('pyproject.toml'))['tool']['pytest']['ini_options']
-    assert {'--strict-config', '--strict-markers'} <= set(options['addopts'].split())
