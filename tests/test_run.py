@@ -634,6 +634,11 @@ def test_a_linked_folder_costs_its_scan_alone(behave, command, raw, out, tmp_pat
     shutil.rmtree(out / link)
     (out / link).symlink_to(tmp_path / target)
     before = snapshot(raw), snapshot(tmp_path / 'elsewhere')
+    if link.startswith('sub-02'):
+        assert command('--dry-run', '--overwrite') == 1
+        told = capsys.readouterr().out
+        assert f'FAIL {SCANS[2]}: {out / link}: is a link' in told
+        assert f'PROCESS {SCANS[0]}' in told
     assert command('--layout', 'bids', '--overwrite') == 1
     assert (snapshot(raw), snapshot(tmp_path / 'elsewhere')) == before
     assert 'remove the link' in capsys.readouterr().err
@@ -654,6 +659,8 @@ def test_a_linked_folder_of_the_run_is_refused_at_once(behave, command, raw, tmp
         description = {'Name': 'x', 'DatasetType': 'raw', 'GeneratedBy': [{'Name': 'cpmae-bids'}]}
         (tmp_path / 'out/bids/dataset_description.json').write_text(json.dumps(description))
     before = snapshot(raw)
+    if link.startswith('out'):
+        assert command('--layout', 'bids', '--dry-run') == 64
     assert command('--layout', 'bids') == 64
     assert 'link into the input' in capsys.readouterr().err
     assert snapshot(raw) == before

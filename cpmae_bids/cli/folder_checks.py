@@ -7,12 +7,14 @@ import logging
 import os
 import re
 from collections.abc import Iterable
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from cpmae_bids.bids.derivatives import GENERATOR, is_output_dataset
 from cpmae_bids.bids.jsontext import read_json
 from cpmae_bids.bids.output_folder import OutputFolder, OutsideError, is_temporary
 from cpmae_bids.bids.raw_like import is_raw_like
+from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
 
@@ -150,6 +152,18 @@ def reject_links(root: Path, folders: Iterable[str]) -> None:
             OutputFolder(root).check(folder)
         except OutsideError as err:
             raise UsageError(str(err)) from err
+
+
+def with_places(scans: Iterable[Scan], output_dir: Path) -> list[Scan]:
+    """Note which scans have a folder in the output that is a link to another place, or into the input."""
+    placed = []
+    for scan in scans:
+        try:
+            OutputFolder(output_dir).check(str(PurePosixPath(scan.relative_path).parent))
+        except OutsideError as err:
+            scan = replace(scan, problem=scan.problem or str(err))
+        placed.append(scan)
+    return placed
 
 
 def reject_links_in_work(work_dir: Path, subjects: Iterable[str]) -> None:

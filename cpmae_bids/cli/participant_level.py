@@ -15,7 +15,7 @@ from cpmae_bids.bids.verdict_tables import write_run_table
 from cpmae_bids.cli.batches import make_batches, share_processors
 from cpmae_bids.cli.claim import claimed
 from cpmae_bids.cli.dry_run import print_plan
-from cpmae_bids.cli.folder_checks import reject_links_in_work
+from cpmae_bids.cli.folder_checks import reject_links_in_work, with_places
 from cpmae_bids.cli.interrupt import InterruptibleProgress, Interruption
 from cpmae_bids.cli.preflight import check_space, preflight, remove_work_dir
 from cpmae_bids.cli.process import process_scans
@@ -55,7 +55,7 @@ def run_participants(config: RunConfig, interruption: Interruption) -> int:
     try:
         if not config.skip_bids_validation:
             _validate_input(config.bids_dir)
-        scans = collect_scans(config)
+        scans = with_places(collect_scans(config), config.output_dir)
         warn_of_dates(config, scans)
         complete = set() if config.overwrite else set(complete_scans(scans, config))
         if config.dry_run:

@@ -60,14 +60,15 @@ def preflight(config: RunConfig) -> RunConfig:
     if config.model_hash not in ('', found):
         logger.warning('weights: not those of --config-file (%s, not %s)', found, config.model_hash)
     config = config.replace(model_hash=found)
+    reject_links(config.output_dir, ('logs/verdicts', 'figures'))
+    if config.layout == 'bids':
+        reject_links(config.raw_like_folder, (FOLDER, 'phenotype'))
     if config.dry_run:
         return settle_seed(config)
     check_template(config)
     check_writable(config.output_dir, 'output_dir')
-    reject_links(config.output_dir, ('logs/verdicts', 'figures'))
     if config.layout == 'bids':
         check_writable(config.raw_like_folder, '--raw-like-dir')
-        reject_links(config.raw_like_folder, (FOLDER, 'phenotype'))
     if config.private_report_dir is not None:
         check_writable(config.private_report_dir, '--private-report-dir', mode=0o700)
     settle = settle_device_elsewhere if is_batch(plugin) else settle_device

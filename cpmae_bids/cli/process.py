@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import groupby
-from pathlib import PurePosixPath
 
 from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.completeness import stored_files_are_whole
 from cpmae_bids.bids.layout import without_reference, without_t1w
-from cpmae_bids.bids.output_folder import OutputFolder, OutsideError
+from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.publish import forget_rejections, record_failure
 from cpmae_bids.bids.scan import Scan
 from cpmae_bids.bids.verdict_records import read_record, record_path
@@ -59,8 +58,8 @@ def process_scans(
     """
     waiting = []
     for scan in scans:
-        if problem := scan.problem or _misplaced(scan, config):
-            _fail(scan, config, problem)
+        if scan.problem:
+            _fail(scan, config, scan.problem)
         else:
             waiting.append(scan)
     n_workable = len(waiting)
@@ -163,15 +162,6 @@ def _has_private_page(scan: Scan, config: RunConfig) -> bool:
     page = config.private_page(scan.name)
     record = read_record(config.output_dir, scan.name) or {}
     return page is None or page.is_file() or record.get('status') != 'pass'
-
-
-def _misplaced(scan: Scan, config: RunConfig) -> str:
-    """Say why the folder of a scan in the output cannot be written to, or nothing."""
-    try:
-        OutputFolder(config.output_dir).check(str(PurePosixPath(scan.relative_path).parent))
-    except OutsideError as err:
-        return str(err)
-    return ''
 
 
 def _begin(batch: Sequence[Scan], config: RunConfig) -> list[Scan]:
