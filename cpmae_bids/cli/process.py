@@ -89,7 +89,7 @@ def _ready_to_work(config: RunConfig) -> AbstractContextManager[None]:
 
     if config.device != 'cpu' or config.nipype_plugin_file is not None:
         return contextlib.nullcontext()
-    return libraries_loaded(dict.fromkeys(threads.VARIABLES, str(config.omp_nthreads)))
+    return libraries_loaded(threads.environment(config.omp_nthreads))
 
 
 def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress | None) -> list[Failure]:

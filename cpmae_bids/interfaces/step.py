@@ -95,7 +95,7 @@ class Step(BaseInterface):
         given = {name: value for name, value in self.inputs.get().items() if name in parameters}
         given = {name: value for name, value in given.items() if isdefined(value)}
         Path(runtime.cwd, INPUTS).write_text(json.dumps(given, indent=2), encoding='utf-8')
-        environment = dict.fromkeys(threads.VARIABLES, str(self.inputs.num_threads))
+        environment = threads.environment(self.inputs.num_threads)
         environment[lifeline.VARIABLE] = str(os.getpid())
         name = name_of(self.function)
         runtime.returncode, runtime.stdout, runtime.stderr = process.run(

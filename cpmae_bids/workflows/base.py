@@ -21,8 +21,9 @@ from cpmae_bids.workflows.anatomical import (
 )
 from cpmae_bids.workflows.outputs import init_outputs_wf
 
-# Polling for finished nodes each 2 s, nipype's default, would cost a scan half a minute.
-POLL_SECONDS = 0.2
+# Polling for finished nodes each 2 s, nipype's default, would cost a scan half a minute. `SturdyMultiProc` is
+# told of each at once, and looks as often only where there is none to wait for.
+POLL_SECONDS = 0.02
 
 # What a scan takes from the workflow of its reference, and how it is called there.
 _OF_REFERENCE = {'brain_mask': 'reference_mask', 'affine': 'reference_affine'}

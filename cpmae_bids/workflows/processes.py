@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import shutil
 import signal
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from traceback import format_exception
 from typing import Any
@@ -51,6 +51,12 @@ class SturdyMultiProc(MultiProcPlugin):
                 child.kill()
             self.pool.shutdown(cancel_futures=True)
             raise
+
+    def _send_procs_to_workers(self, updatehash=False, graph=None):
+        """Start what can be, and return when the first of what runs has ended: nipype looks at intervals."""
+        super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
+        if self.pending_tasks:
+            wait([self._task_obj[task] for task, _ in self.pending_tasks], return_when=FIRST_COMPLETED)
 
     def _submit_job(self, node, updatehash=False):
         try:
