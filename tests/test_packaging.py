@@ -1,7 +1,6 @@
 """What is shipped: versions, package data, containers and the commands that the README promises."""
 
 import ast
-import json
 import os
 import re
 import shutil
@@ -58,17 +57,6 @@ def test_version_is_the_same_everywhere():
     assert re.fullmatch(r'\d+\.\d+\.\d+((a|b|rc|\.dev)\d+)?', __version__)
     assert re.search(r'^version: (.+)$', read('CITATION.cff'), re.MULTILINE)[1] == __version__
     assert re.search(r'^## (\S+)', read('CHANGES.md'), re.MULTILINE)[1] == __version__
-
-
-def test_what_is_said_to_cite_it_agrees():
-    cff, zenodo = yaml.safe_load(read('CITATION.cff')), json.loads(read('.zenodo.json'))
-    for ours, theirs in (('title', 'title'), ('license', 'license'), ('keywords', 'keywords')):
-        assert zenodo[ours] == cff[theirs]
-    assert zenodo['creators'] == cff['authors']
-    identifiers = [item['value'] for source in cff['references'] for item in source['identifiers']]
-    assert [item['identifier'] for item in zenodo['related_identifiers']] == identifiers
-    assert zenodo['upload_type'] == cff['type'] == 'software'
-    assert cff.get('repository-code') == setup_cfg()['metadata'].get('url')
 
 
 def test_installed_version_is_this_one():
