@@ -41,17 +41,9 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(root: Path, folder: str = '') -> Iterator[None]:
-    """Keep other runs out of what is done in the context, by a lock that ends with the process.
+    """Keep other runs out of the context by a lock in a folder of the output, which ends with the process.
 
-    filelock would open the file by its path, through whatever links there are, and fail where a file system
-    knows no locks.
-
-    Parameters
-    ----------
-    root : Path
-        Of the output.
-    folder : str
-        Folder in it that holds the file of the lock; made if it is not there.
+    filelock would open the file by its path, through links, and fail on file systems without locks.
     """
     with OutputFolder(root).open_lock(f'{folder}/.lock' if folder else '.lock') as file:
         with contextlib.suppress(OSError):  # some network file systems know no locks
@@ -64,8 +56,5 @@ def locked(root: Path, folder: str = '') -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file for a user who has named it, so that a reader sees it whole or not at all.
-
-    Files of an output go through its `OutputFolder`.
-    """
+    """Write a text file that the user has named, whole or not at all; outputs go through `OutputFolder`."""
     OutputFolder(path.parent).write(path.name, text)

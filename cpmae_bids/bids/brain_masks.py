@@ -14,17 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 def with_brain_masks(scans: Sequence[Scan], folders: Sequence[Path]) -> list[Scan]:
-    """Return T1w scans with the brain masks that derivatives hold of them.
+    """Return T1w scans with their brain masks of derivatives; the first folder that has one counts.
 
     A mask belongs to the scan of the same name. One whose name has fewer entities, as pipelines give the mask
     of an average, belongs to a scan only if there is no other that it could belong to.
-
-    Parameters
-    ----------
-    scans : sequence of Scan
-        All T1w scans of the subjects.
-    folders : sequence of Path
-        Derivatives; the first one that has a mask of a scan gives it.
     """
     found: dict[Scan, Path] = {}
     for folder in folders:

@@ -66,24 +66,10 @@ _ABOUT_A_SESSION = re.compile(
 
 
 def column_of_persons(name: str, cells: list[str], key: str, description: Any) -> list[str] | None:
-    """Return a column of a table about persons, sessions or scans as it may be shared.
+    """Return the cells of a column about persons, sessions or scans as they may be shared, or None.
 
-    Kept are the column of the labels, ages (capped), what `SHAREABLE_COLUMNS` names, numbers, and categories
-    whose values the sidecar lists under Levels. Columns named like what identifies people, and text, are not.
-
-    Parameters
-    ----------
-    name : str
-    cells : list of str
-    key : str
-        Name of the column of the labels.
-    description : object
-        What the sidecar says of the column: a dict, or nothing of use.
-
-    Returns
-    -------
-    list of str or None
-        The cells to share; None if the column may not be shared.
+    Kept are the column of the labels (`key`), ages (capped), what `SHAREABLE_COLUMNS` names, numbers, and
+    categories whose values the sidecar (`description`) lists under Levels.
     """
     if name == key:
         return cells
@@ -156,15 +142,7 @@ def _is_shareable_number(cell: str) -> bool:
 
 
 def age_limit(name: str, description: dict[str, Any]) -> int:
-    """Return the greatest age that may be shared, in the unit that a column of ages has.
-
-    Parameters
-    ----------
-    name : str
-        Of the column, such as ``age`` or ``age_months``.
-    description : dict
-        What the sidecar says of the column. Ages are years unless it or the name says otherwise.
-    """
+    """Return the greatest age to share, in the unit of the column: years unless name or sidecar differ."""
     unit = str(description.get('Units', '')).strip()
     if re.search(r'year|(^|[^a-z])yrs?($|[^a-z])', unit, re.IGNORECASE):
         return MAX_AGE
@@ -187,7 +165,7 @@ def _levels_of(description: dict[str, Any]) -> set[str]:
 
 
 def shareable_category(column: str, value: str, levels: Collection[str], count: int) -> str:
-    """Return a value of a column about persons if it is one that many share, else ``n/a``.
+    """Return a value of a column about persons if many share it, else ``n/a``.
 
     Parameters
     ----------
@@ -214,15 +192,10 @@ def shareable_category(column: str, value: str, levels: Collection[str], count: 
 
 
 def shareable_age(value: str, limit: int) -> str:
-    """Cap an age and round it: to years, or to months below the age of two.
+    """Round an age to years, or to months below the age of two, and cap it at `limit` (`age_limit`).
 
     Ages as in DICOM (``034Y``) and ISO 8601 (``P34Y``) are read. What is no number, or too high for an age,
-    is not passed on, for it might be a date.
-
-    Parameters
-    ----------
-    limit : int
-        The greatest age that may be shared, see `age_limit`: says what the unit is.
+    may be a date and becomes ``n/a``.
     """
     in_a_year = limit / MAX_AGE
     number, unit = value.removesuffix('+'), in_a_year

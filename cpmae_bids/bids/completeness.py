@@ -57,11 +57,10 @@ def records_with_its_head(scan: Scan, record: dict[str, Any], config: RunConfig)
 
 
 def is_complete(scan: Scan, config: RunConfig) -> bool:
-    """Whether a scan's outputs are all there, whole, and what this run would make again.
+    """Whether a scan's outputs are whole and what this run would make again.
 
-    That is, `stands`, its sidecar says what that of the original says now, and there is a private report if
-    the run is to write them. A scan of another contrast
-    is complete only if the T1w scan that its brain was found by stands as well.
+    That is, it `stands`, its sidecar follows the original's, and a private report exists if the run writes
+    them. Another contrast is complete only if the T1w that locates its brain stands as well.
     """
     page = config.private_page(scan.name)
     if page is not None and not page.is_file():
@@ -77,9 +76,8 @@ def is_complete(scan: Scan, config: RunConfig) -> bool:
 def stands(scan: Scan, config: RunConfig) -> bool:
     """Whether a scan has passed, and its images are what this run would make again.
 
-    That is: the record says 'pass', names the same version, weights, preset, steps, seed and reference, no
-    other scan has rejected the head, the input and the reference are those it was made from, and every file
-    has the recorded hash.
+    The record says 'pass', with the same version, weights, preset, steps, seed and reference; no other scan
+    has rejected the head; input and reference are unchanged; every file has the recorded hash.
     """
     record = read_record(config.output_dir, scan.name)
     if record is None or scan.problem:

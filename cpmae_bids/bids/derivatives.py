@@ -34,9 +34,9 @@ _RECORDED_PACKAGES = (
 
 
 def write_dataset_files(config: RunConfig) -> None:
-    """Write dataset_description.json, .bidsignore, README, logs/config.toml and logs/CITATION.md.
+    """Write dataset_description.json, .bidsignore, README, logs/config.toml and CITATION.md, without paths.
 
-    None of them holds a path of this machine. A README that is there already is kept.
+    A README that is there already is kept.
     """
     folder = OutputFolder(config.output_dir)
     folder.write('dataset_description.json', to_json(describe_dataset(config)))
@@ -118,10 +118,7 @@ def describe_dataset(config: RunConfig) -> dict[str, Any]:
 
 
 def _link_without_doi(config: RunConfig, name: str) -> str:
-    """Say where the input is, seen from the output, without naming other folders: they may name people.
-
-    Where that cannot be done the dataset is named instead of located.
-    """
+    """Locate the input relative to the output, without folders that may name people; else name it."""
     relative = Path(os.path.relpath(config.bids_dir.resolve(), config.output_dir.resolve()))
     named = [part for part in relative.parts if part != '..']
     if len(named) == 1 or '..' not in relative.parts:

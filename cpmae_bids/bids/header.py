@@ -10,19 +10,7 @@ _GZIP_FLAGS = {2: 'an extra field', 3: 'a file name', 4: 'a comment'}
 
 
 def header_leaks(path: Path) -> list[str]:
-    """Return what the header of a NIfTI file gives away.
-
-    Parameters
-    ----------
-    path : Path
-        A ``.nii`` or ``.nii.gz`` file.
-
-    Returns
-    -------
-    list of str
-        For each text field that is not empty, each header extension, and each thing that gzip
-        recorded (name, comment, time): what it is. Empty if there is none.
-    """
+    """Describe what text fields, extensions and gzip records (name, comment, time) of a NIfTI hold."""
     import nibabel as nb
 
     leaks = []

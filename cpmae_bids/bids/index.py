@@ -10,10 +10,10 @@ from bids.layout import BIDSLayoutIndexer
 
 
 class Indexer(BIDSLayoutIndexer):
-    """An indexer that looks at the dataset alone: entities are those of the path below its root.
+    """Index with entities of the path below the dataset's root only.
 
-    pybids also reads those of the folders that the dataset lies in (pybids#600), and follows links that lead
-    back up without end.
+    pybids also reads those of the folders above (pybids#600), and follows links that lead back up without
+    end.
     """
 
     def __init__(self, **options: Any):

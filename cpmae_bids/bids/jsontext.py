@@ -17,7 +17,7 @@ def read_json(path: Path) -> Any:
     OSError
         If it cannot be read.
     ValueError
-        If it is not JSON, is nested too deeply or is too large to be a sidecar.
+        If it is not JSON, is nested too deeply or is too large for a sidecar.
     """
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
         raise ValueError('is no file')

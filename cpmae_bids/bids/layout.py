@@ -32,17 +32,9 @@ _PARTS_WITHOUT_CONTRAST = ('phase', 'real', 'imag')
 
 
 def collect_scans(config: RunConfig) -> list[Scan]:
-    """Find the T1w scans, and those of other contrasts, of all sessions and runs that are asked for.
+    """Find the T1w scans and other contrasts that a run asks for, sorted by path.
 
-    Parameters
-    ----------
-    config : RunConfig
-        With a seed.
-
-    Returns
-    -------
-    list of Scan
-        Sorted by path. Scans that cannot be worked on are among them and say so in `Scan.problem`.
+    Scans that cannot be processed are among them and say so in `Scan.problem`.
 
     Raises
     ------
@@ -148,11 +140,7 @@ def _with_checked_mask(scan: Scan) -> Scan:
 
 
 def _with_references(scans: list[Scan], config: RunConfig) -> list[Scan]:
-    """Set the reference of each scan: the first of its subject or session, processed in this run or not.
-
-    The labels of a run say what part of the work it does, and may not change what comes out of it. A filter
-    file does: it says which scans of the dataset there are to work on at all.
-    """
+    """Set the reference of each scan; labels of a run do not change it, a filter file does."""
     sessionwise = config.subject_anatomical_reference == 'sessionwise'
     first: dict[tuple[str, str | None], Scan] = {}
     result = []
@@ -193,10 +181,7 @@ def _have_one_grid(first: Path, second: Path) -> bool:
 
 
 def _with_t1w(scan: Scan, t1ws: list[Scan], config: RunConfig) -> Scan:
-    """Set the T1w scan by which the brain of another contrast is found: of its session, or the first one.
-
-    Its reference gives the head as well, if there is to be one.
-    """
+    """Set the T1w that locates the brain of another contrast, and whose reference gives the head."""
     of_subject = [t1w for t1w in t1ws if t1w.subject == scan.subject]
     if not of_subject:
         problem = 'the subject has no T1w scan to find its brain by; leave it out by a --bids-filter-file'

@@ -1,9 +1,8 @@
 """Make the sidecars of the outputs.
 
-What may travel from an original sidecar is a list of acquisition parameters with what each may hold
-(``data/sidecar_fields.json``): a number, perhaps rounded, a boolean, or text of known words. Everything else
-stays behind: names, dates, places, serial numbers, free text, and numbers that follow the person (SAR, shims,
-anatomical landmarks).
+Acquisition parameters are copied by an allow-list that states what each may hold
+(``data/sidecar_fields.json``). Everything else stays behind: names, dates, places, serial numbers, free text,
+and numbers that follow the person (SAR, shims, anatomical landmarks).
 """
 
 import json
@@ -40,15 +39,7 @@ def allowed_fields() -> dict[str, Any]:
 
 
 def shareable_metadata(metadata: dict[str, Any], more: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the acquisition parameters of a sidecar: allowed fields that hold what they may.
-
-    Parameters
-    ----------
-    metadata : dict
-        The sidecar, unfiltered.
-    more : dict, optional
-        Further fields that are allowed, and what each may hold.
-    """
+    """Return the fields of a sidecar whose values the allow-list, or `more`, admits."""
     allowed = allowed_fields() | (more or {})
     return {
         name: _rounded(value, allowed[name])
@@ -99,9 +90,9 @@ def output_sidecar(
     source : str
         Path of the original, relative to its dataset.
     metadata : dict
-        The sidecar of the original; only allowed fields are taken, and only for 'refaced'.
+        Sidecar of the original; allowed fields are copied for 'refaced' only.
     record : dict
-        The verdict record of the scan in its public form (see `cpmae_bids.bids.verdict_records`).
+        Verdict record of the scan in its public form (`cpmae_bids.bids.verdict_records`).
     """
     in_air = record.get('fill') == 'air'
     around = 'noise' if in_air else 'a generated head'

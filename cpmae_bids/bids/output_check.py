@@ -9,19 +9,10 @@ from cpmae_bids.bids.verdict_records import read_records
 
 
 def verified_records(output_dir: Path, *, thorough: bool = True) -> list[dict[str, Any]]:
-    """Return the records of an output dataset as its files bear them out.
+    """Return a record for each scan of an output, sorted by scan, as its files bear them out; write nothing.
 
-    Parameters
-    ----------
-    output_dir : Path
-    thorough : bool
-        Whether to read every file and compare its hash, or only to see whether it is there.
-
-    Returns
-    -------
-    list of dict
-        A record for each scan, sorted by scan. A pass whose files are gone or changed has become an
-        error, and there is an error for each image without a passing record. Nothing is written.
+    A pass whose files are gone or changed becomes an error, and so does an image without a passing record. If
+    not `thorough`, files need only exist: their hashes are not compared.
     """
     records: list[dict[str, Any]] = []
     vouched: set[str] = set()

@@ -1,8 +1,8 @@
 """The one place where files of an output are created, renamed and removed: below a folder, not in the input.
 
 Outputs, raw-like datasets, private reports and the tool's own files in a work directory go through
-`OutputFolder`. It opens a path folder by folder, each one inside the one before, and checks what was opened
-rather than its name. A link that somebody puts in the way between the check and the change has no effect.
+`OutputFolder`. It opens a path folder by folder and checks what was opened rather than its name, so that a
+link put in the way between check and change has no effect.
 """
 
 from __future__ import annotations
@@ -66,19 +66,15 @@ class OutputFolder:
     """A folder below which files are changed.
 
     A path is a `str` relative to it, or a `Path` that begins with it. A folder on the way may be a link to
-    another folder below the root. The last part is never followed: a link there is removed or replaced.
-
-    Parameters
-    ----------
-    root : Path
-        It may be a link, and need not exist yet.
+    another folder below the root. The last part is never followed: a link there is removed or replaced. The
+    root may be a link, and need not exist yet.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
 
     def make(self, path: str | Path = '', mode: int = 0o777) -> None:
-        """Make a folder, and those above it, where they are missing.
+        """Make missing folders of a path.
 
         Raises
         ------
@@ -112,19 +108,10 @@ class OutputFolder:
         content: str | bytes | Callable[[IO[bytes]], object],
         mode: int = 0o666,
     ) -> Path:
-        """Write a new file to the disk under a temporary name beside `path`.
+        """Write a new file to the disk under a temporary name beside `path`, and return that name.
 
-        Parameters
-        ----------
-        content : str, bytes or callable
-            What is to be in it, or what writes that into an opened file.
-        mode : int
-            Permissions, less what the umask takes away.
-
-        Returns
-        -------
-        Path
-            The temporary name; to be renamed or removed. If anything is raised, there is no such file.
+        `content` is a text, bytes, or a function that writes into an opened file. If anything is raised,
+        there is no such file.
         """
         parts = self._parts(path)
         temporary = temporary_beside(self.root.joinpath(*parts))

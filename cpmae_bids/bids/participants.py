@@ -15,23 +15,15 @@ KEY = 'participant_id'
 
 
 def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[str]) -> list[str]:
-    """Carry participants.tsv and its sidecar over, as far as they can be shared.
+    """Copy what may be shared of participants.tsv and its sidecar, for subjects with an image.
 
-    Parameters
-    ----------
-    bids_dir, output_dir : Path
-    subjects : collection of str
-        Labels, without ``sub-``, of the participants who have an image in the output.
+    If the input has no readable participants.tsv, or it lists none of them, what an earlier run wrote is
+    removed.
 
     Returns
     -------
     list of str
         Files that could not be read, and why.
-
-    Notes
-    -----
-    Nothing is written if the input has no participants.tsv that can be read, or lists none of the
-    subjects; what an earlier run wrote is then removed.
     """
     folder, table, sidecar = OutputFolder(output_dir), 'participants.tsv', 'participants.json'
     source, found, unread = bids_dir / table, Table([], []), []
@@ -65,13 +57,7 @@ def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[st
 
 
 def read_participants(path: Path, wanted: Collection[str]) -> Table:
-    """Read the rows of some participants; of participants.tsv, tell which of these have none.
-
-    Parameters
-    ----------
-    path : Path
-    wanted : collection of str
-        With ``sub-``; labels in the table may lack it.
+    """Read the rows of some participants (labels with ``sub-``); warn of those that participants.tsv lacks.
 
     Raises
     ------

@@ -1,8 +1,7 @@
 """The paths of the outputs of a scan.
 
-Names are made from the source's own file name, so that every entity of it survives as it was written
-(``run-01`` stays ``run-01``), and never by rules that may drop an entity they do not know: a dropped
-``desc`` would give the name of the raw file.
+Names are made from the source's file name, so that every entity survives as it was written (``run-01`` stays
+``run-01``). Rules that drop an unknown entity, such as ``desc``, could give the name of the raw file.
 """
 
 import json
@@ -56,12 +55,7 @@ def _filled(pattern: dict, suffix: str) -> dict:
 
 
 def split_name(name: str) -> tuple[dict[str, str], str, str]:
-    """Split a BIDS file name into entities, suffix and extension.
-
-    Parameters
-    ----------
-    name : str
-        File name or relative path; only its last part is read.
+    """Split a BIDS file name, or the last part of a path.
 
     Returns
     -------
@@ -89,7 +83,7 @@ def split_name(name: str) -> tuple[dict[str, str], str, str]:
 
 
 def output_path(source: str, kind: str, extension: str | None = None) -> PurePosixPath:
-    """Return the path of one output of a scan, relative to the output dataset.
+    """Return the path of an output, relative to the output dataset; ``extension='.json'`` gives its sidecar.
 
     Parameters
     ----------
@@ -98,7 +92,6 @@ def output_path(source: str, kind: str, extension: str | None = None) -> PurePos
     kind : str
         One of `output_kinds`.
     extension : str, optional
-        Extension instead of the kind's own: ``.json`` gives the sidecar.
 
     Raises
     ------

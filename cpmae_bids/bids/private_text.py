@@ -47,16 +47,10 @@ def is_number(value: str) -> bool:
 
 
 def is_technical(value: str, words: Collection[str], numbers: bool) -> bool:
-    """Whether a text consists of known words and, if these are allowed, of short numbers and codes like E11C.
+    """Whether a text consists of `words` (in lower case) and, if `numbers`, of short numbers and codes.
 
-    Parameters
-    ----------
-    value : str
-    words : collection of str
-        In lower case.
-    numbers : bool
-        Whether there may be numbers of up to four digits, and up to three letters beside them that are no
-        words. Numbers that may be years of birth, dates, and numbers in pieces are none.
+    These have up to four digits, and up to three letters beside them (E11C). Years of birth, dates and
+    numbers in pieces do not count.
     """
     if is_private_text(value) or is_in_pieces(value) or not _TECHNICAL.fullmatch(value):
         return False

@@ -43,10 +43,9 @@ _WITHOUT_T1W = '{}, by which its brain is found, has not passed; see its reasons
 def publish_scan(
     scan: Scan, config: RunConfig, files: dict[str, Path], verdict: dict[str, Any]
 ) -> list[Path]:
-    """Put the outputs of a scan into the output dataset if its verdict is 'pass'.
+    """Publish the outputs of a scan if its verdict is 'pass', and write its record in any case.
 
-    The record of the scan is written in any case. With another verdict no file of the scan is left in
-    the output, nor one of an earlier run.
+    With another verdict no file of the scan is left in the output, nor one of an earlier run.
 
     Parameters
     ----------
@@ -56,7 +55,7 @@ def publish_scan(
     files : dict
         The finished images 'refaced', 'defacemask' and 'brainmask' (the preserved region), as ``.nii.gz``.
     verdict : dict
-        As the verdict step wrote it: ``status``, ``reasons``, ``measures`` and more.
+        Of the verdict step: ``status``, ``reasons``, ``measures`` and more.
 
     Returns
     -------
@@ -69,8 +68,7 @@ def publish_scan(
         If the verdict belongs to another scan, other settings or other images, an image is missing, or a
         header gives something away. Then no file and no record of the scan is left.
     InputError
-        If the scan has changed since it was judged, or a file cannot be written, for example to a full disk.
-        Likewise.
+        If the scan has changed since QC, or a file cannot be written. Likewise.
     """
     try:
         with never_written_to(config.bids_dir), locked(config.output_dir, 'logs'):
@@ -175,10 +173,7 @@ def _copied(source: Path) -> Callable[[IO[bytes]], None]:
 
 
 def withdraw_scan(scan: Scan, output_dir: Path) -> None:
-    """Remove every file, picture and record of a scan from the output, whichever run made them.
-
-    What lies elsewhere, by way of a link in the output, is not the scan's.
-    """
+    """Remove every file, picture and record of a scan from the output, but nothing behind a link."""
     folder = OutputFolder(output_dir)
     with contextlib.suppress(OutsideError):
         for path in reversed(output_files(scan, output_dir)):
@@ -233,13 +228,7 @@ def forget_rejections(scans: Iterable[Scan], config: RunConfig) -> None:
 
 
 def record_failure(scan: Scan, config: RunConfig, reason: str) -> dict[str, Any]:
-    """Leave no image of a scan, and record why: status 'error' and the reason.
-
-    Returns
-    -------
-    dict
-        The record.
-    """
+    """Leave no image of a scan; write and return its record, with status 'error' and the reason."""
     record = {
         'scan': scan.relative_path,
         **settings_of(scan, config),

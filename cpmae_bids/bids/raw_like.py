@@ -1,8 +1,4 @@
-"""The copy of a de-identified image in the raw-like dataset: its path, and its withdrawal.
-
-`cpmae_bids.sharing.rawlike` writes that dataset. Publishing has to know this much of it: an image that is
-withdrawn is withdrawn there too.
-"""
+"""Path and withdrawal of a de-identified image in the raw-like dataset, which `sharing.rawlike` writes."""
 
 from pathlib import Path, PurePosixPath
 
@@ -39,10 +35,7 @@ def unit_of(path: str) -> str:
 
 
 def withdraw_image(dataset: Path, source: str) -> None:
-    """Remove the image of a scan that has not passed, if it is there, and what would tell of it.
-
-    The next run over the scan writes the tables again.
-    """
+    """Remove the image of a scan that has not passed, and its traces; the next run renews the tables."""
     image = dataset / raw_name(source)
     if not is_raw_like(dataset) or not image.exists():
         return

@@ -8,14 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Scan:
-    """One image of the input dataset that is to be de-identified: a T1w scan, or another contrast.
+    """One image of the input dataset to be de-identified: a T1w scan, or another contrast.
 
-    Parameters
+    Attributes
     ----------
     path : Path
-        The image.
     relative_path : str
-        Its path relative to the dataset, with forward slashes.
+        Relative to the dataset, with forward slashes.
     subject : str
         Label without ``sub-``.
     session : str or None
@@ -23,22 +22,22 @@ class Scan:
     entities : dict
         Entities of the file name, by their short names (``sub``, ``ses``, ``run``), in its order.
     metadata : dict
-        Those fields of its sidecar, with inheritance, that may be shared.
+        Shareable fields of its sidecar, with inheritance.
     seed : int
-        Seed of this scan, below 2**31; the same for all scans of a subject.
+        Below 2**31; the same for all scans of a subject.
     problem : str
-        Why the scan cannot be worked on, or nothing.
+        Why the scan cannot be processed, or nothing.
     crc32 : str
-        CRC-32 of the image when work on it began; nothing before that.
+        CRC-32 of the image when processing began; nothing before that.
     reference : Scan or None
-        The T1w scan of the subject around whose brain the head is generated; None if it is this one, or
-        there is to be no head.
+        The T1w scan around whose brain the head is generated; None if it is this one, or there is to be no
+        head.
     t1w : Scan or None
-        The T1w scan by which the brain of another contrast is found; None for T1w scans.
+        The T1w scan that locates the brain of another contrast; None for T1w scans.
     first_echo : Scan or None
         The first echo of the same acquisition, whose brain is that of this one.
     brain_mask : Path or None
-        Its brain as another pipeline found it, to be used in place of our own.
+        Mask of another pipeline, used in place of skull stripping.
     brain_mask_crc32 : str
         CRC-32 of that file. It tells no more than the mask of the preserved region, which is published.
     """
@@ -91,15 +90,9 @@ class Scan:
 
 
 def scan_seed(seed: int, subject: str) -> int:
-    """Derive the seed of a subject's scans from that of the dataset, or that of a scan's noise from theirs.
+    """Derive a subject's seed from the dataset's, or a scan's noise seed from its subject's; below 2**31.
 
-    Sessions and runs of a subject share that of the head, so that their generated heads differ only as far
-    as their brains do.
-
-    Returns
-    -------
-    int
-        Between 0 and 2**31 - 1, which every random generator accepts and JSON keeps exactly.
+    All sessions and runs of a subject share the seed of the head, so that heads differ only as brains do.
     """
     digest = hashlib.sha256(f'{seed}:{subject}'.encode()).digest()
     return int.from_bytes(digest[:4], 'big') >> 1

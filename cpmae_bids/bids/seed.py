@@ -11,11 +11,10 @@ from cpmae_bids.exceptions import UsageError
 
 
 def settle_seed(config: RunConfig) -> RunConfig:
-    """Return the settings with a seed.
+    """Return the settings with a seed: as given, else that of earlier runs into the output, else drawn.
 
-    A seed that was given is used. Otherwise the one of earlier runs into the same output goes on, so that
-    all sessions of a subject share theirs and complete scans stay complete; without any, one is drawn
-    from the system. Of runs that start at the same time, the first one settles it for all.
+    So all sessions of a subject share theirs, and complete scans stay complete. Of runs that start at the
+    same time, the first one settles it for all.
 
     Raises
     ------

@@ -24,7 +24,7 @@ def select_subjects(config: RunConfig) -> list[str]:
     Raises
     ------
     UsageError
-        If subjects or sessions are asked for that do not exist; the message names all of them.
+        If subjects or sessions do not exist; the message names all of them.
     NothingToDoError
         If the dataset has no subjects.
     """
@@ -53,14 +53,9 @@ def _reject_missing(option: str, prefix: str, asked: Iterable[str], present: Ite
 def read_filters(path: Path | None, suffix: str = T1W) -> dict[str, Any]:
     """Read the query terms for scans of a contrast from a BIDS filter file, as fMRIPrep does.
 
-    Those of ``t1w`` are about `T1W_SUFFIXES` unless they name one of them.
-
-    Parameters
-    ----------
-    path : Path, optional
-        JSON file ``{"t1w": {"acquisition": "mprage", "run": null}}``. null means that the entity must
-        be absent, "*" that it must be there. Other keys than the suffix are ignored.
-    suffix : str
+    The file reads ``{"t1w": {"acquisition": "mprage", "run": null}}``: null means that the entity is absent,
+    "*" that it is present. Terms of ``t1w`` apply to `T1W_SUFFIXES` unless they name one of them; other keys
+    are ignored.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from cpmae_bids.exceptions import InputError
 
 
 def read_sidecars(bids_dir: Path, source: str) -> dict[str, Any]:
-    """Read the metadata of an image by the BIDS inheritance principle.
+    """Read all fields of an image's sidecars by the BIDS inheritance principle; empty without any.
 
     A JSON file applies if it lies in the folder of the image or in one above it, has the same suffix,
     and all its entities are those of the image. Nearer and more specific files win.
@@ -17,14 +17,8 @@ def read_sidecars(bids_dir: Path, source: str) -> dict[str, Any]:
     Parameters
     ----------
     bids_dir : Path
-        Root of the dataset.
     source : str
         Path of the image, relative to `bids_dir`.
-
-    Returns
-    -------
-    dict
-        All fields as they are; empty without any sidecar.
 
     Raises
     ------
@@ -38,17 +32,7 @@ def read_sidecars(bids_dir: Path, source: str) -> dict[str, Any]:
 
 
 def applicable_files(bids_dir: Path, source: str, suffix: str, extension: str) -> list[Path]:
-    """Return the files that apply to another by the BIDS inheritance principle, the nearest last.
-
-    Parameters
-    ----------
-    bids_dir : Path
-        Root of the dataset.
-    source : str
-        Path of the file that they apply to, relative to `bids_dir`.
-    suffix, extension : str
-        Of the files that are looked for.
-    """
+    """Return the files that apply to `source` by the BIDS inheritance principle, the nearest last."""
     entities, _, _ = split_name(source)
     found = []
     for folder in reversed(PurePosixPath(source).parents):
@@ -66,12 +50,12 @@ def applicable_files(bids_dir: Path, source: str, suffix: str, extension: str) -
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a sidecar, which must be a JSON object.
+    """Read a sidecar.
 
     Raises
     ------
     InputError
-        If it cannot be read or is none.
+        If it cannot be read or is not a JSON object.
     """
     try:
         content = read_json(path)

@@ -1,8 +1,7 @@
 """Check that the outputs of a scan were made from the current input.
 
-A checksum finds the original among candidates, so none is published. They are kept in the folder of private
-reports or in the work directory, if there is one. Without them the output itself tells: its geometry and
-preserved voxels are those of the original.
+A checksum identifies the original among candidates, so none is published. They are kept in the folder of
+private reports or in the work directory, if there is one. Otherwise geometry and preserved voxels decide.
 """
 
 from __future__ import annotations
@@ -44,12 +43,12 @@ def checksums(record: dict[str, Any], bids_dir: Path) -> dict[str, str]:
 
 
 def checked_sources(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[str, str]:
-    """Return the checksums of what a scan is made from, by path, after a look at what they were before.
+    """Return the checksums of what a scan is made from, by path.
 
     Raises
     ------
     InputError
-        If the scan, or one that it is made from, is not what it was when work on it began.
+        If one of them has changed since processing began.
     """
     found = checksums({'scan': scan.relative_path, **settings_of(scan, config)}, config.bids_dir)
     before = {scan: {scan.crc32, verdict.get('source_crc32')}}

@@ -1,4 +1,4 @@
-"""Tables and texts as people leave them: BIDS wants UTF-8 and tabs, spreadsheets write what they like.
+"""Tables and texts as people leave them: BIDS wants UTF-8 and tabs, spreadsheets write other things.
 
 Pandas would change cells (``01``, ``NA``, ``1.50``), and takes longer to load than the tables take to read.
 """
@@ -34,7 +34,7 @@ def warn_once(message: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Read a text in UTF-8 or UTF-16, or in the encoding of old Windows programs, which is told.
+    """Read a text in UTF-8 or UTF-16, else in Latin-1 with a warning.
 
     Raises
     ------
@@ -67,14 +67,7 @@ def read_text(path: Path) -> str:
 
 @dataclass
 class Table:
-    """A table of BIDS.
-
-    Parameters
-    ----------
-    columns : list of str
-    rows : list of list of str
-        As long as `columns`, each.
-    """
+    """A table of BIDS: names of columns, and rows of as many cells."""
 
     columns: list[str]
     rows: list[list[str]]
@@ -94,14 +87,12 @@ class Table:
     def read(cls, text: str, name: str) -> Table:
         """Read values that are separated by tabs or, where the first line has none, by commas or semicolons.
 
+        Shorter rows end with ``n/a``, and columns without a name are left out.
+
         Raises
         ------
         InputError
             If a row is longer than the first, or a column comes twice.
-
-        Notes
-        -----
-        Shorter rows end with ``n/a``, and columns without a name are left out.
         """
         lines = [line for line in re.split(r'\r\n|\r|\n', text.removeprefix('\ufeff')) if line.strip()]
         columns, *rows = _split(lines, name) or [[]]
@@ -144,14 +135,7 @@ class Table:
         )
 
     def mapped(self, each: Callable[[str, list[str]], list[str] | None]) -> tuple[Table, list[str]]:
-        """Change whole columns: `each` returns the new cells, or None to leave the column behind.
-
-        Returns
-        -------
-        table : Table
-        left : list of str
-            Names of the columns that were left behind.
-        """
+        """Replace columns by what `each` returns, or drop them where it is None; also return their names."""
         cells = {name: each(name, self.column(name)) for name in self.columns}
         kept = {name: values for name, values in cells.items() if values is not None}
         rows = [list(row) for row in zip(*kept.values(), strict=True)]

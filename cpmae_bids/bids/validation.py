@@ -26,20 +26,7 @@ class ValidatorMissingError(CpmaeError):
 
 @dataclass(frozen=True)
 class Issue:
-    """One complaint of the validator.
-
-    Parameters
-    ----------
-    severity : {'error', 'warning'}
-    code : str
-        Such as ``SIDECAR_KEY_REQUIRED``.
-    location : str
-        File, relative to the dataset, with a leading slash.
-    detail : str
-        Field or rule that it is about.
-    message : str
-        What the validator says of it, such as the value of a cell; may be empty.
-    """
+    """One issue of the validator: where (with a leading slash), field or rule (`detail`), and what."""
 
     severity: str
     code: str
@@ -53,19 +40,7 @@ class Issue:
 
 
 def validate_bids(dataset: Path, *, warnings: bool = False) -> list[Issue]:
-    """Run the BIDS validator, offline.
-
-    Parameters
-    ----------
-    dataset : Path
-        Root of the dataset.
-    warnings : bool
-        Whether to report warnings as well as errors.
-
-    Returns
-    -------
-    list of Issue
-        Empty if the dataset is valid.
+    """Run the BIDS validator, offline; return errors, and `warnings` if asked for.
 
     Raises
     ------
@@ -102,14 +77,7 @@ def validate_bids(dataset: Path, *, warnings: bool = False) -> list[Issue]:
 
 
 def count_errors(dataset: Path, unchecked: str) -> int:
-    """Return how many errors the validator finds in a dataset, and name the first of them in the log.
-
-    Parameters
-    ----------
-    dataset : Path
-    unchecked : str
-        What to say where there is no validator; the count is 0 then.
-    """
+    """Count the validator's errors and log the first ones; without a validator log `unchecked`, return 0."""
     try:
         issues = validate_bids(dataset)
     except ValidatorMissingError as err:

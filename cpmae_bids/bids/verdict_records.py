@@ -1,7 +1,7 @@
-"""Verdict records: one JSON file for each scan.
+"""Verdict records: one JSON file in ``logs/verdicts`` for each scan.
 
-A record is the scan's verdict together with what made it, so that a later run can tell whether the
-scan's outputs are still good. It lies in ``logs/verdicts`` of the output.
+A record is the verdict together with what made it, so that a later run can tell whether the outputs are
+still good.
 """
 
 import glob
@@ -55,7 +55,7 @@ def record_path(output_dir: Path, name: str) -> Path:
 
 
 def identify(source: Path, files: dict[str, Path]) -> dict[str, Any]:
-    """Return what ties a verdict to the very files that it is about.
+    """Return what ties a verdict to its files: ``source_crc32``, never published, and SHA-256 (``judged``).
 
     Parameters
     ----------
@@ -63,11 +63,6 @@ def identify(source: Path, files: dict[str, Path]) -> dict[str, Any]:
         The original.
     files : dict
         The images 'refaced', 'defacemask' and 'brainmask' (the preserved region).
-
-    Returns
-    -------
-    dict
-        ``source_crc32``, which is not published; ``judged``, the SHA-256 of each image.
     """
     return {
         'source_crc32': crc32_of(source),
@@ -76,19 +71,11 @@ def identify(source: Path, files: dict[str, Path]) -> dict[str, Any]:
 
 
 def public_form(verdict: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a verdict may be published.
+    """Return what of a verdict may be published; a public form stays as it is.
 
-    Parameters
-    ----------
-    verdict : dict
-        As the verdict step wrote it, or its public form, which stays as it is.
-
-    Returns
-    -------
-    dict
-        Without ``noise``, which is that of the original, and its checksum, which finds it among others.
-        ``measures`` has the numbers that may be published; of others that are judged, ``within_limits`` says
-        whether they lay within (bool). Of a head that is like the original, only that it was rejected.
+    ``measures`` has the numbers that may be published; ``within_limits`` says of the others whether they
+    passed. ``noise`` and the checksum, which identify the original, are gone. Of a head that resembles its
+    original it says only that it was rejected.
     """
     public = {key: value for key, value in verdict.items() if key not in _NEVER_PUBLISHED}
     if rejects_head(verdict):
@@ -108,9 +95,9 @@ def public_form(verdict: dict[str, Any]) -> dict[str, Any]:
 
 
 def rejected(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the record of a scan whose head was rejected: the same whichever scan of the subject it was.
+    """Return the record of a scan whose head was rejected, with the same neutral reason for all scans.
 
-    With the seed anybody can generate the head again, and a reason would tell how it is like the original.
+    The seed reproduces the head, so that a reason would tell how it resembles the original.
     """
     kept = {key: value for key, value in record.items() if key not in OF_AN_IMAGE}
     return kept | {'status': 'fail', 'reasons': [HEAD_REJECTED]}
@@ -131,9 +118,10 @@ def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[
 
     Parameters
     ----------
+    scan : Scan
+    config : RunConfig
     verdict : dict
-        With ``status`` ('pass', 'fail' or 'error') and ``reasons`` (list of str). Where it names the
-        scan or the settings, they must be those of this run.
+        With ``status`` ('pass', 'fail' or 'error') and ``reasons`` (list of str).
 
     Raises
     ------
@@ -170,14 +158,7 @@ def read_record(output_dir: Path, name: str) -> dict[str, Any] | None:
 
 
 def read_records(output_dir: Path, subject: str = '') -> dict[str, dict[str, Any]]:
-    """Return the records of an output dataset in their public form by the names of their scans, sorted.
-
-    Parameters
-    ----------
-    output_dir : Path
-    subject : str
-        Label of the subject; all by default.
-    """
+    """Return the public records of an output, or of one subject, by the names of their scans, sorted."""
     pattern = f'sub-{glob.escape(subject)}_*.json' if subject else '[!.]*.json'
     names = sorted(path.stem for path in record_path(output_dir, '*').parent.glob(pattern))
     return {

@@ -54,20 +54,7 @@ def write_run_table(output_dir: Path, records: list[dict[str, Any]]) -> Path:
 
 
 def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers: list) -> Path:
-    """Write ``group_verdicts.tsv`` and the JSON file that describes its columns.
-
-    Parameters
-    ----------
-    output_dir : Path
-    records : list of dict
-    outliers : list of Outlier
-        See `cpmae_bids.reports.outliers`.
-
-    Returns
-    -------
-    Path
-        The table.
-    """
+    """Write ``group_verdicts.tsv`` and the JSON file that describes its columns; return the table's path."""
     unusual = {outlier.scan: {'most_unusual': outlier.measure, 'robust_z': outlier.z} for outlier in outliers}
     table = _table(records, _OF_OUTLIERS, unusual)
     path = output_dir / TABLE
@@ -81,15 +68,7 @@ def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers:
 def _table(
     records: list[dict[str, Any]], more: tuple[str, ...] = (), values: dict[str, dict[str, Any]] | None = None
 ) -> Table:
-    """A row for each record; columns of other contrasts only if there are any.
-
-    Parameters
-    ----------
-    more : tuple of str
-        Further columns, before those of the measures.
-    values : dict
-        What they hold, by the path of the scan.
-    """
+    """Build a row for each record; `values` fill the columns `more`, by scan."""
     has_contrasts = any(record.get('t1w') for record in records)
     columns = [name for name in _COLUMNS if has_contrasts or name not in _OF_CONTRASTS]
     columns = [name for name in columns if name not in _OF_OUTLIERS] + list(more)
