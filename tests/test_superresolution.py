@@ -8,11 +8,11 @@ import torch
 
 from cpmae_bids.deid.images.intensity import to_levels
 from cpmae_bids.models import superresolution
+from cpmae_bids.models.blocks import blocks_of_tissue
 from cpmae_bids.models.superresolution import (
     CEILING,
     SuperResolution,
     SuperResolutionConfig,
-    blocks_of_tissue,
     upsample_cubic,
 )
 from cpmae_bids.training.data import Head, write_prepared

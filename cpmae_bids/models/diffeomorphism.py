@@ -74,13 +74,22 @@ def points(shape: tuple[int, ...], device=None) -> Tensor:
     return torch.stack(torch.meshgrid(*axes, indexing='ij'))[None]
 
 
-def sample(volume: Tensor, field: Tensor, *, mode: str = 'bilinear', base: Tensor | None = None) -> Tensor:
-    """Volume (B, C, X, Y, Z) at points displaced by a field (B, 3, X, Y, Z) in voxels; edges are repeated."""
-    shape = volume.shape[2:]
-    base = points(field.shape[2:], field.device) if base is None else base
-    scale = torch.tensor([2.0 / max(n - 1, 1) for n in shape], device=field.device).view(1, 3, 1, 1, 1)
-    grid = ((base + field) * scale - 1).flip(1).movedim(1, -1)
-    return F.grid_sample(volume, grid, mode=mode, padding_mode='border', align_corners=True)
+def sample(volume: Tensor, field: Tensor, corner: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
+    """Volume (1, C, X, Y, Z) at points displaced by a field (1, 3, x, y, z) in voxels; edges are repeated.
+
+    ``corner`` is the voxel of the volume at which a field begins that covers a part of it.
+    """
+    shape = field.shape[2:]
+    grid = field.new_empty(shape[0], 1, *shape[1:], 3)
+    for axis, size in enumerate(volume.shape[2:]):
+        line = torch.arange(shape[axis], device=field.device, dtype=field.dtype) + corner[axis]
+        line = line.view([-1 if other == axis else 1 for other in range(3)])
+        torch.add(line, field[0, axis], out=grid[:, 0, ..., 2 - axis])
+        grid[..., 2 - axis].mul_(2.0 / max(size - 1, 1)).sub_(1)
+    # plane by plane: on CPUs, torch gives each thread some of a batch
+    planes = volume.expand(shape[0], *volume.shape[1:])
+    planes = F.grid_sample(planes, grid, padding_mode='border', align_corners=True)
+    return planes[:, :, 0].transpose(0, 1)[None]
 
 
 def resize(field: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -164,13 +173,13 @@ def register(
         shape = tuple(n // level.field for n in fixed.shape[2:])
         ratio = level.field // level.pool
         field = resize(field, shape)
-        slope, base = gradient(target), points(target.shape[2:])
+        slope = gradient(target)
         inside = None
         for number in range(level.iterations):
             fine = resize(field, target.shape[2:])
-            warped = sample(source, fine, base=base)
+            warped = sample(source, fine)
             if known is not None and number % 5 == 0:
-                inside = sample(known, fine, base=base)
+                inside = sample(known, fine)
             difference = target - warped
             if inside is not None:
                 difference = difference * inside

@@ -7,12 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cpmae_bids.models.diffeomorphism import points, resize, sample
+from cpmae_bids.models.blocks import blocks_of_tissue
+from cpmae_bids.models.diffeomorphism import resize, sample
 from cpmae_bids.models.frame import BELOW, BOX, GRID
 from cpmae_bids.models.head import HeadVQVAE
 from cpmae_bids.models.superresolution import SuperResolution
 
-_SLAB = 26  # planes that are looked up at a time
+BLOCK_NODES = 8000
+"""Nodes of the field (4 mm) that are interpolated at once, one around them included."""
 
 
 @torch.no_grad()
@@ -71,12 +73,22 @@ def lay_around(volume: Tensor, field: Tensor) -> Tensor:
     laid : Tensor of float32, shape (1, 1, n, n, n + n / 8)
         At the same resolution; 0 where the frame does not reach.
     """
-    shape = tuple(volume.shape[2:])
-    finer = shape[1] // GRID
+    edge = volume.shape[2] // field.shape[2]  # voxels along that of a node
+    around = F.pad(field, [1] * 6, mode='replicate')
+    finer = edge // 2
     result = torch.zeros(1, 1, finer * GRID, finer * GRID, finer * (GRID + BELOW))
     box = result[:, :, finer * BOX.start : finer * BOX.stop]
-    whole, base = resize(field, shape), points(shape)
-    for start in range(0, shape[0], _SLAB):
-        part = slice(start, start + _SLAB)
-        box[:, :, part] = sample(volume, whole[:, :, part], base=base[:, :, part])
+    for x, y, z in blocks_of_tissue(_covered(volume, field), 1, BLOCK_NODES):
+        nodes = around[..., x.start : x.stop + 2, y.start : y.stop + 2, z.start : z.stop + 2]
+        fine = resize(nodes, tuple(edge * n for n in nodes.shape[2:]))
+        fine = fine[..., edge:-edge, edge:-edge, edge:-edge]
+        x, y, z = (slice(edge * s.start, edge * s.stop) for s in (x, y, z))
+        box[..., x, y, z] = sample(volume, fine, (x.start, y.start, z.start))
     return result.clamp_(min=0)
+
+
+def _covered(volume: Tensor, field: Tensor) -> Tensor:
+    """Nodes of a field around which something of a volume comes to lie; bool, shape FIELD."""
+    edge = volume.shape[2] // field.shape[2]
+    near = F.max_pool3d(F.max_pool3d(volume, edge), 3, stride=1, padding=1)
+    return sample(near, field)[0, 0] > 0

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from cpmae_bids.deid.images import intensity
 from cpmae_bids.models.diffeomorphism import gaussian, points
 from cpmae_bids.models.frame import SHAPE
+from cpmae_bids.runtime import threads
 
 SITE = 8
 """Voxels of 2 mm along an edge of a site."""
@@ -177,14 +178,17 @@ class Exemplars(nn.Module):
         low, outer = BACKGROUND * mean, BACKGROUND * mean_outer
         high, narrow_sum = torch.zeros_like(low), torch.full_like(low, BACKGROUND**NARROW)
         wide_sum = torch.full_like(low, BACKGROUND)
-        for code in codes.unique().tolist():
+        donors = codes.unique().tolist()
+        for code, stored in zip(donors, threads.each(self.levels, donors), strict=True):
             ruled = gaussian((codes == code).float()[None, None], 0.5)
             # it says nothing beyond what it saw, where the weight of a site fades out
             seen = self.scatter(known[code].long()).float()[None, None]
             both = torch.cat([ruled, seen], 1)
-            both = F.grid_sample(both, spots, padding_mode='border', align_corners=False)
-            weight = both[:, :1] * (2 * both[:, 1:] - 1).clamp_min(0)
-            levels = torch.from_numpy(self.levels(code).copy())[None, None]
+            planes = both.expand(len(spots), *both.shape[1:])
+            planes = F.grid_sample(planes, spots, padding_mode='border', align_corners=False)
+            ruled, seen = planes[:, :, 0].transpose(0, 1)[:, None, None]
+            weight = ruled * (2 * seen - 1).clamp_min(0)
+            levels = torch.from_numpy(stored.copy())[None, None]
             root = levels.float() / intensity.STORED_LEVELS
             smooth = F.interpolate(F.avg_pool3d(root, 2), size=SHAPE, mode='trilinear', align_corners=False)
             wide, narrow = weight.pow(WIDE), weight.pow(NARROW)
@@ -198,10 +202,13 @@ class Exemplars(nn.Module):
 
 
 def _wandering() -> Tensor:
-    """Points (1, *SHAPE, 3) at which weights are looked up: those of the voxels, displaced at random."""
+    """Points at which weights are looked up, a plane at a time: those of the voxels, displaced at random.
+
+    Shape (X, 1, Y, Z, 3); see `diffeomorphism.sample`.
+    """
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, 3, *SITES, generator=generator)
     smooth = F.interpolate(noise, size=SHAPE, mode='trilinear', align_corners=False)
     shape = torch.tensor(SHAPE, dtype=torch.float32).view(1, 3, 1, 1, 1)
     unit = (points(SHAPE) + 0.5 + smooth * (WANDER_MM / 2)) * (2 / shape) - 1
-    return unit.flip(1).movedim(1, -1)
+    return unit.flip(1)[0].movedim(0, -1)[:, None]

@@ -22,6 +22,7 @@ from cpmae_bids.models.exemplars import Exemplars
 from cpmae_bids.models.frame import BRAIN_MM, CLIPPED, SHAPE, SKIN_MM, VOXEL_MM, Frame, channels, in_frame
 from cpmae_bids.models.refinement import denoised, sharpened
 from cpmae_bids.models.shape import Shape
+from cpmae_bids.runtime import threads
 
 AGREEMENT = 0.15
 """What a neighbour with the same code is worth when a head is encoded, in variances of a descriptor."""
@@ -41,9 +42,6 @@ field of view of training heads, which would leave a ledge."""
 
 _RAMP = torch.linspace(4, 0, NECK).clamp(0, 1)
 """Share of the mean skin below `NECK`, from the lower end upwards."""
-
-RELIABLE_MM = 2.5
-"""Depth below the skin from which on intensities are no partial volume."""
 
 
 @dataclass(frozen=True)
@@ -222,17 +220,20 @@ def cover(root: np.ndarray, outer: np.ndarray) -> tuple[Tensor, Tensor]:
     """
     inside = outer > 0.5
     near = ndimage.binary_dilation(inside, iterations=3)
-    depth = ndimage.distance_transform_edt(inside) * VOXEL_MM
-    reliable = depth > RELIABLE_MM
-    index = ndimage.distance_transform_edt(~reliable, return_distances=False, return_indices=True)
+    reliable = ndimage.binary_erosion(inside, border_value=1)  # elsewhere there may be partial volume
+    inner, outermost = threads.each(_nearest, (reliable, inside))
     # a thin scalp may be bright at its edge alone
-    rim = np.where(reliable, root, np.maximum(root, root[tuple(index)]))
-    index = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    tissue = np.where(reliable, root, ndimage.gaussian_filter(rim[tuple(index)], 0.7))
+    rim = np.where(reliable, root, np.maximum(root, root[inner]))
+    tissue = np.where(reliable, root, ndimage.gaussian_filter(rim[outermost], 0.7))
     # distance to the level of a half, to fractions of a voxel
     slope = np.sqrt(sum(np.square(g) for g in np.gradient(outer))) + 0.02
     edge = np.clip(0.5 + (outer - 0.5) / slope * (VOXEL_MM / (2.5 * SKIN_SOFT_MM)), 0, 1)
     return _batch(np.where(near, tissue, 0)), _batch(edge * near)
+
+
+def _nearest(mask: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Indices of the nearest voxel of a mask, for every voxel."""
+    return tuple(ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True))
 
 
 def _batch(volume: np.ndarray) -> Tensor:

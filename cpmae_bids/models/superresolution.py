@@ -8,8 +8,6 @@ without normalisation (Lim et al., CVPR workshops 2017). Noise lets it draw what
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpmae_bids.deid.images.intensity import CEILING
+from cpmae_bids.models.blocks import blocks_of_tissue
 from cpmae_bids.models.shuffle import pixel_shuffle
 
 TISSUE = 0.02
@@ -153,50 +152,6 @@ class SuperResolution(nn.Module):
         for axis in (2, 3, 4):
             tissue = tissue.repeat_interleave(2, axis)
         return doubled.clamp_(0, CEILING).mul_(tissue)
-
-
-def blocks_of_tissue(tissue: Tensor, halo: int, voxels: int) -> Iterator[tuple[slice, slice, slice]]:
-    """Boxes that cover all tissue, each of few enough voxels.
-
-    Parameters
-    ----------
-    tissue : Tensor of bool, shape (X, Y, Z)
-    halo : int
-        What is computed around each box.
-    voxels : int
-        Most voxels of a box with its halo, as long as a single layer has fewer.
-
-    Yields
-    ------
-    box : tuple of slice
-    """
-    pending = [tuple(slice(0, size) for size in tissue.shape)]
-    while pending:
-        box = _shrunk(tissue, pending.pop())
-        if box is None:
-            continue
-        edges = [s.stop - s.start for s in box]
-        longest = max(range(3), key=edges.__getitem__)
-        if math.prod(edge + 2 * halo for edge in edges) <= voxels or edges[longest] == 1:
-            yield box
-            continue
-        start, stop = box[longest].start, box[longest].stop
-        middle = (start + stop) // 2
-        for part in (slice(start, middle), slice(middle, stop)):
-            pending.append((*box[:longest], part, *box[longest + 1 :]))
-
-
-def _shrunk(tissue: Tensor, box: tuple[slice, ...]) -> tuple[slice, slice, slice] | None:
-    """The part of a box that holds its tissue, or None where it holds none."""
-    inside = tissue[box]
-    if not inside.any():
-        return None
-    found = []
-    for axis, span in enumerate(box):
-        others = [other for other in range(3) if other != axis]
-        layers = inside.any(others[1]).any(others[0]).nonzero()
-        found.append(slice(span.start + int(layers[0]), span.start + int(layers[-1]) + 1))
-    return found[0], found[1], found[2]
 
 
 def _dilated(mask: Tensor) -> Tensor:
