@@ -1,7 +1,4 @@
-"""Arguments of the commands: options of `RunConfig`, and the types that argparse lacks.
-
-Nothing heavy is imported here: ``--help`` answers at once.
-"""
+"""Arguments of the commands: options of `RunConfig`, and the types that argparse lacks; light to import."""
 
 import argparse
 import os
@@ -57,16 +54,7 @@ def flag(*names: str) -> list[str]:
 
 
 def add_option(parser: argparse._ActionsContainer, name: str, **changes: Any) -> None:
-    """Add an option of `RunConfig`, under both spellings.
-
-    Parameters
-    ----------
-    parser : ArgumentParser, or a group of one
-    name : str
-        Of the field.
-    **changes
-        What argparse is to be told otherwise than the field says, such as ``help``.
-    """
+    """Add an option of `RunConfig` under both spellings, with `changes` for argparse, such as ``help``."""
     field = OPTIONS[name]
     more, kind = field.metadata, field.type
     names = [

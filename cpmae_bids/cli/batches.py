@@ -14,8 +14,8 @@ MAX_DEFAULT_THREADS = 8
 def share_processors(n_scans: int, config: RunConfig, size: float = 1.0) -> RunConfig:
     """Return the settings with a number of threads, if none was asked for.
 
-    Scans side by side in one thread each take less time than one after another in several, since a part of
-    each step runs in one: as many as processors and memory allow share the processors. `size` is that of the
+    Scans in parallel with one thread each take less time than one after another in several, since a part of
+    each step runs in one. As many as processors and memory allow share the processors. `size` is that of the
     largest scan (`cpmae_bids.workflows.resources.size_factor`).
     """
     from cpmae_bids.workflows.anatomical import MEM_GB
@@ -30,10 +30,7 @@ def share_processors(n_scans: int, config: RunConfig, size: float = 1.0) -> RunC
 
 
 def make_batches(scans: Sequence[Scan], config: RunConfig) -> list[list[Scan]]:
-    """Return the scans, in their order, in groups that share a workflow.
-
-    Scans of a subject stay together, so that the head that they share is generated once.
-    """
+    """Return the scans, in their order, in groups that share a workflow; those of a subject stay together."""
     size = batch_size(config) or max(1, len(scans))
     batches: list[list[Scan]] = []
     for _, of_subject in groupby(scans, key=lambda scan: scan.subject):
@@ -44,11 +41,10 @@ def make_batches(scans: Sequence[Scan], config: RunConfig) -> list[list[Scan]]:
 
 
 def batch_size(config: RunConfig) -> int | None:
-    """Return how many scans share a workflow, or a few more; None means all.
+    """Return about how many scans share a workflow; None means all.
 
-    Nipype takes the first stage of all scans before the second of any. With all scans in one workflow
-    none would be finished before the end: nothing to resume from, and the intermediate files of all of
-    them on the disk. Several times as many as can run side by side keep the processors busy.
+    Nipype runs the first stage of all scans before the second of any. With all scans in one workflow none
+    would be finished before the end: nothing to resume from, and the intermediate files of all on the disk.
     """
     if config.nipype_plugin_file is not None:  # a cluster schedules the jobs, the more the better
         return None

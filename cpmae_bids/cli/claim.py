@@ -23,11 +23,6 @@ def claimed(work_dir: Path, subjects: Iterable[str]) -> Iterator[None]:
     place that the name of the subject gives, so that any number of runs may share a folder. Jobs of a batch
     system that outlive the process are not kept off.
 
-    Parameters
-    ----------
-    work_dir : Path
-    subjects : iterable of str
-
     Raises
     ------
     UsageError

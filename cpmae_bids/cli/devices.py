@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 def settle_device(device: str) -> str:
-    """Return 'cpu' or 'cuda', and say so if 'auto' falls back to the CPU.
+    """Return 'cpu' or 'cuda', and log if 'auto' falls back to the CPU.
 
     Raises
     ------
@@ -39,10 +39,7 @@ def settle_device_elsewhere(device: str) -> str:
 
 
 def cuda_is_available() -> bool:
-    """Ask PyTorch in a process of its own, if there may be a CUDA device.
-
-    A main process that has touched CUDA could not fork workers any more.
-    """
+    """Ask PyTorch in another process: a main process that has touched CUDA cannot fork workers any more."""
     if _has_no_gpu():
         return False
     code = 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)'
@@ -50,10 +47,7 @@ def cuda_is_available() -> bool:
 
 
 def _has_no_gpu() -> bool:
-    """Tell whether this build of PyTorch is for the CPU, or for CUDA, whose driver is not there.
-
-    To load it takes seconds, to look for a library none.
-    """
+    """Whether PyTorch is a CPU build, or CUDA's driver is missing; loading it to ask takes seconds."""
     try:
         build = version('torch').partition('+')[2]
     except PackageNotFoundError:

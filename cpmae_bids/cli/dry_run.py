@@ -15,13 +15,6 @@ from cpmae_bids.sharing.inventory import list_files, unprocessed
 def print_plan(scans: Sequence[Scan], complete: Collection[Scan], config: RunConfig) -> int:
     """Print a line for each scan of a run, and for each file that is left out.
 
-    Parameters
-    ----------
-    scans : sequence of Scan
-    complete : collection of Scan
-        Those that need not be processed again.
-    config : RunConfig
-
     Returns
     -------
     int

@@ -167,14 +167,7 @@ def with_places(scans: Iterable[Scan], output_dir: Path) -> list[Scan]:
 
 
 def reject_links_in_work(work_dir: Path, subjects: Iterable[str]) -> None:
-    """Reject a work directory in which links lead nipype to other places, or into the input.
-
-    Parameters
-    ----------
-    work_dir : Path
-    subjects : iterable of str
-        Those whose intermediate files are going to be written, with ``sub-``.
-    """
+    """Reject a work directory in which links of these subjects lead elsewhere, or into the input."""
     names = [re.sub(r'[^\w-]', '-', subject) for subject in subjects]  # as nodes have them
     tops = [path.name for path in work_dir.glob('*') if path.is_dir()]
     reject_links(work_dir, tops)

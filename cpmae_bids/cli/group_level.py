@@ -20,15 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 def run_group(config: RunConfig) -> int:
-    """Write ``group_verdicts.tsv``, ``group.html`` and ``logs/verdicts.tsv`` of one output.
+    """Write ``group_verdicts.tsv``, ``group.html`` and ``logs/verdicts.tsv``; return the exit code.
 
-    Every image is read and compared with its record, so that what was lost, changed or left behind since
-    is an error here. Outputs are compared with the originals, where those are there.
-
-    Returns
-    -------
-    int
-        0 if all scans passed and the audit raises no alarm, else 1.
+    Every image is compared with its record, so that what was lost, changed or left behind is an error.
+    Outputs are compared with the originals, where those are there.
 
     Raises
     ------

@@ -13,9 +13,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Interruption:
     """Context in which these signals raise KeyboardInterrupt, and are remembered.
 
-    Nipype takes an exception inside a node, even this one, for a failure of that node, and would go on
-    with the next; and Python drops any exception that is raised while it collects garbage. So `check` is to
-    be called between nodes, and while a run waits.
+    Nipype counts an exception inside a node, even this one, as a failure of that node, and would go on
+    with the next; Python drops exceptions that are raised during garbage collection. So call `check` between
+    nodes, and while a run waits.
 
     Attributes
     ----------

@@ -12,17 +12,7 @@ def say(prog: str, text: str) -> None:
 
 
 def exit_code_of(prog: str, work: Callable[[], int], interrupted: str) -> int:
-    """Do the work of a command, and return its exit code, whatever happens.
-
-    Parameters
-    ----------
-    prog : str
-        Name of the command.
-    work : callable
-        Returns the exit code.
-    interrupted : str
-        What to say if the user, or a scheduler, ends it.
-    """
+    """Run `work`, and turn what it raises into an exit code; `interrupted` is said after a signal."""
     try:
         return work()
     except CpmaeError as error:

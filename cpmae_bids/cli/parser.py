@@ -62,12 +62,7 @@ def build_parser() -> Parser:
 
 
 def parse_config(argv: Sequence[str] | None = None) -> RunConfig:
-    """Read the command line.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments without the name of the program; those of the process by default.
+    """Read the command line, by default that of the process.
 
     Returns
     -------
@@ -116,17 +111,7 @@ def _recorded_options(path: Path, argv: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _read_recorded(path: Path) -> tuple[list[str], str, list[str]]:
-    """Read ``logs/config.toml`` of an earlier run.
-
-    Returns
-    -------
-    arguments : list of str
-        The options of that run, as on its command line.
-    model_hash : str
-        Hash of its weights.
-    lost : list of str
-        Options that decided what came out, and are not among the arguments.
-    """
+    """Read ``logs/config.toml`` of an earlier run: its arguments, weights' hash, and options that it lacks."""
     recorded = tomllib.loads(path.read_text('utf-8'))
     arguments = []
     for name, value in recorded['run'].items():

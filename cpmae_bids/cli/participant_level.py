@@ -31,19 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_participants(config: RunConfig, interruption: Interruption) -> int:
-    """De-identify the scans that a run asks for, and write what describes them.
-
-    Parameters
-    ----------
-    config : RunConfig
-        As `parse_config` returns it.
-    interruption : Interruption
-        Asked between the stages of scans whether to stop.
-
-    Returns
-    -------
-    int
-        0 if all scans passed, in this run or in an earlier one, else 1.
+    """De-identify the scans that a run asks for, and write what describes them; return the exit code.
 
     Raises
     ------

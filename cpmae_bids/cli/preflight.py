@@ -1,6 +1,6 @@
 """Check everything before any work starts, so that a run fails in its first second and not in its last.
 
-Each check raises a `cpmae_bids.exceptions.CpmaeError` whose one line says what to do.
+Each check raises a `cpmae_bids.exceptions.CpmaeError` whose one line names the remedy.
 """
 
 import contextlib
@@ -83,24 +83,14 @@ def preflight(config: RunConfig) -> RunConfig:
 
 
 def find_model_hash(config: RunConfig) -> str:
-    """Verify the weights and return their hash.
-
-    Raises
-    ------
-    WeightsError
-    """
+    """Verify the weights and return their hash, or raise `WeightsError`."""
     from cpmae_bids.models.weights import resolve_weights
 
     return resolve_weights(config.weights).model_hash
 
 
 def check_template(config: RunConfig) -> None:
-    """Make sure that there is a template that can be read.
-
-    Raises
-    ------
-    TemplateError
-    """
+    """Raise `TemplateError` unless there is a template that can be read."""
     from cpmae_bids.templates import find_template
 
     logger.info('template: %s', find_template(fetch=config.fetch_template).name)
@@ -129,12 +119,12 @@ def settle_work_dir(config: RunConfig) -> RunConfig:
 
 
 def close_to_others(work_dir: Path) -> None:
-    """Take the rights of other users to a work directory that holds nothing but what this tool left there.
+    """Remove the rights of other users to a work directory that holds nothing but this tool's files.
 
     Raises
     ------
     UsageError
-        If others have rights to it that cannot be taken, or it holds other things that they may need.
+        If these rights cannot be removed, or it holds other things that they may need.
     """
     status = work_dir.stat()
     if not status.st_mode & 0o077:
@@ -159,17 +149,17 @@ def remove_work_dir(config: RunConfig) -> None:
 
 
 def check_space(config: RunConfig, n_scans: int = 1, at_a_time: int | None = None) -> None:
-    """Make sure that the disks have room for a number of scans.
+    """Require room on the disks for one scan, and warn if there is none for all.
 
-    What one scan takes is known only as an upper bound. So room for one is a condition, and for more of
-    them it is a matter of a warning.
+    What a scan takes is known as an upper bound only.
 
     Parameters
     ----------
+    config : RunConfig
     n_scans : int
         Scans that will leave outputs.
     at_a_time : int, optional
-        Scans whose intermediate files are there at the same time; all by default.
+        Scans whose intermediate files exist at the same time; all by default.
 
     Raises
     ------

@@ -34,9 +34,8 @@ def process_scans(
 ) -> list[Failure]:
     """De-identify scans.
 
-    Afterwards each of them has a record of this run, and an image in the output only if that says
-    'pass'. Scans that `RunConfig.stop_on_first_crash` kept from being worked on are excepted if what an
-    earlier run left of them is whole.
+    Afterwards each has a record of this run, and an image in the output only if that says 'pass'. After
+    `RunConfig.stop_on_first_crash`, scans that were not reached keep what is whole of an earlier run.
 
     Parameters
     ----------
@@ -54,7 +53,7 @@ def process_scans(
     Raises
     ------
     CpmaeError
-        If no scan could be worked on because of the settings.
+        If no scan could be processed because of the settings.
     """
     waiting = []
     for scan in scans:
@@ -80,10 +79,7 @@ def process_scans(
 
 
 def _ready_to_work(config: RunConfig) -> AbstractContextManager[None]:
-    """Load libraries for the steps, if these are to run on processors of this machine.
-
-    A GPU serves no process that is a fork of one that has looked at it.
-    """
+    """Load libraries for steps on the CPU; forks of a process that has seen a GPU cannot use it."""
     from cpmae_bids.interfaces.process import libraries_loaded
     from cpmae_bids.runtime import threads
 

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def warn_of_dates(config: RunConfig, scans: Iterable[Scan]) -> None:
-    """Warn of labels that are dates: names are kept, in the output and in the dataset to upload.
+    """Warn of labels that are dates: names are kept, in the output and in the raw-like dataset.
 
     Raises
     ------
@@ -46,15 +46,7 @@ def warn_of_dates(config: RunConfig, scans: Iterable[Scan]) -> None:
 
 
 def report_unprocessed(config: RunConfig, records: list[dict[str, Any]]) -> None:
-    """Write ``logs/not_processed.tsv``, and say what of it concerns the subjects of this run.
-
-    The table is about the whole dataset, whichever subjects the run is about.
-
-    Parameters
-    ----------
-    records : list of dict
-        All verdict records of the output.
-    """
+    """Write ``logs/not_processed.tsv`` about the whole dataset, and log what concerns this run's subjects."""
     found = unprocessed(list_files(config.bids_dir), records, (*T1W_SUFFIXES, *config.also))
     write_list(config.output_dir, 'logs/not_processed.tsv', told_rows(found))
     path = config.output_dir / 'logs' / 'not_processed.tsv'
@@ -83,13 +75,13 @@ def _session_of(path: str) -> str | None:
 
 
 def conclude_raw_like(config: RunConfig) -> bool:
-    """Write the raw-like dataset, and say what is in it.
+    """Write the raw-like dataset, and log what is in it.
 
     Returns
     -------
     bool
-        Whether it holds all that it should, and is valid. Only runs over all subjects validate it, since
-        another run may be writing its subjects at the same time.
+        Whether it is complete and valid. Only runs over all subjects validate it, since another run may be
+        writing its subjects at the same time.
     """
     from cpmae_bids.sharing.rawlike.build import write_raw_like
 

@@ -16,19 +16,7 @@ logger = logging.getLogger(__name__)
 
 @forgiving_streams()
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``cpmae-bids``.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments without the name of the program; those of the process by default.
-
-    Returns
-    -------
-    int
-        0 if all scans passed, 1 if at least one failed, 64 for wrong use, 70 if there is nothing to do,
-        130 after an interrupt.
-    """
+    """Run ``cpmae-bids``, by default with the arguments of the process, and return its exit code."""
     config = parse_config(argv)
     settle_surroundings()
     from cpmae_bids.cli.interrupt import Interruption

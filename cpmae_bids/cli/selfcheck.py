@@ -25,19 +25,7 @@ SEED = 1
 
 
 def self_check(weights: Path | None = None, device: str = 'auto') -> int:
-    """Print what is here, and de-identify a phantom of 2 mm in a temporary folder.
-
-    Parameters
-    ----------
-    weights : Path, optional
-        Folder of weights.
-    device : {'auto', 'cpu', 'cuda'}
-
-    Returns
-    -------
-    int
-        0 if every check passed, else 1.
-    """
+    """Print versions and hashes, de-identify a phantom in a temporary folder, and return the exit code."""
     settle_surroundings()
     code = EXIT_OK
     for name, check in _checks(weights, device):

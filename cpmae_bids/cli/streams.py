@@ -8,13 +8,7 @@ from typing import Any
 
 
 class Forgiving:
-    """A text stream; what its file, pipe or terminal does not accept is lost.
-
-    Parameters
-    ----------
-    stream : text stream
-        All but writing is left to it.
-    """
+    """A text stream; what its file, pipe or terminal does not accept is lost."""
 
     def __init__(self, stream: Any):
         self._stream = stream
@@ -38,8 +32,8 @@ class Forgiving:
 def forgiving_streams() -> Iterator[None]:
     """Let no closed, full or missing log end a command, or become part of one of its files.
 
-    To be entered before any file is opened: a standard stream that is closed leaves its number to the next
-    file, into which libraries would write their messages.
+    Enter it before any file is opened: a closed standard stream leaves its number to the next file, into
+    which libraries would write their messages.
     """
     for number in range(3):
         try:

@@ -15,15 +15,7 @@ def count(number: int, noun: str) -> str:
 
 
 def summarise(records: Iterable[dict[str, Any]], failures: 'Iterable[Failure]' = ()) -> list[str]:
-    """Return the lines of a summary: counts, scans that did not pass, missing private reports, crash files.
-
-    Parameters
-    ----------
-    records : iterable of dict
-        The record of each scan.
-    failures : iterable of Failure
-        Nodes that broke.
-    """
+    """Return the lines of a summary: counts, scans without a pass, missing private reports, crash files."""
     records, failures = list(records), list(failures)
     counts = {status: sum(record['status'] == status for record in records) for status in _WORDS}
     said = [f'{n} {_WORDS[status]}' for status, n in counts.items() if n]

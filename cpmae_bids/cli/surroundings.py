@@ -7,7 +7,7 @@ NO_HOME = '/nonexistent'
 
 
 def settle_surroundings() -> None:
-    """Have a home and a current folder, once all paths of the command line are absolute.
+    """Provide a home and a current folder, once all paths of the command line are absolute.
 
     Libraries raise where the user is unknown to the machine and ``HOME`` is not set, or where the current
     folder was removed.

@@ -16,21 +16,7 @@ def figure_path(output_dir: Path, name: str, figure: str) -> Path:
 
 
 def publish_figures(output_dir: Path, name: str, drawn: dict[str, Path]) -> list[Path]:
-    """Copy the pictures of a scan into the output, each whole or not at all.
-
-    Parameters
-    ----------
-    output_dir : Path
-    name : str
-        Name of the scan, such as ``sub-01_T1w``.
-    drawn : dict
-        PNG files by the names of the figures.
-
-    Returns
-    -------
-    list of Path
-        The copies.
-    """
+    """Copy the pictures of a scan (PNG by name of the figure) into the output, each whole or not at all."""
     folder, targets = OutputFolder(output_dir), []
     for figure, source in drawn.items():
         target = figure_path(output_dir, name, figure)

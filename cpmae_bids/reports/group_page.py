@@ -1,7 +1,7 @@
-"""The page of a whole output, ``group.html``: one file, no script, nothing fetched.
+"""The page of a whole output, ``group.html``: one file without scripts or links to fetch.
 
-It is shared with the images. It holds numbers and pictures of generated heads, never of an original, no
-path of the machine, and of the privacy audit only what says nothing about a single scan.
+It is shared with the images: it holds numbers and pictures of generated heads, no path of the machine, and of
+the privacy audit only what says nothing about a single scan.
 """
 
 from __future__ import annotations
@@ -42,23 +42,19 @@ def write_group_report(
     attacks: Sequence[tuple],
     notes: Sequence[str],
 ) -> Path:
-    """Write the page.
+    """Write the page and return its path.
 
     Parameters
     ----------
     output_dir : Path
     records : list of dict
-        As `cpmae_bids.bids.output_check.verified_records` returns them.
+        Of `cpmae_bids.bids.output_check.verified_records`.
     outliers : list of Outlier
         The most unusual scan first.
     attacks : sequence of tuple
         Rows of the table of the privacy audit; empty without one.
     notes : sequence of str
-        What else is to be said of it, or why there is none.
-
-    Returns
-    -------
-    Path
+        About the audit, or why there is none.
     """
     sections = [
         _status_section(records),

@@ -13,22 +13,16 @@ BINS = 24
 
 
 def histogram(values: Sequence[float], low: float, high: float, label: str) -> str:
-    """Draw the distribution of a measure with its limits.
+    """Draw the distribution of a metric as an ``<svg>`` element, with what lies beyond its thresholds shaded.
 
     Parameters
     ----------
     values : sequence of float
-        Not empty, finite.
+        Not empty, finite; a bar counts scans, a short tick is one of them.
     low, high : float
-        Limits; infinite where there is none.
+        Thresholds, drawn in red; infinite where there is none.
     label : str
-        For those who cannot see the picture.
-
-    Returns
-    -------
-    str
-        An ``<svg>`` element. Bars are scans, a short tick below each value, red lines the limits; what lies
-        beyond them is shaded.
+        Alternative text.
     """
     drawn = np.asarray(values, dtype=float)
     limits = [limit for limit in (low, high) if math.isfinite(limit)]

@@ -37,18 +37,7 @@ class Outlier:
 
 
 def find_outliers(records: Iterable[dict[str, Any]]) -> list[Outlier]:
-    """Name each scan's most unusual measure among those that are judged, the most unusual scan first.
-
-    Parameters
-    ----------
-    records : iterable of dict
-        Verdict records; those without measures are left out.
-
-    Returns
-    -------
-    list of Outlier
-        At most one for each scan; empty with fewer than `MIN_SCANS`.
-    """
+    """Return each scan's most unusual metric, the most unusual scan first; none below `MIN_SCANS` scans."""
     contrasts: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for record in records:
         if record.get('measures'):
@@ -79,15 +68,10 @@ def _compare(
 
 
 def robust_z(values: np.ndarray, least: float = 0) -> np.ndarray:
-    """Distance from the median over the median absolute deviation, scaled as a standard deviation.
+    """Distance from the median in robust standard deviations of at least `least`.
 
-    Where more than half of the values are the same, the mean absolute deviation stands in; where all are, 0.
-
-    Parameters
-    ----------
-    values : ndarray, shape (N,)
-    least : float
-        Smallest spread to divide by.
+    The spread is the scaled median absolute deviation; if more than half of the values are equal, the mean
+    absolute deviation; if all are, z is 0.
     """
     away = values - np.median(values)
     spread = max(1.4826 * np.median(np.abs(away)) or 1.2533 * np.mean(np.abs(away)), least)

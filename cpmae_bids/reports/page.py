@@ -20,7 +20,7 @@ from cpmae_bids.runtime.packaged import packaged_text
 class Block:
     """A part of a section.
 
-    Parameters
+    Attributes
     ----------
     kind : {'text', 'heading', 'status', 'list', 'picture', 'drawing', 'table'}
     text : str
@@ -73,16 +73,7 @@ def required(limit: Threshold | None) -> str:
 
 
 def render(title: str, note: str, sections: Iterable[Section], style: str = '') -> str:
-    """Return a page, with how to cite at its end.
-
-    Parameters
-    ----------
-    title, note : str
-        The heading, and a paragraph below it.
-    sections : iterable of Section
-    style : str
-        Rules beside those of all pages.
-    """
+    """Return a page with a heading, a note, its sections, and how to cite; `style` adds CSS rules."""
     return _template().render(
         title=title,
         note=note,

@@ -1,7 +1,6 @@
 """Shaded renderings of the skin surface of a head scan, in plain numpy and scipy.
 
-The picture is what a recognition attack, a detector or a person at a screen would see of the scan: an
-orthographic view at a fixed scale, so that two renderings of one scan can be laid side by side.
+Orthographic views at a fixed scale, as a recognition attack, a detector or a person would see the scan.
 """
 
 from __future__ import annotations
@@ -63,10 +62,6 @@ def skin_field(volume: np.ndarray, affine: np.ndarray, level: float | None = Non
         Voxel indices to world coordinates (RAS, mm).
     level : float, optional
         Intensity of the skin surface; found from the histogram by default.
-
-    Returns
-    -------
-    SkinField
 
     Raises
     ------
@@ -158,19 +153,7 @@ def render_field(
 def _first_crossings(
     field: SkinField, matrix: np.ndarray, offset: np.ndarray, shape: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where rays meet the skin: rows and columns of those that do, and how many samples deep.
-
-    A ray is looked at from shortly before its first surface voxel on. That gives the same as all of it, in a
-    quarter of the time: the first value above 0 has such a voxel within a sample and two voxels of it.
-
-    Parameters
-    ----------
-    matrix : ndarray, shape (3, 3)
-    offset : ndarray, shape (3,)
-        Row, column and sample to voxel indices of the field.
-    shape : ndarray of int, shape (3,)
-        Rows, columns and samples along a ray.
-    """
+    """Find where rays meet the skin, sampled near their first surface voxels: rows, columns, depths."""
     places = np.linalg.solve(matrix, field.surface - offset[:, None])
     around = np.ceil(np.abs(np.linalg.inv(matrix)).sum(axis=1) * 2 + [0, 0, 1]).astype(int)
     pixels = np.rint(places[:2]).astype(int) + around[:2, None]

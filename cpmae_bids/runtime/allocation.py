@@ -8,11 +8,10 @@ _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Have what a process frees stay with it, for what it asks for next; with the GNU C library only.
+    """Let a short-lived process keep what it frees; with the GNU C library only.
 
-    A volume at 1 mm takes 64 MiB. By default every one of them is mapped anew, and the kernel clears it page
-    by page, which takes a third of the time of decoding. For processes that end soon: nothing goes back to
-    the system before that.
+    By default every volume (64 MiB at 1 mm) is mapped anew, and the kernel clears it page by page, which
+    takes a third of the time of decoding.
     """
     if sys.platform != 'linux':
         return

@@ -8,17 +8,9 @@ _LFS, _ANNEX = b'version https://git-lfs', b'annex/objects/'
 
 
 def command_to_fetch(start: bytes) -> str:
-    """Command that fetches the content for which a pointer of git-annex or git-lfs stands.
+    """Return the command that fetches the content of a git-annex or git-lfs pointer, or nothing.
 
-    Parameters
-    ----------
-    start : bytes
-        First 200 bytes of a file, or more.
-
-    Returns
-    -------
-    command : str
-        Empty if the file is no such pointer.
+    `start` are the first 200 bytes of the file, or more.
     """
     if start.startswith(_LFS):
         return 'git lfs pull'

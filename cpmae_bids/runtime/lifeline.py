@@ -12,14 +12,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent(parent: int | None = None) -> None:
-    """Have the kernel kill this process when its parent is gone; on Linux only.
+    """Have the kernel kill this process when its parent (by default `VARIABLE`) is gone; on Linux only.
 
-    A killed run would otherwise leave behind workers and steps that hold original pixels, and go on writing.
-
-    Parameters
-    ----------
-    parent : int, optional
-        Number of the process without which there is nothing to do here; by default what `VARIABLE` says.
+    A killed run would otherwise leave workers and steps that hold original voxels, and go on writing.
     """
     if sys.platform != 'linux':
         return

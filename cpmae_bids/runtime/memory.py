@@ -12,27 +12,16 @@ SHARE = 0.9
 
 
 def usable_gb(root: Path = Path('/')) -> float:
-    """Return how much memory steps may take together, in GiB.
+    """Return the memory (GiB) that steps may use together: `SHARE` of the least limit of cgroups and machine.
 
-    Parameters
-    ----------
-    root : Path
-        Where ``proc`` and ``sys`` are.
-
-    Returns
-    -------
-    gib : float
-        `SHARE` of the least limit of the control groups of this process, or of the machine's memory.
+    `root` is where ``proc`` and ``sys`` are.
     """
     machine = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     return SHARE * min([machine, *_limits(root)]) / 2**30
 
 
 def _limits(root: Path) -> Iterator[int]:
-    """Limits (bytes) of the control groups, of both versions, and of those that they are in.
-
-    Docker and batch systems set them; a machine's total says nothing about these.
-    """
+    """Yield the limits (bytes) of this process's control groups, of both versions, and those above."""
     groups = root / 'sys/fs/cgroup'
     with contextlib.suppress(OSError):
         for line in (root / 'proc/self/cgroup').read_text('utf-8').splitlines():

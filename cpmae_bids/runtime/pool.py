@@ -13,12 +13,7 @@ NO_SEMAPHORES = (OSError, ImportError, NotImplementedError)
 
 @contextlib.contextmanager
 def workers(nprocs: int) -> Iterator[Callable[..., Iterable]]:
-    """Give a function as `map`, which works in processes and returns results in order.
-
-    Parameters
-    ----------
-    nprocs : int
-        Processes; with one, the work is done in this one.
+    """Give a function as `map` that works in `nprocs` processes, or in this one if that is 1.
 
     Raises
     ------

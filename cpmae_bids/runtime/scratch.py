@@ -25,13 +25,7 @@ _held: dict[Path, int] = {}
 
 
 def make(parent: Path | None = None) -> Path:
-    """Make a folder that is this process's until it ends, however it ends.
-
-    Raises
-    ------
-    OSError
-        If it cannot be made.
-    """
+    """Make a folder that is this process's until it ends, however it ends; OSError if it cannot be made."""
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent)).resolve()
     lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     with contextlib.suppress(OSError):  # some network file systems know no locks

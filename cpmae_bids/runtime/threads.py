@@ -21,28 +21,16 @@ VARIABLES = (
 
 
 def environment(count: int) -> dict[str, str]:
-    """Environment of a step that takes so many threads.
+    """Return the environment of a step with that many threads.
 
-    Those that wait for others sleep: by default they keep a processor that another process could use, which
-    quadruples the time of a registration on a machine that is shared.
+    Waiting threads sleep: by default they keep a processor that another process could use, which quadruples
+    the time of a registration on a shared machine.
     """
     return {**dict.fromkeys(VARIABLES, str(count)), 'OMP_WAIT_POLICY': 'passive'}
 
 
 def each(job: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Do a job for every item, in threads; for jobs that leave the interpreter, as those of SciPy do.
-
-    Parameters
-    ----------
-    job : callable
-        Of one item; must not depend on what the others do.
-    items : iterable
-
-    Returns
-    -------
-    results : list
-        In the order of the items.
-    """
+    """Apply a job to every item in threads; return the results in order. Jobs should release the GIL."""
     told = os.environ.get(VARIABLE, '')
     with ThreadPoolExecutor(max(1, int(told)) if told.isdecimal() else 1) as pool:
         return list(pool.map(job, items))

@@ -1,8 +1,7 @@
 """Classify every file of a dataset by its path, and say whether it may show a face.
 
-The rules are an allow-list (``data/sharing.json``). What is not on it, unknown formats and odd names
-included, counts as something that may show a face. Its words for suffixes say what an image shows; those of
-the BIDS schema name techniques.
+The rules are an allow-list (``data/sharing.json``); anything else counts as something that may show a face.
+Its words for suffixes say what an image shows; those of the BIDS schema name techniques.
 """
 
 import re
@@ -45,7 +44,7 @@ _NOT_LISTED = 'is not on the list of files that may be shared as they are'
 class DatasetFile:
     """One file of a dataset, or one folder that is not looked into.
 
-    Parameters
+    Attributes
     ----------
     path : str
         Relative to the dataset, with forward slashes.
@@ -55,7 +54,7 @@ class DatasetFile:
     reason : str
         Why it is out.
     may_show_face : bool
-        Whether it may show a face. Never for files that are not out.
+        Never for files that are not out.
     """
 
     path: str
@@ -100,18 +99,9 @@ def _is_told(name: str) -> bool:
 
 
 def list_files(bids_dir: Path, subjects: Collection[str] | None = None) -> list[DatasetFile]:
-    """List the files of a dataset by path.
+    """List the files of a dataset, or of some subjects, by path.
 
-    Parameters
-    ----------
-    bids_dir : Path
-    subjects : collection of str, optional
-        Labels of the subjects to look at; all, and what lies beside them, by default.
-
-    Returns
-    -------
-    list of DatasetFile
-        Hidden files are left out. Folders beside those of subjects are one entry each.
+    Hidden files are left out. Folders beside those of subjects are one entry each.
     """
     found = []
     for path in sorted(bids_dir.iterdir()):
@@ -174,17 +164,9 @@ def _is_visible(name: str) -> bool:
 
 
 def classify(relative: str) -> DatasetFile:
-    """Say what a file under a subject's folder is, by its place and name.
+    """Say what a file under a subject's folder is, by its path in the dataset.
 
-    Parameters
-    ----------
-    relative : str
-        Path relative to the dataset, beginning with ``sub-``.
-
-    Returns
-    -------
-    DatasetFile
-        Anatomical images are always 'out': only what a passing verdict vouches for takes their place.
+    Anatomical images are always 'out': only images that passed QC take their place.
     """
 
     def out(reason: str, may_show_face: bool = True) -> DatasetFile:
@@ -279,16 +261,7 @@ def summary_lines(entries: Collection[DatasetFile]) -> list[str]:
 def unprocessed(
     entries: Collection[DatasetFile], records: Collection[dict[str, Any]], suffixes: Collection[str]
 ) -> list[DatasetFile]:
-    """Return what may show a face, has not passed, and is not among what a run is about.
-
-    Parameters
-    ----------
-    entries : collection of DatasetFile
-    records : collection of dict
-        Verdict records; each names its scan.
-    suffixes : collection of str
-        Of the scans that are worked on: those of them that failed are told elsewhere.
-    """
+    """Return what may show a face, has not passed, and has none of the suffixes that a run processes."""
     judged = {
         record['scan']
         for record in records

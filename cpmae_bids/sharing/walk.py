@@ -10,13 +10,7 @@ def files_below(
 ) -> Iterator[Path]:
     """Yield the paths of all files below a folder, folder by folder, sorted.
 
-    Parameters
-    ----------
-    root : Path
-    enter : callable
-        Whether to look into a folder of that name.
-    refused : callable, optional
-        Told of folders that cannot be read.
+    `enter` says by its name whether to look into a folder; `refused` is told of folders that cannot be read.
     """
     seen = set()
     for place, folders, names in os.walk(root, onerror=refused, followlinks=True):

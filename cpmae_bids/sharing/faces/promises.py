@@ -29,13 +29,7 @@ class Promise:
     is_refaced: bool
 
     def broken(self, path: Path) -> str:
-        """Say why a file is not what was promised; nothing if it is.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be read.
-        """
+        """Say why a file is not what was promised, or nothing; OSError if it cannot be read."""
         if not self.sha256:
             return 'no passing verdict vouches for it'
         if sha256_of(path) != self.sha256:
@@ -46,10 +40,7 @@ class Promise:
 
 
 class Promises:
-    """Promises about files, from the records of the datasets that the files lie in.
-
-    Each dataset is read once.
-    """
+    """Promises about files, from the records of their datasets, each of which is read once."""
 
     def __init__(self) -> None:
         self._datasets: dict[Path, Path | None] = {}

@@ -1,7 +1,7 @@
 """Does any image of a folder still show a face?
 
-Every volume is looked at by up to two detectors. A face is in order only where it was generated
-here: the image is an output of this tool whose bytes are those that passed the verdict.
+Up to two detectors look at every volume. A face is accepted only in an output of this tool whose bytes are
+those that passed QC.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ class Finding:
     path : str
         Relative to the folder.
     finding : str
-        'clear' (no face), 'passed' (an output of this tool, as it passed its verdict), 'face', 'changed' (has
-        the name of an output but is not the file that passed), or 'unread'.
+        'clear' (no face), 'passed' (an output as it passed QC), 'face', 'changed' (has the name of an output
+        but is not the file that passed), or 'unread'.
     how : str
-        By which detector it was found, or why the file could not be judged.
+        Which detector found it, or why the file could not be judged.
     slice_mm : float
-        Thickness, if it is a single slice.
+        Thickness of a single slice.
     """
 
     path: str
@@ -93,7 +93,6 @@ class Listing:
     Attributes
     ----------
     images : list of Path
-        To be looked at.
     foreign : list of Finding
         One for each folder and format that is not read, and for each folder that cannot be read.
     skipped : Counter of str
@@ -108,8 +107,8 @@ class Listing:
 def list_images(root: Path) -> Listing:
     """Find the images under a folder, through links, sorted by path.
 
-    Whatever is neither an image that can be read nor a text without pictures is named as unread. Folders of
-    version control are left out: what lies in them has a link elsewhere, or is its history.
+    What is neither a readable image nor a text without pictures is named as unread. Folders of version
+    control are left out: their files have a link elsewhere, or are history.
     """
     listing, foreign, closed = Listing(), Counter[tuple[str, str]](), list[OSError]()
     promises = Promises()
@@ -165,7 +164,7 @@ def _is_header(path: Path) -> bool:
 
 
 def is_shared_as_is(path: Path) -> bool:
-    """Whether an image is of a kind that is shared with all its voxels, EPI mostly, by place and name.
+    """Whether an image, by place and name, is of a kind that is shared with all its voxels, such as EPI.
 
     It must lie where BIDS has such images: in the folder of its datatype in that of its subject or session.
     """
@@ -201,17 +200,7 @@ def judge_all(
 
 
 def judge(path: Path, root: Path, promise: Promise | None, recognise: bool) -> Finding:
-    """Look at one image.
-
-    Parameters
-    ----------
-    path, root : Path
-        The image, and the folder that it is named relative to.
-    promise : Promise or None
-        What a dataset of this tool says about it (`cpmae_bids.sharing.faces.promises.Promises`).
-    recognise : bool
-        Whether to use dlib's detector beside the geometry.
-    """
+    """Look for a face in an image, named relative to `root`; `recognise` adds dlib's detector."""
     name = path.relative_to(root).as_posix()
     broken = ''
     try:
@@ -267,8 +256,8 @@ def _detect_any(volumes: list[np.ndarray], affine: np.ndarray, recognise: bool) 
 def detect(values: np.ndarray, affine: np.ndarray, recognise: bool) -> str:
     """Name the detectors that find a face; empty without any.
 
-    Headers may be wrong: the face is looked for in all orientations of the axes, and where the unit cannot
-    be millimetres, in another one.
+    Headers may be wrong: all orientations of the axes are tried, and where the unit cannot be millimetres,
+    another.
 
     Raises
     ------
@@ -326,10 +315,7 @@ def _slice_mm(shape: tuple[int, ...], affine: np.ndarray) -> float:
 
 
 def face_in_copy(path: Path) -> str:
-    """Say how a face was found in an image that would be shared as it is; nothing without one.
-
-    Such images (EPI, mostly) are shared for their kind. This is a second look at several of their volumes, by
-    geometry: where nothing can be seen, their kind decides.
+    """Say how geometry found a face in an image that would be copied as it is (EPI, mostly), or nothing.
 
     Raises
     ------

@@ -13,13 +13,7 @@ BLOCK = 1 << 20
 
 
 def surplus(image: Any) -> str:
-    """Say what else a file holds that could be a picture; nothing if there is nothing.
-
-    Parameters
-    ----------
-    image : nibabel image
-        As loaded, so that its data are still in the file. Other formats than NIfTI are not looked at.
-    """
+    """Say what else a NIfTI image, its data still in the file, holds that could be a picture, or nothing."""
     import nibabel as nib
 
     if not isinstance(image, nib.Nifti1Pair):

@@ -1,8 +1,7 @@
 """Does any output match its own original better than others' originals?
 
-Two attacks that have all originals at hand. By *geometry*: the depth of the skin of the face, in the frame of
-the brain that an output and its original share. By *recogniser*: embeddings of renderings (extra
-``cpmae-bids[audit]``). Nothing of a picture is kept.
+Two attacks that have all originals: by *geometry*, the depth of the skin of the face in the frame of the
+shared brain; by *recogniser*, embeddings of renderings (extra ``cpmae-bids[audit]``). No picture is kept.
 """
 
 from __future__ import annotations
@@ -167,15 +166,9 @@ def describe_attacks(privacy: Privacy) -> list[str]:
 
 
 def find_pairs(output_dir: Path, bids_dir: Path, records: Iterable[dict[str, Any]]) -> list[Pair]:
-    """The T1w outputs that passed and whose originals are there.
+    """Return the T1w outputs that passed and whose originals are there.
 
-    Other contrasts have the heads of these; among T1w scans, their contrast would give them away.
-
-    Parameters
-    ----------
-    output_dir, bids_dir : Path
-    records : iterable of dict
-        As `cpmae_bids.bids.output_check.verified_records` returns them.
+    Other contrasts share their heads; among T1w scans, their contrast would give them away.
     """
     pairs = []
     for record in records:
@@ -255,7 +248,7 @@ def audit(pairs: list[Pair], recognise: bool, each: Callable[..., Iterable] = ma
     recognise : bool
         Whether to use the face recogniser as well.
     each : callable
-        As `map`; that of a pool of processes works on several scans at a time.
+        As `map`; that of a pool of processes handles several scans at a time.
     """
     described = list(each(describe, pairs, [recognise] * len(pairs)))
     usable = [(pair, faces) for pair, faces in zip(pairs, described, strict=True) if isinstance(faces, Faces)]

@@ -1,4 +1,4 @@
-"""The frame of the brain: an affine map to the template from the shape of the brain mask alone.
+"""Affine map to the template from the shape of the brain mask alone.
 
 An attacker knows the brain of a refaced scan, so heads have to be compared in its frame. This map comes
 within about 2 mm of the one by intensities (`cpmae_bids.steps.register`), in a second and with scipy alone.

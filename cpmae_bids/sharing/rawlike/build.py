@@ -47,15 +47,15 @@ class Outcome:
 def write_raw_like(config: RunConfig, shows_face: Callable[[Path], str] | None = None) -> Outcome:
     """Write what a run may share as a raw dataset, and remove what may be shared no more.
 
-    Only files on the list of what may be shared are copied, and only images that a passing verdict vouches
-    for take the places of their originals. Subjects and sessions that the run is not about are not touched.
+    Only files on the allow-list are copied, and only images that passed QC replace their originals. Other
+    subjects and sessions than those of the run are not touched.
 
     Parameters
     ----------
     config : RunConfig
         With a seed, after its scans have been processed.
     shows_face : callable, optional
-        Says of an image that would be copied how a face was found in it, or nothing.
+        Says how a face was found in an image that would be copied, or nothing.
 
     Raises
     ------

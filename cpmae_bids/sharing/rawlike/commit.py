@@ -18,7 +18,7 @@ def is_table_of_folder(path: str) -> bool:
 
 
 def commit(dataset: Path, unit: Unit) -> None:
-    """Bring the files of a unit to their places, and remove what an earlier run wrote and this one does not.
+    """Move the files of a unit to their places, and remove what an earlier run wrote and this one does not.
 
     Tables that name files go first and come last, old images go before new ones come, and each image comes
     after its sidecar: wherever a run is killed, the dataset holds final files only, and a manifest that

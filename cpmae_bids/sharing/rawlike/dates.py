@@ -17,17 +17,7 @@ _FIRST, _DAYS = date(1900, 1, 1), 20 * 365
 
 
 def dated_labels(paths: Iterable[str]) -> dict[str, str]:
-    """Return the labels in paths of a dataset that are dates, with the first path of each.
-
-    Parameters
-    ----------
-    paths : iterable of str
-
-    Returns
-    -------
-    dict
-        Such as ``{'ses-20190412': 'sub-01/ses-20190412/anat/sub-01_ses-20190412_T1w.nii.gz'}``.
-    """
+    """Return the labels in paths of a dataset that are dates, each with its first path."""
     found: dict[str, str] = {}
     for path in paths:
         for key, label in _LABEL.findall(path):
@@ -62,24 +52,10 @@ def _is_day(year: str, month: str, day: str) -> bool:
 
 
 def shift_of(seed: int, subject: str, acq_times: Iterable[str]) -> timedelta | None:
-    """Return by how much the dates of a subject are shifted.
+    """Return by how much the dates of a subject are shifted; None without any date.
 
-    The earliest date becomes a day that is drawn from the seed. The seed is public and so is the drawn day,
-    but neither depends on the true date: they cannot be traced back.
-
-    Parameters
-    ----------
-    seed : int
-        Of the dataset.
-    subject : str
-        Label, without ``sub-``.
-    acq_times : iterable of str
-        All dates of the subject, as in BIDS tables. What is no date is passed over.
-
-    Returns
-    -------
-    timedelta or None
-        None without any date.
+    The earliest date becomes a day that is drawn from the dataset's seed. Both are public, but independent of
+    the true date, which cannot be traced back.
     """
     dates = [day for text in acq_times if (day := _date(text)) is not None]
     if not dates:

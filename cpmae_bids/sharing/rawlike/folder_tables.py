@@ -21,19 +21,9 @@ from cpmae_bids.sharing.rawlike.unit import Unit, sidecar_of
 def place_folder_table(
     entry: DatasetFile, unit: Unit, entries: Collection[DatasetFile], dataset: Path, config: RunConfig
 ) -> None:
-    """Put a table of scans or sessions into a unit: rows of what is there, columns that may be shared.
+    """Put a table of scans or sessions into a unit: rows of the files in it, columns that may be shared.
 
-    Parameters
-    ----------
-    entry : DatasetFile
-        The table.
-    unit : Unit
-        All images and texts of the unit are in it already.
-    entries : collection of DatasetFile
-        All files of the subject in the input.
-    dataset : Path
-    config : RunConfig
-        With a seed.
+    All images and texts of the unit are in it already.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Copies of images that keep every voxel and none of the text around them.
 
-A stream, since series may be larger than the memory, and nibabel would hold a compressed one as a whole.
+They are streamed: series may exceed the memory, and nibabel holds compressed ones as a whole.
 """
 
 from __future__ import annotations
@@ -30,19 +30,13 @@ _NUMERIC = b'0123456789+-.eEnaNiIfF/ \t\r\n'
 def copy_image(source: Path, file: IO[bytes]) -> None:
     """Copy a NIfTI file chunk by chunk, with a header of its geometry, type, scaling and timing alone.
 
-    Free text, extensions, whatever follows the voxels, and name and time in the gzip header stay behind.
-
-    Parameters
-    ----------
-    source : Path
-        Single-file NIfTI of any number of dimensions, compressed or not.
-    file : binary file
-        What to write to; compressed if `source` ends in ``.gz``.
+    Free text, extensions, trailing data, and name and time in the gzip header stay behind. The copy is
+    compressed if `source` ends in ``.gz``.
 
     Raises
     ------
     InputError
-        If the source cannot be read, is no such file, or ends before its last voxel.
+        If the source cannot be read, is no single-file NIfTI, or ends before its last voxel.
     """
     compressed = source.name.endswith('.gz')
     writer: Any = gzip.GzipFile('', 'wb', nifti.GZIP_LEVEL, file, mtime=0) if compressed else file
@@ -113,7 +107,7 @@ def _scrubbed_header(header: nib.Nifti1Header) -> bytes:
 
 
 def copy_numbers(source: Path) -> bytes:
-    """Return the content of a compressed table of numbers (``physio``, ``stim``) to be written anew.
+    """Return the content of a compressed table of numbers (``physio``, ``stim``).
 
     Raises
     ------

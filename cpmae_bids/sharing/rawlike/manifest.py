@@ -1,7 +1,7 @@
 """Manifests of the raw-like dataset: files written, files left out, and verdicts.
 
-There is one manifest (``code/cpmae-bids/*.json``) for each session, or for each subject without sessions. So
-runs over different subjects may write to the same dataset at the same time.
+Each session, or subject without sessions, has its own (``code/cpmae-bids/*.json``), so that runs over
+different subjects may write to the same dataset at the same time.
 """
 
 from __future__ import annotations
@@ -21,14 +21,11 @@ def manifest_path(dataset: Path, unit: str) -> Path:
 
 
 def read_manifest(dataset: Path, unit: str) -> dict[str, Any]:
-    """Return a manifest; without one that can be read, an empty one.
+    """Return a manifest, or an empty one if it cannot be read.
 
-    Returns
-    -------
-    dict
-        ``version``; ``files``, by path: empty, or for images ``sha256``; ``refaced``, by path: the verdict
-        record of each de-identified image;
-        ``left_out``: a list of ``path``, number of ``files``, ``may_show_face`` and ``reason``.
+    It has ``version``; ``files`` by path (``sha256`` for images); ``refaced``, the verdict records of
+    de-identified images by path; and ``left_out``, a list of ``path``, ``files``, ``may_show_face`` and
+    ``reason``.
     """
     try:
         content = read_json(manifest_path(dataset, unit))

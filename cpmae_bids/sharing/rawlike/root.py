@@ -76,19 +76,13 @@ def write_description(bids_dir: Path, dataset: Path) -> None:
 def write_root(
     bids_dir: Path, dataset: Path, entries: Collection[DatasetFile]
 ) -> tuple[list[DatasetFile], int]:
-    """Write what belongs to no subject, and the list of what is left out of the whole dataset.
-
-    Parameters
-    ----------
-    entries : collection of DatasetFile
-        What lies beside the subjects in the input.
+    """Write the files beside the subjects (`entries`), and the list of what is left out of the whole dataset.
 
     Returns
     -------
     left_out : list of DatasetFile
-        What of the entries was left out.
     failures : int
-        How many of them should have been there.
+        How many of them should have been written.
     """
     subjects: list[str] | None = None
     # A run over other subjects may add one at the same time, and every table must name all of them.

@@ -54,7 +54,7 @@ class Subject:
     config : RunConfig
         With a seed.
     shows_face : callable, optional
-        Says of an image how a face was found in it, or nothing.
+        As of `build.write_raw_like`.
 
     Attributes
     ----------
