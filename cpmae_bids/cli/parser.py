@@ -111,7 +111,7 @@ def _recorded_options(path: Path, argv: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _read_recorded(path: Path) -> tuple[list[str], str, list[str]]:
-    """Read ``logs/config.toml`` of an earlier run: its arguments, weights' hash, and options that it lacks."""
+    """Read ``logs/config.toml`` of an earlier run: arguments, weights' hash, and options that it lacks."""
     recorded = tomllib.loads(path.read_text('utf-8'))
     arguments = []
     for name, value in recorded['run'].items():

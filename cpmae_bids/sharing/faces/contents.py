@@ -84,7 +84,7 @@ _LONGEST = 1 << 13
 
 
 def kind_of(path: Path) -> str:
-    """Name what a file holds: `NIFTI`, `TEXT` (also if empty), another format, or 'data'; or raise OSError."""
+    """Name what a file holds: `NIFTI`, `TEXT` (also if empty), a format, or 'data'; or raise OSError."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(0, 'no regular file')
     with path.open('rb') as file:
