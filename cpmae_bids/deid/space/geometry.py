@@ -28,6 +28,9 @@ GRID_CORNER_MM = (-128.0, -140.0, -144.0)
 _SLAB = 16
 """Planes of the first axis that are resampled at a time, whatever the number of threads."""
 
+_REACH = 6
+"""Voxels from which on a voxel counts for nothing in cubic spline interpolation: less than 1 in 2000."""
+
 _TAPS = 4
 """Voxels of a scan that a low-pass filter reaches to either side."""
 
@@ -129,18 +132,24 @@ def resample(
     """
     if order not in (0, 1, 3):
         raise ValueError(f'order must be 0, 1 or 3, not {order}')
+    to_source = np.array(target_to_source, dtype=float)
+    if mode.endswith('constant') and cval == 0:  # the result is 0 wherever the source is
+        reach = _REACH if order == 3 else 1
+        window = _filled(data, _shadow(target_shape, to_source, data.shape, reach), reach)
+        data, to_source = data[window], _shift([-part.start for part in window]) @ to_source
+    resampled = np.zeros(target_shape, np.float32)
+    if not data.size:
+        return resampled
     source = np.ascontiguousarray(data, dtype=np.float32)
     if order == 3:  # SciPy's own filter would copy the volume in double precision
         source = ndimage.spline_filter(source, 3, output=np.float32)
-    resampled = np.empty(target_shape, np.float32)
 
     def fill(start: int) -> None:
-        slab = resampled[start : start + _SLAB]
         ndimage.affine_transform(
             source,
-            target_to_source[:3, :3],
-            offset=target_to_source[:3, 3] + target_to_source[:3, 0] * start,
-            output=slab,
+            to_source[:3, :3],
+            offset=to_source[:3, 3] + to_source[:3, 0] * start,
+            output=resampled[start : start + _SLAB],
             order=order,
             mode=mode,
             cval=cval,
@@ -151,6 +160,26 @@ def resample(
     return resampled
 
 
+def _shift(voxels: Sequence[int]) -> np.ndarray:
+    """Matrix that takes indices of a part of a grid, which begins at some voxel, to those of the grid."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = voxels
+    return matrix
+
+
+def _filled(data: np.ndarray, window: tuple[slice, ...], reach: int) -> tuple[slice, ...]:
+    """The part of a window that holds what is not 0, and `reach` voxels around it."""
+    filled = data[window] != 0
+    result = []
+    for axis, part in enumerate(window):
+        planes = np.flatnonzero(filled.any(axis=tuple({0, 1, 2} - {axis})))
+        if not planes.size:
+            return (slice(0, 0),) * 3
+        start, stop = part.start + planes[0] - reach, part.start + planes[-1] + 1 + reach
+        result.append(slice(max(part.start, start), min(part.stop, stop)))
+    return tuple(result)
+
+
 def template_to_native_voxels(n: int, affine: np.ndarray, world_to_template: np.ndarray) -> np.ndarray:
     """Matrix that takes voxel indices of the template grid to voxel indices of the scan, shape (4, 4)."""
     return np.linalg.inv(affine) @ np.linalg.inv(world_to_template) @ grid_affine(n)
@@ -159,6 +188,14 @@ def template_to_native_voxels(n: int, affine: np.ndarray, world_to_template: np.
 def native_to_template_voxels(n: int, affine: np.ndarray, world_to_template: np.ndarray) -> np.ndarray:
     """Matrix that takes voxel indices of the scan to voxel indices of the template grid, shape (4, 4)."""
     return np.linalg.inv(grid_affine(n)) @ world_to_template @ affine
+
+
+def lowest_slice(
+    n: int, affine: np.ndarray, world_to_template: np.ndarray, shape: tuple[int, int, int]
+) -> int:
+    """Lowest slice of the template grid that a scan of a shape needs for interpolation; negative below it."""
+    matrix = native_to_template_voxels(n, affine, world_to_template)
+    return int(np.floor(matrix[2, 3] + np.minimum(matrix[2, :3] * shape, 0).sum())) - _REACH
 
 
 def antialias_sigma(affine: np.ndarray, world_to_template: np.ndarray, target_size: float) -> np.ndarray:
@@ -222,9 +259,7 @@ def crop(mask: np.ndarray, affine: np.ndarray, margin: int = 0) -> tuple[tuple[s
         slice(max(0, s.start - margin), min(size, s.stop + margin))
         for s, size in zip(box, mask.shape, strict=True)
     )
-    shift = np.eye(4)
-    shift[:3, 3] = [s.start for s in window]
-    return window, affine @ shift
+    return window, affine @ _shift([s.start for s in window])
 
 
 def to_template(
@@ -262,22 +297,22 @@ def to_template(
     if antialias:
         data = smooth(data, antialias_sigma(affine, world_to_template, GRID_EDGE_MM / n))
     volume = np.zeros((n, n, n), np.float32)
-    window = _shadow(data.shape, native_to_template_voxels(n, affine, world_to_template), n)
-    start = np.eye(4)
-    start[:3, 3] = [s.start for s in window]
-    matrix = template_to_native_voxels(n, affine, world_to_template) @ start
+    window = _shadow(data.shape, native_to_template_voxels(n, affine, world_to_template), volume.shape)
+    matrix = template_to_native_voxels(n, affine, world_to_template) @ _shift([s.start for s in window])
     if volume[window].size:  # else the scan lies outside the template grid altogether
         volume[window] = resample(data, matrix, volume[window].shape, order=order, mode=mode)
     return volume
 
 
-def _shadow(shape, to_grid_voxels: np.ndarray, n: int) -> tuple[slice, ...]:
-    """Box of the template grid that holds a whole grid: outside of it nothing has to be sampled."""
+def _shadow(
+    shape: Sequence[int], to_grid: np.ndarray, grid_shape: Sequence[int], reach: int = 0
+) -> tuple[slice, ...]:
+    """Box of a grid that holds another one and `reach` voxels around it; empty where they do not meet."""
     corners = np.array(np.meshgrid(*[(-1, size) for size in shape])).reshape(3, -1)
-    corners = to_grid_voxels[:3, :3] @ corners + to_grid_voxels[:3, 3:]
-    low = np.clip(np.floor(corners.min(axis=1)), 0, n).astype(int)
-    high = np.clip(np.ceil(corners.max(axis=1)) + 1, 0, n).astype(int)
-    return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    corners = to_grid[:3, :3] @ corners + to_grid[:3, 3:]
+    low = np.floor(corners.min(axis=1)).astype(int) - reach
+    high = np.ceil(corners.max(axis=1)).astype(int) + 1 + reach
+    return tuple(slice(int(a), int(b)) for a, b in zip(*np.clip([low, high], 0, grid_shape), strict=True))
 
 
 def from_template(

@@ -51,7 +51,8 @@ def place(
     clean : ndarray of float32, shape `shape`
         Scaled intensities; 0 in the air and beyond the template grid, but for the neck below it.
     """
-    longer, below = neck.lengthen(head)
+    lowest = geometry.lowest_slice(len(head), affine, world_to_template, shape)
+    longer, below = neck.lengthen(head, lowest)
     # linear interpolation would take two thirds of the finest texture away
     clean = geometry.from_template(longer, affine, world_to_template, shape, below=below, order=3)
     clean[clean < AIR_LEVEL] = 0

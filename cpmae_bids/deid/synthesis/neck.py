@@ -40,13 +40,15 @@ LEAST = 0.6
 """Share of the local mean below which no tissue falls: mouth and airway are not mirrored into the neck."""
 
 
-def lengthen(head: np.ndarray) -> tuple[np.ndarray, int]:
+def lengthen(head: np.ndarray, lowest: int) -> tuple[np.ndarray, int]:
     """Let a head go on below the template grid.
 
     Parameters
     ----------
     head : ndarray, shape (n, n, m)
         Generated head on the template grid, and below it as far as training heads reach.
+    lowest : int
+        Slice of the template grid, counted upwards, from which on something is needed: negative below it.
 
     Returns
     -------
@@ -56,27 +58,28 @@ def lengthen(head: np.ndarray) -> tuple[np.ndarray, int]:
     """
     n = len(head)
     voxel = geometry.GRID_EDGE_MM / n
-    added, start, height = (round(mm / voxel) for mm in (LENGTH_MM, START_MM, TEXTURE_MM))
+    longest, start, height = (round(mm / voxel) for mm in (LENGTH_MM, START_MM, TEXTURE_MM))
+    added = int(np.clip(n - head.shape[2] - lowest, 0, longest))
     slices = np.asarray(head[:, :, start : start + height + 1], np.float32)
     body = ndimage.binary_fill_holes(slices[:, :, 0] > SKIN)
     longer = np.concatenate([np.zeros((n, n, added), head.dtype), head], axis=2)
     if not body.any():
         return longer, longer.shape[2] - n
     outline = (ndimage.distance_transform_edt(~body) - ndimage.distance_transform_edt(body)) * voxel
-    tissue = [_continued(part, voxel) for part in np.moveaxis(slices, -1, 0)]
+    depths = range(1, added + start + 1)
+    mirrored = [height - abs(below % (2 * height) - height) for below in depths]  # up, and down again
+    tissue = {at: _continued(slices[:, :, at], voxel) for at in sorted(set(mirrored))}
     affine = geometry.grid_affine(n)
     y = affine[1, 1] * np.arange(n) + affine[1, 3]
     receding = np.clip((y - NAPE_MM) / (CHIN_MM - NAPE_MM), 0, 1)
-    for below in range(1, added + start + 1):
+    for below, origin in zip(depths, mirrored, strict=True):
         source = np.minimum(np.arange(n) + below * receding, n - 1.0)
         before = np.minimum(source.astype(int), n - 2)
         share = (source - before).astype(np.float32)
         mm = np.interp(below * voxel, (0, ROUND_AFTER_MM), ROUND_MM)
         rounder = ndimage.gaussian_filter(outline, mm / voxel)
-        mirrored = height - abs(below % (2 * height) - height)  # up, and down again
         level, edge = (
-            part[:, before] * (1 - share) + part[:, before + 1] * share
-            for part in (tissue[mirrored], rounder)
+            part[:, before] * (1 - share) + part[:, before + 1] * share for part in (tissue[origin], rounder)
         )
         drawn = level * np.clip(0.5 - edge / (2 * EDGE_MM), 0, 1)
         kept = max(0.0, 1 - below / start)  # of the slices that the grid still has
