@@ -305,7 +305,7 @@ def test_a_measure_that_crashes_is_missing_and_the_next_run_makes_up_for_it(tmp_
     assert 'geometry: missing for original sub-2_T1w' in message
     first = value_path(out, 'geometry', 'original', 'sub-1_T1w')
     error = value_path(out, 'geometry', 'original', 'sub-2_T1w').with_suffix('.error')
-    assert 'not an affine matrix' in error.read_text() or 'cannot be read' in error.read_text()
+    assert 'cannot be read' in error.read_text()
 
     written = first.stat().st_mtime_ns
     np.savetxt(dataset[1].affine, np.eye(4))

@@ -63,15 +63,14 @@ def test_the_broken_scan_fails_alone(run):
 def test_the_other_is_judged_and_recorded(run):
     config, _, _ = run
     record = json.loads((config.output_dir / 'logs/verdicts/sub-whole_T1w.json').read_text())
-    # Whether the head is plausible is up to the weights; what the graph is responsible for is not.
-    assert record['status'] in ('pass', 'fail')
+    assert record['status'] == 'pass', record['reasons']
     assert record['measures']['kept_voxels_changed'] == 0
     assert record['measures']['header_fields_changed'] == 0
     assert 'code_agreement' in record['within_limits']
     assert 'code_agreement' not in record['measures']
     private = json.loads((config.private_report_dir / 'sub-whole_T1w.json').read_text())
     assert 'code_agreement' in private['measures']
-    assert (config.output_dir / 'sub-whole').exists() == (record['status'] == 'pass')
+    assert (config.output_dir / 'sub-whole').exists()
 
 
 def test_the_generated_region_was_replaced(run):
@@ -88,8 +87,8 @@ def test_the_generated_region_was_replaced(run):
 def test_reports_are_where_they_belong(run):
     config, _, _ = run
     page = write_subject_report(config.output_dir, 'whole')
-    passed = 'Verdict: pass' in page.read_text()
-    assert page.read_text().count('<img') == (2 if passed else 0)
+    assert 'Verdict: pass' in page.read_text()
+    assert page.read_text().count('<img') == 2
     private = sorted(path.name for path in config.private_report_dir.glob('sub-*'))
     assert private == ['sub-whole_T1w.html', 'sub-whole_T1w.json']
     assert not any(
