@@ -227,19 +227,15 @@ def test_names_that_leave_no_room_for_those_of_outputs_are_refused(make_bids, tm
     assert len(collect_scans(settings(root, bids_filter_file=tmp_path / 'filter.json'))) == 1
 
 
-def test_one_name_in_two_folders_is_refused(make_bids):
-    """Workflows, records and reports go by the name: one would take the other's."""
-    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'sub-01/again/anat/sub-01_T1w.nii.gz'])
-    (scan,) = collect_scans(settings(root))
-    assert 'is the same scan by its name' in scan.problem
-
-
 def test_scans_outside_of_the_folder_of_their_subject_are_left_out(make_bids, caplog):
     """A backup in a folder of its own, a raw-like dataset in an output, a file that was moved by mistake."""
     away = [
         'old/sub-01/anat/sub-01_T1w.nii.gz',
         'bids/sub-02/anat/sub-02_T1w.nii.gz',
         'sub-02/anat/sub-01_run-3_T1w.nii.gz',
+        'sub-01/again/anat/sub-01_T1w.nii.gz',
+        'sub-01/derivatives/sub-01/anat/sub-01_T1w.nii.gz',
+        'sub-01/anat/old/sub-01_run-9_T1w.nii.gz',
     ]
     root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/anat/sub-02_T1w.nii.gz', *away])
     assert paths(collect_scans(settings(root))) == [

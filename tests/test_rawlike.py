@@ -301,6 +301,9 @@ ENCODINGS = {
     'semicolons, quotes and Windows': lambda text: '\r\n'.join(
         ';'.join(f'"{cell}"' for cell in line.split('\t')) for line in text.splitlines()
     ).encode(),
+    'quotes and tabs': lambda text: '\n'.join(
+        '\t'.join(f'"{cell}"' for cell in line.split('\t')) for line in text.splitlines()
+    ).encode(),
     'labels without prefix': lambda text: text.replace('sub-', '').replace('ses-', '').encode(),
 }
 
@@ -322,7 +325,12 @@ def test_tables_as_spreadsheets_write_them(raw, settings, process, encoded, capl
     assert 'participants.tsv: has no row for sub-04' in caplog.text
 
 
-@pytest.mark.parametrize('content', [b'PK\3\4\0\0', b'name\tage\nsub-01\t3\n', b'', b'\xff\xfea', None])
+TWICE = b'participant_id\tage\nsub-01\t3\nsub-01\t4\n'
+
+
+@pytest.mark.parametrize(
+    'content', [b'PK\3\4\0\0', b'name\tage\nsub-01\t3\n', b'', b'\xff\xfea', TWICE, None]
+)
 def test_a_table_that_cannot_be_read_is_a_failure(raw, settings, process, content):
     process(settings)
     path = raw / 'participants.tsv'

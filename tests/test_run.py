@@ -616,6 +616,19 @@ def test_layout_bids(behave, command, raw, out, capsys):
     assert images(out / 'bids') == ['sub-01_ses-a_T1w.nii.gz', 'sub-01_ses-b_T1w.nii.gz']
 
 
+def test_names_of_files_add_no_line_to_the_log(behave, command, raw, out, capsys):
+    forged = raw / 'sub-02/anat/x\ncpmae-bids: 9 scans: 9 passed\x1b[K'
+    shutil.copyfile(raw / SCANS[2], forged)
+    assert command() == 0
+    told = capsys.readouterr().err
+    assert 'cpmae-bids: 9 scans: 9 passed' not in told.splitlines()
+    assert r'x\ncpmae-bids: 9 scans: 9 passed\x1b[K' in told
+    assert command('--dry-run') == 0
+    assert all(
+        line.startswith(('SKIP', 'LEFT OUT', '3 scans')) for line in capsys.readouterr().out.splitlines()
+    )
+
+
 @pytest.mark.parametrize(
     ('link', 'target'),
     [

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from cpmae_bids.bids.atomic import crc32_of
@@ -103,7 +103,9 @@ def _as_scan(path: Path, config: RunConfig, seed: int) -> Scan | None:
         logger.warning('%s, left out', err)
         return None
     subject = entities.get('sub')
-    if subject is None or not relative.startswith(f'sub-{subject}/'):  # a copy, or a dataset within
+    *folders, _ = PurePosixPath(relative).parts
+    session = folders[1:2] if len(folders) == 3 and folders[1].startswith('ses-') else []
+    if subject is None or folders != [f'sub-{subject}', *session, 'anat']:  # a copy, or a dataset within
         logger.warning('%s: not in the folder of its subject, left out', relative)
         return None
     if 'desc' in entities or 'space' in entities or entities.get('part') in _PARTS_WITHOUT_CONTRAST:

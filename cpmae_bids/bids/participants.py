@@ -1,5 +1,6 @@
 """participants.tsv of the output: few columns, and only participants who have an image in it."""
 
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -62,14 +63,18 @@ def read_participants(path: Path, wanted: Collection[str]) -> Table:
     Raises
     ------
     InputError
-        If the table cannot be read, or names no participants.
+        If the table cannot be read, or names no participants, or one with different rows.
     """
     table = Table.load(path).labelled(KEY, 'sub-')
     if KEY not in table.columns:
         raise InputError(f'{path}: has no column {KEY}; mend it')
     table = table.only(lambda row: row[KEY] in wanted)
-    missing = sorted(set(wanted) - set(table.column(KEY))) if path.name == 'participants.tsv' else []
-    if missing:
+    if path.name != 'participants.tsv':
+        return table
+    table = Table(table.columns, [list(row) for row in dict.fromkeys(map(tuple, table.rows))])
+    if twice := [label for label, count in Counter(table.column(KEY)).items() if count > 1]:
+        raise InputError(f'{path}: has different rows for {twice[0]}; mend it')
+    if missing := sorted(set(wanted) - set(table.column(KEY))):
         more = f' and {len(missing) - 3} more' if len(missing) > 3 else ''
         warn_once(f'{path}: has no row for {", ".join(missing[:3])}{more}')
     return table

@@ -25,6 +25,7 @@ MAX_BYTES = 2**26
 
 _MARKS = {codecs.BOM_UTF8: 'utf-8-sig', codecs.BOM_UTF16_LE: 'utf-16', codecs.BOM_UTF16_BE: 'utf-16'}
 _SEPARATORS = (',', ';')
+_QUOTED = re.compile(r'"[^"\t]*"(\t"[^"\t]*")*')
 
 
 @cache
@@ -144,9 +145,14 @@ class Table:
 
 def _split(lines: list[str], name: str) -> list[list[str]]:
     separator = max(_SEPARATORS, key=lines[0].count) if lines else ''
-    if not lines or '\t' in lines[0] or separator not in lines[0]:
+    if lines and _QUOTED.fullmatch(lines[0]):  # as R writes tables
+        separator = '\t'
+    elif not lines or '\t' in lines[0] or separator not in lines[0]:
         return [line.split('\t') for line in lines]
-    warn_once(f'{name}: its columns are separated by {separator!r} instead of tabs, and were read like that')
+    else:
+        warn_once(
+            f'{name}: its columns are separated by {separator!r} instead of tabs, and were read like that'
+        )
     try:
         return [
             [' '.join(cell.split()) for cell in row]

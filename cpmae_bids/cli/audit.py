@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cpmae_bids._version import __version__
 from cpmae_bids.cli.arguments import Parser, add_option, path
 from cpmae_bids.cli.outcome import exit_code_of, say
-from cpmae_bids.cli.streams import forgiving_streams
+from cpmae_bids.cli.streams import forgiving_streams, one_line
 from cpmae_bids.cli.surroundings import settle_surroundings
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, NothingToDoError, UsageError
 from cpmae_bids.runtime.threads import available_cpus
@@ -94,10 +94,10 @@ def _look(folder: Path, listing: Listing, recognise: bool, each, verbose: bool) 
     for finding in judge_all(folder, listing, recognise, each):
         findings.append(finding)
         if verbose or not finding.is_ok:
-            print(finding.line(), flush=True)
+            print(one_line(finding.line()), flush=True)
     together = stacks(findings)
     for finding in together:
-        print(finding.line(), flush=True)
+        print(one_line(finding.line()), flush=True)
     return findings + together
 
 

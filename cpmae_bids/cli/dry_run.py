@@ -6,6 +6,7 @@ from cpmae_bids.bids.scan import Scan
 from cpmae_bids.bids.selection import list_subjects
 from cpmae_bids.bids.verdict_records import read_record, settings_of
 from cpmae_bids.cli.raw_like import of_this_run
+from cpmae_bids.cli.streams import one_line
 from cpmae_bids.cli.summary import count
 from cpmae_bids.config import T1W_SUFFIXES, RunConfig
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK
@@ -24,13 +25,14 @@ def print_plan(scans: Sequence[Scan], complete: Collection[Scan], config: RunCon
     broken = [scan for scan in scans if scan.problem]
     for scan in scans:
         if scan in complete:
-            print(f'SKIP {scan.relative_path}: complete')
+            line = f'SKIP {scan.relative_path}: complete'
         elif scan.problem:
-            print(f'FAIL {scan.relative_path}: {scan.problem}')
+            line = f'FAIL {scan.relative_path}: {scan.problem}'
         else:
-            print(f'PROCESS {scan.relative_path}: {"; ".join(_reasons(scan, config))}')
+            line = f'PROCESS {scan.relative_path}: {"; ".join(_reasons(scan, config))}'
+        print(one_line(line))
     for line in _left_out(scans, config):
-        print(f'LEFT OUT {line}')
+        print(one_line(f'LEFT OUT {line}'))
     skipped = len(scans) - len(todo) - len(broken)
     parts = f'{len(todo)} to process, {skipped} complete, {len(broken)} with an error'
     print(f'{count(len(scans), "scan")}: {parts}; nothing was written')

@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Callable
 
+from cpmae_bids.cli.streams import one_line
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_INTERRUPTED, CpmaeError
 
 
 def say(prog: str, text: str) -> None:
     """Print a line to standard error, under the name of a command."""
-    print(f'{prog}: {text}', file=sys.stderr, flush=True)
+    print(one_line(f'{prog}: {text}'), file=sys.stderr, flush=True)
 
 
 def exit_code_of(prog: str, work: Callable[[], int], interrupted: str) -> int:

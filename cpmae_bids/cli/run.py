@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from cpmae_bids.bids.output_folder import never_written_to
 from cpmae_bids.cli.parser import parse_config
-from cpmae_bids.cli.streams import forgiving_streams
+from cpmae_bids.cli.streams import forgiving_streams, one_line
 from cpmae_bids.cli.surroundings import settle_surroundings
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_INTERRUPTED, CpmaeError
 
@@ -41,6 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return EXIT_INTERRUPTED
 
 
+def _as_one_line(record: logging.LogRecord) -> bool:
+    record.msg, record.args = one_line(record.getMessage()), ()
+    return True
+
+
 @contextlib.contextmanager
 def _messages(verbose: int) -> Iterator[None]:
     """Send this package's messages to standard error while a command runs, one line each."""
@@ -48,6 +53,7 @@ def _messages(verbose: int) -> Iterator[None]:
     before = package.level, package.propagate
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter('cpmae-bids: %(message)s'))
+    handler.addFilter(_as_one_line)
     package.addHandler(handler)
     package.setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
     package.propagate = False  # nipype puts a handler of its own on the root logger
