@@ -17,8 +17,6 @@ from cpmae_bids.steps import Output
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.tone import tone
 
-_COARSE = 64  # voxels along a cube of nothing
-
 
 def blend(
     t1w: Path,
@@ -62,21 +60,25 @@ def blend(
     kept, sizes = nifti.read_mask(kept_mask, scan), scan.voxel_sizes
     scale = float(volumes.read(conformed, 'scale'))
     where = (scale, scan.affine, read_affine(affine), scan.shape)
-    if head is None:
-        cube, sigma_mm = np.zeros((_COARSE,) * 3, np.float32), 0.0
-    else:
+
+    def generated() -> np.ndarray:
+        if head is None:
+            return np.zeros(scan.shape, np.float32)
         cube = tone(head, conformed, statistics) if statistics is not None else volumes.read(head, 'head')
         sigma_mm = sharpness.blur_mm(volumes.read(conformed, 'brain'))
+        return blending.place(sharpness.soften(cube, sigma_mm), *where)
 
-    try:
-        clean, around, distance = threads.together(
-            lambda: blending.place(sharpness.soften(cube, sigma_mm), *where),
-            lambda: air.estimate(scan.values(), kept, sizes, scale),
-            lambda: masks.distance_outside(kept, sizes, masks.seam_width(sizes)),
-        )
-    except InputError as error:
-        raise InputError(f'{t1w}: {error}') from error
+    def air_of_scan() -> air.AirStatistics:
+        try:
+            return air.estimate(scan.values(), kept, sizes, scale)
+        except InputError as error:
+            raise InputError(f'{t1w}: {error}') from error
 
+    clean, around, distance = threads.together(
+        generated,
+        air_of_scan,
+        lambda: masks.distance_outside(kept, sizes, masks.seam_width(sizes)),
+    )
     weights = masks.weights_at(distance, masks.feather_width(sizes))
 
     def blended(clean: np.ndarray) -> np.ndarray:

@@ -15,12 +15,12 @@ _UNREADABLE = (OSError, EOFError, ValueError, KeyError, BadZipFile)
 
 
 def write(path: Path, *, dtype: type = np.float16, **arrays: np.ndarray | float) -> None:
-    """Write volumes by name, compressed since most of them is air; real numbers as `dtype`."""
+    """Write volumes by name, not compressed, which takes longer than all else; real numbers as `dtype`."""
     stored: dict[str, Any] = {
         name: array.astype(dtype) if isinstance(array, np.ndarray) and array.dtype.kind == 'f' else array
         for name, array in arrays.items()
     }
-    np.savez_compressed(path, **stored)
+    np.savez(path, **stored)
 
 
 def read(path: Path, name: str) -> np.ndarray:

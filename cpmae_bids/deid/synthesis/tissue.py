@@ -141,8 +141,8 @@ def like(head: np.ndarray, brain: np.ndarray, wanted: TissueStatistics) -> np.nd
     brain = np.pad(brain, ((0, 0), (0, 0), (small.shape[2] - _N, 0)))
     share, counted = _places(small, brain, np.ones_like(brain))
     most = np.log(LARGEST_GAIN)
-    exponent = _terms(small.shape) @ (wanted.shading - _shading(small, counted))
-    gain = np.exp(np.clip(exponent, -most, most)).reshape(small.shape).astype(np.float32)
+    exponent = _log_shading(wanted.shading - _shading(small, counted), small.shape)
+    gain = np.exp(np.clip(exponent, -most, most))
     curves = _curves(_measure(small * gain, share, counted).quantiles, wanted.quantiles)
     toned = np.array(head, np.float32)
     for x in range(0, len(head), 16):  # slab by slab: all of it takes 1 GB
@@ -171,11 +171,24 @@ def _curves(own: np.ndarray, wanted: np.ndarray) -> list[tuple[np.ndarray, np.nd
     return curves
 
 
-def _terms(shape: tuple[int, ...]) -> np.ndarray:
-    """Terms of the shading at all voxels (of 2 mm) of a volume whose top is that of the template grid."""
+def _terms(shape: tuple[int, ...], block: int = 1) -> list[np.ndarray]:
+    """Terms of the shading, for a volume (of 2 mm) whose top is that of the template grid.
+
+    Means over blocks of so many voxels along each axis; float32, each broadcasts to (X, Y, Z) / block.
+    """
     axes = [((np.arange(n) + _N - n + 0.5) / _N - 0.5) * geometry.GRID_EDGE_MM / 100 for n in shape]
-    x, y, z = (part.ravel() for part in np.meshgrid(*axes, indexing='ij'))
-    return np.stack([x, y, z, x * x, y * y, z * z, x * y, x * z, y * z], 1).astype(np.float32)
+    x, y, z, xx, yy, zz = (
+        at.reshape(-1, block).mean(1).astype(np.float32) for at in (*axes, *map(np.square, axes))
+    )
+    (x, y, z), squares = np.ix_(x, y, z), np.ix_(xx, yy, zz)
+    return [x, y, z, *squares, x * y, x * z, y * z]
+
+
+def _log_shading(shading: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Logarithm of a shading at all voxels (of 2 mm); float32."""
+    return np.broadcast_to(
+        sum(weight * term for weight, term in zip(shading, _terms(shape), strict=True)), shape
+    )
 
 
 def _shading(volume: np.ndarray, counted: np.ndarray) -> np.ndarray:
@@ -187,8 +200,8 @@ def _shading(volume: np.ndarray, counted: np.ndarray) -> np.ndarray:
     if use.sum() < MIN_BLOCKS:
         return np.zeros(9, np.float32)
     values = np.log(total[use] / count[use])
-    design = _terms(volume.shape).reshape(*cells, 9).mean((1, 3, 5)).reshape(-1, 9)[use]
-    design = np.column_stack([design, np.ones(len(design))])
+    terms = np.broadcast_arrays(*_terms(volume.shape, BLOCK))
+    design = np.stack([*(term.ravel()[use] for term in terms), np.ones(use.sum())], 1)
     solution = _solve(design, values)
     for _ in range(4):  # blocks of another tissue must not count much
         weight = 1 / np.maximum(np.abs(values - design @ solution), 0.1)
