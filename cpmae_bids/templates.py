@@ -65,7 +65,7 @@ def _fetch() -> tuple[Path, Path]:
         mask = api.get(**entities, desc='brain', suffix='mask')
     except Exception as error:  # the client passes on whatever requests and the file system raise
         raise TemplateError(
-            f'{NAME}: cannot be fetched ({error}): run without --fetch-template to use the shipped brain'
+            f'{NAME}: cannot be fetched ({error}): run without --fetch-template to use the packaged brain'
         ) from error
     return Path(t1w), Path(mask)
 

@@ -277,7 +277,7 @@ def test_what_a_contrast_was_made_from_may_not_change(config, published, finishe
     with getattr(scan, needed).path.open('ab') as file:
         file.write(b'\0')
     assert not is_complete(scan, config)
-    with pytest.raises(InputError, match='was changed while it was worked on'):
+    with pytest.raises(InputError, match='was changed while it was processed'):
         checked_sources(begun, config, {'status': 'pass'})
 
 

@@ -529,7 +529,7 @@ def test_wrong_use_and_nothing_to_check(tmp_path, capsys):
     assert ended.value.code == 64
     put(tmp_path / 'sub-01_T1w.nii.gz', np.ones(GRID[0]))
     assert audit(tmp_path, '--originals', tmp_path) == 64
-    assert 'is no output of cpmae-bids' in capsys.readouterr().err
+    assert 'is not an output of cpmae-bids' in capsys.readouterr().err
 
 
 def test_report(made, tmp_path):

@@ -334,7 +334,7 @@ def test_the_log_of_a_run_tells_what_stages_took():
     for stage in ('skullstrip', 'decode_head'):
         for status in ('start', 'end'):
             progress(SimpleNamespace(fullname=f'wf.sub-01_wf.sub-01_T1w_wf.brain_wf.{stage}'), status)
-    log.write('cpmae-bids: 1 of 1 scans worked on\n')
+    log.write('cpmae-bids: 1 of 1 scans processed\n')
     assert stage_timing.stage_seconds(log.getvalue()) == {'skullstrip': 2.5, 'decode_head': 11.0}
 
 

@@ -180,7 +180,7 @@ def test_a_copy_that_differs_is_refused(config, scan, finished, monkeypatch):
         writer.write(reader.read()[:-1])
 
     monkeypatch.setattr(publish.shutil, 'copyfileobj', truncated)
-    with pytest.raises(VerdictError, match='differs from what was judged'):
+    with pytest.raises(VerdictError, match='differs from the checked image'):
         publish_scan(scan, config, finished(scan), PASS)
     assert tree(config.output_dir) == []
 

@@ -74,4 +74,4 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr('fcntl.lockf', refuse)
     with claimed(tmp_path, ['sub-01']):
-        assert 'knows no locks (No locks available)' in caplog.text
+        assert 'has no locks (No locks available)' in caplog.text

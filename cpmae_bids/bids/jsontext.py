@@ -20,7 +20,7 @@ def read_json(path: Path) -> Any:
         If it is not JSON, is nested too deeply or is too large for a sidecar.
     """
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-        raise ValueError('is no file')
+        raise ValueError('is not a file')
     with path.open('rb') as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:

@@ -43,7 +43,7 @@ def collect_scans(config: RunConfig) -> list[Scan]:
     NothingToDoError
         If no scan matches.
     InputError
-        If a name is no UTF-8 text, or too long.
+        If a name is not UTF-8 text, or too long.
     """
     if config.seed is None:
         raise ValueError('the seed must be settled before scans are collected')
@@ -51,7 +51,7 @@ def collect_scans(config: RunConfig) -> list[Scan]:
     try:
         found = _query(config, subjects)
     except UnicodeEncodeError as err:  # neither pybids nor JSON has room for such a name
-        raise InputError(f'{err.object!a}: a name that is no UTF-8 text; rename the file') from err
+        raise InputError(f'{err.object!a}: a name that is not UTF-8 text; rename the file') from err
     scans = [scan for path in sorted(found) if (scan := _as_scan(path, config, config.seed)) is not None]
     scans = _one_of_each_name(scans)
     t1ws = [scan for scan in scans if scan.suffix in T1W_SUFFIXES]
@@ -90,7 +90,7 @@ def _query(config: RunConfig, subjects: list[str]) -> list[Path]:
         try:
             found += layout.get(return_type='filename', **terms)
         except ValueError as err:
-            raise UsageError(f'{config.bids_filter_file}: pybids refuses the query ({err})') from err
+            raise UsageError(f'{config.bids_filter_file}: pybids rejects the query ({err})') from err
     return [Path(path) for path in found]
 
 
@@ -201,7 +201,7 @@ def _with_t1w(scan: Scan, t1ws: list[Scan], config: RunConfig) -> Scan:
 def without_t1w(t1w: Scan, reason: str) -> str:
     """Say why another contrast fails with the T1w scan of its brain or head, and what can be done."""
     return (
-        f'its brain and head are those of {t1w.relative_path}, which cannot be used ({reason}); mend that '
+        f'its brain and head are those of {t1w.relative_path}, which cannot be used ({reason}); fix that '
         'scan, or leave it out by a --bids-filter-file'
     )
 
@@ -210,7 +210,7 @@ def without_reference(reference: Scan, reason: str) -> str:
     """Say why a scan fails with the reference scan of its subject, and what can be done."""
     return (
         f'its head is generated around the brain of {reference.relative_path}, which cannot be used '
-        f'({reason}); mend that scan, or leave it out by a --bids-filter-file'
+        f'({reason}); fix that scan, or leave it out by a --bids-filter-file'
     )
 
 

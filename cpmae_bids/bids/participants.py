@@ -46,7 +46,7 @@ def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[st
             raise ValueError('not a JSON object')
     except (OSError, ValueError) as err:
         described = {}
-        unread.append(f'{sidecar}: cannot be read ({err}); mend or remove it')
+        unread.append(f'{sidecar}: cannot be read ({err}); fix or remove it')
     found = found.select(SHAREABLE_COLUMNS)
     found, _ = found.mapped(lambda name, cells: column_of_persons(name, cells, KEY, described.get(name)))
     folder.write(table, found.text())
@@ -67,7 +67,7 @@ def read_participants(path: Path, wanted: Collection[str]) -> Table:
     """
     table = Table.load(path).labelled(KEY, 'sub-')
     if KEY not in table.columns:
-        raise InputError(f'{path}: has no column {KEY}; mend it')
+        raise InputError(f'{path}: has no column {KEY}; add it')
     table = table.only(lambda row: row[KEY] in wanted)
     if path.name != 'participants.tsv':
         return table

@@ -133,7 +133,7 @@ def _publish_passed(
         }
         for image, digest in images.items():
             if record['files'][image.relative_to(config.output_dir).as_posix()] != digest:
-                raise VerdictError(f'{scan.relative_path}: {image.name} is not what was judged; run again')
+                raise VerdictError(f'{scan.relative_path}: {image.name} is not what was checked; run again')
         # The old image goes first and the new one comes last, so that at no moment an image lies
         # beside the record, mask or sidecar of another.
         *_, image = staged
@@ -156,7 +156,7 @@ def _stage(folder: OutputFolder, sources: dict[Path, Path | str]) -> dict[Path, 
             folder.remove_temporaries(target)
             staged[target] = folder.stage(target, source if isinstance(source, str) else _copied(source))
             if isinstance(source, Path) and sha256_of(staged[target]) != sha256_of(source):
-                raise VerdictError(f'{source.name}: the copy differs from what was judged; check the disk')
+                raise VerdictError(f'{source.name}: the copy differs from the checked image; check the disk')
     except BaseException:
         for temporary in staged.values():
             folder.remove(temporary)

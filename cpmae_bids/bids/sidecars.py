@@ -60,9 +60,9 @@ def read_json_object(path: Path) -> dict[str, Any]:
     try:
         content = read_json(path)
     except OSError as err:
-        raise InputError(f'{path}: the sidecar cannot be read ({err.strerror}); get or remove it') from err
+        raise InputError(f'{path}: the sidecar cannot be read ({err.strerror}); fetch or remove it') from err
     except ValueError as err:
-        raise InputError(f'{path}: the sidecar is not valid JSON ({err}); mend or remove it') from err
+        raise InputError(f'{path}: the sidecar is not valid JSON ({err}); fix or remove it') from err
     if not isinstance(content, dict):
-        raise InputError(f'{path}: the sidecar is not a JSON object; mend or remove it')
+        raise InputError(f'{path}: the sidecar is not a JSON object; fix or remove it')
     return content

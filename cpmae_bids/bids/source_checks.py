@@ -55,7 +55,7 @@ def checked_sources(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> d
     before |= {source: {source.crc32} for source in (scan.reference, scan.t1w) if source is not None}
     for source, known in before.items():
         if len({found[source.relative_path], *known} - {'', None}) > 1:
-            raise InputError(f'{source.relative_path}: was changed while it was worked on; run again')
+            raise InputError(f'{source.relative_path}: was changed while it was processed; run again')
     return found
 
 

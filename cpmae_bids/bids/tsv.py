@@ -40,11 +40,11 @@ def read_text(path: Path) -> str:
     Raises
     ------
     InputError
-        If it cannot be read, or is no text.
+        If it cannot be read, or is not a text file.
     """
     try:
         if not path.is_file():  # opening a pipe would wait for ever
-            raise InputError(f'{path}: is no file; check what it is')
+            raise InputError(f'{path}: is not a file; check what it is')
         with path.open('rb') as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as err:
@@ -60,9 +60,9 @@ def read_text(path: Path) -> str:
         if encoding:
             raise InputError(f'{path}: damaged {encoding} text; save it as UTF-8') from err
         text = content.decode('cp1252', 'replace')
-        warn_once(f'{path}: is no UTF-8 text, and was read as Latin-1; save it as UTF-8')
+        warn_once(f'{path}: is not UTF-8 text, and was read as Latin-1; save it as UTF-8')
     if '\0' in text:
-        raise InputError(f'{path}: is no text; check what it is')
+        raise InputError(f'{path}: is not a text file; check what it is')
     return text
 
 
@@ -101,7 +101,7 @@ class Table:
         named = [number for number, column in enumerate(columns) if column]
         names = [columns[number] for number in named]
         if not names or len(set(names)) < len(names) or any(any(row[len(columns) :]) for row in rows):
-            raise InputError(f'{name}: no table of tab-separated values; mend it')
+            raise InputError(f'{name}: no table of tab-separated values; fix it')
         rows = [row + [NOT_THERE] * (len(columns) - len(row)) for row in rows]
         return cls(names, [[row[number] for number in named] for row in rows])
 

@@ -93,7 +93,7 @@ def path(text: str) -> Path:
     try:
         return Path(os.path.abspath(Path(text).expanduser()))
     except RuntimeError:
-        raise argparse.ArgumentTypeError(f'{text}: no such home; give the path in full') from None
+        raise argparse.ArgumentTypeError(f'{text}: no such home folder; give the path in full') from None
     except OSError:
         message = f'{text}: relative to a folder that is gone; change to another, or give the path in full'
         raise argparse.ArgumentTypeError(message) from None

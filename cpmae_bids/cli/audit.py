@@ -108,7 +108,7 @@ def _match(args: argparse.Namespace, recognise: bool, each) -> Privacy:
     from cpmae_bids.sharing.privacy.attacks import audit, find_pairs
 
     if not is_output_dataset(args.folder):
-        raise UsageError(f'{args.folder}: is no output of cpmae-bids, as --originals needs it')
+        raise UsageError(f'{args.folder}: is not an output of cpmae-bids, as --originals needs it')
     pairs = find_pairs(args.folder, args.originals, verified_records(args.folder))
     if not pairs:
         raise UsageError(f'{args.originals}: holds no original of the outputs that passed')

@@ -26,7 +26,7 @@ def claimed(work_dir: Path, subjects: Iterable[str]) -> Iterator[None]:
     Raises
     ------
     UsageError
-        If another run works on one of them.
+        If another run processes one of them.
     """
     if not (subjects := sorted(set(subjects))):
         return (yield)
@@ -39,8 +39,8 @@ def claimed(work_dir: Path, subjects: Iterable[str]) -> Iterator[None]:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
         except (BlockingIOError, PermissionError) as err:  # POSIX allows both
             raise UsageError(
-                f'{work_dir}: another run works on {subject} there; give each run a --work-dir of its own'
+                f'{work_dir}: another run processes {subject} there; give each run a --work-dir of its own'
             ) from err
         except OSError as err:  # some network file systems know no locks
-            logger.warning('%s: knows no locks (%s); let no other run work there', work_dir, err.strerror)
+            logger.warning('%s: has no locks (%s); let no other run work there', work_dir, err.strerror)
         yield

@@ -56,7 +56,7 @@ def check_folders(config: RunConfig) -> None:
         for place, name in places:
             if folder.resolve().is_relative_to(place):
                 raise UsageError(
-                    f'{folder}: {flag} holds original pixels and may not lie inside the {name}; '
+                    f'{folder}: {flag} holds original voxels and may not lie inside the {name}; '
                     'choose a folder outside'
                 )
 
@@ -88,7 +88,7 @@ def _check_raw_like_dir(config: RunConfig) -> None:
             'output may lie in its derivatives folder'
         )
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f'{folder}: is no folder; choose another --raw-like-dir')
+        raise UsageError(f'{folder}: is not a folder; choose another --raw-like-dir')
     present = folder.iterdir() if folder.is_dir() else ()
     others = [p for p in present if p.name not in _MAY_BE_THERE and not is_temporary(p)]
     if others and not is_raw_like(folder):
@@ -98,7 +98,7 @@ def _check_raw_like_dir(config: RunConfig) -> None:
 def reject_foreign_output(output_dir: Path) -> None:
     """Reject an output folder that is another dataset, such as the input of swapped arguments."""
     if output_dir.exists() and not output_dir.is_dir():
-        raise UsageError(f'{output_dir}: is no folder; choose another output')
+        raise UsageError(f'{output_dir}: is not a folder; choose another output')
     if not (output_dir / 'dataset_description.json').exists():
         return
     if is_raw_like(output_dir):
@@ -117,14 +117,14 @@ def check_description(bids_dir: Path) -> None:
     except (OSError, ValueError) as err:
         problem = str(err.strerror if isinstance(err, OSError) else err)
     if problem:
-        raise UsageError(f'{path}: cannot be read ({problem}); mend it')
+        raise UsageError(f'{path}: cannot be read ({problem}); fix it')
 
 
 def note_own_output(bids_dir: Path) -> None:
     """Say so if the input was de-identified before: mostly it was the raw dataset that was meant."""
     if is_output_dataset(bids_dir):
         logger.warning(
-            '%s: was made by %s: heads that are generated are replaced once more; '
+            '%s: was made by %s: generated heads are replaced again; '
             'if that is not what you want, give the raw dataset',
             bids_dir,
             GENERATOR,

@@ -77,7 +77,7 @@ def _validate_input(bids_dir: Path) -> None:
     """Reject an invalid dataset; without a validator, say so and go on."""
     if errors := count_errors(bids_dir, 'BIDS validation skipped'):
         raise UsageError(
-            f'{bids_dir}: no valid BIDS, {errors} errors in all; mend them, or go on with '
+            f'{bids_dir}: not valid BIDS, {errors} errors in all; fix them, or go on with '
             '--skip-bids-validation'
         )
 

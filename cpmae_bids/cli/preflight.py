@@ -136,10 +136,10 @@ def close_to_others(work_dir: Path) -> None:
             work_dir.chmod(0o700)
     if work_dir.stat().st_mode & 0o077:
         raise UsageError(
-            f'{work_dir}: other users may read or write this --work-dir, which holds original pixels; '
+            f'{work_dir}: other users may read or write this --work-dir, which holds original voxels; '
             'chmod 700 it, or choose another'
         )
-    logger.warning('%s: closed to other users, since it holds original pixels', work_dir)
+    logger.warning('%s: closed to other users, since it holds original voxels', work_dir)
 
 
 def remove_work_dir(config: RunConfig) -> None:

@@ -72,7 +72,7 @@ def process_scans(
                 break
             waiting = waiting[len(batch) :]
             failures += _process_batch(batch, config, progress)
-            logger.info('%d of %d scans worked on', n_workable - len(waiting), n_workable)
+            logger.info('%d of %d scans processed', n_workable - len(waiting), n_workable)
     for scan in waiting:
         _leave_unprocessed(scan, config)
     return failures

@@ -109,5 +109,5 @@ def _is_valid(dataset: Path) -> bool:
     from cpmae_bids.bids.validation import count_errors
 
     if errors := count_errors(dataset, 'the raw-like dataset was not validated'):
-        logger.error('%s: no valid BIDS, %d errors in all', dataset, errors)
+        logger.error('%s: not valid BIDS, %d errors in all', dataset, errors)
     return not errors

@@ -29,7 +29,7 @@ def summarise(records: Iterable[dict[str, Any]], failures: 'Iterable[Failure]' =
             lines.append(f'{record["status"].upper()} {record.get("scan", "?")}: {reasons}')
     lines += [
         f'PRIVATE REPORT of {failure.scan} was not written: {failure.message}; '
-        'the verdict on its image stands; mend this and run again'
+        'the verdict on its image stands; fix this and run again'
         for failure in unwritten
     ]
     lines += [f'crash file of {failure.scan}, {failure.stage}: {failure.crash_file}' for failure in failures]

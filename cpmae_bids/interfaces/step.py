@@ -146,7 +146,7 @@ def specifications(function: Callable) -> tuple[type[StepInputSpec], type[StepOu
 
 
 def _trait(hint: Any, *, mandatory: bool, nohash: bool) -> Any:
-    """Trait of a parameter that is no file to write."""
+    """Trait of a parameter that is not a file to write."""
     # nipype tells a trait without metadata from one that is not mandatory
     about = {key: True for key, value in (('mandatory', mandatory), ('nohash', nohash)) if value}
     if get_origin(hint) is Literal:
@@ -186,7 +186,7 @@ def failure_message(step: str, returncode: int, stderr: str | None) -> str:
     if own:
         return own[-1]
     if returncode == -signal.SIGKILL:
-        return f'{step} was killed (SIGKILL), most likely for want of memory: use fewer --nprocs'
+        return f'{step} was killed (SIGKILL), most likely out of memory: use fewer --nprocs'
     if -returncode in set(signal.Signals):
         return f'{step} was ended by {signal.Signals(-returncode).name}'
     last = f': {lines[-1]}' if lines else ''

@@ -21,13 +21,13 @@ def command_to_fetch(start: bytes) -> str:
 def unreadable(path: Path) -> str:
     """Say why a file's content cannot be read, or nothing."""
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-        return 'this is no file; check what it is'
+        return 'this is not a file; check what it is'
     try:
         with path.open('rb') as file:
             start = file.read(200)
         if command := command_to_fetch(start):
             return f'a pointer to content that is not here; get it by "{command}"'
-        return '' if start else 'the file is empty; get it again'
+        return '' if start else 'the file is empty; fetch it again'
     except FileNotFoundError:
         if not path.is_symlink():
             return 'there is no such file; check its path'

@@ -34,6 +34,8 @@ def workers(nprocs: int) -> Iterator[Callable[..., Iterable]]:
     try:
         yield pool.map
     except BrokenProcessPool as err:
-        raise CpmaeError('a process was ended by the system, perhaps for memory: use fewer --nprocs') from err
+        raise CpmaeError(
+            'a process was ended by the system, perhaps out of memory: use fewer --nprocs'
+        ) from err
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

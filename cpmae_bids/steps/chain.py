@@ -133,7 +133,7 @@ def deidentify(
         if judged['status'] != 'pass':
             raise VerdictError(f'{t1w}: no image was written: {"; ".join(judged["reasons"])}')
         if judged['source_crc32'] != before or crc32_of(t1w) != before:
-            raise InputError(f'{t1w}: was changed while it was worked on: run again')
+            raise InputError(f'{t1w}: was changed while it was processed: run again')
         _publish(refaced, out)
     finally:
         if work_dir is None:
@@ -154,6 +154,6 @@ def _publish(source: Path, target: Path) -> None:
         os.replace(part, target)
     except OSError as error:
         reason = error.strerror or error
-        raise CpmaeError(f'{target}: cannot be written ({reason}): check space and rights') from error
+        raise CpmaeError(f'{target}: cannot be written ({reason}): check space and permissions') from error
     finally:
         part.unlink(missing_ok=True)

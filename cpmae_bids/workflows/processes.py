@@ -81,7 +81,7 @@ class SturdyMultiProc(MultiProcPlugin):
     def _get_result(self, taskid):
         future = self._task_obj[taskid]
         if future.done() and (cause := future.exception()) is not None:
-            error = StepError('its worker was killed, most likely for want of memory: use fewer --nprocs')
+            error = StepError('its worker was killed, most likely out of memory: use fewer --nprocs')
             if not isinstance(cause, BrokenProcessPool):
                 error = StepError(f'its worker broke: {cause!r}')
             return {'result': None, 'traceback': format_exception(error), 'taskid': taskid}

@@ -124,7 +124,7 @@ def test_a_fault_at_each_operation(sink, fault, error, older):
 def test_a_file_changed_after_it_was_judged(sink, fault, kind):
     scan, config, files, verdict, problems = sink
     files[kind].write_bytes(gzip.compress(gzip.decompress(scan.path.read_bytes()), mtime=0))
-    with pytest.raises(CpmaeError, match='not what was judged'):
+    with pytest.raises(CpmaeError, match='not what was checked'):
         publish_scan(scan, config, files, verdict)
     assert not any(config.output_dir.rglob('*.nii.gz'))
     fault(
@@ -135,7 +135,7 @@ def test_a_file_changed_after_it_was_judged(sink, fault, kind):
 def test_a_verdict_that_says_nothing_of_files(sink, fault):
     scan, config, files, verdict, problems = sink
     del verdict['judged']
-    with pytest.raises(CpmaeError, match='not what was judged'):
+    with pytest.raises(CpmaeError, match='not what was checked'):
         publish_scan(scan, config, files, verdict)
     fault('work folder', 'a verdict that is tied to no file', 'refused', problems())
 
@@ -145,7 +145,7 @@ def test_an_input_that_changes(sink, fault):
     content = scan.path.read_bytes()
     for what, tampered in (('verdict', {'source_crc32': '00000000'}), ('scan', {})):
         changed = scan if what == 'verdict' else replace(scan, crc32='00000000')
-        with pytest.raises(CpmaeError, match='changed while it was worked on'):
+        with pytest.raises(CpmaeError, match='changed while it was processed'):
             publish_scan(changed, config, files, {**verdict, **tampered})
         when = 'before the verdict' if what == 'scan' else 'after the verdict'
         fault('input', f'the input is another one {when}', 'refused', problems())

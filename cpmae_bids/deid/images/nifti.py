@@ -236,7 +236,7 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
     if path.is_symlink() and not path.exists():
         raise InputError(f'{path}: link to a file that is not there: fetch it first (e.g. `datalad get`)')
     if path.exists() and not path.is_file() and not path.is_dir():  # opening a pipe would wait for ever
-        raise InputError(f'{path}: cannot be read (neither file nor folder): check path and rights')
+        raise InputError(f'{path}: cannot be read (neither file nor folder): check path and permissions')
     try:
         with path.open('rb') as file:
             size = os.fstat(file.fileno()).st_size
@@ -251,7 +251,7 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
         raise InputError(f'{path}: damaged or truncated gzip file ({error}): fetch it again') from error
     except OSError as error:
         raise InputError(
-            f'{path}: cannot be read ({error.strerror or error}): check path and rights'
+            f'{path}: cannot be read ({error.strerror or error}): check path and permissions'
         ) from error
 
 
@@ -352,7 +352,7 @@ def _write_volume(path: Path, header: nib.Nifti1Header, raw: np.ndarray) -> None
         os.replace(part, path)
     except OSError as error:
         reason = error.strerror or error
-        raise CpmaeError(f'{path}: cannot be written ({reason}): check space and rights') from error
+        raise CpmaeError(f'{path}: cannot be written ({reason}): check space and permissions') from error
     finally:
         part.unlink(missing_ok=True)
 

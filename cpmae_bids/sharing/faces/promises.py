@@ -47,7 +47,7 @@ class Promises:
         self._hashes: dict[Path, dict[str, str]] = {}
 
     def about(self, path: Path) -> Promise | None:
-        """Return what is promised about an image; None if it is no output of this tool by place and name."""
+        """Return what is promised about an image; None if it is no output by place and name."""
         dataset = self._dataset_of(path.parent)
         if dataset is None:
             return None

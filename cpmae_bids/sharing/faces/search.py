@@ -325,7 +325,7 @@ def face_in_copy(path: Path) -> str:
     try:
         volumes, affine, _ = read_volumes(path)
     except Exception as err:  # readers raise all kinds of errors on damaged files
-        raise InputError(f'{path.name}: cannot be read ({err}); get it again') from err
+        raise InputError(f'{path.name}: cannot be read ({err}); fetch it again') from err
     return _detect_any(volumes, affine, recognise=False)[0]
 
 

@@ -21,7 +21,7 @@ def surplus(image: Any) -> str:
     extensions = image.header.extensions
     data: Any = image.dataobj
     if not all(contents.is_plain(extension.content.rstrip(b'\0')) for extension in extensions):
-        return 'a header extension that is no text'
+        return 'a header extension that is not text'
     with nib.openers.ImageOpener(data.file_like) as file:
         if isinstance(image, nib.Nifti1Image):  # header and image in one file
             begin = int(image.header['sizeof_hdr']) + 4 + int(extensions.get_sizeondisk())

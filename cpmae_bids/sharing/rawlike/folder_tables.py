@@ -34,7 +34,7 @@ def place_folder_table(
     folder = str(PurePosixPath(entry.path).parent)
     table = Table.load(config.bids_dir / entry.path)
     if key not in table.columns:
-        raise InputError(f'{entry.path}: has no column {key}; mend it')
+        raise InputError(f'{entry.path}: has no column {key}; add it')
     if key == 'filename':
         table = _of_files(table, entry, unit, entries)
     else:

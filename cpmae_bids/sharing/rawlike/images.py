@@ -117,7 +117,7 @@ def copy_numbers(source: Path) -> bytes:
     try:
         content = gzip.decompress(source.read_bytes())
     except (EOFError, zlib.error, gzip.BadGzipFile) as err:
-        raise InputError(f'{source.name}: damaged or truncated gzip file ({err}); get it again') from err
+        raise InputError(f'{source.name}: damaged or truncated gzip file ({err}); fetch it again') from err
     if not is_numeric(content):
         raise InputError(f'{source.name}: holds more than numbers')
     return gzip.compress(content, nifti.GZIP_LEVEL, mtime=0)
