@@ -185,6 +185,14 @@ def constant(folder, volume):
     return phantom.write(folder / 'T1w.nii', np.full_like(volume[0], 7), volume[1])
 
 
+def half_an_offset(folder, volume):
+    return change_header(phantom.write(folder / 'T1w.nii', *volume), vox_offset=352.5)
+
+
+def quaternion_far_too_long(folder, volume):
+    return change_header(phantom.write(folder / 'T1w.nii', *volume), sform_code=0, quatern_b=1.01)
+
+
 BAD = [
     (missing, 'cannot be read'),
     (broken_link, 'datalad get'),
@@ -193,7 +201,9 @@ BAD = [
     (truncated_gzip, 'truncated'),
     (damaged_gzip, 'damaged'),
     (truncated, 'truncated'),
-    (empty, 'not a NIfTI'),
+    (empty, 'an empty file'),
+    (half_an_offset, 'vox_offset'),
+    (quaternion_far_too_long, 'qform'),
     (text, 'not a NIfTI'),
     (half_a_pair, 'single-file'),
     (four_volumes, 'not 3D'),
@@ -287,3 +297,25 @@ def test_the_name_does_not_matter_but_the_content(tmp_path, volume):
     path = phantom.write(tmp_path / 'T1w.nii', *volume)
     (tmp_path / 'T1w.img').write_bytes(gzip.compress(path.read_bytes()))
     assert np.array_equal(load_t1w(tmp_path / 'T1w.img').raw, load_t1w(path).raw)
+
+
+@pytest.mark.parametrize('behind', [b'g', b'\n', bytes(512), b'garbage' * 99, gzip.compress(bytes(9))])
+def test_what_follows_a_whole_gzip_stream_is_ignored(tmp_path, volume, behind):
+    path = phantom.write(tmp_path / 'T1w.nii.gz', *volume)
+    raw = load_t1w(path).raw
+    path.write_bytes(path.read_bytes() + behind)
+    assert np.array_equal(load_t1w(path).raw, raw)
+
+
+def test_a_quaternion_that_is_too_long_by_rounding_is_a_half_turn(tmp_path, volume):
+    path = change_header(
+        phantom.write(tmp_path / 'T1w.nii', *volume),
+        sform_code=0,
+        qform_code=1,
+        quatern_b=0,
+        quatern_c=0,
+        quatern_d=1.0001,
+    )
+    turn = load_t1w(path).affine[:3, :3] / load_t1w(path).voxel_sizes
+    assert np.allclose(np.abs(turn), np.eye(3), atol=1e-3)
+    assert turn[0, 0] < 0 and turn[1, 1] < 0

@@ -61,6 +61,10 @@ MAX_OFFSET = 2**28
 MAX_TRAILING = 2**20
 """Bytes behind the volume that are ignored, as programs that pad files leave them."""
 
+MAX_QUATERNION = 1.001
+"""Length of the quaternion of a qform up to which its excess over 1 is taken for rounding."""
+
+_QUATERNION = ('quatern_b', 'quatern_c', 'quatern_d')
 _DEFLATE_RATIO = 1032  # the most that deflate can make of one byte
 
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
@@ -145,8 +149,7 @@ def read(path: Path | str) -> Scan:
             content += stream.read(size - len(content))
         if len(content) < size:
             raise InputError(f'{path}: truncated, {size - len(content)} bytes missing: fetch it again')
-        # A gzip stream has to be read to its end, where the checksum is compared
-        if len(stream.read(MAX_TRAILING + 1)) > MAX_TRAILING:
+        if not ends_soon(stream):
             raise InputError(f'{path}: trailing data after the image: convert it again')
     raw = np.frombuffer(content, dtype).reshape(shape, order='F')
     slope, inter = _scaling(path, header)
@@ -261,6 +264,20 @@ def skip(stream: IO[bytes], size: int) -> None:
         size -= read
 
 
+def ends_soon(stream: IO[bytes], at_most: int = MAX_TRAILING) -> bool:
+    """Read on to the end of a stream, where gzip compares the checksum, or that many bytes.
+
+    What follows a whole gzip stream and is none itself is ignored, as ``gunzip`` ignores it.
+    """
+    try:
+        skip(stream, at_most)
+        return not stream.read(1)
+    except gzip.BadGzipFile as error:
+        if str(error).startswith('Not a gzipped file'):
+            return True
+        raise
+
+
 def parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
     """Return the header of a single-file NIfTI from its first bytes, `LONGEST_HEADER` of them at least.
 
@@ -273,6 +290,8 @@ def parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
     kind = next((kind for size, kind in _HEADERS.items() if size in sizes), None)
     if command := command_to_fetch(content):
         raise InputError(f'{path}: a pointer to content that is not here: fetch it first by `{command}`')
+    if not content:
+        raise InputError(f'{path}: an empty file: fetch it again')
     if kind is None:
         raise InputError(f'{path}: not a NIfTI file: convert it, e.g. with dcm2niix')
     try:
@@ -303,7 +322,7 @@ def _layout(path: Path, header: nib.Nifti1Header) -> tuple[tuple[int, int, int],
 def volume_offset(path: Path, header: nib.Nifti1Header) -> int:
     """Where the volume begins; 0 in the header means right behind it, as for the library of the format."""
     offset = float(header['vox_offset'])
-    if not math.isfinite(offset) or (offset and not len(header.binaryblock) <= offset <= MAX_OFFSET):
+    if not offset.is_integer() or (offset and not len(header.binaryblock) <= offset <= MAX_OFFSET):
         raise InputError(f'{path}: vox_offset is {offset:g}, within the header or far behind it: repair it')
     return int(offset) or len(header.binaryblock)
 
@@ -311,9 +330,15 @@ def volume_offset(path: Path, header: nib.Nifti1Header) -> int:
 def affine_of(header: nib.Nifti1Header) -> np.ndarray:
     """Voxel indices to world (RAS mm), shape (4, 4): sform where it has a code, else qform.
 
-    As the standard has it, a sign of 0 in ``pixdim[0]`` is read as 1; sizes have no sign.
+    As the standard has it, a sign of 0 in ``pixdim[0]`` is read as 1; sizes have no sign; a quaternion that is
+    longer than 1 by rounding is a half turn.
     """
     header = header.copy()
+    quaternion = [float(header[field]) for field in _QUATERNION]
+    if 1 < (length := math.hypot(*quaternion)) < MAX_QUATERNION:
+        # a hair shorter, since the fields are rounded once more
+        for field, value in zip(_QUATERNION, quaternion, strict=True):
+            header[field] = value / length * (1 - 1e-7)
     sign, *sizes = header['pixdim'][:4]
     header['pixdim'][:4] = -1 if sign < 0 else 1, *np.abs(sizes)
     return header.get_best_affine().astype(float)

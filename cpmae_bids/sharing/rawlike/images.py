@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,8 +80,7 @@ def _scrubbed(source: Path) -> Iterator[bytes]:
                 raise InputError(f'{source}: truncated, {size} bytes missing: fetch it again')
             yield chunk
             size, chunk = size - len(chunk), b''
-        while stream.read(_CHUNK):  # to the end, where gzip compares the checksum
-            pass
+        nifti.ends_soon(stream, sys.maxsize)
 
 
 def _size(source: Path, header: nib.Nifti1Header) -> int:
