@@ -318,4 +318,5 @@ def test_a_quaternion_that_is_too_long_by_rounding_is_a_half_turn(tmp_path, volu
     )
     turn = load_t1w(path).affine[:3, :3] / load_t1w(path).voxel_sizes
     assert np.allclose(np.abs(turn), np.eye(3), atol=1e-3)
-    assert turn[0, 0] < 0 and turn[1, 1] < 0
+    assert turn[0, 0] < 0
+    assert turn[1, 1] < 0

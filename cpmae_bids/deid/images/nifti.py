@@ -330,8 +330,8 @@ def volume_offset(path: Path, header: nib.Nifti1Header) -> int:
 def affine_of(header: nib.Nifti1Header) -> np.ndarray:
     """Voxel indices to world (RAS mm), shape (4, 4): sform where it has a code, else qform.
 
-    As the standard has it, a sign of 0 in ``pixdim[0]`` is read as 1; sizes have no sign; a quaternion that is
-    longer than 1 by rounding is a half turn.
+    As the standard has it, a sign of 0 in ``pixdim[0]`` is read as 1; sizes have no sign. A quaternion that
+    is longer than 1 by rounding is a half turn.
     """
     header = header.copy()
     quaternion = [float(header[field]) for field in _QUATERNION]
