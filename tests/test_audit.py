@@ -468,7 +468,7 @@ def test_texts_and_recordings_are_harmless_and_what_is_not_looked_at_is_said(hea
     said = capsys.readouterr()
     assert said.out == ''
     for what in ('.git', '1 recordings of signals', '1 stimuli'):
-        assert what in said.err.partition('not looked at:')[2]
+        assert what in said.err.partition('not examined:')[2]
 
 
 @pytest.mark.parametrize('scale', [0.1, 0.001, 1000, 2, pytest.param(3, marks=pytest.mark.exhaustive)])
@@ -522,7 +522,7 @@ def test_links_are_followed_once(heads, tmp_path):
 def test_wrong_use_and_nothing_to_check(tmp_path, capsys):
     (tmp_path / '.git').mkdir()
     assert audit(tmp_path) == 70
-    assert 'not looked at: .git' in capsys.readouterr().err
+    assert 'not examined: .git' in capsys.readouterr().err
     assert audit(tmp_path / 'missing') == 64
     with pytest.raises(SystemExit) as ended:
         main([])

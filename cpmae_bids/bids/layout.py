@@ -236,7 +236,7 @@ def _warn_of_none(bids_dir: Path, subject: str) -> None:
 
 
 def _one_of_each_name(scans: list[Scan]) -> list[Scan]:
-    """Keep one of the scans that would have the same outputs, which says that it cannot be worked on."""
+    """Keep one of the scans that would have the same outputs, with that as its problem."""
     kept: dict[str, Scan] = {}
     for scan in scans:  # workflows, records and reports go by the name alone
         name = output_path(scan.relative_path, 'refaced').name

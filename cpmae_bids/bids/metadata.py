@@ -22,7 +22,7 @@ METHOD = (
 )
 METHOD_AIR = METHOD.replace('a generated head', 'noise')
 # From DICOM PS3.16 CID 7050. The only code that this method has a claim to: 113100 (the basic profile)
-# is about attributes, and the pixels of this file hold no burned-in text to clean (113101).
+# is about attributes, and this file holds no burned-in text to clean (113101).
 METHOD_CODES = (
     {
         'CodeValue': '113102',

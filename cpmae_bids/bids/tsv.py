@@ -130,7 +130,7 @@ class Table:
         return Table(self.columns, rows)
 
     def only(self, keep: Callable[[dict[str, str]], bool]) -> Table:
-        """Return a table of the rows that are to be kept."""
+        """Return a table of the rows that `keep` accepts."""
         return Table(
             self.columns, [row for row in self.rows if keep(dict(zip(self.columns, row, strict=True)))]
         )

@@ -81,7 +81,7 @@ def public_form(verdict: dict[str, Any]) -> dict[str, Any]:
     if rejects_head(verdict):
         return rejected(public)
     if verdict.get('status') != 'pass':
-        public.pop('judged', None)  # of images that nobody is to have
+        public.pop('judged', None)  # of images that are not published
     if 'measures' not in verdict:
         return public
     measures = _dict(verdict, 'measures')

@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``cpmae-bids-audit``; return its exit code."""
     args = build_parser().parse_args(argv)
     settle_surroundings()
-    return exit_code_of(PROG, lambda: _run(args), 'interrupted; not all images have been looked at')
+    return exit_code_of(PROG, lambda: _run(args), 'interrupted; not all images have been examined')
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -136,9 +136,9 @@ def _summarise(findings: list[Finding], listing: Listing, privacy: Privacy | Non
 
 
 def _skipped(listing: Listing) -> list[str]:
-    """Say in a line what was not looked at, if there is anything."""
+    """Say in a line what was not examined, if anything."""
     skipped = [f'{count} {what}' if what != '.git' else what for what, count in (+listing.skipped).items()]
-    return [f'not looked at: {", ".join(skipped)}'] if skipped else []
+    return [f'not examined:  {", ".join(skipped)}'] if skipped else []
 
 
 def _write(target: Path, findings: list[Finding], listing: Listing, privacy: Privacy | None, recognise: bool):

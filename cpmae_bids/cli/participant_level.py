@@ -55,7 +55,7 @@ def run_participants(config: RunConfig, interruption: Interruption) -> int:
         largest = max(map(len, make_batches(todo, config)), default=0)
         check_space(config, len(todo), at_a_time=largest if config.temporary_work_dir else None)
         write_dataset_files(config)
-        # nobody else works in a temporary folder
+        # no other run uses a temporary folder
         subjects = [] if config.temporary_work_dir else sorted({f'sub-{scan.subject}' for scan in todo})
         reject_links_in_work(config.work_folder, subjects)
         with claimed(config.work_folder, subjects):

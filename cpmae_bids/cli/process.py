@@ -187,7 +187,7 @@ def _name_in_graph(scan: Scan) -> str:
 
 
 def _remove_intermediate_files(config: RunConfig) -> None:
-    """Empty the work folder but for crash files, which hold no pixels."""
+    """Empty the work folder but for crash files, which hold no voxels."""
     for path in config.work_folder.glob('*'):
         if path.is_dir() and path.name != CRASH_FOLDER:
             shutil.rmtree(path, ignore_errors=True)
@@ -203,7 +203,7 @@ def _leave_unprocessed(scan: Scan, config: RunConfig) -> None:
 
 
 def _signature(scan: Scan, config: RunConfig) -> tuple[int, int] | None:
-    """Tell a record that was written anew from one that was there before, even with the same content."""
+    """Distinguish a record that was written again from an earlier one, even with the same content."""
     try:
         status = record_path(config.output_dir, scan.name).stat()
     except OSError:

@@ -1,6 +1,6 @@
 """Processes of steps: forks of one that has loaded their libraries, once for a run, or new ones.
 
-A GPU serves no fork of a process that has looked at it, and a cluster starts each node by itself.
+Forks of a process that has used a GPU cannot use it, and a cluster starts each node by itself.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def libraries_loaded(environment: Mapping[str, str]) -> Iterator[None]:
     from threadpoolctl import threadpool_limits
 
     before = dict(os.environ)
-    # A GPU that was looked at is of no use to forks, and of none to these
+    # Forks cannot use a GPU that their parent has used, and these need none
     os.environ.update({**environment, 'CUDA_VISIBLE_DEVICES': '', 'HIP_VISIBLE_DEVICES': ''})
     try:
         try:
@@ -144,7 +144,7 @@ def _fork(
 def _work(
     arguments: list[str], environment: dict[str, str], folder: Path, stdout: TextIO, stderr: TextIO
 ) -> None:
-    """Be a step, as one that was started anew would be."""
+    """Run a step as a fresh process would."""
     os.environ.update(environment)
     end_with_parent()
     sys.stdout, sys.stderr = stdout, stderr

@@ -23,7 +23,7 @@ MARGIN = 3  # voxels of air added on every side
 DEPTH_STEP_MM = (
     2.0  # spacing of the samples along a ray; the crossing itself is interpolated between two of them
 )
-_AT_A_TIME = 8  # samples along a ray that are looked at together
+_AT_A_TIME = 8  # samples along a ray that are read together
 ANTIALIAS_PIXELS = 0.6  # standard deviation of the reconstruction filter
 AMBIENT = 0.1
 LIGHT = (0.0, -0.35, -1.0)  # from above the camera, in (right, down, away from the camera)

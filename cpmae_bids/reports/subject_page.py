@@ -23,7 +23,7 @@ CAPTIONS = {
 SETTINGS = {
     'version': 'Version',
     'model_hash': 'Hash of the weights',
-    'preset': 'Preset (voxels along an edge of the cube)',
+    'preset': 'Preset (voxels along an edge of the template grid)',
     'steps': 'Refinement steps',
     'seed': 'Seed',
     'template': 'Template',

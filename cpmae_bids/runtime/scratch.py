@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 PREFIX = 'cpmae-bids-'
 CRASH_FOLDER = 'crash'
-"""What is kept of a folder: crash files, which hold no pixels."""
+"""What is kept of a folder: crash files, which hold no voxels."""
 
 _LOCK = '.in-use'
 _OLD = 2 * 86400.0  # seconds after which a folder without a lock is nobody's

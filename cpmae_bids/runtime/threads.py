@@ -9,7 +9,7 @@ Item = TypeVar('Item')
 Result = TypeVar('Result')
 
 VARIABLE = 'OMP_NUM_THREADS'
-"""Environment variable with the number of threads, which numerical libraries heed as well."""
+"""Environment variable with the number of threads, which numerical libraries read as well."""
 
 VARIABLES = (
     VARIABLE,
@@ -17,7 +17,7 @@ VARIABLES = (
     'OPENBLAS_NUM_THREADS',
     'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS',
 )
-"""All by which a step is told how many threads to take."""
+"""All variables that set the threads of a step."""
 
 
 def environment(count: int) -> dict[str, str]:
@@ -37,7 +37,7 @@ def each(job: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
 
 
 def together(*jobs: Callable[[], Any]) -> list[Any]:
-    """Do different jobs side by side as far as there are threads; their results, in order."""
+    """Run different jobs in parallel threads; return their results in order."""
     return each(lambda job: job(), jobs)
 
 

@@ -1,4 +1,4 @@
-"""Align the brain of a scan to the template by way of another scan of the same person.
+"""Align the brain of a scan to the template through another scan of the same person.
 
 A rigid map takes the brain to that of the reference scan, whose affine map does the rest: a head that was
 generated around one brain lies around the other just so.

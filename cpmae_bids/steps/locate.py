@@ -1,4 +1,4 @@
-"""Find the brain of a scan of another contrast by way of a T1w scan of the same person.
+"""Find the brain of a scan of another contrast through a T1w scan of the same person.
 
 A rigid map takes the scan to the T1w, whose brain, kept mask and affine map are carried over. Rigid bones and
 brain are compared by mutual information, which needs no like contrast. What a slab does not see is neither

@@ -60,5 +60,5 @@ def private_report(
 
 
 def _write_private(folder: OutputFolder, path: Path, text: str) -> None:
-    """Write a file that nobody but its owner can read, in place of any of that name."""
+    """Write a file that only its owner can read, in place of any of that name."""
     folder.move(folder.stage(path, text, 0o600), path)

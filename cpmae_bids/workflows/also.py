@@ -1,4 +1,4 @@
-"""Scans of other contrasts: the brain by way of a T1w scan, and the head of that scan around it."""
+"""Scans of other contrasts: a T1w scan locates the brain and gives the head around it."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class SturdyMultiProc(MultiProcPlugin):
             super()._async_callback(args)
 
     def _remove_node_dirs(self):
-        """Remove the folders of nodes whose results nobody waits for any more."""
+        """Remove the folders of nodes whose results are no longer needed."""
         if not str2bool(self._config['execution']['remove_node_directories']):
             return
         unneeded = self.proc_done & ~self.proc_pending & (np.asarray(self.refidx.sum(axis=1)).ravel() == 0)

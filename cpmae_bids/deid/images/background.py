@@ -63,7 +63,7 @@ MAJORITY = 0.45
 """Share of tissue among 3 x 3 x 3 voxels from which on the middle is tissue: smooths the outline."""
 
 ROUNDS = 2
-"""Times that voxels are assigned anew. The first window over an edge holds noise as well as skin."""
+"""Times that voxels are reassigned. The first window over an edge holds noise as well as skin."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """How near the preserved region comes to the air outside of the head: to within the scalp, it must not.
 
-The alignment to the template is not involved: a brain mask that has swallowed the scalp is shrunk onto the
+The alignment to the template is not involved: a brain mask that includes the scalp is shrunk onto the
 template with all that it holds, and looks like any other brain there.
 """
 

@@ -23,14 +23,14 @@ from cpmae_bids.deid.qc.thresholds import threshold
 from cpmae_bids.deid.space import geometry
 
 GRID_MM = 3.0
-"""Voxels in which heads are looked at; the columns and rows of depth maps."""
+"""Voxel size (mm) at which heads are examined; the columns and rows of depth maps."""
 
 LEVELS = (0.25, 1.0, 2.0)
 """Multiples of the skin's usual height above the air (`intensity.skin_level`) at which the surface is taken,
 one after the other: artefacts of teeth or motion hide a face at one of them and rarely at all."""
 
 YAWS = (0.0, -15.0, 15.0)
-"""Directions (degrees) from which heads are looked at: in a scanner they turn to the side."""
+"""Directions (degrees) from which heads are viewed: in a scanner they turn to the side."""
 
 MIN_TURNED = 0.86
 """The same where a face is looked for along all axes: brains and cut heads agree by up to 0.85 along some."""
@@ -160,7 +160,7 @@ def _search(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...]) -> 
     seen = values[in_fov]
     try:
         skin = skin_level(seen)
-    except ValueError:  # all that differs lies outside of what is looked at
+    except ValueError:  # all that differs lies outside of the grid
         return Relief(-1.0)
     air = float(np.median(seen[seen <= skin]))
     levels = [air + factor * (skin - air) for factor in LEVELS]

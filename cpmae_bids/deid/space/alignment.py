@@ -96,7 +96,7 @@ def intensity_correlation(
     Parameters
     ----------
     values : ndarray, shape (X, Y, Z)
-        Intensities of the scan; only those inside the mask are looked at.
+        Intensities of the scan; only those inside the mask count.
     mask : ndarray of bool, shape (X, Y, Z)
         Brain of the scan.
     affine, world_to_template : ndarray, shape (4, 4)

@@ -23,7 +23,7 @@ from cpmae_bids.sharing.faces.surplus import surplus
 from cpmae_bids.sharing.walk import files_below
 
 READABLE = ('.nii', '.nii.gz', '.mgz', '.mgh', '.mgh.gz', '.img', '.img.gz', '.mnc')
-"""Formats that nibabel reads; a volume in one of them is looked at."""
+"""Formats that nibabel reads; a volume in one of them is examined."""
 
 FOREIGN = (
     *('.dcm', '.ima', '.nrrd', '.nhdr', '.mif', '.mif.gz', '.mha', '.mhd', '.par', '.brik', '.brik.gz'),
@@ -48,7 +48,7 @@ MAX_HEADER = 1 << 16
 """Bytes of a header beside its image; what is longer holds something else."""
 
 MAX_VOLUMES, MAX_LOADED = 5, 1 << 29
-"""Volumes of a series that are looked at, and bytes up to which a series is read as a whole."""
+"""Volumes of a series that are examined, and bytes up to which a series is read as a whole."""
 
 _ACROSS = 'a face across several cannot be ruled out'
 
@@ -96,7 +96,7 @@ class Listing:
     foreign : list of Finding
         One for each folder and format that is not read, and for each folder that cannot be read.
     skipped : Counter of str
-        What was not looked at, by its kind.
+        What was not examined, by its kind.
     """
 
     images: list[Path] = field(default_factory=list)
@@ -155,7 +155,7 @@ def list_images(root: Path) -> Listing:
 
 
 def _is_header(path: Path) -> bool:
-    """Whether a file is the header of an image beside it, which is looked at."""
+    """Whether a file is the header of an image beside it, which is examined."""
     stem = path.name.removesuffix('.gz')[: -len('.hdr')]
     images = (path.with_name(stem + extension) for extension in ('.img', '.img.gz'))
     return path.name.lower().endswith(('.hdr', '.hdr.gz')) and (
@@ -353,7 +353,7 @@ def read_volumes(path: Path) -> tuple[list[np.ndarray], np.ndarray, bool]:
     if isinstance(image, nib.Nifti1Pair):
         oriented = bool(image.header['sform_code'] or image.header['qform_code'])
     affine = np.asarray(image.affine, np.float64)
-    oriented = oriented and not np.allclose(affine, np.eye(4))  # the affine of whoever had none
+    oriented = oriented and not np.allclose(affine, np.eye(4))  # the affine of programs that had none
     if (
         not np.prod(image.shape)
         or not np.isfinite(affine).all()

@@ -23,7 +23,7 @@ from cpmae_bids.sharing.privacy import brain_frame
 from cpmae_bids.sharing.privacy.identification import Attack, attack
 
 N = 128
-"""Voxels along the cube in which heads are compared: 2 mm."""
+"""Voxels along the template grid on which heads are compared: 2 mm."""
 
 MIN_SEEN = 0.1
 """Share of the face that two scans must have in common to be compared."""
@@ -210,7 +210,7 @@ def face_depth(scan: nifti.Scan, scale: float, world_to_template: np.ndarray) ->
     ----------
     scan : nifti.Scan
     scale : float
-        Intensity that is 1 in the cube.
+        Intensity that is 1 on the template grid.
     world_to_template : ndarray, shape (4, 4)
 
     Returns

@@ -12,7 +12,7 @@ _LABEL = re.compile(r'(?:^|[/_])([a-z]+)-([0-9A-Za-z+]+)')
 _LONG_NUMBER = re.compile(r'(?<!\d)\d{8}')
 _SHORT_NUMBER = re.compile(r'(?<!\d)\d{6}(?!\d)')
 _DAY_WITH_NAME = re.compile(rf'\d{MONTH}\d|(?<![a-z]){MONTH}\d{{1,2}}(19|20)\d\d(?!\d)', re.IGNORECASE)
-# BIDS asks that shifted dates lie in 1925 or before, where nobody takes them for true ones.
+# BIDS asks that shifted dates lie in 1925 or before, where they cannot pass for true ones.
 _FIRST, _DAYS = date(1900, 1, 1), 20 * 365
 
 

@@ -13,7 +13,7 @@ from cpmae_bids.sharing.inventory import DatasetFile
 
 @dataclass
 class Unit:
-    """What is to be in a part of the dataset that has a manifest of its own (`bids.raw_like.unit_of`).
+    """Content of a part of the dataset that has its own manifest (`bids.raw_like.unit_of`).
 
     Attributes
     ----------
