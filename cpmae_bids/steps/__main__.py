@@ -26,13 +26,7 @@ def work(argv: list[str] | None = None) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the step that the first argument names, with the inputs of a JSON file.
-
-    Returns
-    -------
-    exit_code : int
-        0, or that of the error, of which one line goes to the standard error stream.
-    """
+    """Run the step that the first argument names, with the inputs of a JSON file; return the exit code."""
     parser = argparse.ArgumentParser('python -m cpmae_bids.steps', description=__doc__)
     parser.add_argument('step', help='name of a module of cpmae_bids.steps')
     parser.add_argument('inputs', type=Path, help='JSON: values of the parameters of its function')

@@ -27,18 +27,17 @@ def deidentify(
     verdict_file: Path | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> dict:
-    """Give one scan another head. The file appears only if it passes its verdict.
+    """De-identify one scan. The file appears only if it passes QC.
 
     Parameters
     ----------
     t1w : Path
-        The scan, NIfTI.
     out : Path
         The refaced scan to write, ``.nii`` or ``.nii.gz``.
     seed : int
         Of the generated head and the noise.
     preset : {'128', '256'}
-        Voxels along an edge of the template grid.
+        Resolution at which detail is generated.
     steps : int
         Rounds of refinement.
     weights : Path, optional
@@ -46,19 +45,18 @@ def deidentify(
     device : str
         'cpu', 'cuda' or 'cuda:N'.
     work_dir : Path, optional
-        Where to keep the intermediate files, which show the original head; by default a private temporary
-        folder that is removed.
+        Keeps the intermediate files, which show the original head; by default a private temporary folder.
     fetch_template : bool
         Let TemplateFlow download the template.
     verdict_file : Path, optional
-        Where to write the public form of the verdict, be it pass or fail.
+        Where to write the public form of the verdict, pass or fail.
     progress : callable
         Called with the name of each step before it starts.
 
     Returns
     -------
     verdict : dict
-        See `cpmae_bids.steps.verdict.verdict`: with all numbers, some of which tell of the original head.
+        Of `cpmae_bids.steps.verdict.verdict`, with all numbers, some of which are about the original head.
 
     Raises
     ------

@@ -1,8 +1,7 @@
 """Find the brain of a scan of another contrast through a T1w scan of the same person.
 
-A rigid map takes the scan to the T1w, whose brain, kept mask and affine map are carried over. Rigid bones and
-brain are compared by mutual information, which needs no like contrast. What a slab does not see is neither
-compared nor missed.
+A rigid map, found by mutual information, propagates brain, preserved region and affine map of the T1w scan.
+What a slab does not show counts for nothing.
 """
 
 from __future__ import annotations

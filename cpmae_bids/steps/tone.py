@@ -32,13 +32,7 @@ def tone(generated: Path, conformed: Path, statistics: Path) -> np.ndarray:
 
 
 def read_statistics(path: Path) -> tissue.TissueStatistics:
-    """Read what the conform step wrote.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
+    """Read what the conform step wrote; InputError if it cannot be read."""
     try:
         return tissue.TissueStatistics.from_dict(json.loads(path.read_text(encoding='utf-8')))
     except (OSError, ValueError, KeyError, TypeError) as error:

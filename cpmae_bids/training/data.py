@@ -57,15 +57,7 @@ def _unpack(tensor: torch.Tensor) -> np.ndarray:
 
 
 def write_prepared(path: Path, heads: list[Head], provenance: dict) -> None:
-    """Write heads to one prepared file.
-
-    Parameters
-    ----------
-    path : Path
-    heads : list of Head
-    provenance : dict
-        JSON-serialisable record of how the heads were made.
-    """
+    """Write heads to one prepared file, with a JSON-serialisable record of how they were made."""
     tensors, index = {}, []
     for head in heads:
         tensors[f'{head.name}.image'] = _pack(head.image)

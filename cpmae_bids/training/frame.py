@@ -1,8 +1,7 @@
 """Groupwise registration: the frame in which the anatomy of all training heads lies in the same place.
 
-Every head is registered to the symmetric mean of all heads as the round before aligned them. A field a head
-and round is kept in the folder, so that a call that was interrupted goes on from there, on this machine or
-another.
+Each round registers every head to the symmetric mean of the heads as the round before aligned them. The
+folder keeps a field for each head and round, so that an interrupted call resumes, on this machine or another.
 """
 
 from __future__ import annotations
@@ -62,15 +61,7 @@ def common_quantiles(heads: list[Head]) -> np.ndarray:
 
 
 def register_all(heads: list[Head], folder: Path, *, processes: int = 1) -> tuple[Tensor, list[Tensor]]:
-    """Register heads to their mean, in `ROUNDS`.
-
-    Parameters
-    ----------
-    heads : list of Head
-        Those that make the mean.
-    folder : Path
-        What was found is kept here.
-    processes : int
+    """Register heads to their mean, in `ROUNDS`; `folder` keeps what was found.
 
     Returns
     -------

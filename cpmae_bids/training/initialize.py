@@ -23,7 +23,7 @@ def blocks(volume: Tensor, edge: int) -> Tensor:
 
 @torch.no_grad()
 def initialize(model: VQVAE, volumes: Tensor, *, seed: int = 0) -> None:
-    """Fit the linear path and the codebooks of a VQ-VAE.
+    """Fit the linear path and, by k-means, the codebooks of a VQ-VAE.
 
     Parameters
     ----------

@@ -99,13 +99,7 @@ class Run:
 
 
 def start_from(model: nn.Module, start: nn.Module) -> None:
-    """Copy the weights of an earlier model, which must have the same shape.
-
-    Raises
-    ------
-    UsageError
-        If it has another one.
-    """
+    """Copy the weights of an earlier model; UsageError if it has another shape."""
     if model.config != start.config:
         raise UsageError('the weights to start from have another shape than the settings say: check --config')
     model.load_state_dict(start.state_dict())

@@ -18,18 +18,7 @@ AIR = 0.06
 
 
 def find_heads(bids_dir: Path, split_column: str | None = 'split') -> list[Path]:
-    """T1w files of a BIDS dataset; only those of participants whose `split` is ``train`` where there is one.
-
-    Parameters
-    ----------
-    bids_dir : Path
-    split_column : str or None
-        Column of ``participants.tsv`` that names the split; None, or no such column, takes everybody.
-
-    Returns
-    -------
-    paths : list of Path
-    """
+    """Return the T1w files of a BIDS dataset; those of ``train`` if participants.tsv has the column."""
     held_out = set()
     table = bids_dir / 'participants.tsv'
     if split_column and table.exists():
@@ -47,16 +36,7 @@ def is_validation(name: str, share: float) -> bool:
 
 
 def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
-    """Skull-strip, register and conform one scan; results are kept in `work_dir` and used again.
-
-    Parameters
-    ----------
-    path : Path
-        A T1w image.
-    work_dir : Path
-        Where brain mask and affine of each scan are kept.
-    n : int
-        Voxels along an edge of the template grid.
+    """Skull-strip, register and conform one scan; `work_dir` keeps brain mask and affine for later calls.
 
     Returns
     -------
@@ -117,28 +97,22 @@ def prepare(
     max_voxel_mm: float | None = None,
     processes: int = 1,
 ) -> list[Head]:
-    """Write the prepared file of a BIDS dataset.
+    """Write the prepared file of a BIDS dataset of whole-head (not defaced) T1w, and return its heads.
 
     Parameters
     ----------
     bids_dir : Path
-        BIDS dataset of whole-head (not defaced) T1w.
     out : Path
         The prepared file, safetensors.
     work_dir : Path
-        Masks and affines are kept here; a second call goes on from them.
+        Keeps masks and affines; a second call resumes from them.
     n : int
-        Voxels along an edge of the template grid: 128 (2 mm) or 256 (1 mm, for the finest decoder).
+        Voxels along an edge of the template grid: 128 (2 mm) or 256 (1 mm, for super-resolution).
     validation : float
-        Share of scans left out for validation.
+        Fraction of scans held out for validation.
     max_voxel_mm : float, optional
         Leave out scans with coarser voxels.
     processes : int
-        Worker processes.
-
-    Returns
-    -------
-    heads : list of Head
     """
     import nibabel as nib
     from tqdm import tqdm

@@ -17,23 +17,12 @@ PACKAGED = Path(__file__).resolve().parent.parent / 'data' / 'training.toml'
 
 
 def read_settings(path: Path | None, section: str):
-    """Settings of one training command.
-
-    Parameters
-    ----------
-    path : Path or None
-        TOML file; None takes the packaged one.
-    section : {'brain', 'mae', 'superresolution'}
-        Table of the file.
-
-    Returns
-    -------
-    settings : BrainTraining, MAETraining or SuperResolutionTraining
+    """Read the settings of one training command from a TOML file, by default the packaged one.
 
     Raises
     ------
     UsageError
-        If the file cannot be read or has a key that is not known.
+        If the file cannot be read or has an unknown key.
     """
     path = path or PACKAGED
     try:

@@ -83,17 +83,9 @@ def train_brain(
     device: str = 'auto',
     time_budget: float | None = None,
 ) -> VQVAE:
-    """Train the brain's VQ-VAE, from principal components and k-means on.
+    """Train the brain VQ-VAE, starting from principal components and k-means.
 
-    Parameters
-    ----------
-    heads : list of Head
-    folder : Path
-        Checkpoint and log; a second call goes on from there.
-    config : BrainTraining
-    device : str
-    time_budget : float, optional
-        Seconds.
+    `folder` holds checkpoint and log, from which a second call resumes; `time_budget` is in seconds.
     """
     on = pick_device(device)
     model = VQVAE(config.model)

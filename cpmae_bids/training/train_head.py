@@ -46,7 +46,7 @@ def beyond_brain(model: HeadVQVAE, heads: list[Head], fields: list[Tensor]) -> T
 def exemplar(
     head: Head, field: Tensor, quantiles: np.ndarray, mean_root: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A head in the frame, as it is stored, and where it was seen.
+    """Bring a head into the frame as an exemplar, with the mask of what the scan shows.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def fit_head(
 def train_head(
     heads: list[Head], folder: Path, *, not_exemplars: Sequence[str] = (), processes: int = 1
 ) -> HeadVQVAE:
-    """Register heads to each other and fit a head's VQ-VAE to them; what takes long is kept in the folder.
+    """Register heads to each other and fit a head VQ-VAE to them; `folder` keeps the registrations.
 
     Parameters
     ----------
@@ -164,13 +164,7 @@ def train_head(
 
 
 def read_shapes(folder: Path, heads: list[Head]) -> tuple[Tensor, list[int]]:
-    """Shape of each head (N, 3, *FIELD), and which heads are exemplars, as `train_head` left them.
-
-    Raises
-    ------
-    UsageError
-        If they are not of these heads.
-    """
+    """Return the shape of each head (N, 3, *FIELD), and which are exemplars; UsageError if of other heads."""
     path = folder / SHAPES
     try:
         with np.load(path) as found:

@@ -110,17 +110,9 @@ def build(
 def explained(
     model: MAE, corpus: Corpus, rows: Tensor, *, share: float = 0.5, seed: int = 0
 ) -> tuple[float, Tensor]:
-    """Share of the variance of masked descriptors that is explained, and the squared errors by site and
-    feature.
+    """Explained fraction of the variance of masked descriptors, and squared errors by site and feature.
 
-    Parameters
-    ----------
-    model : MAE
-    corpus : Corpus
-    rows : Tensor of int64
-        Heads.
-    share : float
-        Of the sites, masked.
+    `rows` are the heads, `share` is the mask ratio.
     """
     generator = torch.Generator().manual_seed(seed)
     stage = model.appearance.eval()

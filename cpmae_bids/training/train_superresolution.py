@@ -102,14 +102,10 @@ class Example:
 
 
 class Discriminator(nn.Module):
-    """Tells super-resolved crops from scans, in overlapping patches; used in training only.
+    """Distinguishes super-resolved crops from scans, in overlapping patches; used in training only.
 
     It works on voxels of 2 mm, is conditioned on the cubic interpolation (Isola et al., CVPR 2017) and
     spectrally normalised (Miyato et al., ICLR 2018).
-
-    Parameters
-    ----------
-    width : int
     """
 
     def __init__(self, width: int):
@@ -153,25 +149,20 @@ def train_superresolution(
     time_budget: float | None = None,
     start: SuperResolution | None = None,
 ) -> SuperResolution:
-    """Train the network that takes heads from 2 mm to 1 mm.
+    """Train super-resolution from 2 mm to 1 mm; return the moving average over the steps, on the CPU.
 
     Parameters
     ----------
     prepared : Path
         Prepared file at 1 mm.
     folder : Path
-        Checkpoint and log; a second call goes on from there.
+        Checkpoint and log; a second call resumes from there.
     config : SuperResolutionTraining
     device : str
     time_budget : float, optional
         Seconds.
     start : SuperResolution, optional
         Start from this model.
-
-    Returns
-    -------
-    model : SuperResolution
-        The moving average over the steps, on the CPU.
     """
     torch.manual_seed(config.seed)
     model = SuperResolution(config.model)
@@ -218,20 +209,10 @@ def _grown(mask: np.ndarray, steps: int) -> np.ndarray:
 
 
 def composed(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A crop as it would be in a head that is put together at 2 mm.
+    """Degrade a crop (1 mm, edge n + 2 * SURROUND) to one of a head composed at 2 mm (edge n / 2).
 
     The low-pass filter of `deid.space.geometry.to_template`, samples on a grid that lies in any way to that
     of the result (an exemplar is deformed), steps of the stored intensities, and one more interpolation.
-
-    Parameters
-    ----------
-    crop : ndarray, shape (n + 2 * SURROUND,) * 3
-        At 1 mm.
-    rng : Generator
-
-    Returns
-    -------
-    halved : ndarray of float32, shape (n / 2,) * 3
     """
     smooth = ndimage.gaussian_filter(crop.astype(np.float32), rng.uniform(0.45, 0.8), truncate=3.0)
     edge = (len(crop) - 2 * SURROUND) // 2
@@ -260,10 +241,7 @@ def _deformation(rng: np.random.Generator) -> np.ndarray:
 def _batch(
     examples: list[Example], rng: np.random.Generator, config: SuperResolutionTraining
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Crops (B, 1, e, e, e) at 2 mm, and at 1 mm as they are and where they count.
-
-    Half are mirrored; contrast varies.
-    """
+    """Draw crops (B, 1, e, e, e), half of them mirrored: at 2 mm, at 1 mm, and where they count."""
     edge = 2 * config.crop
     inputs, targets, valids = [], [], []
     for _ in range(config.batch):
@@ -331,10 +309,7 @@ def _inner(volume: Tensor) -> Tensor:
 
 
 def _off_lattice(discriminator: Discriminator):
-    """The discriminator, which sees crops from some voxel on, the same one for all crops of a step.
-
-    Half of its sites then lie across the voxels of 2 mm, so that steps between these do not pass for texture.
-    """
+    """Let the discriminator see crops from a random voxel on, so that 2 mm voxels are no texture."""
     begin = torch.randint(2, (3,)).tolist()
     voxels = (..., *(slice(b, b - 2) for b in begin))
     return lambda volume, interpolated: discriminator(volume[voxels], interpolated[voxels])

@@ -1,15 +1,12 @@
 """Background suppression: bring to 0 what scanners and software leave in place of dark air.
 
-Air may lie at any level where software added a constant, and padding far below it. Both are brought to 0.
+Software may add a constant to air, and padding may lie far below it: both become 0.
 
-Noise may fill the air over the whole range of a scan, as in the uniform image of MP2RAGE.
+The uniform image of MP2RAGE is a ratio of two others: in air and bone it is noise from black to white
+(Marques et al., NeuroImage 2010). The images by which it is usually removed (O'Brien et al., PLoS ONE 2014)
+need not be there. But tissue is smooth, and in noise neighbours are independent.
 
-That image is a ratio of two others: where both are air, in air and in bone, it is noise from black to white
-(Marques et al., NeuroImage 2010). The other images, by which such noise is removed (O'Brien et al., PLoS ONE
-2014), need not be there. But tissue is smooth, and the noise is not: neighbours know nothing of each other.
-
-Only what is measured has 0 in place of the noise: stored values stay what they are, and so do those of the
-preserved region in the output.
+Only measurements see 0 in place of the noise: stored values, also in the preserved region, stay.
 """
 
 from __future__ import annotations
@@ -68,13 +65,7 @@ ROUNDS = 2
 
 @dataclass(frozen=True)
 class OffsetScan(nifti.Scan):
-    """A scan whose values are at least 0, from the level of its air on.
-
-    Attributes
-    ----------
-    low : float
-        That level by the header, which is taken off ``inter``.
-    """
+    """A scan whose air is 0: the level of its air is ``low``, and taken off ``inter``."""
 
     low: float = 0.0
 
@@ -86,11 +77,7 @@ class OffsetScan(nifti.Scan):
 
 @dataclass(frozen=True)
 class DenoisedScan(OffsetScan):
-    """A scan whose values are 0 where there is noise in place of air.
-
-    Here ``low`` is the least value by the header: uniform images may go from -0.5 to 0.5, with air on both
-    sides of 0.
-    """
+    """A scan with 0 in place of bright noise; ``low`` is its least value, such as -0.5 for uniform images."""
 
     @cached_property
     def tissue(self) -> np.ndarray:
@@ -143,13 +130,7 @@ def in_units_of(original: nifti.Scan, refaced: nifti.Scan) -> nifti.Scan:
 
 
 def has_bright_noise(values: np.ndarray) -> bool:
-    """Whether a scan has noise over its whole range in a good part of its voxels, and at its border.
-
-    Parameters
-    ----------
-    values : ndarray, shape (X, Y, Z)
-        In any unit.
-    """
+    """Whether a good part of the voxels, and the border, are noise over the whole range (any unit)."""
     lines = values[:, ::LINE_STEP, ::LINE_STEP].astype(np.float32)
     low, high = np.percentile(lines, (1, 99))
     deviation = np.abs(lines - ndimage.median_filter(lines, (3, 1, 1), mode='nearest'))

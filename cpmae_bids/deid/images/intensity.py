@@ -1,7 +1,7 @@
 """Intensities: the scale of the template grid, and the level of the skin.
 
-The scale is taken from the brain alone: nothing outside of it may steer it, or it would tell the generator
-about the original head. The level of the skin is for looking at scans, before and after.
+The scale depends on the brain alone: otherwise it would tell the generator about the original head. The level
+of the skin is for looking at scans, before and after.
 """
 
 from __future__ import annotations
@@ -70,18 +70,7 @@ def brain_scale(values_in_brain: np.ndarray) -> float:
 
 
 def without_spikes(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Clip what lies far beyond all but a thousandth of the voxels of a mask, at either end.
-
-    Parameters
-    ----------
-    values : ndarray, shape (X, Y, Z)
-    mask : ndarray of bool, shape (X, Y, Z)
-        Not empty.
-
-    Returns
-    -------
-    clipped : ndarray, shape (X, Y, Z)
-    """
+    """Clip what lies far beyond all but a thousandth of the voxels of a non-empty mask, at either end."""
     low, high = np.percentile(values[mask], (0.1, 99.9))
     return np.clip(values, 2 * low - high, 2 * high - low)
 
@@ -102,21 +91,9 @@ def from_levels(stored: np.ndarray) -> np.ndarray:
 
 
 def otsu_threshold(values: np.ndarray, bins: int = 256) -> float:
-    """Threshold that splits values into two classes of greatest separation (Otsu, 1979).
+    """Threshold that best separates two classes of values (Otsu, 1979), in their unit.
 
     The brightest percent is clipped first, so that a few vessels or spikes do not stretch the histogram.
-
-    Parameters
-    ----------
-    values : ndarray, any shape
-        Intensities, any unit.
-    bins : int
-        Number of histogram bins.
-
-    Returns
-    -------
-    float
-        The threshold, in the unit of `values`.
 
     Raises
     ------

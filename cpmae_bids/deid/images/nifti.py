@@ -1,9 +1,8 @@
 """NIfTI files by their raw, on-disk values.
 
-A preserved voxel has the stored bytes of the original, so scans are read and written without scaling: the raw
-array in its own data type and byte order, and the header fields that describe it. nibabel parses the header;
-its own reader takes as much memory as a header claims, and leaves trailing data and the checksum of a
-compressed file unread.
+Preserved voxels keep the stored bytes of the original, so scans are read and written without scaling. nibabel
+parses the header; its own reader allocates as much memory as a header claims, and leaves trailing data and
+the checksum of a compressed file unread.
 """
 
 from __future__ import annotations
@@ -157,18 +156,7 @@ def read(path: Path | str) -> Scan:
 
 
 def kept_fields(header: nib.Nifti1Header, fields: Iterable[str] = KEPT_FIELDS) -> dict[str, np.ndarray]:
-    """Return what travels of a header, without numbers in dimensions that the image does not have.
-
-    Parameters
-    ----------
-    header : nibabel.Nifti1Header or nibabel.Nifti2Header
-    fields : iterable of str
-
-    Returns
-    -------
-    dict
-        Field to value. Of unused dimensions, ``dim`` and ``pixdim`` are 0 or 1, as programs leave them.
-    """
+    """Return the header fields that are copied; unused dimensions have ``dim`` and ``pixdim`` 0 or 1."""
     kept = {field: np.array(header[field]) for field in fields}
     used = max(
         (axis for axis in range(1, 8) if header['dim'][axis] > 1 and axis <= header['dim'][0]), default=3
@@ -182,8 +170,8 @@ def kept_fields(header: nib.Nifti1Header, fields: Iterable[str] = KEPT_FIELDS) -
 def write(path: Path | str, raw: np.ndarray, like: Scan) -> None:
     """Write raw values under the geometry, type and scaling of another scan, and nothing else of its header.
 
-    The file appears under its name only when it is complete. A name in ``.gz`` is compressed without file
-    name or time stamp, so that equal volumes give equal bytes.
+    The file appears under its name when it is complete. ``.gz`` is written without file name or time stamp,
+    so that equal volumes give equal bytes.
 
     Parameters
     ----------

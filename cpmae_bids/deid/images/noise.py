@@ -79,10 +79,10 @@ class FarAir:
 
 
 def floor(values: np.ndarray, voxel_sizes: ArrayLike, scale: float) -> float:
-    """Level of the air of a noisy scan, at its lower end, in its intensities; 0 where it does not matter.
+    """Level of loud air in a scan's intensities, at its lower end; 0 where it does not matter.
 
-    The magnitude of noise alone is not 0 but 1.25 sigma. Where that comes near to the levels that tell tissue
-    from air, those have to be lifted.
+    The mean magnitude of noise is 1.25 sigma. Where that nears the thresholds between tissue and air, those
+    have to rise.
 
     Parameters
     ----------
@@ -99,14 +99,7 @@ def floor(values: np.ndarray, voxel_sizes: ArrayLike, scale: float) -> float:
 
 
 def above_floor(values: np.ndarray, level: float) -> np.ndarray:
-    """A noisy volume of about 2 mm or coarser, smoothed, without the share of the noise in its power.
-
-    Parameters
-    ----------
-    values : ndarray of float32, shape (n, n, n)
-    level : float
-        See `floor`; with 0 the volume is returned as it is.
-    """
+    """Smooth a volume (n, n, n) of about 2 mm or coarser, and subtract the noise's power (`floor`)."""
     if not level:
         return values
     smooth = ndimage.gaussian_filter(values, 1)
@@ -175,10 +168,7 @@ def distance(head: np.ndarray, block_mm: np.ndarray) -> np.ndarray:
 
 
 def _without_padding(blocks: np.ndarray) -> np.ndarray:
-    """Drop constant blocks if the others are clearly noise: zero filling beside noise is no part of it.
-
-    A quantised scan with faint noise has constant blocks as well; there they are part of the distribution.
-    """
+    """Drop constant blocks if the others are clearly noise; with faint, quantised noise they belong to it."""
     constant = blocks.min(axis=-1) == blocks.max(axis=-1)
     noisy = blocks[~constant]
     if noisy.size and constant.any() and np.median(noisy) != np.median(blocks[constant]):

@@ -24,13 +24,7 @@ def write(path: Path, *, dtype: type = np.float16, **arrays: np.ndarray | float)
 
 
 def read(path: Path, name: str) -> np.ndarray:
-    """Read one of the volumes that `write` wrote.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
+    """Read a volume that `write` wrote; InputError if it cannot be read."""
     try:
         with np.load(path) as arrays:
             return arrays[name]
@@ -39,26 +33,13 @@ def read(path: Path, name: str) -> np.ndarray:
 
 
 def write_codes(path: Path, levels: list[np.ndarray]) -> None:
-    """Write the codes of one scan.
-
-    Parameters
-    ----------
-    path : Path
-        ``.npz``: ``level0``, ``level1``, ... from coarse to fine.
-    levels : list of ndarray of int, shape (g, g, g) each
-    """
+    """Write codes, a volume of integers (g, g, g) per level from coarse to fine, as ``.npz``."""
     arrays: dict[str, Any] = {f'level{k}': np.asarray(v).astype(np.int16) for k, v in enumerate(levels)}
     np.savez(path, **arrays)
 
 
 def read_codes(path: Path) -> list[np.ndarray]:
-    """Read the codes of one scan; a list of int16 arrays (g, g, g), coarse to fine.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read.
-    """
+    """Read codes as int16, a volume (g, g, g) per level from coarse to fine; or raise InputError."""
     try:
         with np.load(path) as arrays:
             return [arrays[f'level{k}'] for k in range(len(arrays.files))]

@@ -42,10 +42,7 @@ def violation(row: Threshold, value: float | None) -> str | None:
 
 
 def rejects_head(verdict: dict) -> bool:
-    """Whether a verdict with numbers says that the generated head is like the original one.
-
-    What could not be measured says nothing of the other scans with that head.
-    """
+    """Whether a verdict with numbers rejects the head as like the original; missing metrics do not."""
     metrics = verdict.get('measures') or {}
     likeness = [row for row in thresholds_of(verdict.get('fill') or '') if row.compares_heads]
     found = [(row, value) for row in likeness if (value := metrics.get(row.metric)) is not None]

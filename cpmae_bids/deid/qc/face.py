@@ -56,12 +56,7 @@ def foremost(head: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def depth(head: np.ndarray) -> np.ndarray:
-    """Position of the foremost voxel of a head, in mm of the template's world to the front.
-
-    Parameters
-    ----------
-    head : ndarray of bool, shape (n, n, n)
-        Head mask (`masks.head_mask`).
+    """Position of the foremost voxel of a head mask, in mm of the template's world to the front.
 
     Returns
     -------
@@ -93,13 +88,12 @@ def distance_to_mean(head: np.ndarray, in_fov: np.ndarray) -> float | None:
 
 
 def in_view(in_fov: np.ndarray, margin_mm: float = 0.0) -> float:
-    """Share of the mean face that is in view, with so much room in front of it.
+    """Fraction of the mean face that is in view, with `margin_mm` of room in front of it.
 
     Parameters
     ----------
     in_fov : ndarray of bool, shape (128, 128, 128)
         Field of view on the template grid at 2 mm.
-    margin_mm : float
     """
     return float(_seen(in_fov, margin_mm).sum() / np.isfinite(mean_depth()).sum())
 

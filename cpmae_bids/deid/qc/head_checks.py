@@ -1,8 +1,8 @@
 """Reject scans that show no whole head: another body part, a cut brain, or a face that was removed before.
 
-A scan that was skull-stripped or defaced has lost what tells tissue from air, and its refaced version would
-pass for a whole head that was never there. The limits were set on 165 whole heads, all of which pass, and on
-the same heads stripped, sheared by quickshear and masked by pydeface.
+Skull-stripping and defacing remove what distinguishes tissue from air, and the result would pass for a whole
+head. The limits were set on 165 whole heads, all of which pass, and on the same heads stripped, sheared by
+quickshear and masked by pydeface.
 """
 
 from __future__ import annotations
@@ -40,13 +40,7 @@ _COARSE = 64  # voxels along the template grid: 4 mm show whether there is tissu
 
 
 def check_brain(brain: np.ndarray, scan: nifti.Scan) -> None:
-    """Check that a brain mask is that of one whole brain.
-
-    Parameters
-    ----------
-    brain : ndarray of bool, shape (X, Y, Z)
-    scan : nifti.Scan
-        For its geometry and the name in the message.
+    """Check that a mask (bool, on the grid of the scan) is that of one whole brain.
 
     Raises
     ------
@@ -75,14 +69,9 @@ def check_brain(brain: np.ndarray, scan: nifti.Scan) -> None:
 
 
 def alignment_fault(world_to_template: np.ndarray, overlap: float, correlation: float) -> str | None:
-    """Why an affine map cannot be that of a brain to the template, in a few words; None if it can.
+    """Say in a few words why an affine map (4, 4) cannot be that of a brain to the template; None if it can.
 
-    Parameters
-    ----------
-    world_to_template : ndarray, shape (4, 4)
-    overlap, correlation : float
-        Of the aligned brain with the template's (`alignment.template_overlap`,
-        `alignment.intensity_correlation`); NaN is a fault.
+    `overlap` and `correlation` are those of the aligned brain with the template's; NaN is a fault.
     """
     angle, stretches = alignment.rotation_and_scales(world_to_template)
     metrics = {'template_overlap': overlap, 'template_correlation': correlation, 'rotation_deg': angle}
@@ -92,15 +81,7 @@ def alignment_fault(world_to_template: np.ndarray, overlap: float, correlation: 
 
 
 def check_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndarray) -> None:
-    """Check that there is a head around the brain, with its face.
-
-    Parts of the face that lie outside the field of view are not missed.
-
-    Parameters
-    ----------
-    scan : nifti.Scan
-    brain : ndarray of bool, shape (X, Y, Z)
-    world_to_template : ndarray, shape (4, 4)
+    """Check that there is a head around the brain, with its face as far as it lies in the field of view.
 
     Raises
     ------
@@ -233,7 +214,7 @@ def _bright_air(tissue: np.ndarray, inside: np.ndarray, in_fov: np.ndarray) -> f
 
 
 def _face_cut(values, scale: float, affine: np.ndarray, world_to_template: np.ndarray) -> float:
-    """Area (cm2) of voxel faces between the background value and bright tissue: face less half of the scalp.
+    """Area (cm2) of hard edges between background and bright tissue: face less half of the scalp.
 
     Skin is blurred by voxel and coil; only software sets a voxel to the background beside a bright one.
     """

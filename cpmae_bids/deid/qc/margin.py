@@ -1,7 +1,7 @@
-"""How near the preserved region comes to the air outside of the head: to within the scalp, it must not.
+"""Distance of the preserved region to the air outside of the head: it must not come to within the scalp.
 
-The alignment to the template is not involved: a brain mask that includes the scalp is shrunk onto the
-template with all that it holds, and looks like any other brain there.
+No alignment is involved: a brain mask that includes the scalp is shrunk onto the template, and looks like any
+other brain there.
 """
 
 from __future__ import annotations
@@ -42,17 +42,7 @@ class Outside:
 
     @classmethod
     def of(cls, values: np.ndarray, affine: np.ndarray, scale: float) -> Outside:
-        """Find the air around a head.
-
-        Parameters
-        ----------
-        values : ndarray of float32, shape (X, Y, Z)
-            Intensities of the scan.
-        affine : ndarray, shape (4, 4)
-            Voxel indices to world (RAS mm).
-        scale : float
-            Brain scale.
-        """
+        """Find the air around a head; values (X, Y, Z) in the scan's unit, affine to RAS mm, brain scale."""
         head, grid, in_fov = geometry.on_world_grid(values, affine, GRID_MM)
         head = noise.above_floor(head, noise.floor(values, geometry.voxel_sizes(affine), scale)) / scale
         head = masks.head_mask(head, within=in_fov)
@@ -62,18 +52,7 @@ class Outside:
         return cls(ndimage.distance_transform_edt(~air, sampling=GRID_MM).astype(np.float32), grid)
 
     def near_ml(self, preserved: np.ndarray, affine: np.ndarray) -> float:
-        """How much of a mask lies within `NEAR_MM` of the air.
-
-        Parameters
-        ----------
-        preserved : ndarray of bool, shape (X, Y, Z)
-        affine : ndarray, shape (4, 4)
-
-        Returns
-        -------
-        volume : float
-            Millilitres; NaN if no air is in view.
-        """
+        """Volume (mL) of a mask within `NEAR_MM` of the air; NaN if no air is in view."""
         if np.isnan(self.distance).any():
             return float('nan')
         matrix = np.linalg.inv(affine) @ self.affine

@@ -118,17 +118,7 @@ def find_face(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...] = 
 
 
 def find_turned(values: np.ndarray, affine: np.ndarray) -> Relief:
-    """Look for a face along all axes, since a header may be wrong; see `MIN_TURNED`.
-
-    Parameters
-    ----------
-    values, affine
-        As of `find_face`.
-
-    Returns
-    -------
-    Relief
-    """
+    """Look for a face along all axes, since a header may be wrong; see `find_face`, `MIN_TURNED`."""
     coarse, grid, _ = _on_grid(values, affine)
     middle = grid[:3, :3] @ ((np.array(coarse.shape) - 1) / 2) + grid[:3, 3]
     grid[:3, 3] -= middle
@@ -143,11 +133,7 @@ def find_turned(values: np.ndarray, affine: np.ndarray) -> Relief:
 
 
 def _without_dark_filling(values: np.ndarray, low: float) -> np.ndarray | None:
-    """A scan whose filling, far darker than air, is as dark as air; None without such a filling.
-
-    CT is filled with -2000 or -3024 outside of its circle, and resliced MR with some negative number. Between
-    that and air there is more contrast than between air and skin.
-    """
+    """Raise a filling far darker than air (CT's -2000, resliced MR) to the level of air; None without one."""
     rest = values[values > low]
     if values.size - rest.size < FILLED * values.size:
         return None

@@ -32,15 +32,7 @@ _SPACE_UNITS = {0, 2}
 def load_t1w(path: Path | str) -> nifti.Scan:
     """Read a T1w and check that it is a volume of a head-sized field of view with an orientation.
 
-    Parameters
-    ----------
-    path : Path or str
-        A single-file NIfTI, compressed or not.
-
-    Returns
-    -------
-    scan : nifti.Scan
-        Noise as bright as tissue in place of air is suppressed; see `background`.
+    Noise as bright as tissue in place of air is suppressed; see `background`.
 
     Raises
     ------
@@ -71,10 +63,7 @@ def _check_orientation(scan: nifti.Scan) -> None:
 
 
 def _disagreement(scan: nifti.Scan) -> float:
-    """Rotation (degrees) between the axes of sform and qform; 0 where one of them says nothing.
-
-    A mirror image does not count: software that flips images often leaves it in one of them.
-    """
+    """Rotation (degrees) between the axes of sform and qform, mirroring aside; 0 where one is not set."""
     if scan.header['qform_code'] == 0 or scan.header['sform_code'] == 0:
         return 0.0
     header = scan.header.copy()

@@ -40,10 +40,10 @@ def surface_moved(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray)
 
 
 def surface_same(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) -> float:
-    """Share of the original's outer surface that is where the refaced one is; see `surface_moved`.
+    """Fraction of the original's outer surface that coincides with the refaced one; see `surface_moved`.
 
-    A part of a face that was left where it was, noised or resampled, shows here before it shows in a mean
-    distance. NaN if the original has no surface.
+    A part of a face that stayed, noised or resampled, shows here before it shows in a mean distance. NaN if
+    the original has no surface.
     """
     before, after = _faces(original, refaced, in_fov)
     return float((before & after).sum() / before.sum()) if before.any() else np.nan

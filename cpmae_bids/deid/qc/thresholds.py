@@ -3,10 +3,9 @@
 A threshold changes only with the distribution that it is derived from (`benchmarks.verdict_limits`) and a
 test that breaks it. `metrics` computes the metrics, `decision` applies the table.
 
-A number that compares the output with the original head tells an attacker who has candidates for that head
-which one it is, however it is rounded. Of such a metric only pass or fail is published: metrics are private
-unless their row, or `PUBLIC_UNJUDGED`, says otherwise. ``t1w_sharpness`` and ``t1w_peak`` are private since
-they look at the original up to 4 mm beyond the brain.
+A number that compares the output with the original head identifies that head among candidates, however it is
+rounded. Metrics are private, published as pass or fail only, unless their row, or `PUBLIC_UNJUDGED`, says
+otherwise. ``t1w_sharpness`` and ``t1w_peak`` involve the original up to 4 mm beyond the brain.
 """
 
 from __future__ import annotations

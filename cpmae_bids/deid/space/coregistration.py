@@ -1,8 +1,8 @@
 """Rigid map between two contrasts of one head, by normalised mutual information.
 
-Information that is normalised (Studholme et al., Pattern Recognition 1999) neither needs a like contrast nor
-grows with the overlap: a slab that shows half a head does not slide to where more of it overlaps. What a slab
-does not show counts for nothing.
+Normalised information (Studholme et al., Pattern Recognition 1999) needs no like contrast and does not grow
+with the overlap, so that a slab does not slide to where more of it overlaps. What it does not show counts for
+nothing.
 """
 
 from __future__ import annotations
@@ -73,21 +73,17 @@ class MutualInformation:
 
 
 def refine(compare: MutualInformation, to_moving: np.ndarray, center: np.ndarray, step: float) -> np.ndarray:
-    """Rigid map near another under which two volumes share most.
+    """Rigid map (4, 4) near another under which two volumes share most information.
 
     Parameters
     ----------
     compare : MutualInformation
     to_moving : ndarray, shape (4, 4)
-        To begin with.
+        Start.
     center : ndarray, shape (3,)
         Of rotation, in the world of the first volume.
     step : float
         Degrees and mm.
-
-    Returns
-    -------
-    to_moving : ndarray, shape (4, 4)
     """
     found = optimize.minimize(
         lambda change: -compare(to_moving @ _change(change, center)),

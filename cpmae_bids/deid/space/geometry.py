@@ -36,17 +36,9 @@ _TAPS = 4
 
 
 def grid_affine(n: int) -> np.ndarray:
-    """Affine of the template grid with ``n`` voxels along each edge.
+    """Affine (voxels to template world, mm) of the template grid with ``n`` voxels along each edge.
 
-    Parameters
-    ----------
-    n : int
-        Number of voxels along an edge.
-
-    Returns
-    -------
-    affine : ndarray, shape (4, 4)
-        Voxel indices to template world (mm). The centre of voxel ``i`` lies at ``corner + (i + 0.5) * size``.
+    The centre of voxel ``i`` lies at ``corner + (i + 0.5) * size``.
     """
     size = GRID_EDGE_MM / n
     affine = np.diag([size, size, size, 1.0])
