@@ -15,6 +15,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from cpmae_bids.deid.images import masks
+from cpmae_bids.deid.space import geometry
 from cpmae_bids.models import diffeomorphism as diffeo
 from cpmae_bids.models.diffeomorphism import Level
 
@@ -83,8 +84,15 @@ def outer_mask(volume: np.ndarray, brain: np.ndarray, *, closing_mm: float) -> n
 
 def signed_distance(mask: np.ndarray, limit_mm: float) -> np.ndarray:
     """Distance to the surface of a mask at 2 mm; mm, negative inside, clipped; float32."""
+    result = np.full(mask.shape, limit_mm, np.float32)
+    if not mask.any():
+        return result
+    # farther away all is clipped
+    window, _ = geometry.crop(mask, np.eye(4), margin=int(limit_mm / VOXEL_MM) + 1)
+    mask = mask[window]
     far = ndimage.distance_transform_edt(~mask) - ndimage.distance_transform_edt(mask)
-    return np.clip(far * VOXEL_MM, -limit_mm, limit_mm).astype(np.float32)
+    result[window] = np.clip(far * VOXEL_MM, -limit_mm, limit_mm)
+    return result
 
 
 def channels(volume: np.ndarray, brain: np.ndarray, seen: np.ndarray) -> tuple[Tensor, Tensor]:

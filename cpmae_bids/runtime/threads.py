@@ -32,7 +32,10 @@ def environment(count: int) -> dict[str, str]:
 def each(job: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """Apply a job to every item in threads; return the results in order. Jobs should release the GIL."""
     told = os.environ.get(VARIABLE, '')
-    with ThreadPoolExecutor(max(1, int(told)) if told.isdecimal() else 1) as pool:
+    count = int(told) if told.isdecimal() else 1
+    if count < 2:
+        return [job(item) for item in items]
+    with ThreadPoolExecutor(count) as pool:
         return list(pool.map(job, items))
 
 

@@ -17,6 +17,7 @@ from cpmae_bids.deid.qc import scan_checks
 from cpmae_bids.deid.space import conforming, geometry
 from cpmae_bids.deid.synthesis import tissue
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.runtime import threads
 from cpmae_bids.steps import Output
 
 FINE = 256
@@ -62,9 +63,12 @@ def conform(
         raise InputError(f'{t1w}: {error}') from error
     around = conforming.conform_head(scan.values(), *place, FINE // 2, scale)
     fine = fine.astype(np.float16)
-    inside = geometry.pool(fine > 0, 2) >= 0.5
-    volumes.write(brain, brain=geometry.pool(fine, 2), mask=inside, scale=scale, dtype=np.float32)
-    told = tissue.measure(around.head, around.in_brain, around.in_fov).rounded()
+    inside, coarse, told = threads.together(
+        lambda: geometry.pool(fine > 0, 2) >= 0.5,
+        lambda: geometry.pool(fine, 2),
+        lambda: tissue.measure(around.head, around.in_brain, around.in_fov).rounded(),
+    )
+    volumes.write(brain, brain=coarse, mask=inside, scale=scale, dtype=np.float32)
     write_text(statistics, to_json(told.to_dict()))
     volumes.write(head, head=around.head, brain=around.in_brain, seen=around.in_fov)
 

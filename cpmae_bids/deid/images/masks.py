@@ -92,13 +92,18 @@ def distance_outside(mask: np.ndarray, voxel_sizes: ArrayLike, limit: float) -> 
     mask = np.asarray(mask, dtype=bool)
     sizes = np.asarray(voxel_sizes, dtype=float)
     distance = np.full(mask.shape, np.inf, np.float32)
+    if not mask.any():
+        return distance
     distance[mask] = 0
-    box = mask
-    for axis, size in enumerate(sizes):
-        width = 2 * int(np.ceil(limit / size)) + 1
-        box = ndimage.maximum_filter1d(box, width, axis=axis, mode='constant')
-    shell = np.argwhere(box & ~mask)
-    rim = np.argwhere(mask & ~ndimage.binary_erosion(mask, border_value=1))
+    reach = np.ceil(limit / sizes).astype(int)
+    found = ndimage.find_objects(mask.astype(np.uint8))[0]
+    window = tuple(slice(max(s.start - n, 0), s.stop + n) for s, n in zip(found, reach, strict=True))
+    inside = box = mask[window]
+    for axis, n in enumerate(reach):
+        box = ndimage.maximum_filter1d(box, 2 * n + 1, axis=axis, mode='constant')
+    start = [s.start for s in window]
+    shell = np.argwhere(box & ~inside) + start
+    rim = np.argwhere(inside & ~ndimage.binary_erosion(inside, border_value=1)) + start
     if len(shell) and len(rim):
         near, _ = cKDTree(rim * sizes).query(shell * sizes, distance_upper_bound=limit + ROUNDING)
         distance[tuple(shell.T)] = near

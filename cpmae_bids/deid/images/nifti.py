@@ -150,7 +150,9 @@ def read(path: Path | str) -> Scan:
             raise InputError(f'{path}: truncated, {size - len(content)} bytes missing: fetch it again')
         if not ends_soon(stream):
             raise InputError(f'{path}: trailing data after the image: convert it again')
-    raw = np.frombuffer(content, dtype).reshape(shape, order='F')
+    # On disk the first axis runs fastest; resampling would turn that around each time
+    raw = np.ascontiguousarray(np.frombuffer(content, dtype).reshape(shape, order='F'))
+    raw.flags.writeable = False
     slope, inter = _scaling(path, header)
     return Scan(path, header, raw, _affine(path, header), slope, inter)
 

@@ -92,7 +92,10 @@ def floor(values: np.ndarray, voxel_sizes: ArrayLike, scale: float) -> float:
     scale : float
         Brain scale.
     """
-    means = blocks(values, block_size(voxel_sizes, BLOCK_MM)).mean(axis=-1)
+    return _floor(blocks(values, block_size(voxel_sizes, BLOCK_MM)).mean(axis=-1), scale)
+
+
+def _floor(means: np.ndarray, scale: float) -> float:
     level = float(np.quantile(means, FLOOR_SHARE)) if means.size else 0.0
     low, high = FLOOR_RANGE
     return level if low * scale < level < high * scale else 0.0
@@ -127,7 +130,7 @@ def far_air(values: np.ndarray, brain_mask: np.ndarray, voxel_sizes: ArrayLike, 
     size = block_size(voxel_sizes, BLOCK_MM)
     cut = blocks(values, size)
     means = cut.mean(axis=-1)
-    loud = floor(values, voxel_sizes, scale)
+    loud = _floor(means, scale)
     level = float(np.hypot(HEAD_LEVEL * scale, ABOVE_FLOOR * loud))
     above = means > level
     head = (ndimage.binary_opening(above) if loud else above) | blocks(brain_mask, size).any(axis=-1)

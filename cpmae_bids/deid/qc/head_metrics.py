@@ -88,7 +88,10 @@ def _anatomy(after, tissue, head, brain, in_fov) -> dict[str, float]:
     size = geometry.GRID_EDGE_MM / _N
     nose = regions.box(regions.NOSE, _N)
     vault = regions.box(regions.VAULT, _N) & in_fov
-    distance = ndimage.distance_transform_edt(~brain, sampling=size) if brain.any() else np.zeros(brain.shape)
+    near = ndimage.find_objects((brain | vault).astype(np.uint8))[0]  # far from both nothing is asked for
+    distance = np.zeros(brain.shape)
+    if brain.any():
+        distance[near] = ndimage.distance_transform_edt(~brain[near], sampling=size)
     metrics = {}
     if (distance_to_mean := face.distance_to_mean(head, in_fov)) is not None:
         metrics['face_distance_mm'] = distance_to_mean
@@ -97,7 +100,9 @@ def _anatomy(after, tissue, head, brain, in_fov) -> dict[str, float]:
     if (nose & in_fov).sum() > 0.3 * nose.sum():
         metrics['nose_share'] = (after[nose & in_fov] > intensity.TISSUE).mean()
     # bone is as dark as air, and one with it by way of nose and sinuses, but not within a slice of the vault
-    closed = np.stack([ndimage.binary_fill_holes(part) for part in np.moveaxis(head, -1, 0)], axis=-1)
+    closed = head.copy()
+    for z in np.flatnonzero(vault.any((0, 1))):
+        closed[..., z] = ndimage.binary_fill_holes(head[..., z])
     for name, volume, low, high in (
         ('vault_closed_share', closed, *SKULL_MM),
         ('far_tissue_share', tissue, FAR_MM, np.inf),

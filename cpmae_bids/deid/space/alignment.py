@@ -151,13 +151,15 @@ def volume_by_interior(
     if not deep.any():
         return float('nan')
     center = template.affine[:3, :3] @ np.argwhere(template.mask).mean(axis=0) + template.affine[:3, 3]
-    expected = _band(template.brain, deep, template.affine)
+    window, grid = geometry.crop(deep, template.affine, margin=1)
+    deep = deep[window]
+    expected = _band(template.brain[window], deep, grid)
     found = []
     for size in SIZES:
         resize = np.diag([size, size, size, 1.0])
         resize[:3, 3] = center - size * center
-        matrix = _template_to_scan_voxels(affine, resize @ world_to_template, template)
-        detail = _band(geometry.resample(values, matrix, deep.shape), deep, template.affine)
+        matrix = np.linalg.inv(affine) @ np.linalg.inv(resize @ world_to_template) @ grid
+        detail = _band(geometry.resample(values, matrix, deep.shape), deep, grid)
         if min(np.ptp(detail), np.ptp(expected)) >= 1e-3:
             found.append((float(np.corrcoef(detail, expected)[0, 1]), matrix))
     if not found:

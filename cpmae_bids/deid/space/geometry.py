@@ -269,7 +269,7 @@ def to_template(
     Parameters
     ----------
     data : ndarray, shape (X, Y, Z)
-        Volume on the native grid.
+        Volume on the native grid; of a mask, the box around it is looked at.
     affine, world_to_template : ndarray, shape (4, 4)
         Native voxels to world, world to template world.
     n : int
@@ -286,8 +286,11 @@ def to_template(
     volume : ndarray of float32, shape (n, n, n)
         Zero away from the field of view of the scan (see `field_of_view`).
     """
-    if antialias:
-        data = smooth(data, antialias_sigma(affine, world_to_template, GRID_EDGE_MM / n))
+    sigma = antialias_sigma(affine, world_to_template, GRID_EDGE_MM / n) if antialias else np.zeros(3)
+    if data.dtype == bool and data.any():
+        window, affine = crop(data, affine, margin=int(3 * sigma.max()) + 2)
+        data = data[window]
+    data = smooth(data, sigma)
     volume = np.zeros((n, n, n), np.float32)
     window = _shadow(data.shape, native_to_template_voxels(n, affine, world_to_template), volume.shape)
     matrix = template_to_native_voxels(n, affine, world_to_template) @ _shift([s.start for s in window])
