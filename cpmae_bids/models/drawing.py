@@ -12,6 +12,7 @@ from cpmae_bids.models.diffeomorphism import resize, sample
 from cpmae_bids.models.frame import BELOW, BOX, GRID
 from cpmae_bids.models.head import HeadVQVAE
 from cpmae_bids.models.superresolution import SuperResolution
+from cpmae_bids.runtime import threads
 
 BLOCK_NODES = 8000
 """Nodes of the field (4 mm) that are interpolated at once, one around them included."""
@@ -49,12 +50,12 @@ def draw(
     volume : Tensor of float32, shape (1, 1, 256, 256, 288)
         White matter is about 1, air 0; the last axis begins 32 mm below the template grid.
     """
-    volume = head.decode(codes)
+    volume, field = threads.together(lambda: head.decode(codes), lambda: head.field(codes, brain))
     if millimetre:
         fine = finer(volume, generator=torch.Generator().manual_seed(seed))
     else:
         fine = F.interpolate(volume, scale_factor=2, mode='trilinear', align_corners=False)
-    return lay_around(fine, head.field(codes, brain))
+    return lay_around(fine, field)
 
 
 @torch.no_grad()

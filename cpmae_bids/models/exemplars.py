@@ -174,41 +174,51 @@ class Exemplars(nn.Module):
         outer : Tensor of float32, shape (1, 1, *SHAPE)
             Share of what rules here that lies within its skin: the skin is where this is a half.
         """
-        spots, known = _wandering(), self.known()
-        low, outer = BACKGROUND * mean, BACKGROUND * mean_outer
-        high, narrow_sum = torch.zeros_like(low), torch.full_like(low, BACKGROUND**NARROW)
-        wide_sum = torch.full_like(low, BACKGROUND)
-        donors = codes.unique().tolist()
-        for code, stored in zip(donors, threads.each(self.levels, donors), strict=True):
-            ruled = gaussian((codes == code).float()[None, None], 0.5)
-            # it says nothing beyond what it saw, where the weight of a site fades out
-            seen = self.scatter(known[code].long()).float()[None, None]
-            both = torch.cat([ruled, seen], 1)
-            planes = both.expand(len(spots), *both.shape[1:])
-            planes = F.grid_sample(planes, spots, padding_mode='border', align_corners=False)
-            ruled, seen = planes[:, :, 0].transpose(0, 1)[:, None, None]
-            weight = ruled * (2 * seen - 1).clamp_min(0)
-            levels = torch.from_numpy(stored.copy())[None, None]
-            root = levels.float() / intensity.STORED_LEVELS
-            smooth = F.interpolate(F.avg_pool3d(root, 2), size=SHAPE, mode='trilinear', align_corners=False)
+        donors = codes.unique()
+        levels = torch.from_numpy(np.stack(threads.each(self.levels, donors.tolist())))[:, None]
+        tissue = _low_pass(levels.amax(0, keepdim=True).float()) + mean + mean_outer
+        where = tissue.flatten().nonzero()[:, 0]  # the rest is air
+        weights = self._weights(codes, donors, _wandering()[where])
+        low, outer, high = BACKGROUND * mean.take(where), BACKGROUND * mean_outer.take(where), 0
+        wide_sum, narrow_sum = BACKGROUND, BACKGROUND**NARROW
+        for donor, weight in zip(levels, weights, strict=True):
+            root = donor[None].float() / intensity.STORED_LEVELS
+            root, smooth = root.take(where), _low_pass(root).take(where)
             wide, narrow = weight.pow(WIDE), weight.pow(NARROW)
             low += wide * smooth
             high += narrow * (root - smooth)
-            outer += wide * (levels > 0)
+            outer += wide * (root > 0)
             wide_sum += wide
             narrow_sum += narrow
-        root = low / wide_sum + high / narrow_sum
-        return root.clamp_(0, 1), outer / wide_sum
+        blended = (low / wide_sum + high / narrow_sum).clamp_(0, 1), outer / wide_sum
+        root, outer = (torch.zeros_like(mean).put_(where, values) for values in blended)
+        return root, outer
+
+    def _weights(self, codes: Tensor, donors: Tensor, spots: Tensor) -> Tensor:
+        """Weights (donors, N) of some codes at points (N, 3)."""
+        known = self.known()
+        ruled = gaussian((codes == donors.view(-1, 1, 1, 1)).float()[:, None], 0.5)
+        # a donor says nothing beyond what it saw, where the weight of a site fades out
+        seen = torch.stack([self.scatter(known[code].long()).float()[None] for code in donors])
+        sites = torch.cat([ruled, seen]).transpose(0, 1)
+        looked_up = threads.each(
+            lambda part: F.grid_sample(sites, part, padding_mode='border', align_corners=False),
+            spots[None, None, None].split(2**16, 3),
+        )
+        ruled, seen = torch.cat(looked_up, 4).view(2, len(donors), -1)
+        return ruled * (2 * seen - 1).clamp_min(0)
+
+
+def _low_pass(volume: Tensor) -> Tensor:
+    """Low frequencies of a volume (1, 1, *SHAPE)."""
+    return F.interpolate(F.avg_pool3d(volume, 2), size=SHAPE, mode='trilinear', align_corners=False)
 
 
 def _wandering() -> Tensor:
-    """Points at which weights are looked up, a plane at a time: those of the voxels, displaced at random.
-
-    Shape (X, 1, Y, Z, 3); see `diffeomorphism.sample`.
-    """
+    """Points (voxels, 3) at which weights are looked up: those of the voxels, displaced at random."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, 3, *SITES, generator=generator)
     smooth = F.interpolate(noise, size=SHAPE, mode='trilinear', align_corners=False)
     shape = torch.tensor(SHAPE, dtype=torch.float32).view(1, 3, 1, 1, 1)
     unit = (points(SHAPE) + 0.5 + smooth * (WANDER_MM / 2)) * (2 / shape) - 1
-    return unit.flip(1)[0].movedim(0, -1)[:, None]
+    return unit.flip(1)[0].flatten(1).T

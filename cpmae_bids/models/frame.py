@@ -18,6 +18,7 @@ from cpmae_bids.deid.images import masks
 from cpmae_bids.deid.space import geometry
 from cpmae_bids.models import diffeomorphism as diffeo
 from cpmae_bids.models.diffeomorphism import Level
+from cpmae_bids.runtime import threads
 
 GRID = 128
 """Voxels of 2 mm along an edge of the template grid."""
@@ -84,15 +85,12 @@ def outer_mask(volume: np.ndarray, brain: np.ndarray, *, closing_mm: float) -> n
 
 def signed_distance(mask: np.ndarray, limit_mm: float) -> np.ndarray:
     """Distance to the surface of a mask at 2 mm; mm, negative inside, clipped; float32."""
-    result = np.full(mask.shape, limit_mm, np.float32)
-    if not mask.any():
-        return result
-    # farther away all is clipped
-    window, _ = geometry.crop(mask, np.eye(4), margin=int(limit_mm / VOXEL_MM) + 1)
-    mask = mask[window]
-    far = ndimage.distance_transform_edt(~mask) - ndimage.distance_transform_edt(mask)
-    result[window] = np.clip(far * VOXEL_MM, -limit_mm, limit_mm)
-    return result
+    distance = np.full(mask.shape, limit_mm, np.float32)
+    if mask.any():  # farther away all is clipped
+        window, _ = geometry.crop(mask, np.eye(4), margin=int(limit_mm / VOXEL_MM) + 1)
+        outside, inside = threads.each(ndimage.distance_transform_edt, (~mask[window], mask[window]))
+        distance[window] = np.clip((outside - inside) * VOXEL_MM, -limit_mm, limit_mm)
+    return distance
 
 
 def channels(volume: np.ndarray, brain: np.ndarray, seen: np.ndarray) -> tuple[Tensor, Tensor]:
