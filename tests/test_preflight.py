@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+import tempfile
 from collections import namedtuple
 
 import pytest
@@ -43,6 +44,16 @@ def test_given_work_dir_is_made_private_and_kept(config, ready, tmp_path):
     preflight.remove_work_dir(settled)
     assert settled.work_dir.is_dir()
     assert list(settled.work_dir.iterdir()) == []
+
+
+def test_a_work_directory_that_nipype_cannot_name_is_refused(config, ready, tmp_path, monkeypatch):
+    (tmp_path / '%s').mkdir()
+    with pytest.raises(UsageError, match='choose another --work-dir'):
+        preflight.preflight(config.replace(work_dir=tmp_path / '100%'))
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / '%s'))
+    with pytest.raises(UsageError, match='choose another --work-dir'):
+        preflight.preflight(config)
+    assert list((tmp_path / '%s').iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,8 @@ def settle_work_dir(config: RunConfig) -> RunConfig:
     UsageError
         If it cannot be written, or is open to others.
     """
+    if '%' in str(place := config.work_dir or Path(tempfile.gettempdir())):  # interpolated by its parser
+        raise UsageError(f'{place}: nipype works in no folder with % in its path; choose another --work-dir')
     if not Path(tempfile.gettempdir()).resolve().is_relative_to(config.bids_dir.resolve()):
         scratch.sweep()
     if config.work_dir is not None:
