@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 PROG = 'cpmae-bids-audit'
 
 _DESCRIPTION = """\
-Check a folder before it is shared: name every image that shows a face, and all that could and is not read.
+Check a folder before you share it: list every image that shows a face or cannot be judged.
 
-A face is in order only in an output of cpmae-bids whose bytes are those that passed the verdict. The folder
-is only read. Exit codes: 0 no face, 1 a face or an image that could not be judged, 64 wrong use,
-70 nothing to check."""
+A face is accepted only in an output of cpmae-bids that is unchanged since it passed quality control. The
+folder is never written to. Exit codes: 0 no face, 1 a face or a file that could not be judged, 64 wrong
+usage, 70 nothing to check."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,14 +41,12 @@ def build_parser() -> argparse.ArgumentParser:
         '--originals',
         type=path,
         metavar='DIR',
-        help='dataset that the outputs in DIR were made from: also see whether outputs match their originals',
+        help='input dataset of the outputs in DIR: also match outputs with their originals',
     )
-    parser.add_argument(
-        '--json', type=path, metavar='FILE', help='write what was found in every image, as JSON'
-    )
+    parser.add_argument('--json', type=path, metavar='FILE', help='write the result for every image')
     processes = 'processes at a time (default: all available processors)'
     add_option(parser, 'nprocs', default=available_cpus(), help=processes)
-    parser.add_argument('-v', '--verbose', action='store_true', help='name the images without a face, too')
+    parser.add_argument('-v', '--verbose', action='store_true', help='list images without a face as well')
     return parser
 
 
@@ -138,7 +136,7 @@ def _summarise(findings: list[Finding], listing: Listing, privacy: Privacy | Non
 def _skipped(listing: Listing) -> list[str]:
     """Say in a line what was not examined, if anything."""
     skipped = [f'{count} {what}' if what != '.git' else what for what, count in (+listing.skipped).items()]
-    return [f'not examined:  {", ".join(skipped)}'] if skipped else []
+    return [f'not examined: {", ".join(skipped)}'] if skipped else []
 
 
 def _write(target: Path, findings: list[Finding], listing: Listing, privacy: Privacy | None, recognise: bool):

@@ -18,13 +18,14 @@ PROG = 'cpmae-bids-file'
 _DESCRIPTION = """\
 De-identify one T1w scan: a different, generated head around its bit-identical brain.
 
-OUT is written only if the result passes its verdict. Exit codes: 0 passed, 1 failed, 64 wrong use."""
+OUT is written only if the result passes quality control. Exit codes: 0 passed, 1 failed, 64 wrong usage,
+130 interrupted."""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``cpmae-bids-file``."""
     parser = Parser(PROG, _DESCRIPTION)
-    parser.add_argument('input', type=path, metavar='IN', help='T1w scan, .nii or .nii.gz; only read')
+    parser.add_argument('input', type=path, metavar='IN', help='T1w scan, .nii or .nii.gz; never written to')
     parser.add_argument('output', type=path, metavar='OUT', help='refaced scan to write, .nii or .nii.gz')
     add_option(parser, 'preset')
     add_option(parser, 'seed', help='seed of the head (default: drawn)')
@@ -34,8 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
         '--verdict',
         type=path,
         metavar='FILE',
-        help='write the verdict (JSON), pass or fail, as it may be shared: of what compares both heads only '
-        'whether it is within limits (the numbers are in --work-dir)',
+        help='write the quality control result (JSON), pass or fail, in the form that may be shared; all '
+        'numbers are in --work-dir',
     )
     add_option(parser, 'work_dir', help='keep intermediate files here; they show the original head')
     return parser

@@ -1,4 +1,4 @@
-"""``cpmae-bids-train``: from a BIDS dataset of whole heads to weights."""
+"""Train weights on a BIDS dataset of whole heads."""
 
 from __future__ import annotations
 
@@ -19,26 +19,30 @@ def get_parser() -> argparse.ArgumentParser:
     prepare = commands.add_parser('prepare', help='conform a BIDS dataset into one prepared file')
     prepare.add_argument('bids_dir', type=Path, help='BIDS dataset of whole-head T1w, not defaced')
     prepare.add_argument('prepared', type=Path, help='file to write, .safetensors')
-    prepare.add_argument('-w', '--work-dir', type=Path, required=True, help='masks and affines are kept here')
+    prepare.add_argument('-w', '--work-dir', type=Path, required=True, help='keeps masks and affines')
     prepare.add_argument('--preset', choices=('128', '256'), default='128', help='2 mm or 1 mm voxels')
-    prepare.add_argument('--validation', type=float, default=0.08, help='share of heads left out (0.08)')
+    prepare.add_argument(
+        '--validation', type=float, default=0.08, help='fraction of heads held out (default: 0.08)'
+    )
     prepare.add_argument('--max-voxel-mm', type=float, help='leave out scans with coarser voxels')
     prepare.add_argument('--nprocs', type=int, default=1, help='processes')
 
-    head = commands.add_parser('head', help="register all heads and fit the head's VQ-VAE")
-    brain = commands.add_parser('brain', help="train the brain's VQ-VAE")
+    head = commands.add_parser('head', help='register all heads and fit the head VQ-VAE')
+    brain = commands.add_parser('brain', help='train the brain VQ-VAE')
     mae = commands.add_parser('mae', help='train the masked autoencoder on the codes of both VQ-VAEs')
-    finer = commands.add_parser('superresolution', help='train what takes heads from 2 mm to 1 mm')
+    finer = commands.add_parser('superresolution', help='train super-resolution from 2 mm to 1 mm')
     for command in (head, brain, mae, finer):
         command.add_argument('prepared', type=Path, help='prepared file')
         command.add_argument(
-            'folder', type=Path, help='checkpoints and logs; a second call goes on from there'
+            'folder', type=Path, help='checkpoints and logs; a second call resumes from there'
         )
         command.add_argument('--weights', type=Path, required=True, help='folder of weights to write to')
         command.add_argument('--licence', default='', help='licence of the weights, for the registry')
     for command in (brain, mae, finer):
-        command.add_argument('--config', type=Path, help='TOML file of settings; default: the packaged one')
-        command.add_argument('--time-budget', type=float, metavar='SECONDS', help='stop in time, resumable')
+        command.add_argument('--config', type=Path, help='TOML file of settings (default: the packaged one)')
+        command.add_argument(
+            '--time-budget', type=float, metavar='SECONDS', help='stop after this time; a second call resumes'
+        )
     for command in (brain, finer):
         command.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     mae.add_argument('--shapes', type=Path, required=True, help='folder of `cpmae-bids-train head`')
