@@ -321,6 +321,35 @@ def test_a_rejection_is_forgotten_when_its_scan_is_judged_again(sessions, finish
     assert {record['status'] for record in read_records(config.output_dir).values()} == {'pass'}
 
 
+@pytest.mark.parametrize('killed', [False, True])
+def test_an_error_or_a_kill_is_no_verdict_on_a_head_that_was_rejected(sessions, finished, killed):
+    config, (first, second, *_) = sessions
+    publish_scan(first, config, finished(first), REJECTED)
+    publish.forget_rejections([first, second], config)
+    publish_scan(second, config, finished(second), PASS)  # before the first is judged again
+    if not killed:
+        record = publish.record_failure(first, config, 'no brain was found')
+        assert record['reasons'] == ['no brain was found']
+        assert publish.is_rejected(read_record(config.output_dir, second.name))
+    publish.forget_rejections([second], config)  # a run over the second alone
+    assert publish_scan(second, config, finished(second), PASS) == []
+    assert not any(config.output_dir.rglob('*refaced_T1w.nii.gz'))
+    publish.forget_rejections([first, second], config)
+    for scan in (first, second):
+        publish_scan(scan, config, finished(scan), PASS)
+    assert not any(publish.is_rejected(record) for record in read_records(config.output_dir).values())
+
+
+def test_a_rejected_head_does_not_reject_that_of_another_seed(sessions, finished):
+    config, (first, second, *_) = sessions
+    publish_scan(first, config, finished(first), REJECTED)
+    other = config.replace(seed=2)
+    first, second, *_ = collect_scans(other)
+    publish.forget_rejections([first, second], other)
+    assert 'head_rejected' not in publish.record_failure(first, other, 'no brain was found')
+    assert publish_scan(second, other, finished(second), PASS)
+
+
 def test_complete_needs_what_the_sidecar_says_now(config, scan, finished):
     publish_scan(scan, config, finished(scan), PASS)
     (config.bids_dir / 'T1w.json').write_text('{"EchoTime": 0.003, "PatientName": "nobody"}')

@@ -7,7 +7,7 @@ It is the last of the scan's files to get its name; whatever goes wrong before, 
 import contextlib
 import glob
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -24,8 +24,11 @@ from cpmae_bids.bids.raw_like import withdraw_image
 from cpmae_bids.bids.scan import Scan
 from cpmae_bids.bids.source_checks import checked_sources, remember
 from cpmae_bids.bids.verdict_records import (
+    HEAD_UNDECIDED,
     OF_AN_IMAGE,
+    have_one_head,
     is_rejected,
+    is_undecided,
     make_record,
     read_record,
     read_records,
@@ -219,16 +222,30 @@ def _withdraw_head(scan: Scan, with_its_head: dict[str, dict[str, Any]], config:
             write_record(config.output_dir, name, rejected(record))
 
 
-def forget_rejections(scans: Iterable[Scan], config: RunConfig) -> None:
-    """Forget that heads were rejected for scans that are about to be judged again, and may have changed."""
+def forget_rejections(scans: Collection[Scan], config: RunConfig) -> None:
+    """Forget that heads were rejected for scans that are about to be judged again, and may have changed.
+
+    What a run was to judge again and did not, since it was killed, stays rejected for this one.
+    """
+    names = {scan.name for scan in scans}
+    for subject in {scan.subject for scan in scans}:
+        for name, record in read_records(config.output_dir, subject).items():
+            if name not in names and is_undecided(record):
+                write_record(config.output_dir, name, {**record, 'head_rejected': True})
     for scan in scans:
-        record = read_record(config.output_dir, scan.name)
-        if record is not None and is_rejected(record):
-            record_failure(scan, config, 'its head was rejected before, and was not judged again; run again')
+        rejection = read_record(config.output_dir, scan.name)
+        if rejection is not None and is_rejected(rejection):
+            undecided = {**rejection, 'status': 'error', 'reasons': [HEAD_UNDECIDED], 'head_rejected': False}
+            with never_written_to(config.bids_dir), locked(config.output_dir, 'logs'):
+                _withdraw(scan, config)
+                write_record(config.output_dir, scan.name, undecided)
 
 
 def record_failure(scan: Scan, config: RunConfig, reason: str) -> dict[str, Any]:
-    """Leave no image of a scan; write and return its record, with status 'error' and the reason."""
+    """Leave no image of a scan; write and return its record, with status 'error' and the reason.
+
+    A head that the scan has rejected before stays rejected: an error is no verdict.
+    """
     record = {
         'scan': scan.relative_path,
         **settings_of(scan, config),
@@ -236,6 +253,10 @@ def record_failure(scan: Scan, config: RunConfig, reason: str) -> dict[str, Any]
         'reasons': [hide_paths(' '.join(reason.split()), config)],
     }
     with never_written_to(config.bids_dir), locked(config.output_dir, 'logs'):
+        before = read_record(config.output_dir, scan.name) or {}
         _withdraw(scan, config)
+        if (is_rejected(before) or is_undecided(before)) and have_one_head(before, record):
+            record['head_rejected'] = True
+            _withdraw_head(scan, records_with_its_head(scan, record, config), config)
         write_record(config.output_dir, scan.name, record)
     return record

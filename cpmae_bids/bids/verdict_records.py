@@ -26,6 +26,7 @@ HEAD_REJECTED = (
     'the generated head was rejected: run all scans of the subject again with another --seed '
     '(--private-report-dir has the numbers)'
 )
+HEAD_UNDECIDED = 'its head was rejected before, and was not judged again; run again'
 _NEVER_PUBLISHED = ('noise', 'source_crc32', 'reference_crc32', 't1w_crc32')
 _OF_A_HEAD = ('version', 'model_hash', 'preset', 'seed', 'steps', 'reference')
 
@@ -99,13 +100,18 @@ def rejected(record: dict[str, Any]) -> dict[str, Any]:
 
     The seed reproduces the head, so that a reason would tell how it resembles the original.
     """
-    kept = {key: value for key, value in record.items() if key not in OF_AN_IMAGE}
+    kept = {key: v for key, v in record.items() if key not in (*OF_AN_IMAGE, 'head_rejected')}
     return kept | {'status': 'fail', 'reasons': [HEAD_REJECTED]}
 
 
 def is_rejected(record: dict[str, Any]) -> bool:
-    """Whether a record is one of a head that was rejected."""
-    return record.get('reasons') == [HEAD_REJECTED]
+    """Whether a head was rejected by the scan of a record, or before it ended with an error."""
+    return record.get('reasons') == [HEAD_REJECTED] or bool(record.get('head_rejected'))
+
+
+def is_undecided(record: dict[str, Any]) -> bool:
+    """Whether a head was rejected before, and is being judged again, or was to be."""
+    return record.get('reasons') == [HEAD_UNDECIDED]
 
 
 def have_one_head(first: dict[str, Any], second: dict[str, Any]) -> bool:

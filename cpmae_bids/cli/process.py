@@ -16,7 +16,7 @@ from cpmae_bids.bids.layout import without_reference, without_t1w
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.publish import forget_rejections, record_failure
 from cpmae_bids.bids.scan import Scan
-from cpmae_bids.bids.verdict_records import read_record, record_path
+from cpmae_bids.bids.verdict_records import is_undecided, read_record, record_path
 from cpmae_bids.cli.batches import make_batches
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import CpmaeError, InputError
@@ -196,8 +196,10 @@ def _remove_intermediate_files(config: RunConfig) -> None:
 def _leave_unprocessed(scan: Scan, config: RunConfig) -> None:
     """Keep what an earlier run made of a scan if it is whole; else record that there is nothing."""
     record = read_record(config.output_dir, scan.name)
-    if record is None or (
-        record['status'] == 'pass' and not stored_files_are_whole(record, config.output_dir)
+    if (
+        record is None
+        or is_undecided(record)
+        or (record['status'] == 'pass' and not stored_files_are_whole(record, config.output_dir))
     ):
         _fail(scan, config, 'not processed, since the run stopped at its first failure')
 
