@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import driver
@@ -16,6 +17,10 @@ import pytest
 from invariants import RIM_MM, check, processes, snapshot
 from scipy import ndimage
 
+from cpmae_bids.bids.atomic import crc32_of
+from cpmae_bids.bids.layout import collect_scans
+from cpmae_bids.bids.verdict_records import identify
+from cpmae_bids.config import RunConfig
 from cpmae_bids.deid.images import nifti
 
 VOXEL = 4.0
@@ -67,6 +72,28 @@ def dataset(small_head, tmp_path):
     (raw / 'README').write_text('Synthetic heads that are used to test software, and nothing else.\n')
     (raw / 'participants.tsv').write_text('participant_id\tage\nsub-01\t30\nsub-02\t40\n')
     return raw
+
+
+@pytest.fixture
+def sink(dataset, small_head, tmp_path):
+    """What the sink publishes: scan, settings, images, verdict, and a call that checks the output."""
+    results, brain = small_head
+    config = RunConfig(dataset, tmp_path / 'out', seed=1, model_hash='abc', work_dir=tmp_path / 'work')
+    scan = collect_scans(config)[0]
+    scan = replace(scan, crc32=crc32_of(scan.path))
+    files = {}
+    for kind, name in (('refaced', 'refaced'), ('defacemask', 'deface_mask'), ('brainmask', 'kept_mask')):
+        files[kind] = tmp_path / f'{kind}.nii.gz'
+        shutil.copy(results / name, files[kind])
+    verdict = {'status': 'pass', 'reasons': [], **identify(scan.path, files)}
+    before = snapshot(dataset)
+
+    def problems(**how):
+        return check(
+            config.output_dir, [scan.path], before=before, raw=dataset, validate=False, brain=brain, **how
+        )
+
+    return scan, config, files, verdict, problems
 
 
 class Command:

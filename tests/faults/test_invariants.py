@@ -8,35 +8,19 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
-from invariants import check, processes, snapshot
+from invariants import processes
 
-from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.publish import publish_scan
 from cpmae_bids.bids.verdict_records import identify
-from cpmae_bids.config import RunConfig
 
 IMAGE = 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz'
 
 
 @pytest.fixture
-def output(dataset, small_head, tmp_path):
+def output(sink):
     """An output in order: its folder, the original, and a call that checks it."""
-    results, brain = small_head
-    config = RunConfig(dataset, tmp_path / 'out', seed=1, model_hash='abc', work_dir=tmp_path / 'work')
-    scan = collect_scans(config)[0]
-    files = {'refaced': results / 'refaced.nii.gz'}
-    for kind, name in (('defacemask', 'deface_mask'), ('brainmask', 'kept_mask')):
-        files[kind] = tmp_path / f'{kind}.nii.gz'
-        files[kind].write_bytes((results / name).read_bytes())
-    verdict = {'status': 'pass', 'reasons': [], **identify(scan.path, files)}
+    scan, config, files, verdict, look = sink
     publish_scan(scan, config, files, verdict)
-    before = snapshot(dataset)
-
-    def look(**how):
-        return check(
-            config.output_dir, [scan.path], before=before, raw=dataset, validate=False, brain=brain, **how
-        )
-
     return config.output_dir, scan.path, look
 
 

@@ -10,14 +10,10 @@ import threading
 from dataclasses import replace
 
 import pytest
-from invariants import check, snapshot
 
-from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.completeness import is_complete
-from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.publish import publish_scan, record_failure, withdraw_scan
 from cpmae_bids.bids.verdict_records import identify, read_record
-from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import CpmaeError
 
 OPERATIONS = ('os.rename', 'os.mkdir', 'os.remove', 'os.link')
@@ -62,28 +58,6 @@ class Injector:
 
 
 INJECTOR = Injector()
-
-
-@pytest.fixture
-def sink(dataset, small_head, tmp_path):
-    """Everything that the sink takes."""
-    results, brain = small_head
-    config = RunConfig(dataset, tmp_path / 'out', seed=1, model_hash='abc', work_dir=tmp_path / 'work')
-    scan = collect_scans(config)[0]
-    scan = replace(scan, crc32=crc32_of(scan.path))
-    files = {}
-    for kind, name in (('refaced', 'refaced'), ('defacemask', 'deface_mask'), ('brainmask', 'kept_mask')):
-        files[kind] = tmp_path / f'{kind}.nii.gz'
-        shutil.copy(results / name, files[kind])
-    verdict = {'status': 'pass', 'reasons': [], **identify(scan.path, files)}
-    before = snapshot(dataset)
-
-    def problems(**how):
-        return check(
-            config.output_dir, [scan.path], before=before, raw=dataset, validate=False, brain=brain, **how
-        )
-
-    return scan, config, files, verdict, problems
 
 
 @pytest.mark.parametrize('error', [OSError, KeyboardInterrupt, MemoryError])
