@@ -646,7 +646,8 @@ def test_uncompressed_big_endian_and_nifti2_images(tmp_path):
 def test_unused_dimensions_of_a_copy_hold_no_numbers(tmp_path):
     image = nb.Nifti1Image(np.zeros((4, 4, 4, 3), np.int16), np.diag([2.0, 2, 2, 1]))
     image.header['pixdim'][4:8] = 2.5, 870503, 1, 5
-    image.header['intent_p1'] = 870503
+    image.header['intent_p1'] = image.header['toffset'] = 870503
+    image.header['slice_start'], image.header['slice_end'] = 1987, 503
     nb.save(image, tmp_path / 'a.nii')
     content = bytearray((tmp_path / 'a.nii').read_bytes())
     content[50:52] = (8705).to_bytes(2, 'little')  # dim[5]
@@ -656,7 +657,7 @@ def test_unused_dimensions_of_a_copy_hold_no_numbers(tmp_path):
     header = nb.load(tmp_path / 'b.nii').header
     assert header['pixdim'][4:].tolist() == [2.5, 0, 1, 0]
     assert header['dim'].tolist() == [4, 4, 4, 4, 3, 1, 1, 1]
-    assert header['intent_p1'] == 0
+    assert all(header[field] == 0 for field in ('intent_p1', 'toffset', 'slice_start', 'slice_end'))
     assert images.is_copy(tmp_path / 'a.nii', tmp_path / 'b.nii')
     content[-1] ^= 1
     (tmp_path / 'a.nii').write_bytes(content)

@@ -24,6 +24,7 @@ _KEPT_FIELDS = (
     *('intent_code', 'intent_p1', 'intent_p2', 'intent_p3', 'slice_start', 'slice_end', 'slice_code'),
     *('slice_duration', 'toffset', 'cal_min', 'cal_max'),
 )
+_MAX_TOFFSET = 1e4  # a day or a birthday is larger
 _CHUNK = 1 << 20
 _NUMERIC = b'0123456789+-.eEnaNiIfF/ \t\r\n'
 
@@ -101,6 +102,11 @@ def _scrubbed_header(header: nib.Nifti1Header) -> bytes:
         scrubbed[field] = value
     if not header['intent_code']:  # nothing says what these are
         scrubbed['intent_p1'] = scrubbed['intent_p2'] = scrubbed['intent_p3'] = 0
+    first, last, slices = int(scrubbed['slice_start']), int(scrubbed['slice_end']), max(scrubbed['dim'][1:4])
+    if not 0 <= first <= last < slices:  # no range of slices
+        scrubbed['slice_start'] = scrubbed['slice_end'] = 0
+    if not abs(scrubbed['toffset']) < _MAX_TOFFSET:
+        scrubbed['toffset'] = 0
     scrubbed['vox_offset'] = len(scrubbed.binaryblock) + 4
     scrubbed['magic'] = b'n+1' if len(scrubbed.binaryblock) == 348 else b'n+2'
     return scrubbed.binaryblock + bytes(4)
