@@ -44,15 +44,10 @@ def are_possible() -> bool:
 
 @contextlib.contextmanager
 def libraries_loaded(environment: Mapping[str, str]) -> Iterator[None]:
-    """Load what steps need; those of workers that are forked meanwhile begin at once.
+    """Load what steps need, so that workers forked meanwhile begin at once; a step says if that failed.
 
-    If that fails, each step finds out by itself, and says so.
-
-    Parameters
-    ----------
-    environment : mapping of str to str
-        Set meanwhile: numerical libraries heed it when they are loaded. ``OMP_NUM_THREADS`` holds for those
-        that were loaded before as well.
+    `environment` is set meanwhile: numerical libraries read it when they are loaded. ``OMP_NUM_THREADS`` also
+    applies to those that were loaded before.
     """
     global _loaded
     from threadpoolctl import threadpool_limits
@@ -88,9 +83,7 @@ def _load() -> None:
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str], folder: Path) -> tuple[int, str, str]:
-    """Run a step in a process of its own, and wait for its end.
-
-    It is a fork of this process where that has the libraries, else a new one.
+    """Run a step in another process, a fork of this one if that has the libraries, and wait for its end.
 
     Parameters
     ----------
@@ -106,7 +99,6 @@ def run(arguments: Sequence[str], environment: Mapping[str, str], folder: Path) 
     returncode : int
         Negative for the signal that ended it.
     stdout, stderr : str
-        What it wrote to its standard streams.
     """
     paths = folder / 'stdout.nipype', folder / 'stderr.nipype'  # as nipype calls them
     opened = [path.open('w+', buffering=1, errors='backslashreplace') for path in paths]

@@ -1,7 +1,7 @@
-"""The nipype interface of every step: its fields are the parameters of the function, which runs apart.
+"""The nipype interface of every step: its fields are the parameters of the function, which runs in a process.
 
-A model in the process of a nipype worker would take the whole pool with it when the kernel kills it for want
-of memory, and the run would wait for ever. A killed child is an ordinary failure of one node.
+A model in a nipype worker would take the whole pool with it when the kernel kills it for want of memory, and
+the run would wait for ever. A killed child is an ordinary failure of one node.
 """
 
 from __future__ import annotations
@@ -116,12 +116,12 @@ class Step(BaseInterface):
 
 @cache
 def specifications(function: Callable) -> tuple[type[StepInputSpec], type[StepOutputSpec]]:
-    """Inputs and outputs of a step as nipype describes them, from the signature of its function.
+    """Return inputs and outputs of a step as nipype describes them, from the signature of its function.
 
     Raises
     ------
     TypeError
-        If a parameter has a type that no trait stands for.
+        If no trait stands for the type of a parameter.
     """
     inputs: dict[str, Any] = {}
     outputs: dict[str, Any] = {'function': staticmethod(function)}
@@ -165,21 +165,9 @@ def _outputs(function: Callable, **files: str) -> StepOutputSpec:
 
 
 def failure_message(step: str, returncode: int, stderr: str | None) -> str:
-    """Say in one line why the process of a step ended.
+    """Say in one line why the process of a step ended: in its own words, else by the likely reason.
 
-    Parameters
-    ----------
-    step : str
-        Name of the step.
-    returncode : int
-        Exit code; negative for a signal.
-    stderr : str or None
-        What the process wrote on its standard error stream.
-
-    Returns
-    -------
-    str
-        The step's own words where it left some, else the most likely reason.
+    `returncode` is negative for a signal.
     """
     lines = [line.strip() for line in (stderr or '').splitlines() if line.strip()]
     own = [line.removeprefix(ERROR_PREFIX) for line in lines if line.startswith(ERROR_PREFIX)]

@@ -23,19 +23,6 @@ T1W_FIELDS = ('t1w_brain_mask', 't1w_kept_mask', 't1w_affine', 't1w_brain', 't1w
 def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> pe.Workflow:
     """Build the graph that puts the generated head, or noise, around a brain in another contrast.
 
-    Parameters
-    ----------
-    scan : Scan
-        ``path``, ``relative_path``, ``t1w``, ``reference_path`` and ``seed`` are used.
-    config : RunConfig
-        ``preset``, ``steps``, ``model_hash``, ``omp_nthreads``, ``also_fill``.
-    name : str
-        Name of the workflow.
-
-    Returns
-    -------
-    workflow : nipype.Workflow
-
     Inputs
     ------
     t1w_brain_mask, t1w_kept_mask, t1w_affine, t1w_brain, t1w_head, t1w_statistics

@@ -58,20 +58,7 @@ RESULT_FIELDS = ('refaced', 'deface_mask', 'kept_mask', 'verdict')
 
 
 def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> pe.Workflow:
-    """Build the graph that finds the brain and conforms brain and head, apart, to the template grid.
-
-    Parameters
-    ----------
-    scan : Scan
-        ``path``, ``brain_mask``, ``first_echo`` and ``reference`` are used.
-    config : RunConfig
-        ``preset``, ``device``, ``omp_nthreads``, ``fetch_template``.
-    name : str
-        Name of the workflow.
-
-    Returns
-    -------
-    workflow : nipype.Workflow
+    """Build the graph that finds the brain and conforms brain and head, separately, to the template grid.
 
     Inputs
     ------
@@ -83,13 +70,13 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
     Outputs
     -------
     brain_mask, kept_mask
-        The brain on the grid of the scan, and the same with its guard rim.
+        The brain and the preserved region on the grid of the scan.
     affine
         Scan to template.
     brain, head
         The original brain and the original head on the template grid.
     statistics
-        How bright the tissue of the original is.
+        Brightness of the original's tissue.
     """
     t1w = str(scan.path)
     workflow = pe.Workflow(name=name)
@@ -126,22 +113,7 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
 
 
 def init_head_wf(scan: Scan, config: RunConfig, *, name: str = 'head_wf') -> pe.Workflow:
-    """Build the graph that generates a head around a brain.
-
-    It sees the brain and a seed: no path leads from an original head to it.
-
-    Parameters
-    ----------
-    scan : Scan
-        ``seed`` is used.
-    config : RunConfig
-        ``preset``, ``steps``, ``weights``, ``model_hash``, ``device``, ``omp_nthreads``.
-    name : str
-        Name of the workflow.
-
-    Returns
-    -------
-    workflow : nipype.Workflow
+    """Build the graph that generates a head around a brain; no path leads from an original head to it.
 
     Inputs
     ------
@@ -174,22 +146,9 @@ def init_head_wf(scan: Scan, config: RunConfig, *, name: str = 'head_wf') -> pe.
 
 
 def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> pe.Workflow:
-    """Build the graph that puts a generated head around the brain of a scan, and judges it.
+    """Build the graph that puts a generated head around the brain of a scan, and checks it.
 
     The codes of the original head go to the verdict alone.
-
-    Parameters
-    ----------
-    scan : Scan
-        ``path``, ``relative_path``, ``reference_path`` and ``seed`` are used.
-    config : RunConfig
-        ``preset``, ``steps``, ``weights``, ``model_hash``, ``device``, ``omp_nthreads``.
-    name : str
-        Name of the workflow.
-
-    Returns
-    -------
-    workflow : nipype.Workflow
 
     Inputs
     ------
@@ -203,11 +162,11 @@ def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') ->
     refaced
         The scan with the generated head, on its own grid.
     deface_mask
-        What was replaced.
+        1 where voxels were replaced.
     kept_mask
-        What was kept: the brain and a guard rim.
+        The preserved region.
     verdict
-        JSON file with status, reasons and measures.
+        JSON file with status, reasons and metrics.
     """
     t1w = str(scan.path)
     inputnode = pe.Node(

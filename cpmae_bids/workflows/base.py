@@ -41,22 +41,10 @@ _OF_HEAD = {'head_codes': 'generated_codes', 'head': 'generated'}
 def init_cpmae_bids_wf(
     scans: Sequence[Scan], config: RunConfig, *, name: str = 'cpmae_bids_wf'
 ) -> pe.Workflow:
-    """Build the workflow of a run.
+    """Build the workflow of a run, after the pre-flight.
 
-    Parameters
-    ----------
-    scans : sequence of Scan
-        The scans to de-identify.
-    config : RunConfig
-        Settings of the run, after the pre-flight: ``work_dir`` set and ``device`` settled.
-    name : str
-        Name of the workflow, and of its folder under ``work_dir``.
-
-    Returns
-    -------
-    workflow : nipype.Workflow
-        Holds ``sub-<label>_wf`` for each subject, which holds ``<scan>_wf`` for each scan, and for the
-        reference scan of the subject.
+    It holds ``sub-<label>_wf`` for each subject, which holds ``<scan>_wf`` for each scan, and for the
+    reference scan of the subject.
     """
     work_dir = config.work_folder.absolute()
     workflow = pe.Workflow(name=name, base_dir=str(work_dir))
@@ -80,10 +68,9 @@ def init_cpmae_bids_wf(
 def init_single_subject_wf(subject: str, scans: Sequence[Scan], config: RunConfig) -> pe.Workflow:
     """Build the workflow of one subject, ``sub-<label>_wf``, from the workflows of its scans.
 
-    The head that was generated around the brain of the reference scan goes to all of them. If that scan is
-    not among them, because it is complete or was not asked for, its workflow ends with the head; that of a
-    T1w scan by which the brain of another contrast is found ends with the brain. A contrast is published
-    after its T1w scan, by whose verdict it stands or falls.
+    All scans get the head of the reference scan. If that scan is complete or not part of the run, its
+    workflow ends with the head; likewise that of a T1w scan that locates the brain of another contrast ends
+    with the brain. A contrast is published after its T1w scan, and only if that passes.
     """
     workflow = pe.Workflow(name=f'sub-{_valid(subject)}_wf')
     needed = {*scans, *(scan.t1w for scan in scans if scan.t1w is not None)}

@@ -35,14 +35,7 @@ def is_batch(plugin: str) -> bool:
 
 
 def check_batch(plugin: str, work_dir: Path | None) -> None:
-    """Refuse a plugin that cannot do what a run needs, and settings that cannot work with it.
-
-    Parameters
-    ----------
-    plugin : str
-        Name without "Plugin".
-    work_dir : Path or None
-        As the user gave it.
+    """Reject a plugin that cannot do what a run needs, and a `work_dir` that it cannot work with.
 
     Raises
     ------
@@ -79,18 +72,7 @@ def check_batch(plugin: str, work_dir: Path | None) -> None:
 
 
 def make_runner(plugin: str, plugin_args: dict) -> Any:
-    """Return an instance of nipype's plugin that outlives lost jobs and leaves none behind.
-
-    Parameters
-    ----------
-    plugin : str
-        One for which `is_batch` holds.
-    plugin_args : dict
-
-    Returns
-    -------
-    nipype.pipeline.plugins.base.SGELikeBatchManagerBase
-    """
+    """Return an instance of nipype's batch plugin that outlives lost jobs and leaves none behind."""
     from nipype.pipeline import plugins
 
     try:

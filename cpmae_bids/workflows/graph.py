@@ -31,10 +31,7 @@ GPU_STYLE = 'fillcolor="#d6e6fb"'
 
 
 def write_graph(scans: Sequence[Scan], config: RunConfig) -> None:
-    """Draw the workflow of a run into its folder in the work folder: graph.dot, and graph.svg by graphviz.
-
-    A run goes on without a drawing.
-    """
+    """Draw the workflow of a run into the work folder: graph.dot, and graph.svg if graphviz is there."""
     from cpmae_bids.workflows.base import init_cpmae_bids_wf
 
     workflow = init_cpmae_bids_wf(scans, config)
@@ -49,7 +46,7 @@ def write_graph(scans: Sequence[Scan], config: RunConfig) -> None:
 def scan_graph_dot() -> str:
     """Return the graph of one scan in the DOT language.
 
-    Nodes that take a GPU where there is one are blue. Dashed arrows from ``T1w`` lead to those that read the
+    Nodes that use a GPU where there is one are blue. Dashed arrows from ``T1w`` lead to those that read the
     original.
     """
     from nipype.pipeline.engine.utils import generate_expanded_graph

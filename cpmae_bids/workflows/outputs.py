@@ -17,20 +17,7 @@ MEM_GB = {'report': 1.0, 'private_report': 1.0, 'sink': 0.3}
 
 
 def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') -> pe.Workflow:
-    """Build the graph that draws the refaced scan and publishes it if its verdict allows.
-
-    Parameters
-    ----------
-    scan : Scan
-        ``path`` and ``name`` are used, and the whole of it by the sink.
-    config : RunConfig
-        ``private_report_dir`` and ``omp_nthreads`` are used, and the whole of it by the sink.
-    name : str
-        Name of the workflow.
-
-    Returns
-    -------
-    workflow : nipype.Workflow
+    """Build the graph that draws the refaced scan and publishes it if it passed.
 
     Inputs
     ------

@@ -23,9 +23,9 @@ from cpmae_bids.runtime.lifeline import end_with_parent
 class SturdyMultiProc(MultiProcPlugin):
     """Nipype's plugin for one machine, for runs in which processes are killed.
 
-    Where a worker is killed, nipype waits for ever; here its node fails, and the others go on with new
-    workers. Where the run itself is interrupted or killed, its workers end at once, and their steps too.
-    Where intermediate files are to be removed, those of a node that never ran are not missed.
+    Nipype waits for ever for a killed worker; here its node fails, and the others go on with new workers. If
+    the run itself is interrupted or killed, its workers and their steps end at once. Missing folders of nodes
+    that never ran do not stop the removal of intermediate files.
     """
 
     def __init__(self, plugin_args=None):

@@ -10,20 +10,9 @@ CLEAR_LINE = '\r\x1b[K'
 
 
 def scan_and_stage(fullname: str) -> tuple[str, str]:
-    """Scan and stage that a node belongs to.
+    """Return scan and stage of a node by its full name; the scan is empty if it belongs to none.
 
-    Parameters
-    ----------
-    fullname : str
-        Full name of a node in a workflow of `cpmae_bids.workflows.base`, such as
-        ``cpmae_bids_wf.sub-01_wf.sub-01_T1w_wf.reface_wf.blend``.
-
-    Returns
-    -------
-    scan : str
-        ``sub-01_T1w``; empty for a node that belongs to no scan.
-    stage : str
-        ``blend``.
+    ``cpmae_bids_wf.sub-01_wf.sub-01_T1w_wf.reface_wf.blend`` gives ``('sub-01_T1w', 'blend')``.
     """
     *around, stage = fullname.split('.')
     return (around[2].removesuffix('_wf') if len(around) > 2 else ''), stage
@@ -46,7 +35,7 @@ class Progress:
     Parameters
     ----------
     stream : text stream, optional
-        Where the lines go; standard error by default.
+        Standard error by default.
     clock : callable
         Returns the time in seconds.
     """

@@ -14,14 +14,9 @@ USUAL_VOXELS = 176 * 256 * 256
 
 @cache
 def size_factor(path: Path | str) -> float:
-    """How many times more voxels than usual a scan has; at least 1.
+    """How many times more voxels than usual a scan has; at least 1, and 1 if it cannot be read.
 
-    What steps hold on the grid of a scan grows with it: one of 0.5 mm has eight times as many voxels.
-
-    Parameters
-    ----------
-    path : Path or str
-        The scan. One that cannot be read counts as usual: its first step says what is wrong with it.
+    Memory on the grid of a scan grows with it: a scan of 0.5 mm has eight times as many voxels.
     """
     import nibabel as nib
 

@@ -42,7 +42,7 @@ class Failure:
     message : str
         What went wrong, in one line.
     crash_file : Path
-        Nipype's account of it. It names files of the input, so it stays in the work folder.
+        Nipype's crash file. It names files of the input, so it stays in the work folder.
     """
 
     scan: str
@@ -52,13 +52,7 @@ class Failure:
 
 
 class WorkflowError(Exception):
-    """A workflow that ended before all of its nodes had their turn.
-
-    Attributes
-    ----------
-    failures : list of Failure
-        Nodes that had ended with an error by then.
-    """
+    """A workflow that ended before all of its nodes had run; `failures` are those that had failed."""
 
     def __init__(self, cause: Exception, failures: list[Failure]):
         super().__init__(str(cause) or type(cause).__name__)
@@ -66,15 +60,12 @@ class WorkflowError(Exception):
 
 
 def run_workflow(workflow: pe.Workflow, config: RunConfig, progress: Progress | None = None) -> list[Failure]:
-    """Run a workflow to its end.
-
-    The failure of one scan does not stop the others, unless the settings ask for it.
+    """Run a workflow to its end; the failure of one scan stops the others only if the settings say so.
 
     Parameters
     ----------
     workflow : nipype.Workflow
     config : RunConfig
-        ``nprocs``, ``mem_gb``, ``n_gpu_procs`` and ``nipype_plugin_file`` are used.
     progress : Progress, optional
         Told of each stage; by default it writes to standard error.
 
@@ -136,13 +127,11 @@ def _is_through(runner: Any) -> bool:
 
 
 def plugin_settings(config: RunConfig) -> tuple[str, dict]:
-    """Name and arguments of the nipype plugin of a run.
+    """Return name and arguments of the nipype plugin of a run.
 
-    A plugin file says which of both it wants to change; the rest follows from the settings. The GPU slots are
-    always given, because nipype would count the GPUs of the machine, whatever of them is visible.
-
-    Nodes that need little memory go first. The first stage of a scan needs the most, so that scans are
-    finished before others are begun, and an interrupted run leaves finished ones.
+    A plugin file may change both. The GPU slots are always given: nipype would count the GPUs of the machine,
+    visible or not. Nodes with little memory go first: the first stage of a scan needs the most, so that scans
+    are finished before others begin, and an interrupted run leaves finished ones.
     """
     plugin_args = {
         'n_procs': config.nprocs,
@@ -178,17 +167,7 @@ def _read_plugin_file(path: Path) -> dict:
 
 
 def read_failures(crash_dir: str | os.PathLike) -> list[Failure]:
-    """Read nipype's crash files, oldest first.
-
-    Parameters
-    ----------
-    crash_dir : path
-        Folder with the text files of one run.
-
-    Returns
-    -------
-    list of Failure
-    """
+    """Read nipype's crash files of one run, oldest first."""
     crash_files = sorted(
         Path(crash_dir).glob('crash-*.txt'), key=lambda path: (path.stat().st_mtime, path.name)
     )
