@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from judged import publish_scan
 
-from cpmae_bids.bids.columns import column_of_events, column_of_persons, descriptions_of
+from cpmae_bids.bids.columns import column_of_events, column_of_persons, descriptions_of, left_behind
 from cpmae_bids.bids.derivatives import write_dataset_files
 from cpmae_bids.bids.header import header_leaks
 from cpmae_bids.bids.layout import collect_scans
@@ -789,6 +789,12 @@ def test_descriptions_of_columns_hold_no_date_address_or_further_field():
     assert descriptions_of(['score'], {'score': told, 'other': told}) == {'score': kept}
     for levels in ({'a': 'seen 2019-04-12'}, {'a': {'PatientName': 'Jane'}}, ['a', {'PatientName': 'Jane'}]):
         assert descriptions_of(['score'], {'score': {'Levels': levels}}) == {}
+
+
+def test_names_of_columns_that_stay_behind_are_told_unless_they_are_private():
+    assert left_behind(['notes', 'Doe^Jane', '2019-04-12']) == (
+        'columns left out: notes, one whose name is private, one whose name is private'
+    )
 
 
 def test_descriptions_of_datasets_hold_texts_alone(make_bids):

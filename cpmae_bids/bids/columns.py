@@ -104,6 +104,12 @@ def column_of_events(name: str, cells: list[str]) -> list[str] | None:
     return None if private else cells
 
 
+def left_behind(names: Collection[str]) -> str:
+    """Say which columns were left behind, in a list that is shared."""
+    told = ('one whose name is private' if is_private_text(name) else name for name in names)
+    return f'columns left out: {", ".join(told)}'
+
+
 def descriptions_of(columns: list[str], sidecar: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the descriptions of some columns from a sidecar, without what looks like dates or addresses."""
     kept = {column: described(sidecar.get(column), DESCRIPTION_FIELDS) for column in columns}

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
-from cpmae_bids.bids.columns import column_of_persons, descriptions_of
+from cpmae_bids.bids.columns import column_of_persons, descriptions_of, left_behind
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS
 from cpmae_bids.bids.sidecars import read_sidecars
@@ -54,7 +54,7 @@ def place_folder_table(
 
     table, left = table.mapped(each)
     if left:
-        unit.leave_out(entry, f'columns left out: {", ".join(left)}', False)
+        unit.leave_out(entry, left_behind(left), False)
     unit.texts[entry.path] = table.text().encode()
     if content := descriptions_of(table.columns, sidecar):
         unit.texts[sidecar_of(entry.path)] = to_json(content).encode()

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from cpmae_bids.bids.columns import column_of_persons, described, descriptions_of
+from cpmae_bids.bids.columns import column_of_persons, described, descriptions_of, left_behind
 from cpmae_bids.bids.derivatives import BIDS_VERSION, GENERATOR, generated_by, read_description
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.metadata import METHOD
@@ -109,7 +109,7 @@ def _write_once(
             left_out.append(DatasetFile(entry.path, 'out', f'cannot be read: {reason}'))
             continue
         if left:
-            left_out.append(DatasetFile(entry.path, 'out', f'columns left out: {", ".join(left)}'))
+            left_out.append(DatasetFile(entry.path, 'out', left_behind(left)))
     if not any(path.startswith('README') for path in texts):
         texts['README'] = _README.format(name=describe(bids_dir)['Name']).encode()
     commit(dataset, Unit(DATASET, texts=texts, left_out=left_out))

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from cpmae_bids._version import __version__
 from cpmae_bids.bids.atomic import sha256_of
-from cpmae_bids.bids.columns import column_of_events, descriptions_of
+from cpmae_bids.bids.columns import column_of_events, descriptions_of, left_behind
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.metadata import shareable_metadata
 from cpmae_bids.bids.output_folder import OutputFolder, OutsideError
@@ -224,7 +224,7 @@ class Subject:
     def _scrub_recording(self, entry: DatasetFile, source: Path, path: str, unit: Unit) -> list[str]:
         table, left = Table.load(source).mapped(column_of_events)
         if left:
-            unit.leave_out(entry, f'columns left out: {", ".join(left)}', False)
+            unit.leave_out(entry, left_behind(left), False)
         unit.texts[path] = table.text().encode()
         return table.columns
 
