@@ -9,13 +9,12 @@ their affines; then some of them are aligned again after their headers were turn
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.scans import find_t1w
+from benchmarks.scans import find_t1w, write_result
 from cpmae_bids.deid.images import nifti
 from cpmae_bids.deid.qc import head_checks, scan_checks
 from cpmae_bids.deid.qc.thresholds import threshold
@@ -24,7 +23,6 @@ from cpmae_bids.steps import register
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.templates import find_template
 
-RESULTS = Path(__file__).parent / 'results' / 'turned_headers.json'
 TURNS = tuple(tuple(sign * 90 * (i == axis) for i in range(3)) for axis in range(3) for sign in (1, -1))
 """Degrees about x, y and z."""
 
@@ -94,8 +92,7 @@ def main(argv: list[str] | None = None) -> None:
         'as_they_are': summarise(as_they_are),
         'turned': {'heads': len(chosen), **summarise(turned)},
     }
-    RESULTS.write_text(json.dumps(summary, indent=1) + '\n', encoding='utf-8')
-    print(json.dumps(summary))
+    print(write_result('turned_headers', summary))
 
 
 if __name__ == '__main__':
