@@ -111,7 +111,7 @@ def test_the_page_holds_verdicts_measures_settings_and_citation(output):
     text, _ = read_page(write_subject_report(output, '01'))
     for words in ('Verdict: pass', 'Verdict: fail', '4.568', 'at most 0', 'at least', 'f00dcafe', '31'):
         assert words in text
-    assert '<td>seam_ratio</td><td>within limits</td><td>at least 0, at most 1.5</td>' in text
+    assert '<td>seam_ratio</td><td>within the threshold</td><td>at least 0, at most 1.5</td>' in text
     assert '1.23' not in text
     assert 'the &lt;head&gt; &amp; the air are &#34;the same&#34;' in text
     assert '2310.15778' in text

@@ -18,7 +18,7 @@ from cpmae_bids.deid.qc.thresholds import Threshold, common_thresholds
 from cpmae_bids.reports.figures import figure_path
 from cpmae_bids.reports.histogram import histogram
 from cpmae_bids.reports.outliers import Outlier
-from cpmae_bids.reports.page import Block, Section, picture, render, required, table, text
+from cpmae_bids.reports.page import Element, Section, picture, render, required, table, text
 from cpmae_bids.reports.subject_page import CAPTIONS, COMPARED, WITHIN
 
 PAGE = 'group.html'
@@ -90,9 +90,9 @@ def _privacy_section(attacks: Sequence[tuple], notes: Sequence[str]) -> Section:
         return Section(title, [*map(text, notes)])
     introduction = (
         'Each output was compared with all originals: an attacker who has all of them, and the brain, would '
-        'name the nearest. Intervals are of 95 %.'
+        'name the nearest. Intervals are 95 %.'
     )
-    heads = ('Attack', 'Outputs', 'Own original first', 'By guessing', 'AUC (guessing: 0.50)', 'Result')
+    heads = ('Attack', 'Outputs', 'Own original first', 'By chance', 'AUC (chance: 0.50)', 'Result')
     return Section(title, [text(introduction), table('Attacks', heads, attacks), *map(text, notes)])
 
 
@@ -105,13 +105,13 @@ def _outlier_section(output_dir: Path, records: list[dict[str, Any]], outliers: 
         (o.scan, o.measure, o.value, o.median, f'{o.z:+.1f}' + ' outlier' * o.is_unusual)
         for o in outliers[:SHOWN]
     ]
-    heads = ('Scan', 'Most unusual measure', 'Value', 'Median of all', 'Robust z')
-    parts = [table('Scans by their most unusual measure', heads, rows)]
+    heads = ('Scan', 'Most unusual metric', 'Value', 'Median of all', 'Robust z')
+    parts = [table('Scans by their most unusual metric', heads, rows)]
     shown = [o.scan for o in outliers[: SHOWN // 2] if o.scan in passed]
     return Section(title, [*parts, *_faces(output_dir, shown)])
 
 
-def _faces(output_dir: Path, scans: Iterable[str]) -> Iterable[Block]:
+def _faces(output_dir: Path, scans: Iterable[str]) -> Iterable[Element]:
     """Pictures of generated heads, as the pages of the subjects show them."""
     for scan in scans:
         name = Path(scan).name.partition('.')[0]
@@ -124,27 +124,27 @@ def _measure_section(records: list[dict[str, Any]]) -> Section:
     limits = common_thresholds(record.get('fill') or '' for record in records if record.get('measures'))
     named = {name for record in records for name in record.get('measures') or {}}
     parts = []
-    # Judged measures first, in the order of the verdict
+    # Metrics with a threshold first, in the order of the verdict
     for name in [*(n for n in limits if n in named), *sorted(named - set(limits))]:
         measured = [(r.get('measures') or {}).get(name) for r in records]
         values = [float(value) for value in measured if value is not None and math.isfinite(value)]
         if not values:
             continue
         limit = limits.get(name)
-        must = f'must be {required(limit)}' if limit else 'not judged'
+        must = f'must be {required(limit)}' if limit else 'no threshold'
         low, high = (limit.low, limit.high) if limit else (-math.inf, math.inf)
         label = f'{name} of {len(values)} scans: {min(values):.4g} to {max(values):.4g}, {must}'
-        parts += [Block('heading', name), text(f'{len(values)} scans; {must}')]
-        parts.append(Block('drawing', data=histogram(values, low, high, label)))
+        parts += [Element('heading', name), text(f'{len(values)} scans; {must}')]
+        parts.append(Element('drawing', data=histogram(values, low, high, label)))
     if not parts:
         parts = [text('No scan has been measured.')]
-    note = f'Limits are those of version {__version__}. Red lines are limits, ticks are scans.'
-    blocks = [text(note), *parts, *_compared(records, limits)]
-    return Section('Distribution of every measure', blocks)
+    note = f'Thresholds (red lines) are those of version {__version__}; ticks are scans.'
+    elements = [text(note), *parts, *_compared(records, limits)]
+    return Section('Distribution of each metric', elements)
 
 
-def _compared(records: list[dict[str, Any]], limits: dict[str, Threshold]) -> Iterable[Block]:
-    """How many scans were within the limits of each measure that depends on the original head."""
+def _compared(records: list[dict[str, Any]], limits: dict[str, Threshold]) -> Iterable[Element]:
+    """How many scans were within the threshold of each metric that involves the original head."""
     judged = [record.get('within_limits') or {} for record in records]
     names = sorted({name for within in judged for name in within})
     rows = []
@@ -152,4 +152,4 @@ def _compared(records: list[dict[str, Any]], limits: dict[str, Threshold]) -> It
         counts = Counter(within[name] for within in judged if name in within)
         rows.append((name, required(limits.get(name)), counts[True], counts[False]))
     if rows:
-        yield table(COMPARED, ('Measure', 'Must be', *(f'Scans {WITHIN[holds]}' for holds in WITHIN)), rows)
+        yield table(COMPARED, ('Metric', 'Threshold', *(f'Scans {WITHIN[holds]}' for holds in WITHIN)), rows)

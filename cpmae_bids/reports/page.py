@@ -1,4 +1,4 @@
-"""HTML pages of sections and blocks: one file each, no script, nothing fetched, readable offline."""
+"""HTML pages of sections and elements: one file each, no script, nothing fetched, readable offline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cpmae_bids.runtime.packaged import packaged_text
 
 
 @dataclass(frozen=True)
-class Block:
+class Element:
     """A part of a section.
 
     Attributes
@@ -45,23 +45,23 @@ class Section:
     """A section of a page; `kind` is its class in the style sheet."""
 
     title: str
-    blocks: Iterable[Block]
+    elements: Iterable[Element]
     kind: str = ''
 
 
-def text(content: str) -> Block:
+def text(content: str) -> Element:
     """Return a paragraph."""
-    return Block('text', content)
+    return Element('text', content)
 
 
-def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> Block:
+def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> Element:
     """Return a table; numbers are shown with four digits, None as nothing."""
-    return Block('table', caption, heads, rows)
+    return Element('table', caption, heads, rows)
 
 
-def picture(caption: str, png: bytes) -> Block:
+def picture(caption: str, png: bytes) -> Element:
     """Return a picture, embedded."""
-    return Block('picture', caption, data=base64.b64encode(png).decode('ascii'))
+    return Element('picture', caption, data=base64.b64encode(png).decode('ascii'))
 
 
 def required(limit: Threshold | None) -> str:
@@ -101,11 +101,11 @@ def _citation() -> Section:
     """How to cite, from the package's Markdown: a heading, paragraphs and lists."""
     content = packaged_text('data/citation.md').replace('{version}', __version__)
     heading, *paragraphs = content.strip().split('\n\n')
-    blocks = []
+    elements = []
     for paragraph in paragraphs:
         if paragraph.startswith('- '):
             items = paragraph.removeprefix('- ').split('\n- ')
-            blocks.append(Block('list', rows=[' '.join(item.split()) for item in items]))
+            elements.append(Element('list', rows=[' '.join(item.split()) for item in items]))
         else:
-            blocks.append(text(' '.join(paragraph.split())))
-    return Section(heading.removeprefix('# '), blocks, 'citation')
+            elements.append(text(' '.join(paragraph.split())))
+    return Section(heading.removeprefix('# '), elements, 'citation')

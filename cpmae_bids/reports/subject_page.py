@@ -13,10 +13,10 @@ from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.verdict_records import read_records
 from cpmae_bids.deid.qc.thresholds import common_thresholds
 from cpmae_bids.reports.figures import figure_path
-from cpmae_bids.reports.page import Block, Section, picture, render, required, table
+from cpmae_bids.reports.page import Element, Section, picture, render, required, table
 
 CAPTIONS = {
-    'face': 'The skin of what lies around the brain, from three sides.',
+    'face': 'The skin around the brain, from three sides.',
     'slices': 'The de-identified scan: sagittal, coronal and axial slices through the brain (above) and '
     'through the face (below). The right of the subject is on the left; in sagittal slices, the front.',
 }
@@ -28,32 +28,22 @@ SETTINGS = {
     'seed': 'Seed',
     'template': 'Template',
     'reference': 'Head generated around the brain of',
-    't1w': 'Brain found by',
+    't1w': 'Brain located by',
     'fill': 'Around the brain',
 }
 SUBJECT_NOTE = (
     'The shape of the head was generated from the brain alone; the voxels of the brain are those of '
     'the original. No picture on this page shows the original head.'
 )
-COMPARED = 'Compared with the original: only whether it is within limits is published'
-WITHIN = {True: 'within limits', False: 'beyond limits'}
+COMPARED = 'Metrics that involve the original: published as pass or fail only'
+WITHIN = {True: 'within the threshold', False: 'beyond the threshold'}
 PRIVATE_NOTE = 'This page shows the original face. It is not for sharing.'
 
 
 def write_subject_report(output_dir: Path, subject: str) -> Path | None:
     """Write the page of a subject, ``sub-<label>.html``, from the records and pictures in the output.
 
-    Parameters
-    ----------
-    output_dir : Path
-        The output dataset.
-    subject : str
-        Label without ``sub-``.
-
-    Returns
-    -------
-    Path or None
-        The page; None, and none is left, if there is no record of this subject.
+    Without a record of the subject (label without ``sub-``) no page is left, and None is returned.
     """
     output_dir = Path(output_dir)
     page = output_dir / f'sub-{subject}.html'
@@ -73,17 +63,7 @@ def write_subject_report(output_dir: Path, subject: str) -> Path | None:
 
 
 def private_page(name: str, record: dict, pictures: dict[str, bytes]) -> str:
-    """Return the page before/after of one scan.
-
-    Parameters
-    ----------
-    name : str
-        Name of the scan.
-    record : dict
-        Its verdict.
-    pictures : dict
-        PNG files by their captions, in the order in which they are shown.
-    """
+    """Return the page before/after of one scan, with its verdict and PNG files by their captions."""
     return render(f'{name}, before and after', PRIVATE_NOTE, [_scan_section(name, record, pictures)])
 
 
@@ -96,19 +76,19 @@ def _pictures(output_dir: Path, name: str, record: dict) -> dict[str, bytes]:
 
 
 def _scan_section(name: str, record: dict, pictures: dict[str, bytes]) -> Section:
-    blocks = [Block('status', str(record['status']))]
+    elements = [Element('status', str(record['status']))]
     if reasons := record.get('reasons'):
-        blocks.append(Block('list', rows=reasons))
-    blocks += [picture(caption, png) for caption, png in pictures.items()]
-    # The limits of another version may have been others
+        elements.append(Element('list', rows=reasons))
+    elements += [picture(caption, png) for caption, png in pictures.items()]
+    # Another version may have had other thresholds
     same = record.get('version') == __version__
     limits = common_thresholds([record.get('fill') or '']) if same else {}
     if measures := record.get('measures'):
         rows = [(name, value, required(limits.get(name))) for name, value in measures.items()]
-        blocks.append(table('Measures', ('Measure', 'Value', 'Must be'), rows))
+        elements.append(table('Metrics', ('Metric', 'Value', 'Threshold'), rows))
     if within := record.get('within_limits'):
         rows = [(name, WITHIN[holds], required(limits.get(name))) for name, holds in within.items()]
-        blocks.append(table(COMPARED, ('Measure', 'Result', 'Must be'), rows))
+        elements.append(table(COMPARED, ('Metric', 'Result', 'Threshold'), rows))
     settings = [(label, record[key]) for key, label in SETTINGS.items() if record.get(key) not in (None, '')]
-    blocks.append(table('Settings', ('Setting', 'Value'), settings))
-    return Section(name, blocks)
+    elements.append(table('Settings', ('Setting', 'Value'), settings))
+    return Section(name, elements)
