@@ -105,7 +105,7 @@ def column_of_events(name: str, cells: list[str]) -> list[str] | None:
 
 
 def left_behind(names: Collection[str]) -> str:
-    """Say which columns were left behind, in a list that is shared."""
+    """Say which columns were dropped, in a list that is shared."""
     told = ('one whose name is private' if is_private_text(name) else name for name in names)
     return f'columns left out: {", ".join(told)}'
 

@@ -178,7 +178,7 @@ def _have_one_grid(first: Path, second: Path) -> bool:
     try:
         one, other = (cast(nib.Nifti1Image, nib.load(path)) for path in (first, second))
         return one.shape == other.shape and np.allclose(one.affine, other.affine, atol=1e-3)
-    except Exception:  # readers raise all kinds of errors on damaged files, which the first step tells
+    except Exception:  # readers raise all kinds of errors on damaged files, which the first step reports
         return False
 
 

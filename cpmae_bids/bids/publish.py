@@ -213,7 +213,7 @@ def _withdraw_contrasts(t1w: Scan, config: RunConfig) -> None:
 
 
 def _withdraw_head(scan: Scan, with_its_head: dict[str, dict[str, Any]], config: RunConfig) -> None:
-    """Remove all images with a head that was rejected: what one scan tells of it holds for all of them."""
+    """Remove all images with a rejected head: one scan's metrics hold for all of them."""
     for name, record in with_its_head.items():
         if record['status'] == 'pass':
             path = str(record['scan'])

@@ -30,7 +30,7 @@ _QUOTED = re.compile(r'"[^"\t]*"(\t"[^"\t]*")*')
 
 @cache
 def warn_once(message: str) -> None:
-    """Tell of what would be told each time a file is read."""
+    """Log a warning once, however often a file is read."""
     logger.warning('%s', message)
 
 

@@ -74,7 +74,7 @@ def run_participants(config: RunConfig, interruption: Interruption) -> int:
 
 
 def _validate_input(bids_dir: Path) -> None:
-    """Reject an invalid dataset; without a validator, say so and go on."""
+    """Reject an invalid dataset; without a validator, say so and continue."""
     if errors := count_errors(bids_dir, 'BIDS validation skipped'):
         raise UsageError(
             f'{bids_dir}: not valid BIDS, {errors} errors in all; fix them, or go on with '

@@ -136,7 +136,7 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
 
 
 def _reason(scan: Scan, failures: Sequence[Failure]) -> str:
-    """Say which node a scan has failed with, be it one of another scan that it is made from; or nothing."""
+    """Return the node that failed a scan, its own or of a scan that it depends on; or nothing."""
     first = {failure.scan: failure for failure in reversed(failures)}
     if failure := first.get(_name_in_graph(scan)):
         return f'{failure.stage}: {failure.message}'

@@ -147,7 +147,7 @@ def specifications(function: Callable) -> tuple[type[StepInputSpec], type[StepOu
 
 def _trait(hint: Any, *, mandatory: bool, nohash: bool) -> Any:
     """Trait of a parameter that is not a file to write."""
-    # nipype tells a trait without metadata from one that is not mandatory
+    # nipype distinguishes a trait without metadata from one that is not mandatory
     about = {key: True for key, value in (('mandatory', mandatory), ('nohash', nohash)) if value}
     if get_origin(hint) is Literal:
         return traits.Enum(*get_args(hint), **about)

@@ -68,7 +68,7 @@ def _sweep(folder: Path) -> None:
             return
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails if its run goes on
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its run lives
         crash = folder / CRASH_FOLDER
         kept = [crash] if crash.is_dir() and any(crash.rglob('crash-*')) else []
         stale = [path for path in folder.iterdir() if path not in kept]

@@ -226,7 +226,7 @@ def classify(relative: str) -> DatasetFile:
 
 
 def told_rows(entries: Iterable[DatasetFile]) -> list[dict[str, Any]]:
-    """Return rows of a list: ``path`` as far as told, ``files``, ``may_show_face`` and ``reason``."""
+    """Return rows of a list: ``path`` if it may be named, ``files``, ``may_show_face`` and ``reason``."""
     counts = Counter((entry.told, entry.may_show_face, entry.reason) for entry in entries)
     return [
         {'path': path, 'files': count, 'may_show_face': face, 'reason': reason}

@@ -23,7 +23,7 @@ from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.register import STARTS, brain_on_grid
 
 RIM_MM = 6.0
-"""Around the brain: the skull there tells where the brain ends, and no muscle of the face reaches it."""
+"""Margin around the brain (mm): includes the skull, but no muscle of the face."""
 
 
 ABOVE_MM = (0.0, 40.0)

@@ -134,7 +134,7 @@ def explained(
 def train_mae(
     model: MAE, corpus: Corpus, folder: Path, config: MAETraining, *, time_budget: float | None = None
 ) -> MAE:
-    """Train the transformer; a second call with the same folder goes on."""
+    """Train the transformer; a second call with the same folder resumes."""
     stage = model.appearance
     optimizer = torch.optim.AdamW(stage.parameters(), lr=config.learning_rate, weight_decay=0.05)
     run = Run(folder, model, optimizer, seed=config.seed, time_budget=time_budget)

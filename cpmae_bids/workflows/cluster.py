@@ -16,7 +16,7 @@ from cpmae_bids.exceptions import UsageError
 from cpmae_bids.workflows.progress import Progress
 
 GPU_ARGS = 'gpu_sbatch_args'
-"""Key of the plugin arguments for what `sbatch` is told for jobs on a GPU only, such as ``--gres=gpu:1``."""
+"""Plugin argument with options of `sbatch` for jobs on a GPU only, such as ``--gres=gpu:1``."""
 
 # Each poll is a call of squeue for each job, and a file of a job may take a while to show on this machine.
 EXECUTION = {'poll_sleep_duration': '5', 'job_finished_timeout': '30'}
@@ -113,7 +113,7 @@ class _SlurmJobs(_Jobs):
     _sbatch_args: str
 
     def run(self, graph, config, updatehash=False):
-        """Execute a graph; whatever ends this early, no job goes on."""
+        """Execute a graph; however this ends, no job outlives it."""
         for node in graph.nodes():
             node.plugin_args = {'sbatch_args': self._sbatch_args_of(node), 'overwrite': True}
         try:

@@ -42,7 +42,7 @@ class SturdyMultiProc(MultiProcPlugin):
         )
 
     def run(self, graph: Any, config: dict, updatehash: bool = False) -> None:
-        """Execute a graph; whatever ends this early, no worker goes on."""
+        """Execute a graph; however this ends, no worker outlives it."""
         try:
             super().run(graph, config, updatehash=updatehash)
         except BaseException:

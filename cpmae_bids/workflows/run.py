@@ -1,4 +1,4 @@
-"""Execute a workflow and tell which scans broke."""
+"""Execute a workflow and report which scans failed."""
 
 from __future__ import annotations
 

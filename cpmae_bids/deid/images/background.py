@@ -20,7 +20,7 @@ from scipy import ndimage
 from cpmae_bids.deid.images import masks, nifti
 
 LINE_STEP = 4
-"""Every so many lines along both other axes are enough to tell such scans from others."""
+"""Step between lines along both other axes; that many suffice to recognise such scans."""
 
 ERRATIC = 0.2
 """Deviation from the median of a voxel and its two neighbours, as a share of the range, that is noise."""

@@ -21,7 +21,7 @@ STORED_LEVELS = 63
 noise is small."""
 
 TISSUE = 0.12
-"""Intensity (brain scale 1) that tells tissue from air and noise."""
+"""Tissue threshold (brain scale 1): brighter than air and noise."""
 
 SKIN = 0.15
 """Intensity (brain scale 1) at the surface between air and skin: about half that of the darkest scalp."""

@@ -202,7 +202,7 @@ def _air(before, after, preserved, sizes, scale: float) -> dict[str, float]:
     try:
         old, new = (noise.far_air(values, preserved, sizes, scale) for values in (before, after))
     except InputError:
-        return {}  # no air to measure: both checks fail for want of a number
+        return {}  # no air to measure: both checks fail without a number
     return {
         # Both constant, or noise so rare that its share is itself noise, counts as equal
         'air_busy_ratio': (new.busy_share + 0.01) / (old.busy_share + 0.01),

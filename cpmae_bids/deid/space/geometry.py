@@ -66,7 +66,7 @@ def world_grid(
 def on_world_grid(
     values: np.ndarray, affine: np.ndarray, size: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Resample a scan, after smoothing, to the grid of `world_grid`; the outermost voxels go on beyond it.
+    """Resample a scan, after smoothing, to the grid of `world_grid`, repeating the outermost voxels.
 
     Returns
     -------

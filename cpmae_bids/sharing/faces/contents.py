@@ -148,7 +148,7 @@ def _has_words(path: Path) -> bool:
 
 
 def _embeds(path: Path) -> bool:
-    """Whether a text has a picture within, or goes on as data."""
+    """Whether a text embeds a picture, or data follow it."""
     before = b''
     try:
         with _open(path) as file:

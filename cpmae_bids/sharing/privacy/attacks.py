@@ -130,13 +130,13 @@ class Privacy:
         return notes
 
     def numbers(self) -> dict[str, Any]:
-        """The result without any scan's rank, which would tell an attacker where he is right."""
+        """The result without any scan's rank, which would show an attacker which matches are right."""
         attacks = {name: result and result.numbers() for name, result in self.attacks.items()}
         return {'attacks': attacks, 'alarms': self.alarms(), 'not_compared': self.unread}
 
 
 def alarm(name: str, result: Attack | None) -> str:
-    """Why an attack's success is more than what a brain tells about its head; empty if it is not."""
+    """Say why an attack's success exceeds what a brain predicts of its head; empty if it does not."""
     if result is None:
         return ''
     if result.probes < FEW:  # too few for an interval; but that many hits do not come by luck

@@ -40,7 +40,7 @@ _FIELDS_OF_MEASURES = ('Description', 'TermURL')
 
 
 def describe(bids_dir: Path) -> dict[str, Any]:
-    """Return the content of dataset_description.json: what the input tells the public, and what was done."""
+    """Return the content of dataset_description.json: the input's public fields, and what was done."""
     source = read_description(bids_dir)
     description: dict[str, Any] = {'Name': 'T1w scans', 'BIDSVersion': BIDS_VERSION}
     fields = sharing_rules()['description_fields']
@@ -117,7 +117,7 @@ def _write_once(
 
 
 def _place(bids_dir: Path, path: str, texts: dict[str, bytes], subjects: Collection[str]) -> list[str]:
-    """Add one file to the texts; return the names of the columns that were left behind."""
+    """Add one file to the texts; return the names of dropped columns."""
     source = bids_dir / path
     if path.endswith('.tsv'):
         return _place_table(source, path, texts, subjects)
