@@ -169,7 +169,8 @@ def lines(results: dict[str, dict], missed: bool = False) -> list[str]:
         if shown := [row.cells() for row in section if not (missed and all(row.met))]:
             rows += [[f'**{title}**', *[''] * 4], *shown]
     return [
-        f'{sum(met)} of {len(met)} are met.',
+        f'{sum(met)} of {len(met)} goals are met'
+        + ('; these are missed.' if missed else ', those of the tables below included.'),
         *strangers(results),
         '',
         *('| ' + ' | '.join(row) + ' |' for row in rows),

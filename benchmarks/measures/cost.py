@@ -7,10 +7,8 @@ from pathlib import Path
 
 from benchmarks import methods
 from benchmarks.pairs import OWN, PEERS, Pair, run_folder, work_folder
-from benchmarks.statistics import bootstrap
 
 METHODS = (*OWN, *PEERS)
-REFERENCE = 'cpmae-256'
 
 
 def measure(pair: Pair) -> dict[str, float]:
@@ -27,17 +25,3 @@ def measure(pair: Pair) -> dict[str, float]:
 
 def _read(path: Path) -> dict:
     return json.loads(path.read_text(encoding='utf-8'))['usage']
-
-
-def pool(values: dict[str, dict[str, dict]], out: Path) -> dict[str, dict]:
-    """Mean ratios to this tool at its default preset, over the scans that both have made."""
-    reference = values.get(REFERENCE, {})
-    pooled = {}
-    for method, scans in values.items():
-        both = [(scans[scan], reference[scan]) for scan in scans if scan in reference]
-        if both:
-            pooled[method] = {
-                f'{key}_ratio': list(bootstrap([one[key] / other[key] for one, other in both]))
-                for key in ('seconds', 'cpu_seconds', 'peak_mib')
-            }
-    return pooled
