@@ -376,7 +376,7 @@ def test_filter_file(make_bids, tmp_path):
         [
             'sub-01/anat/sub-01_T1w.nii.gz',
             'sub-01/anat/sub-01_acq-hi_T1w.nii.gz',
-            'sub-01/anat/sub-01_acq-lo_T1w.nii.gz',
+            'sub-01/anat/sub-01_acq-lo_T1w.nii',
         ]
     )
     file = tmp_path / 'filters.json'
@@ -389,11 +389,19 @@ def test_filter_file(make_bids, tmp_path):
     assert found({'acquisition': None}) == [None]
     assert found({'acquisition': '*'}) == ['hi', 'lo']
     assert found({'acquisition': ['hi', 'lo'], 'suffix': 'T1w'}) == ['hi', 'lo']
-    with pytest.raises(UsageError, match='colour'):
-        found({'colour': 'red'})
+    assert found({'extension': '.nii'}) == ['lo']
+    for key in ('colour', 'return_type'):
+        with pytest.raises(UsageError, match=key):
+            found({key: 'subject'})
 
 
-@pytest.mark.parametrize('text', ['not json', '[]', '{"t1w": 1}', '{"t1w": {"suffix": "T2w"}}'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        *('not json', '[]', '{"t1w": 1}', '{"t1w": {"suffix": "T2w"}}', '{"t1w": {"extension": ".mgz"}}'),
+        *('{"t1w": {"subject": {"a": 1}}}', '{"t1w": {"run": [[1]]}}'),
+    ],
+)
 def test_bad_filter_file(tmp_path, text):
     file = tmp_path / 'filters.json'
     file.write_text(text)

@@ -84,12 +84,12 @@ def _query(config: RunConfig, subjects: list[str]) -> list[Path]:
     for suffix in (T1W, *config.also):
         terms: dict[str, Any] = {'suffix': list(T1W_SUFFIXES) if suffix == T1W else suffix}
         terms |= read_filters(config.bids_filter_file, suffix)
-        terms |= {'datatype': 'anat', 'extension': list(IMAGE_EXTENSIONS)}
-        if 'subject' not in terms:
-            terms['subject'] = subjects
+        terms['datatype'] = 'anat'
+        terms.setdefault('extension', list(IMAGE_EXTENSIONS))
+        terms.setdefault('subject', subjects)
         try:
             found += layout.get(return_type='filename', **terms)
-        except ValueError as err:
+        except (ValueError, TypeError) as err:
             raise UsageError(f'{config.bids_filter_file}: pybids rejects the query ({err})') from err
     return [Path(path) for path in found]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cpmae_bids.bids.jsontext import read_json
+from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS
 from cpmae_bids.config import T1W, T1W_SUFFIXES, RunConfig
 from cpmae_bids.exceptions import NothingToDoError, UsageError
 
@@ -73,8 +74,11 @@ def read_filters(path: Path | None, suffix: str = T1W) -> dict[str, Any]:
 
     from bids.layout import Query
 
+    for key, value in items:
+        if not all(isinstance(v, str | int | None) for v in (value if isinstance(value, list) else [value])):
+            raise UsageError(f'{path}: {key} must be a label, null, "*" or a list of labels, not {value!r}')
     suffixes = T1W_SUFFIXES if suffix == T1W else (suffix,)
-    for name, possible in (('suffix', suffixes), ('datatype', ('anat',))):
+    for name, possible in (('suffix', suffixes), ('datatype', ('anat',)), ('extension', IMAGE_EXTENSIONS)):
         asked = filters.get(name, possible[0])
         items_asked = asked if isinstance(asked, list) else [asked]
         if not items_asked or any(item not in possible for item in items_asked):
