@@ -89,10 +89,10 @@ class HeadVQVAE(nn.Module):
         codes : list of Tensor of int64
             Shape (1, e, e, e), and exemplars (1, *SITES).
         """
-        fit = self.frame.fit_brain(brain)
         box = [in_frame(volume) for volume in (head, brain, seen)]
-        values, weights = channels(*box)
-        back = diffeo.invert(fit)
+        back, (values, weights) = threads.together(
+            lambda: diffeo.invert(self.frame.fit_brain(brain)), lambda: channels(*box)
+        )
         field = self.frame.fit_head(values, weights, start=back)
         beyond = diffeo.compose(diffeo.invert(field), back)
         root = aligned_root(values, box[1], diffeo.resize(field, SHAPE))

@@ -6,6 +6,7 @@ Only the brain is looked at, so that the face can neither drive the alignment no
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -146,8 +147,9 @@ def import_ants() -> ModuleType:
     # Read by ITK when it is loaded. With more than one thread, or no seed, results differ from run to run
     os.environ['ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS'] = '1'
     os.environ['ANTS_RANDOM_SEED'] = '1'
-    # It loads Matplotlib, which looks for the backend of a notebook that a run was started from
-    os.environ['MPLBACKEND'] = 'Agg'
+    # What nothing here calls takes half of the time, for statsmodels and Matplotlib
+    for unused in ('ants.plotting', 'ants.learn', 'ants.deeplearn'):
+        sys.modules.setdefault(unused, ModuleType(unused))
     import ants
 
     return ants

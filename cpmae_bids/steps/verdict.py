@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from cpmae_bids.bids.verdict_records import identify
 from cpmae_bids.deid.images import background, nifti, noise, volumes
 from cpmae_bids.deid.qc import decision, metrics, scan_checks
 from cpmae_bids.deid.qc.thresholds import thresholds_of
+from cpmae_bids.runtime import threads
 from cpmae_bids.steps import Output
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.tone import read_statistics
@@ -99,8 +101,10 @@ def verdict(
     # Before they are read: what changes from now on is not what was judged
     files = identify(t1w, {'refaced': refaced, 'defacemask': deface_mask, 'brainmask': kept_mask})
     original = scan_checks.load_t1w(t1w)
-    written = background.in_units_of(original, nifti.read(refaced))
-    brain, kept = (nifti.read_mask(path, original) for path in (brain_mask, kept_mask))
+    written, brain, kept, replaced = threads.together(
+        lambda: background.in_units_of(original, nifti.read(refaced)),
+        *(partial(nifti.read_mask, path, original) for path in (brain_mask, kept_mask, deface_mask)),
+    )
     template = find_template()
     t1w_scan = None
     if by is not None and by_brain is not None and by_kept is not None and by_affine is not None:
@@ -119,7 +123,7 @@ def verdict(
         written,
         brain,
         kept,
-        nifti.read_mask(deface_mask, original),
+        replaced,
         read_affine(affine),
         scale,
         template,

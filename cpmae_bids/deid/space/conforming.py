@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from cpmae_bids.deid.images import intensity
 from cpmae_bids.deid.space import geometry
@@ -64,7 +65,12 @@ def conform_brain(
     weight = geometry.to_template(mask[window], window_affine, world_to_template, n)
     values = np.where(mask, np.asarray(data, dtype=np.float32), 0)[window]
     brain = geometry.to_template(values, window_affine, world_to_template, n)
-    return intensity.normalize(_ratio(brain, weight, weight >= 0.5), scale), scale
+    inside = weight >= 0.5
+    for box in ndimage.find_objects(inside.astype(np.uint8)):  # one, or none; elsewhere all is 0
+        part = _ratio(brain[box], weight[box], inside[box])
+        brain[box] = intensity.normalize(part, scale)
+    brain[~inside] = 0
+    return brain, scale
 
 
 def conform_head(

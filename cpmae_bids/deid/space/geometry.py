@@ -226,8 +226,13 @@ def pool(volume: np.ndarray, factor: int) -> np.ndarray:
     """Mean of blocks of ``factor^3`` voxels; float32, shape (X / factor, Y / factor, Z / factor)."""
     if factor == 1:
         return np.asarray(volume, np.float32)
-    cells = [part for n in volume.shape for part in (n // factor, factor)]
-    return np.asarray(volume, np.float32).reshape(cells).mean((1, 3, 5))
+    pooled = np.zeros([n // factor for n in volume.shape], np.float32)
+    for box in ndimage.find_objects((volume != 0).astype(np.uint8)):  # one, or none; elsewhere all is 0
+        blocks = tuple(slice(s.start // factor, -(-s.stop // factor)) for s in box)
+        part = volume[tuple(slice(s.start * factor, s.stop * factor) for s in blocks)]
+        cells = [n for size in part.shape for n in (size // factor, factor)]
+        pooled[blocks] = np.asarray(part, np.float32).reshape(cells).mean((1, 3, 5))
+    return pooled
 
 
 def crop(mask: np.ndarray, affine: np.ndarray, margin: int = 0) -> tuple[tuple[slice, ...], np.ndarray]:
