@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -19,7 +20,7 @@ from cpmae_bids.deid.qc import head_checks, scan_checks
 from cpmae_bids.deid.space import alignment, geometry
 from cpmae_bids.deid.space.geometry import rotation
 from cpmae_bids.exceptions import InputError
-from cpmae_bids.runtime import scratch
+from cpmae_bids.runtime import scratch, threads
 from cpmae_bids.steps import Output
 from cpmae_bids.templates import find_template
 
@@ -75,8 +76,10 @@ def register(
     reasons = []
     for angles in STARTS:
         matrix = align(brain, brain_affine, template.brain, template.affine, rotation(angles))
-        overlap = alignment.template_overlap(mask, scan.affine, matrix, template)
-        correlation = alignment.intensity_correlation(values, mask, scan.affine, matrix, template)
+        overlap, correlation = threads.together(
+            partial(alignment.template_overlap, mask, scan.affine, matrix, template),
+            partial(alignment.intensity_correlation, values, mask, scan.affine, matrix, template),
+        )
         reason = head_checks.alignment_fault(matrix, overlap, correlation)
         if reason is None:
             head_checks.check_head(scan, mask, matrix)

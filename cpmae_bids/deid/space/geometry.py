@@ -10,6 +10,7 @@ world of the template. Both are ``(4, 4)`` arrays that act on column vectors.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
@@ -218,8 +219,16 @@ def smooth(data: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     result = np.asarray(data, dtype=np.float32)
     for axis, width in enumerate(sigma):
         if width > 0.1:
-            result = ndimage.gaussian_filter1d(result, width, axis=axis, mode='nearest', truncate=3.0)
+            lines = np.moveaxis(result, axis, -1)
+            result = np.empty_like(result)
+            smoothed = np.moveaxis(result, axis, -1)
+            slabs = [slice(start, start + _SLAB) for start in range(0, len(lines), _SLAB)]
+            threads.each(partial(_smooth_lines, lines, smoothed, width), slabs)
     return result
+
+
+def _smooth_lines(lines: np.ndarray, smoothed: np.ndarray, width: float, part: slice) -> None:
+    ndimage.gaussian_filter1d(lines[part], width, output=smoothed[part], mode='nearest', truncate=3.0)
 
 
 def pool(volume: np.ndarray, factor: int) -> np.ndarray:
