@@ -101,6 +101,8 @@ def test_a_run_is_replayed_from_its_config_file(command, tmp_path):
         '--subject-anatomical-reference',
         'sessionwise',
         '-v',
+        '--write-graph',
+        f'--work-dir={tmp_path / "work"}',
     )
     assert command(*flags) == 0
     recorded = tmp_path / 'out' / 'logs' / 'config.toml'

@@ -118,6 +118,8 @@ def _read_recorded(path: Path) -> tuple[list[str], str, list[str]]:
         option = '--' + name.replace('_', '-')
         if name in RunConfig.__annotations__.keys() - OPTIONS or (name == 'omp_nthreads' and not value):
             continue
+        if name == 'write_graph':  # into a folder that is not recorded
+            continue
         if isinstance(value, bool) or name == 'verbose':
             arguments += [option] * value
         else:
