@@ -20,7 +20,6 @@ written.
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
@@ -29,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.scans import find_t1w, write_result
+from benchmarks.scans import command_line, find_t1w, write_result
 from cpmae_bids.deid.images import intensity, nifti, noise
 from cpmae_bids.deid.qc import scan_checks
 from cpmae_bids.deid.space import conforming
@@ -152,9 +151,7 @@ def named_by_outputs(outputs: dict[str, np.ndarray], originals: dict[str, np.nda
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('heads', type=Path)
     parser.add_argument('prepared', type=Path)
     parser.add_argument('outputs', type=Path, nargs='*')

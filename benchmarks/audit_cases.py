@@ -15,7 +15,6 @@ Copies are private and removed. Numbers go to ``results/audit_cases.json``.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import tempfile
@@ -26,7 +25,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from benchmarks.scans import write_result
+from benchmarks.scans import command_line, write_result
 from cpmae_bids.bids.atomic import sha256_of
 from cpmae_bids.bids.patterns import output_path
 from cpmae_bids.bids.verdict_records import read_records
@@ -87,9 +86,7 @@ def leak(heads: Path, out: Path) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run all cases."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('heads', type=Path)
     parser.add_argument('out', type=Path)
     parser.add_argument('--nprocs', default='1')

@@ -11,12 +11,11 @@ turned by 15 degrees to the side or with dark tissue for bright as T2w and FLAIR
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.scans import find_t1w, read_split, write_result
+from benchmarks.scans import command_line, find_t1w, read_split, write_result
 from cpmae_bids.deid.images.intensity import skin_level
 from cpmae_bids.deid.qc import relief
 from cpmae_bids.runtime.pool import workers
@@ -48,9 +47,7 @@ def look(path: Path, kind: str) -> tuple[str, float, bool, bool]:
 
 def main(argv: list[str] | None = None) -> None:
     """Count, and write ``results/audit_detectors.json``."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('folders', nargs='+', metavar='NAME=FOLDER')
     parser.add_argument('--participants', type=Path, help='table with a column "split"')
     parser.add_argument('--split', help='only the participants of this split')

@@ -8,13 +8,12 @@ PREPARED is the file of ``cpmae-bids-train prepare`` at 2 mm. The numbers are th
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-from benchmarks.scans import write_result
+from benchmarks.scans import command_line, write_result
 from cpmae_bids.deid.images.intensity import from_levels
 from cpmae_bids.deid.synthesis.sharpness import BLUR_MM, fine_contrast
 from cpmae_bids.training.data import read_prepared
@@ -24,9 +23,7 @@ VOXEL_MM = 2.0
 
 def main(argv: list[str] | None = None) -> None:
     """Measure the brains of a prepared file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('prepared', type=Path)
     parser.add_argument('--every', type=int, default=4, help='one of so many heads')
     args = parser.parse_args(argv)

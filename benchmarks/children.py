@@ -10,7 +10,6 @@ MERGED-work beside it keeps brain masks and affines.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import shutil
@@ -22,7 +21,7 @@ import numpy as np
 from benchmarks.contact_sheet import REPOSITORY, refuse_shared
 from benchmarks.robustness_cases import Head, child
 from benchmarks.run import longest_edge, spread
-from benchmarks.scans import find_t1w, read_split
+from benchmarks.scans import command_line, find_t1w, read_split
 
 AGE = 6
 LABEL = 'sub-child'
@@ -80,9 +79,7 @@ def add_child(row: dict[str, str], scan: Path, label: str, merged: Path, work: P
 
 def main(argv: list[str] | None = None) -> None:
     """Write the dataset."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('heads', type=Path)
     parser.add_argument('merged', type=Path)
     parser.add_argument('--split', default='test')

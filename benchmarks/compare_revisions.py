@@ -9,7 +9,6 @@ differs or only one revision wrote it.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.scans import command_line
 from cpmae_bids.models.weights import sha256
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -51,9 +51,7 @@ def run(revision: str, dataset: Path | None, folder: Path, options: Sequence[str
 
 def main(argv: list[str] | None = None) -> int:
     """Compare two revisions; print what differs."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('revisions', nargs=2, metavar='REVISION')
     parser.add_argument('--dataset', type=lambda text: Path(text).resolve())
     parser.add_argument('options', nargs='*', metavar='OPTION', help='of cpmae-bids, after --')

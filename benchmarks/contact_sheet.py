@@ -8,7 +8,6 @@ readable for its owner alone and must lie outside the repository, INPUT and OUTP
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from benchmarks.scans import command_line
 from cpmae_bids.reports.render import render_field, skin_field
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -112,9 +112,7 @@ def row(original: Path, refaced: Path, kept_mask: Path) -> np.ndarray:
 
 def main(argv: list[str] | None = None) -> None:
     """Write the sheet, in as many files as it takes."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('bids_dir', type=Path)
     parser.add_argument('output_dir', type=Path)
     parser.add_argument('sheet', type=Path, help='PNG to write, outside of all that is shared')

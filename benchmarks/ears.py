@@ -8,7 +8,6 @@ PREPARED is the work folder of ``cpmae-bids-train prepare``, with their brain ma
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 from functools import cache
@@ -20,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.anatomy import around
-from benchmarks.scans import find_t1w
+from benchmarks.scans import command_line, find_t1w
 from cpmae_bids.reports.render import skin_field
 
 MEAN_EAR = Path(__file__).parent / 'data' / 'ear_relief.json'
@@ -167,9 +166,7 @@ def average(maps: list[np.ndarray]) -> np.ndarray:
 
 def main(argv: list[str] | None = None) -> None:
     """Write the mean ear."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('heads', type=Path)
     parser.add_argument('prepared', type=Path)
     parser.add_argument('--split', default='train')

@@ -9,13 +9,12 @@ well; WORK holds their brain masks and affines.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.scans import find_t1w
+from benchmarks.scans import command_line, find_t1w
 from cpmae_bids.deid.images import intensity, masks, nifti
 from cpmae_bids.deid.images.intensity import from_levels
 from cpmae_bids.deid.qc import face, scan_checks
@@ -66,9 +65,7 @@ def summarise(distances: list[float | None]) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     """Write the mean, and how far heads are from it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('prepared', type=Path)
     parser.add_argument('--others', type=Path, nargs=2, metavar=('HEADS', 'WORK'))
     args = parser.parse_args(argv)

@@ -10,13 +10,12 @@ what is found there is a false alarm.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from benchmarks.scans import find_t1w, read_split, write_result
+from benchmarks.scans import command_line, find_t1w, read_split, write_result
 from cpmae_bids.reports.render import render_field, skin_field
 
 YAWS = {'left_20': -20.0, 'frontal': 0.0, 'right_20': 20.0}
@@ -63,9 +62,7 @@ def summarise(found: list[dict[str, bool]]) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     """Measure a folder of scans and write ``results/face_detection_<label>.json``."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('folder', type=Path)
     parser.add_argument('--participants', type=Path, help='table with a column "split" (default: in FOLDER)')
     parser.add_argument('--split', help='only the participants of this split')

@@ -10,7 +10,6 @@ person is left in a median of many.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 from pathlib import Path
@@ -19,7 +18,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from benchmarks.scans import find_t1w
+from benchmarks.scans import command_line, find_t1w
 from cpmae_bids.deid.images import masks
 from cpmae_bids.deid.images.intensity import skin_level
 from cpmae_bids.deid.qc import relief
@@ -78,9 +77,7 @@ def _best_fit(one: np.ndarray, middle: tuple[int, int], median: np.ndarray) -> t
 
 def main(argv: list[str] | None = None) -> None:
     """Write the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('heads', type=Path)
     parser.add_argument('--split', default='train')
     parser.add_argument('--out', type=Path, default=Path('cpmae_bids/data/face_relief.json'))

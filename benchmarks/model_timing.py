@@ -11,14 +11,13 @@ more. Numbers go to ``results/model_timing_<device>.json``: medians over scans a
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.scans import write_result
+from benchmarks.scans import command_line, write_result
 from cpmae_bids.config import DEFAULT_STEPS
 from cpmae_bids.deid.images import volumes
 from cpmae_bids.deid.space import geometry
@@ -82,9 +81,7 @@ def time_scan(models: dict, brain: np.ndarray, *, seed: int, preset: str) -> dic
 
 def main(argv: list[str] | None = None) -> None:
     """Time all brains and write the medians."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('work', type=Path, nargs='+')
     parser.add_argument('--preset', choices=('128', '256'), default='256')
     parser.add_argument('--device', default='cpu', help='cpu, cuda or cuda:N')

@@ -11,7 +11,6 @@ seeds together.
 
 from __future__ import annotations
 
-import argparse
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import chain
 from pathlib import Path
@@ -24,10 +23,11 @@ from benchmarks import generate
 from benchmarks.measures.geometry import REGIONS
 from benchmarks.pairs import GALLERY, work_folder
 from benchmarks.recogniser import look, read_views
-from benchmarks.scans import find_t1w, read_split, write_result
+from benchmarks.scans import command_line, find_t1w, read_split, write_result
 from benchmarks.statistics import attack, matched_by_chance, nearer_to_own
-from benchmarks.surfaces import LEVEL, N, mean_distances, read_maps, smooth, trace
+from benchmarks.surfaces import N, mean_distances, read_maps, smooth, trace
 from cpmae_bids.deid.images import volumes
+from cpmae_bids.deid.images.intensity import SKIN
 from cpmae_bids.deid.space import geometry
 from cpmae_bids.steps.conform import read_affine
 
@@ -62,7 +62,7 @@ def attacked(t1w: Path, out: Path, work: Path, seed: int) -> Path:
     native = np.where(mask, 1, native.clip(0)).astype(np.float32)
     in_fov = geometry.field_of_view(image.shape, image.affine, matrix, N)
     cube = smooth(geometry.to_template(native, image.affine, matrix, N))
-    depths = {region: trace(cube, in_fov, region, LEVEL) for region in REGIONS}
+    depths = {region: trace(cube, in_fov, region, SKIN) for region in REGIONS}
     partial_file = kept.with_suffix('.part.npz')
     np.savez(partial_file, template=look(native, image.affine).template, **depths)
     partial_file.replace(kept)
@@ -95,9 +95,7 @@ def success(probes: list[dict], own: np.ndarray, known: dict[str, np.ndarray]) -
 
 def main(argv: list[str] | None = None) -> None:
     """Attack the heads of all seeds."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('heads', type=Path)
     parser.add_argument('out', type=Path, help='folder of a run of benchmarks.run')
     parser.add_argument('work', type=Path, help='folder that keeps the generated heads')

@@ -12,7 +12,6 @@ goes on when it is made again. Numbers go to ``results/robustness.json``, the ta
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import re
@@ -28,7 +27,7 @@ import numpy as np
 from benchmarks.contact_sheet import REPOSITORY, refuse_shared
 from benchmarks.provenance import Provenance, remarks
 from benchmarks.robustness_cases import CASES, Head
-from benchmarks.scans import find_t1w, write_result
+from benchmarks.scans import command_line, find_t1w, write_result
 from cpmae_bids.deid.qc import relief
 from cpmae_bids.deid.qc.thresholds import threshold
 from cpmae_bids.sharing.faces import recogniser
@@ -212,9 +211,7 @@ def write_docs(content: dict) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Make all scans, and write numbers and page."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('heads', type=Path)
     parser.add_argument('out', type=Path)
     parser.add_argument('--cases', nargs='+', choices=CASES, default=list(CASES))

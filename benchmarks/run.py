@@ -11,7 +11,6 @@ scans, methods or measures leaves both in OUT.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import os
@@ -34,7 +33,7 @@ from benchmarks.methods import rescan
 from benchmarks.methods.cpmae import output_path
 from benchmarks.pairs import DEFAULT, GALLERY, OWN, PERTURBED, RESCAN, Pair, work_folder
 from benchmarks.provenance import MixedError, Provenance, admit
-from benchmarks.scans import RESULTS, find_t1w, read_people, read_split
+from benchmarks.scans import RESULTS, command_line, find_t1w, read_people, read_split
 from benchmarks.tfjs import MODELS, model_path
 from benchmarks.worker import MEASURES, pooled_path, read_values, value_path, write_json
 from cpmae_bids import __version__
@@ -356,9 +355,7 @@ def lacking(names: list[str]) -> dict[str, str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; 1 if anything is missing from it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('heads', type=Path)
     parser.add_argument('out', type=Path)
     parser.add_argument('--split', default='test', help='value of the column "split" of participants.tsv')

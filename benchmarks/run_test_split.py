@@ -9,7 +9,6 @@ voxels are counted here again with nibabel, by none of the code that gives the v
 
 from __future__ import annotations
 
-import argparse
 import collections
 import json
 import os
@@ -22,7 +21,7 @@ import nibabel as nib
 import numpy as np
 
 from benchmarks.contact_sheet import REPOSITORY, pairs, refuse_shared
-from benchmarks.scans import find_t1w, read_split, write_result
+from benchmarks.scans import command_line, find_t1w, read_split, write_result
 from cpmae_bids.bids.validation import validate_bids
 
 HEADER_FIELDS = (
@@ -120,9 +119,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run, count and write ``results/test_split.json``."""
     argv = sys.argv[1:] if argv is None else argv
     own, options = (argv[: argv.index('--')], argv[argv.index('--') + 1 :]) if '--' in argv else (argv, [])
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('output', type=Path, help='derivatives dataset to write, outside of the repository')
     parser.add_argument('heads', type=Path, nargs='?', default=os.environ.get('CPMAE_TEST_HEADS'))
     parser.add_argument('--split', default='test')

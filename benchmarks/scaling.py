@@ -12,7 +12,6 @@ as memory and clock. Times are compared within this call; use a calm machine. Nu
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -25,7 +24,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.scans import write_result
+from benchmarks.scans import command_line, write_result
 
 INTERVAL = 3.0
 """Seconds between two looks at a run."""
@@ -125,9 +124,7 @@ def _cpu_seconds() -> float:
 
 def main(argv: list[str] | None = None) -> None:
     """Write the numbers."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('t1w', type=Path)
     parser.add_argument('--scans', type=int, default=4)
     parser.add_argument('--workers', type=int, nargs='+', default=[1, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 from collections.abc import Iterable
@@ -10,6 +11,11 @@ from pathlib import Path
 from cpmae_bids import __version__
 
 RESULTS = Path(__file__).parent / 'results'
+
+
+def command_line(text: str | None) -> argparse.ArgumentParser:
+    """Return a parser whose help shows a module's docstring as it is."""
+    return argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def read_split(participants: Path, split: str) -> set[str]:

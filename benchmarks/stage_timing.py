@@ -15,7 +15,6 @@ of it, as the kernel counts it. The scheduler sets aside more than that (`MEM_GB
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -31,7 +30,7 @@ import nibabel as nib
 import numpy as np
 
 from benchmarks import scaling
-from benchmarks.scans import write_result
+from benchmarks.scans import command_line, write_result
 from cpmae_bids.config import DEFAULT_STEPS
 from cpmae_bids.runtime.threads import VARIABLES
 from cpmae_bids.steps import name_of
@@ -173,9 +172,7 @@ def stage_seconds(log: str) -> dict[str, float]:
 
 def main(argv: list[str] | None = None) -> None:
     """Measure one scan and write ``results/stage_timing_<preset>.json``."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('t1w', type=Path)
     parser.add_argument('--preset', choices=('128', '256'), default='256')
     parser.add_argument('--threads', type=int, default=2)

@@ -10,7 +10,6 @@ misses a limit. WORK keeps affines, and measures by the content of images: only 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -26,6 +25,7 @@ import numpy as np
 from benchmarks import anatomy, ears, groups
 from benchmarks.contact_sheet import pairs
 from benchmarks.provenance import Provenance
+from benchmarks.scans import command_line
 from benchmarks.worker import plain, write_json
 
 COHERENCE = 0.9
@@ -183,9 +183,7 @@ def summary(scans: dict[str, dict], labels: dict[str, str]) -> dict[str, dict]:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure all outputs; 1 if a scan misses a limit or there is none."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('heads', type=Path, metavar='IN')
     parser.add_argument('out', type=Path, metavar='OUT')
     parser.add_argument('--work', type=Path, help='private folder for affines and what was measured already')

@@ -12,7 +12,6 @@ distance of the template's brain, are aligned to the template again, as the tool
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from benchmarks.scans import write_result
+from benchmarks.scans import command_line, write_result
 from cpmae_bids.deid.images import intensity
 from cpmae_bids.deid.qc import margin
 from cpmae_bids.deid.qc.head_checks import alignment_fault
@@ -159,9 +158,7 @@ def _name(scan: Path) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Measure all heads that were prepared."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('heads', type=Path)
     parser.add_argument('prepared', type=Path)
     parser.add_argument('--every', type=int, default=1, metavar='N', help='take every Nth head')

@@ -6,7 +6,6 @@ python -m benchmarks.goals
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 from benchmarks.pairs import DEFAULT, OWN, PERTURBED, RESCAN
 from benchmarks.provenance import Provenance, remarks
 from benchmarks.questions import BY_GROUP, GROUPS_NOTE, NOTES, QUESTIONS, Figure, Values
+from benchmarks.scans import command_line
 from benchmarks.statistics import Interval, bootstrap, share
 
 NAMES = {
@@ -222,9 +222,7 @@ def _others(numbers: dict) -> dict[str, list[Figure]]:
 
 def main(argv: list[str] | None = None) -> None:
     """Print the page."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('results', type=Path)
     args = parser.parse_args(argv)
     print(document(json.loads(args.results.read_text(encoding='utf-8'))), end='')

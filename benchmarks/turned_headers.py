@@ -8,13 +8,12 @@ their affines; then some of them are aligned again after their headers were turn
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.scans import find_t1w, write_result
+from benchmarks.scans import command_line, find_t1w, write_result
 from cpmae_bids.deid.images import nifti
 from cpmae_bids.deid.qc import head_checks, scan_checks
 from cpmae_bids.deid.qc.thresholds import threshold
@@ -71,9 +70,7 @@ def summarise(found: list[tuple[float, float, str | None]]) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     """Write the two distributions."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('heads', type=Path)
     parser.add_argument('work', type=Path)
     parser.add_argument('--turned', type=int, default=5, metavar='N', help='heads that are turned')

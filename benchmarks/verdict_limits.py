@@ -16,7 +16,6 @@ table in ``docs/verdict.md``.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ import numpy as np
 
 from benchmarks.contact_sheet import REPOSITORY
 from benchmarks.provenance import Provenance, remarks
-from benchmarks.scans import RESULTS, write_result
+from benchmarks.scans import RESULTS, command_line, write_result
 from cpmae_bids.deid.images.intensity import from_levels
 from cpmae_bids.deid.qc.head_metrics import compare_heads
 from cpmae_bids.deid.qc.thresholds import Threshold, thresholds_of
@@ -157,9 +156,7 @@ def insert(page: str, content: dict, sabotages: dict[str, dict]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Write the numbers and the page."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('private', type=Path, nargs='+', metavar='PRIVATE')
     parser.add_argument('--prepared', type=Path)
     parser.add_argument('--every', type=int, default=1, metavar='N')

@@ -9,7 +9,6 @@ go to ``results/verdict_sabotage.json``.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from benchmarks.scans import RESULTS, write_result
+from benchmarks.scans import RESULTS, command_line, write_result
 from cpmae_bids.deid.images import masks, nifti, volumes
 from cpmae_bids.deid.qc import metrics, scan_checks
 from cpmae_bids.deid.qc.decision import decide
@@ -458,9 +457,7 @@ def _result(judged: tuple[dict, set], wanted: set[str]) -> dict:
 
 def main(argv: list[str] | None = None) -> int:
     """Print what fires, and write the numbers; those of sabotages that are not asked for stay."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('t1w', type=Path)
     parser.add_argument('work', type=Path)
     parser.add_argument('--only', nargs='+', choices=SABOTAGES, default=list(SABOTAGES), metavar='NAME')

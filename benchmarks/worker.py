@@ -10,7 +10,6 @@ error is kept beside it as ``.error``, and the exit code says so.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import math
@@ -21,6 +20,7 @@ from typing import Any
 
 from benchmarks import methods
 from benchmarks.pairs import Pair
+from benchmarks.scans import command_line
 
 MEASURES = 'benchmarks.measures'
 
@@ -85,9 +85,7 @@ def attempt(error_path: Path, job, *args) -> bool:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument('job', choices=('make', 'measure', 'pool'))
     parser.add_argument('name')
     parser.add_argument('out', type=Path, nargs='?')

@@ -1,5 +1,7 @@
 """The benchmarks measure what they say: known values, and no head that counts for another."""
 
+import ast
+import importlib
 import io
 import json
 import stat
@@ -7,7 +9,7 @@ import subprocess
 import sys
 from inspect import signature
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import nibabel as nb
 import numpy as np
@@ -27,6 +29,24 @@ from benchmarks import (  # noqa: E402
 )
 from cpmae_bids.deid.images import volumes  # noqa: E402
 from cpmae_bids.workflows.progress import Progress  # noqa: E402
+
+MODULES = sorted((REPOSITORY / 'benchmarks').rglob('*.py'))
+
+
+@pytest.mark.parametrize('path', MODULES, ids=lambda path: path.stem)
+def test_names_that_a_benchmark_uses_of_other_modules_are_there(path):
+    module = importlib.import_module('.'.join(path.relative_to(REPOSITORY).with_suffix('').parts))
+    nodes = list(ast.walk(ast.parse(path.read_text('utf-8'))))
+    local = {node.arg for node in nodes if isinstance(node, ast.arg)}
+    local |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    for node in nodes:
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id not in local
+        ):
+            owner = getattr(module, node.value.id, None)
+            assert not isinstance(owner, ModuleType) or hasattr(owner, node.attr), ast.unparse(node)
 
 
 @pytest.fixture

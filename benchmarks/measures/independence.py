@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks import generate, surfaces
 from benchmarks.pairs import Pair, run_folder
 from benchmarks.statistics import bootstrap, share
+from cpmae_bids.deid.images.intensity import SKIN
 
 METHODS = ('cpmae-256',)
 SCANS = 4
@@ -88,7 +89,7 @@ def measure(pair: Pair) -> dict[str, float | bool]:
 
     everywhere = np.ones((surfaces.N,) * 3, bool)
     faces = [
-        surfaces.trace(surfaces.smooth(generate.head(seed, folder)), everywhere, 'face', surfaces.LEVEL)
+        surfaces.trace(surfaces.smooth(generate.head(seed, folder)), everywhere, 'face', SKIN)
         for folder, seed in ((own, SEED), (anew, SEED), (own, OTHER_SEED))
     ]
     before, after = (np.asanyarray(nib.load(path).dataobj) > 0 for path in (pair.brain_mask, mask))

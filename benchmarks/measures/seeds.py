@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks import generate, surfaces
 from benchmarks.pairs import Pair
 from benchmarks.statistics import bootstrap
+from cpmae_bids.deid.images.intensity import SKIN
 
 METHODS = ('cpmae-256',)
 SCANS = 4
@@ -27,7 +28,7 @@ def measure(pair: Pair) -> dict[str, float]:
         heads.append(surfaces.smooth(generate.head(seed, pair.work)))
     found = {}
     for region in ('face', 'ears', 'outline'):
-        depths = [surfaces.trace(head, everywhere, region, surfaces.LEVEL) for head in heads]
+        depths = [surfaces.trace(head, everywhere, region, SKIN) for head in heads]
         found[region] = float(np.mean([np.nanmean(np.abs(a - b)) for a, b in combinations(depths, 2)]))
     return found
 
