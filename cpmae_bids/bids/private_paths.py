@@ -29,11 +29,12 @@ def hide_paths(text: str, config: RunConfig) -> str:
     return _OTHER_PATH.sub('<path>', text)
 
 
-_IN_PATH = r'[^\n\'":;,<>()/]'
+_IN_PATH = r"(?:[^\n'\":;,<>()/]|(?<=\w)'(?=\w))"
 _OTHER_PATH = re.compile(
     # In quotation marks to their end; else to the last slash of the clause, as folders have blanks in their
-    # names, and on to what looks like the end of a file name
-    r"""(?<=')/[^'\n]*/[^'\n]*(?=')|(?<=")/[^"\n]*/[^"\n]*(?=")|"""
-    rf'(?<![\w>/.:])/(?:{_IN_PATH}+/)+(?:{_IN_PATH}*?\.[A-Za-z]\w{{0,9}}(?:\.gz)?(?!\w)|[^\s\'":;,<>()/]*)'
+    # names, and on to what looks like the end of a file name, or to the colon of "path: reason"
+    r"""(?<=')/[^'\n]*/[^'\n]*(?=')|(?<=")/[^"\n]*/[^"\n]*(?=")|file:/[^\s'"]*|"""
+    rf"""(?<![\w>/.:])//?(?:{_IN_PATH}+/)+"""
+    rf"""(?:{_IN_PATH}*?\.[A-Za-z]\w{{0,9}}(?:\.gz)?(?!\w)|{_IN_PATH}*(?=: )|[^\s'":;,<>()/]*)"""
 )
 """An absolute path of two parts or more, that follows on none of the roles."""
