@@ -22,6 +22,9 @@ from torch import Tensor
 STEP_VOXELS = 0.5
 """Longest update of one iteration."""
 
+ITERATIONS, EXACT_VOXELS = 20, 1e-3
+"""By which a field is inverted, damped at first: how many at most, and the change that ends them."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -107,13 +110,15 @@ def compose(first: Tensor, second: Tensor) -> Tensor:
     return second + sample(first, second)
 
 
-def invert(field: Tensor, iterations: int = 20) -> Tensor:
-    """Field ``e`` that undoes ``d``: ``e(y) = -d(y + e(y))``."""
+def invert(field: Tensor) -> Tensor:
+    """Field ``e`` that undoes ``d``, by iteration: ``e(y) = -d(y + e(y))``."""
     inverse = torch.zeros_like(field)
-    for _ in range(iterations):
-        inverse = 0.5 * (inverse - sample(field, inverse))
-    for _ in range(iterations):
-        inverse = -sample(field, inverse)
+    for damping in (0.5, 1.0):
+        for _ in range(ITERATIONS):
+            change = damping * (sample(field, inverse) + inverse)
+            inverse = inverse - change
+            if change.abs().max() < EXACT_VOXELS:
+                break
     return inverse
 
 

@@ -48,18 +48,20 @@ class SuperResolutionConfig:
 
 
 class ResidualUnit(nn.Module):
-    """Two 3^3 convolutions beside the identity."""
+    """Two 3^3 convolutions beside the identity, without padding."""
 
     def __init__(self, width: int):
         super().__init__()
-        self.first = nn.Conv3d(width, width, 3, padding=1)
-        self.second = nn.Conv3d(width, width, 3, padding=1)
+        self.first = nn.Conv3d(width, width, 3)
+        self.second = nn.Conv3d(width, width, 3)
         with torch.no_grad():
             self.second.weight.mul_(0.3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (B, width, X, Y, Z) to the same shape."""
-        return x + self.second(F.leaky_relu(self.first(F.leaky_relu(x, SLOPE)), SLOPE, inplace=True))
+        """Shape (B, width, X, Y, Z) to (B, width, X - 4, Y - 4, Z - 4)."""
+        return inner(x, 2) + self.second(
+            F.leaky_relu(self.first(F.leaky_relu(x, SLOPE)), SLOPE, inplace=True)
+        )
 
 
 class SuperResolution(nn.Module):
@@ -73,9 +75,9 @@ class SuperResolution(nn.Module):
     def __init__(self, config: SuperResolutionConfig):
         super().__init__()
         self.config = config
-        self.enter = nn.Conv3d(1 + config.noise, config.width, 3, padding=1)
+        self.enter = nn.Conv3d(1 + config.noise, config.width, 3)
         self.units = nn.ModuleList(ResidualUnit(config.width) for _ in range(config.blocks))
-        self.leave = nn.Conv3d(config.width, 8, 3, padding=1)
+        self.leave = nn.Conv3d(config.width, 8, 3)
         for parameter in self.leave.parameters():
             nn.init.zeros_(parameter)
 
@@ -102,7 +104,7 @@ class SuperResolution(nn.Module):
         return drawn.to(like.device)
 
     def refine(self, volume: Tensor, noise: Tensor) -> Tensor:
-        """Double a crop at once; what is within `halo` of its faces is not what the whole head would get.
+        """Double a crop at once, but for the voxels within `halo` of its faces.
 
         Parameters
         ----------
@@ -112,7 +114,7 @@ class SuperResolution(nn.Module):
 
         Returns
         -------
-        doubled : Tensor of float32, shape (B, 1, 2 X, 2 Y, 2 Z)
+        doubled : Tensor of float32, shape (B, 1, 2 X - 4 halo, 2 Y - 4 halo, 2 Z - 4 halo)
             May leave the range of intensities.
         """
         x = torch.cat([volume, noise], 1).contiguous(memory_format=torch.channels_last_3d)
@@ -120,7 +122,8 @@ class SuperResolution(nn.Module):
         for unit in self.units:
             x = unit(x)
         added = self.leave(F.leaky_relu(x, SLOPE))
-        return upsample_cubic(volume) + pixel_shuffle(added.contiguous(), 2)
+        interpolated = inner(upsample_cubic(inner(volume, self.halo - 2)), 4)
+        return interpolated + pixel_shuffle(added.contiguous(), 2)
 
     @torch.no_grad()
     def forward(self, volume: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -145,13 +148,18 @@ class SuperResolution(nn.Module):
         doubled = volume.new_zeros(1, 1, *(2 * size for size in volume.shape[2:]))
         for block in blocks_of_tissue(tissue[0, 0], halo, BLOCK_VOXELS):
             x, y, z = (slice(s.start, s.stop + 2 * halo) for s in block)
-            around = self.refine(padded[..., x, y, z], noise[..., x, y, z])
+            fine = self.refine(padded[..., x, y, z], noise[..., x, y, z])
             x, y, z = (slice(2 * s.start, 2 * s.stop) for s in block)
-            inner = slice(2 * halo, -2 * halo)
-            doubled[..., x, y, z] = around[..., inner, inner, inner]
+            doubled[..., x, y, z] = fine
         for axis in (2, 3, 4):
             tissue = tissue.repeat_interleave(2, axis)
         return doubled.clamp_(0, CEILING).mul_(tissue)
+
+
+def inner(volume: Tensor, voxels: int) -> Tensor:
+    """Volumes (..., X, Y, Z) without so many voxels at each face."""
+    part = slice(voxels, -voxels)
+    return volume[..., part, part, part]
 
 
 def _dilated(mask: Tensor) -> Tensor:

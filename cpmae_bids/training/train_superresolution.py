@@ -21,6 +21,7 @@ from cpmae_bids.models.superresolution import (
     CEILING,
     SuperResolution,
     SuperResolutionConfig,
+    inner,
     upsample_cubic,
 )
 from cpmae_bids.training.data import Head, read_prepared
@@ -281,8 +282,9 @@ def _step(
     """One step of both networks, by gradients at the same weights."""
     generator = models.generator
     # where the scan says nothing both volumes are the same, and nothing distinguishes them
-    fake = _inner(torch.where(valid, generator.refine(halved, generator.draw(halved)), real))
-    real, interpolated = _inner(real), _inner(upsample_cubic(halved))
+    padded = (F.pad(part, [generator.halo] * 6) for part in (halved, generator.draw(halved)))
+    fake = inner(torch.where(valid, generator.refine(*padded), real), MARGIN)
+    real, interpolated = inner(real, MARGIN), inner(upsample_cubic(halved), MARGIN)
     optimizer.zero_grad(set_to_none=True)
     losses = {'pixel': (fake - real).abs().mean(), 'structure': structure_difference(fake, real)}
     loss = losses['pixel'] + config.structure * losses['structure']
@@ -302,10 +304,6 @@ def _step(
     fine = [_fine(volume) for volume in (interpolated, fake, real)]
     losses['before'], losses['power'] = (power / fine[2] for power in fine[:2])
     return {name: value.item() for name, value in losses.items()}
-
-
-def _inner(volume: Tensor) -> Tensor:
-    return volume[..., MARGIN:-MARGIN, MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
 def _off_lattice(discriminator: Discriminator):
