@@ -176,7 +176,9 @@ def test_the_command_measures_by_scan_and_scanner_and_goes_on(dataset, monkeypat
     argv = [str(dataset / 'heads'), str(dataset / 'out'), '--work', str(dataset / 'work')]
     assert structure.main([*argv, '--json', str(dataset / 'numbers.json')]) == 1  # the flat head
     numbers = json.loads((dataset / 'numbers.json').read_text())
-    same, flat = numbers['scans']['sub-1_T1w'], numbers['scans']['sub-2_T1w']
+    assert 'sub-1' not in json.dumps(numbers)
+    pairs = structure.pairs(dataset / 'heads', dataset / 'out')
+    same, flat = (structure.measure(*pair, dataset / 'work') for pair in pairs)
     assert same['coherence'] == same['fine'] == same['bright'] == 1
     assert same['globes'] == same['globes_before'] == 2
     assert not structure.short(same)
