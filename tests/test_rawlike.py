@@ -722,6 +722,7 @@ def test_a_table_of_numbers_is_one(tmp_path):
             ['Smith', 'JohnSmith', 'HC', '5551234', '\u041c\u0418\u041b'],
             ['n/a', 'n/a', 'HC', 'n/a', 'n/a'],
         ),
+        ('I found it hard to wind down, as it applied to me over the past week (0 to 3)', ['1'], ['1']),
         ('group', ['Placebo', 'Resilient', 'Resilient'], ['Placebo', 'Resilient', 'Resilient']),
         *((name, ['12345', '12346'], None) for name in ('PatientID', 'SubjectID', 'AccessionNumber', 'YOB')),
         *((name, ['12345', '12346'], None) for name in ('hospital_number', 'record_number', 'site_id')),

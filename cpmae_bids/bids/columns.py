@@ -85,7 +85,7 @@ def column_of_persons(name: str, cells: list[str], key: str, description: Any) -
     if name in _CATEGORIES:
         counts = Counter(cells)
         return [shareable_category(name, cell, levels, counts[cell]) for cell in cells]
-    if _PRIVATE_NAME.search(name) or is_private_text(name) or are_short_dates(cells) or are_years(cells):
+    if _PRIVATE_NAME.search(name) or names_somebody(name) or are_short_dates(cells) or are_years(cells):
         return None
     shareable = all(
         cell == NOT_THERE or _is_shareable_number(cell) or _is_level(cell, levels) for cell in cells
@@ -96,7 +96,7 @@ def column_of_persons(name: str, cells: list[str], key: str, description: Any) -
 def column_of_events(name: str, cells: list[str]) -> list[str] | None:
     """Return a column of a table about events, unless it looks like free text, dates or addresses."""
     # Stimuli are not shared, and BIDS wants the files that are named
-    if name == 'stim_file' or _ABOUT_A_SESSION.search(name) or is_private_text(name):
+    if name == 'stim_file' or _ABOUT_A_SESSION.search(name) or names_somebody(name):
         return None
     if name == 'HED':  # long by nature
         return None if any(map(names_somebody, cells)) else cells
@@ -106,7 +106,7 @@ def column_of_events(name: str, cells: list[str]) -> list[str] | None:
 
 def left_behind(names: Collection[str]) -> str:
     """Say which columns were dropped, in a list that is shared."""
-    told = ('one whose name is private' if is_private_text(name) else name for name in names)
+    told = ('one whose name is private' if names_somebody(name) else name for name in names)
     return f'columns left out: {", ".join(told)}'
 
 
