@@ -1,8 +1,8 @@
-"""Exemplars: training heads in the frame, brain and air taken out, and heads put together from them.
+"""Exemplars: training heads in the frame, without brain and air, and heads composed of them.
 
 A code names an exemplar at a site of 16 mm. Decoding blends exemplars by a partition of unity in two bands,
 low frequencies widely and high ones narrowly (Burt and Adelson, A multiresolution spline, ACM Transactions on
-Graphics 1983), and gives the result the skin that its donors have in common.
+Graphics 1983), and gives the result the common skin of its donors.
 """
 
 from __future__ import annotations

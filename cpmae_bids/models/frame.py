@@ -52,11 +52,7 @@ HEAD_LEVELS = (Level(2, 2, 30), Level(1, 1, 25))
 
 
 def in_frame(volume: np.ndarray) -> np.ndarray:
-    """Part that lies in the frame of a volume (128, 128, 128) of the template grid, or of one that reaches as
-    deep.
-
-    Where the volume does not reach the result is 0.
-    """
+    """Crop a volume (128, 128, 128 or deeper) of the template grid to the frame; 0 beyond it."""
     missing = GRID + BELOW - volume.shape[2]
     return np.pad(volume[BOX], ((0, 0), (0, 0), (missing, 0)))
 

@@ -1,9 +1,9 @@
-"""VQ-VAE of the head: two integer volumes, its shape and the exemplars that it is made of, and back.
+"""VQ-VAE of the head: two integer volumes, its shape and the exemplars that it consists of, and back.
 
 The paper (arXiv 2310.15778, Figure 2) compresses the head without its brain into an integer volume. Here one
-volume holds the shape (`cpmae_bids.models.shape`), the other one names, for every site of 16 mm in the frame,
-the training head whose patch describes it (`cpmae_bids.models.exemplars`): a vector quantiser whose codebook
-is local.
+volume holds the shape (`cpmae_bids.models.shape`); the other names, for every site of 16 mm in the frame, the
+training head whose patch describes it (`cpmae_bids.models.exemplars`): a vector quantiser with a local
+codebook.
 """
 
 from __future__ import annotations
@@ -56,12 +56,7 @@ class HeadVQVAEConfig:
 
 
 class HeadVQVAE(nn.Module):
-    """Frame, shape and exemplars.
-
-    Parameters
-    ----------
-    config : HeadVQVAEConfig
-    """
+    """Frame, shape and exemplars."""
 
     volumes = 2
 

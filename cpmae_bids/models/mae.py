@@ -227,12 +227,7 @@ def token_of(live: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class MAE(nn.Module):
-    """Brain features, and the two stages that draw a head.
-
-    Parameters
-    ----------
-    config : MAEConfig
-    """
+    """Brain features, and the two stages that draw a head."""
 
     def __init__(self, config: MAEConfig):
         super().__init__()

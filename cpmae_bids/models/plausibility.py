@@ -1,6 +1,6 @@
-"""Which drawn shapes are faces, and nobody's: what a draw is asked before it counts.
+"""Plausibility of drawn shapes: is it a face, and nobody's?
 
-Points on the skin of the mean face move with the shape. A draw is accepted if its distances between them lie
+Points on the skin of the mean face move with the shape. A draw is accepted if the distances between them lie
 in the range of training heads, and if it is no nearer to a training face than training faces are to each
 other.
 """

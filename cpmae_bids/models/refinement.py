@@ -1,7 +1,4 @@
-"""Tissue of a decoded head without the noise of its donors' scans, and sharper.
-
-Applied before the head gets its skin: an edge between skin and air that is sharpened shows the voxels.
-"""
+"""Denoise and sharpen the tissue of a decoded head before it gets its skin, which would show voxels."""
 
 from __future__ import annotations
 

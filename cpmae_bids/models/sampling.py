@@ -1,4 +1,4 @@
-"""Remodelling: from nothing but brain codes to the codes of a head.
+"""Remodelling: from brain codes alone to the codes of a head.
 
 Test time of the paper (arXiv 2310.15778, Figure 4): starting from a random code the masked autoencoder
 refines its estimate. The original head is no input of any function here.
@@ -123,11 +123,11 @@ def draw_appearance(
     steps: int,
     trace: list[float] | None = None,
 ) -> Tensor:
-    """Exemplars of all live sites, from random ones, by rounds of doubt and renewed choice.
+    """Draw exemplars of all live sites, starting from random ones, by rounds of masking and renewed choice.
 
-    In every round a share of the sites is masked, their descriptors are predicted from the others, and all
-    sites choose anew: a donor is the likelier the nearer it is to what is expected, and the better it fits to
-    those that rule the sites around it. The share, and how much is left to chance, fall with the rounds.
+    In every round some sites are masked, their descriptors are predicted from the others, and all sites
+    choose again: a donor is the likelier the nearer it is to the prediction, and the better it fits its
+    neighbours. Mask ratio and randomness fall with the rounds.
 
     Parameters
     ----------
@@ -182,13 +182,7 @@ def draw_appearance(
 
 
 def _choose_donors(known: Tensor, generator: torch.Generator) -> Tensor:
-    """Codes of `DONORS` different training heads, each as it is or mirrored; of both where heads are few.
-
-    Parameters
-    ----------
-    known : Tensor of bool, shape (codes, sites)
-        Some of them have to show what most scans did not see: the lower neck.
-    """
+    """Draw `DONORS` training heads, as they are or mirrored; some must show the lower neck (`known`)."""
     count = len(known) // 2
     own = known[:count].float()
     rare = own.mean(0) < 0.5
@@ -236,13 +230,7 @@ def seam_energy(mismatch: Tensor, labels: Tensor, around: Tensor) -> float:
 
 
 def _limit(labels: Tensor, energy: Tensor, live: Tensor, around: Tensor) -> Tensor:
-    """Give sites to the next best donor until no donor rules too many of them, or too long a piece.
-
-    Raises
-    ------
-    CpmaeError
-        If that cannot be reached.
-    """
+    """Give sites to the next best donor until none rules too many or too long a piece, or raise."""
     price = torch.zeros(len(energy))
     most = max(LARGEST_SHARE, 1.25 / len(energy))  # a lab's own weights may have but few donors
     for _ in range(200):

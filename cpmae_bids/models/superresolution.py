@@ -65,12 +65,7 @@ class ResidualUnit(nn.Module):
 
 
 class SuperResolution(nn.Module):
-    """Head at 1 mm from a head at 2 mm; starts as cubic interpolation.
-
-    Parameters
-    ----------
-    config : SuperResolutionConfig
-    """
+    """Head at 1 mm from a head at 2 mm; starts as cubic interpolation."""
 
     def __init__(self, config: SuperResolutionConfig):
         super().__init__()

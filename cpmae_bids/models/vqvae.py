@@ -106,10 +106,6 @@ class VQVAE(nn.Module):
 
     Every input lies on the template grid (axes x to the right, y to the front, z up) in units of white
     matter. Crops whose edges are multiples of 32 mm are accepted too.
-
-    Parameters
-    ----------
-    config : VQVAEConfig
     """
 
     def __init__(self, config: VQVAEConfig):

@@ -36,14 +36,7 @@ PACKAGED = Path(__file__).resolve().parent.parent / 'data' / 'weights'
 
 @dataclass(frozen=True)
 class Weights:
-    """A folder of weights whose hashes were found to be right.
-
-    Attributes
-    ----------
-    directory : Path
-    registry : dict
-        Content of ``weights.json``.
-    """
+    """A folder of weights with verified hashes; `registry` is the content of ``weights.json``."""
 
     directory: Path
     registry: dict
@@ -60,15 +53,7 @@ class Weights:
 
 
 def resolve_weights(directory: str | Path | None = None) -> Weights:
-    """Find the weights and check them: the argument, else ``$CPMAE_BIDS_WEIGHTS``, else the package's own.
-
-    Parameters
-    ----------
-    directory : str or Path, optional
-
-    Returns
-    -------
-    weights : Weights
+    """Find and verify the weights: the argument, else ``$CPMAE_BIDS_WEIGHTS``, else the package's own.
 
     Raises
     ------
@@ -124,18 +109,7 @@ def _sha256(path: Path, state: tuple[int, ...]) -> str:
 
 
 def load_model(weights: Weights, name: str, device: str = 'cpu') -> Any:
-    """A model in evaluation mode.
-
-    Parameters
-    ----------
-    weights : Weights
-    name : {'brain', 'head', 'mae', 'superresolution'}
-    device : str
-        ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
-
-    Returns
-    -------
-    model : VQVAE, HeadVQVAE, MAE or SuperResolution
+    """Load 'brain', 'head', 'mae' or 'superresolution' in evaluation mode on 'cpu', 'cuda' or 'cuda:N'.
 
     Raises
     ------
@@ -166,17 +140,9 @@ def load_model(weights: Weights, name: str, device: str = 'cpu') -> Any:
 
 
 def export(model: Any, name: str, directory: Path, *, licence: str, command: str, **facts: Any) -> None:
-    """Write a model to a folder of weights, half precision, and list it in the registry.
+    """Write a model to a folder of weights, in half precision, and list it in the registry.
 
-    Parameters
-    ----------
-    model : VQVAE, HeadVQVAE, MAE or SuperResolution
-    name : {'brain', 'head', 'mae', 'superresolution'}
-    directory : Path
-    licence, command : str
-        Recorded in the registry.
-    **facts
-        More to record, JSON-serialisable (seed, steps, validation).
+    Licence, command and `facts` (seed, steps, validation; JSON-serialisable) are recorded there.
     """
     import torch
     from safetensors.torch import save_file

@@ -1,6 +1,6 @@
-"""Bring brain and head of a scan onto the template grid, each into a file of its own.
+"""Resample brain and head of a scan to the template grid, each into its own file.
 
-Two files, so that nothing on the way to the generated head has to open the original one.
+Two files, so that no step towards the generated head has to open the original one.
 """
 
 from __future__ import annotations
@@ -74,13 +74,7 @@ def conform(
 
 
 def read_affine(path: Path) -> np.ndarray:
-    """Read the 4x4 matrix that `register` wrote.
-
-    Raises
-    ------
-    InputError
-        If it is not an invertible affine matrix.
-    """
+    """Read the 4x4 matrix that `register` wrote; InputError if it is not an invertible affine matrix."""
     try:
         matrix = np.loadtxt(path)
     except (OSError, ValueError) as error:

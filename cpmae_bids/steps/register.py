@@ -1,6 +1,6 @@
 """Align the brain of a scan to the template by an affine map.
 
-Only the brain is looked at, so that the face can neither drive the alignment nor leave a trace in it.
+Only the brain counts, so that the face can neither drive the alignment nor leave a trace in it.
 """
 
 from __future__ import annotations

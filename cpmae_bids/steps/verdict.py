@@ -51,7 +51,7 @@ def verdict(
     by_scan: str = '',
     fill: str = '',
 ) -> dict:
-    """Write the verdict on a refaced scan. A fail is a verdict too.
+    """Write the verdict on a refaced scan, pass or fail.
 
     Parameters
     ----------
@@ -60,32 +60,32 @@ def verdict(
     conformed : Path
         ``.npz`` of the brain: gives the intensity scale.
     noise_model : Path
-        What the blend step drew noise by, for the record.
+        From the blend step, for the record.
     verdict : Path
         JSON to write.
     generated_codes, original_codes : Path, optional
-        Codes of the generated and of the original head, to be compared; of a T1w scan they have to be.
+        Codes of both heads, to be compared; required for a T1w scan.
     statistics : Path, optional
-        What is known of the tissue of the original, from the conform step, for the record.
+        Tissue statistics of the original, from the conform step, for the record.
     table : Path, optional
-        What is known of another contrast, from the contrast step, for the record.
+        Of the contrast step, for the record.
     scan, preset, seed, steps, reference, model_hash
         For the record: path of the scan in its dataset, and what the head was generated with; `reference` is
         the path of the scan around whose brain it was.
     by, by_brain, by_kept, by_affine : Path, optional
-        For a scan of another contrast, and then all of them: the T1w scan by which its brain was found, with
-        its brain, its kept mask and its affine map.
+        All of them for another contrast: the T1w scan that locates its brain, with its brain, its preserved
+        region and its affine map.
     by_scan : str
         Path of that T1w scan in its dataset, for the record.
     fill : {'', 'head', 'air'}
-        What lies around the brain of a scan of another contrast.
+        What lies around the brain of another contrast.
 
     Returns
     -------
     verdict : dict
         ``scan``, ``status`` ('pass' or 'fail'), ``reasons``, ``measures``, ``version``, ``model_hash``,
         ``preset``, ``seed``, ``steps``, ``template``, ``reference``,
-        ``noise``, ``head_statistics`` (what the output knows of the original outside of the kept mask),
+        ``noise``, ``head_statistics`` (numbers of the original outside of the preserved region),
         ``source_crc32``, ``judged``; of another contrast also ``t1w`` and ``fill``.
 
     Raises
@@ -93,7 +93,7 @@ def verdict(
     InputError
         If a file cannot be read, so that nothing can be measured.
     TypeError
-        If what a scan of this kind has to be compared with is missing.
+        If an input that this kind of scan needs is missing.
     """
     needed = (by, by_brain, by_kept, by_affine) if fill else (generated_codes, original_codes)
     if None in needed:

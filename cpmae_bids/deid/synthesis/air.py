@@ -1,12 +1,12 @@
 """Air like the scan's own, from nine rounded numbers.
 
-The air of a scan is noise, ghosts and blur: brighter near the head, and on lines through it along the axis
-of phase encoding. `estimate` says so in `AirStatistics`, `draw` makes air of it around another head. Their
-steps are as coarse as looks allow: finer numbers would name the scan among others (docs/privacy.md).
-Of the air at every place, a share has the least value, and the rest exceeds it by a Weibull distribution, of
-which the magnitude of noise (Rayleigh) is one, the long tail of ghosts is another, and the air of filtered
-scans, on both sides of 0, a third. Which voxels are bright is told by a Gaussian field, in whose standard
-deviations all that varies from place to place is given.
+The air of a scan is noise, ghosts and blur: brighter near the head, and on lines through it along the axis of
+phase encoding. `estimate` describes it by `AirStatistics`, `draw` draws it around another head. Rounding is
+as coarse as looks allow: finer numbers would identify the scan (docs/privacy.md). At every place a fraction
+of the air has the least value, and the rest exceeds it by a Weibull distribution, of which the magnitude of
+noise (Rayleigh) is one, the long tail of ghosts is another, and the air of filtered scans, on both sides of
+0, a third. A Gaussian field decides which voxels are bright; what varies from place to place is given in its
+standard deviations.
 """
 
 from __future__ import annotations
@@ -321,10 +321,7 @@ def _place(distance: np.ndarray) -> np.ndarray:
 
 
 def _head(values: np.ndarray, size: np.ndarray, level: float, *, noisy: bool = False) -> np.ndarray:
-    """Sites of the head: those above a level that do not stand alone, and what hangs on them.
-
-    Ears are thin and hang on a head. So does noise, where it comes up to the level.
-    """
+    """Sites of the head: those above a level that do not stand alone, with what is attached: ears, noise."""
     above = noise.blocks(values, size).mean(axis=-1) > level
     thick = ndimage.binary_opening(above)
     if noisy:
@@ -337,10 +334,7 @@ def _head(values: np.ndarray, size: np.ndarray, level: float, *, noisy: bool = F
 
 
 def _unpadded(values: np.ndarray) -> tuple[slice, ...]:
-    """The scan without planes of zeros around it, which software added and noise does not reach.
-
-    All of it where zeros lie within as well: planes may end where a mask around the head does.
-    """
+    """Window without the planes of zeros that software adds around a scan; all if zeros lie within too."""
     filled = values != 0
     within = []
     for axis in range(3):

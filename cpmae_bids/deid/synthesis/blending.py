@@ -1,8 +1,8 @@
-"""The generated head around the original brain, on the raw values of the scan.
+"""Put the generated head around the original brain, on the raw values of the scan.
 
-What the output owes to the original: stored values inside the preserved region, verbatim; a feather of about
-2 mm just outside of it, fading; the statistics of the air and the range of stored values. Nothing else: how
-sharp the head may be follows from what is preserved, the feather and a voxel beyond (`sharpness`, `seam`).
+From the original come stored values inside the preserved region, verbatim; a feather of about 2 mm just
+outside of it; the statistics of the air and the range of stored values. Nothing else: sharpness follows from
+the preserved region, the feather and a voxel beyond (`sharpness`, `seam`).
 """
 
 from __future__ import annotations
@@ -177,13 +177,9 @@ def to_raw(values: np.ndarray, scan: nifti.Scan, preserved: np.ndarray | None = 
 
 
 def stored_range(scan: nifti.Scan, stored: np.ndarray) -> tuple[float, float]:
-    """Least and largest stored value of a generated head; of the brightest one a step is told, no more.
+    """Least and largest stored value of a generated head; the largest is known to a step only.
 
-    Parameters
-    ----------
-    scan : nifti.Scan
-    stored : ndarray, shape (n,)
-        Stored values in the preserved region.
+    `stored`, shape (n,), are the values in the preserved region.
     """
     low, high = float(scan.raw.min()), float(scan.raw.max())
     least, largest = float(stored.min()), float(stored.max())

@@ -1,8 +1,8 @@
-"""How another contrast looks where a T1w scan looks so and so: a table, learnt on the two scans of one head.
+"""Map T1w intensities to another contrast by a table, learnt on the two scans of one head.
 
-The table says of eleven T1w intensities which intensities the other contrast has there, as three quantiles:
-33 rounded numbers. They are all that a generated head of that contrast takes from the original one, its air
-aside, and hold no position, hence no shape.
+For eleven T1w intensities the table has three quantiles of the other contrast: 33 rounded numbers. A
+generated head of that contrast takes nothing else from the original one, its air aside. They hold no
+position, hence no shape.
 """
 
 from __future__ import annotations

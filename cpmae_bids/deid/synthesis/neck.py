@@ -1,7 +1,7 @@
-"""Neck: what lies below a generated head, for scans that reach further down.
+"""Neck: extend a generated head downwards, for scans that reach further than training heads.
 
-No training head reaches there. The outline of the head a little above the lowest slice goes on downwards and
-becomes rounder; within it lies the tissue of the slices above, mirrored.
+The outline of the head a little above the lowest slice continues downwards and becomes rounder; within it
+lies the tissue of the slices above, mirrored.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ LEAST = 0.6
 
 
 def lengthen(head: np.ndarray, lowest: int) -> tuple[np.ndarray, int]:
-    """Let a head go on below the template grid.
+    """Extend a head below the template grid.
 
     Parameters
     ----------
     head : ndarray, shape (n, n, m)
         Generated head on the template grid, and below it as far as training heads reach.
     lowest : int
-        Slice of the template grid, counted upwards, from which on something is needed: negative below it.
+        Lowest slice that is needed, counted upwards; negative below the template grid.
 
     Returns
     -------

@@ -1,8 +1,7 @@
-"""The seam between what is preserved and what is generated: how visible it is, and what makes it less so.
+"""Visibility of the seam between preserved and generated voxels, and how to reduce it.
 
-A generated head has the texture of the scans that the models were trained on. Around a scan that is smoother
-than those (interpolated to small voxels, averaged, denoised) it is too rough. Most of that shows in the
-brain (`sharpness`), and what is left shows at the seam.
+A generated head has the texture of the training scans. Around a smoother scan (interpolated to small voxels,
+averaged, denoised) it is too rough. Most of that shows in the brain (`sharpness`), the rest at the seam.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Sharpness: around a smooth scan a generated head is smooth as well.
 
 Measured in the brain alone, which is preserved anyway: how much of its contrast is finer than some 4 mm.
-Scans that were smoothed, averaged or interpolated have less of it, and get a head that is blurred like them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How bright the tissue of a head is: a few numbers of the original by which a generated head is toned.
+"""Brightness of tissue: a few numbers of the original by which a generated head is toned.
 
-Scanners differ in how bright they show fat, marrow and muscle. Of the original, three zones by depth below
-the skin tell this by quantiles, and nine terms tell how its coil shades it. The numbers are rounded, hold no
-shape, and are published with the output (docs/privacy.md).
+Scanners differ in how bright they show fat, marrow and muscle: quantiles in three zones by depth below the
+skin describe this, and nine terms the shading of the coil. The numbers are rounded, hold no shape, and are
+published with the output (docs/privacy.md).
 """
 
 from __future__ import annotations
@@ -172,10 +172,7 @@ def _curves(own: np.ndarray, wanted: np.ndarray) -> list[tuple[np.ndarray, np.nd
 
 
 def _terms(shape: tuple[int, ...], block: int = 1) -> list[np.ndarray]:
-    """Terms of the shading, for a volume (of 2 mm) whose top is that of the template grid.
-
-    Means over blocks of so many voxels along each axis; float32, each broadcasts to (X, Y, Z) / block.
-    """
+    """Terms of the shading on a volume (of 2 mm) with the top of the template grid, averaged over blocks."""
     axes = [((np.arange(n) + _N - n + 0.5) / _N - 0.5) * geometry.GRID_EDGE_MM / 100 for n in shape]
     x, y, z, xx, yy, zz = (
         at.reshape(-1, block).mean(1).astype(np.float32) for at in (*axes, *map(np.square, axes))
