@@ -39,7 +39,7 @@ class Output:
 
     Attributes
     ----------
-    scan : nifti.Scan
+    scan : nifti.Image
         The original.
     brain, kept : ndarray of bool, shape (X, Y, Z)
     world_to_template : ndarray, shape (4, 4)
@@ -52,7 +52,7 @@ class Output:
         Stored values of the refaced scan.
     """
 
-    scan: nifti.Scan
+    scan: nifti.Image
     brain: np.ndarray
     kept: np.ndarray
     world_to_template: np.ndarray
@@ -119,7 +119,7 @@ class Output:
         placed = blending.place(head, self.scale, affine, world_to_template, self.scan.shape)
         return blending.add_air(placed, self.scale, affine, self.air, 1)
 
-    def judge(self, raw: np.ndarray | None = None, scan: nifti.Scan | None = None, **changes):
+    def judge(self, raw: np.ndarray | None = None, scan: nifti.Image | None = None, **changes):
         """Measures, and the checks that fire, of the file as written; `changes` as of `metrics.measure`."""
         written_like = changes.pop('written_like', scan or self.scan)
         template = self.template

@@ -133,7 +133,7 @@ def test_real_heads_are_left_alone_and_their_uniform_images_are_not(test_heads):
     of_scanners = {path.name[:6]: path for path in test_heads.glob('sub-*/**/*_T1w.nii.gz')}
     for path in of_scanners.values():  # one of each, for a whole set takes minutes
         scan = scan_checks.load_t1w(path)
-        assert type(scan) is nifti.Scan
+        assert type(scan) is nifti.Image
         values = scan.values()
         values = values[tuple(slice(None, None, 1 + size // 200) for size in scan.shape)]
         values = np.maximum(values - np.percentile(values, 40), 0)  # air may have a pedestal
@@ -197,7 +197,7 @@ def test_the_output_has_the_stored_brain_and_quiet_air(tmp_path, head, uniform):
     written = background.in_units_of(scan, nifti.read(tmp_path / 'out.nii')).values()
     far = ~masks.dilate(head.values > 0.15 * head.scale, 12, head.sizes)
     assert np.percentile(written[far], 99) < 0.1 * scale
-    assert np.percentile(nifti.Scan.values(scan)[far], 99) > scale
+    assert np.percentile(nifti.Image.values(scan)[far], 99) > scale
 
 
 def test_the_verdict_sees_a_face_that_lies_a_voxel_beside_its_outline(head):

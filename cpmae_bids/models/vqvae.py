@@ -1,7 +1,7 @@
 """VQ-VAE of the brain: integer volumes from coarse to fine, and back.
 
-The paper (arXiv 2310.15778, Figure 2) compresses brain and head, each by a VQ-VAE of its own, into integer
-volumes of much lower resolution. That of the brain is a pyramid: each `Level` quantises what the coarser ones
+The paper (arXiv 2310.15778, Figure 2) compresses brain and head, each by its own VQ-VAE, into integer volumes
+of much lower resolution. That of the brain is a pyramid: each `CodeLevel` quantises what the coarser ones
 left over. Encoder and codebooks are linear and fitted without gradients (principal components and k-means);
 the decoder is trained. For that of the head see `cpmae_bids.models.head`.
 """
@@ -69,7 +69,7 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(F.silu(self.conv1(F.silu(self.norm(x)))))
 
 
-class Level(nn.Module):
+class CodeLevel(nn.Module):
     """One integer volume: blocks of the latent volume, projected, quantised and projected back.
 
     Parameters
@@ -114,7 +114,7 @@ class VQVAE(nn.Module):
         c = config
         self.stem = nn.Conv3d(1, c.latent, PATCH, stride=PATCH)
         self.levels = nn.ModuleList(
-            [Level(c.latent, grid, dim, c.codebook) for grid, dim in zip(c.grids, c.dims, strict=True)]
+            [CodeLevel(c.latent, grid, dim, c.codebook) for grid, dim in zip(c.grids, c.dims, strict=True)]
         )
         self.decoder_in = nn.Conv3d(c.latent, c.width, 1)
         self.decoder = nn.Sequential(*[ResidualBlock(c.width) for _ in range(c.decoder_blocks)])

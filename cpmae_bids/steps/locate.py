@@ -84,7 +84,7 @@ def locate(
 
 
 def _align(
-    scan: nifti.Scan, values: np.ndarray, target: nifti.Scan, target_values: np.ndarray, brain: np.ndarray
+    scan: nifti.Image, values: np.ndarray, target: nifti.Image, target_values: np.ndarray, brain: np.ndarray
 ) -> np.ndarray | None:
     """World of the scan to world of the T1w; None if there is no plausible alignment."""
     rim = masks.dilate(brain, RIM_MM, target.voxel_sizes)

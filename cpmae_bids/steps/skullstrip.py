@@ -86,14 +86,14 @@ def find_brain(values: np.ndarray, affine: np.ndarray, device: str = 'cpu') -> n
     return masks.fill_holes(masks.largest_component(np.asarray(mask.dataobj) > 0))
 
 
-def read_brain(path: Path, scan: nifti.Scan) -> np.ndarray:
+def read_brain(path: Path, scan: nifti.Image) -> np.ndarray:
     """Brain mask by another pipeline: largest component, filled, on the grid of the scan.
 
     Parameters
     ----------
     path : Path
         Two values, on any grid: pipelines turn and resample scans.
-    scan : nifti.Scan
+    scan : nifti.Image
 
     Returns
     -------

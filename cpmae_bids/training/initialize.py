@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cpmae_bids.models.vqvae import PATCH, VQVAE, Level
+from cpmae_bids.models.vqvae import PATCH, VQVAE, CodeLevel
 
 
 def principal_components(rows: Tensor, count: int) -> Tensor:
@@ -47,7 +47,7 @@ def initialize(model: VQVAE, volumes: Tensor, *, seed: int = 0) -> None:
         residual -= _fit_level(level, residual, generator)
 
 
-def _fit_level(level: Level, residual: Tensor, generator: torch.Generator) -> Tensor:
+def _fit_level(level: CodeLevel, residual: Tensor, generator: torch.Generator) -> Tensor:
     """Fit one level to what is left over; returns its share of the latent volume."""
     rows = _informative(blocks(residual, level.block), 60_000, generator)
     components = principal_components(rows, level.codebook.entries.shape[1])

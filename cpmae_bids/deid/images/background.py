@@ -64,7 +64,7 @@ ROUNDS = 2
 
 
 @dataclass(frozen=True)
-class OffsetScan(nifti.Scan):
+class OffsetScan(nifti.Image):
     """A scan whose air is 0: the level of its air is ``low``, and taken off ``inter``."""
 
     low: float = 0.0
@@ -92,7 +92,7 @@ class DenoisedScan(OffsetScan):
         return np.where(values > 0, values, 0)
 
 
-def suppress_background(scan: nifti.Scan) -> nifti.Scan:
+def suppress_background(scan: nifti.Image) -> nifti.Image:
     """The same scan, or where its air is off 0 a `OffsetScan`, or a `DenoisedScan` where it is noise."""
     noisy = has_bright_noise(scan.raw)
     low = float(scan.values().min()) if noisy else air_level(scan)
@@ -102,7 +102,7 @@ def suppress_background(scan: nifti.Scan) -> nifti.Scan:
     return kind(scan.path, scan.header, scan.raw, scan.affine, scan.slope, scan.inter - low, low)
 
 
-def air_level(scan: nifti.Scan) -> float | None:
+def air_level(scan: nifti.Image) -> float | None:
     """Level of the air of a scan whose air is off 0, or that is padded below it; None of any other scan."""
     lines = scan.raw[:, ::LINE_STEP, ::LINE_STEP].astype(np.float32) * scan.slope + scan.inter
     padding = lines.min()
@@ -122,7 +122,7 @@ def air_level(scan: nifti.Scan) -> float | None:
     return 0.0 if padded and padding < 0 else None
 
 
-def in_units_of(original: nifti.Scan, refaced: nifti.Scan) -> nifti.Scan:
+def in_units_of(original: nifti.Image, refaced: nifti.Image) -> nifti.Image:
     """A refaced scan whose values can be compared with those of its original (`suppress_background`)."""
     if not isinstance(original, OffsetScan):
         return refaced

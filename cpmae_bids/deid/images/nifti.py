@@ -71,7 +71,7 @@ LONGEST_HEADER = max(_HEADERS)
 
 
 @dataclass(frozen=True)
-class Scan:
+class Image:
     """A 3D volume as it is stored.
 
     Attributes
@@ -114,7 +114,7 @@ class Scan:
         return values
 
 
-def read(path: Path | str) -> Scan:
+def read(path: Path | str) -> Image:
     """Read a 3D single-file NIfTI, compressed or not.
 
     Parameters
@@ -123,7 +123,7 @@ def read(path: Path | str) -> Scan:
 
     Returns
     -------
-    scan : Scan
+    scan : Image
 
     Raises
     ------
@@ -154,7 +154,7 @@ def read(path: Path | str) -> Scan:
     raw = np.ascontiguousarray(np.frombuffer(content, dtype).reshape(shape, order='F'))
     raw.flags.writeable = False
     slope, inter = _scaling(path, header)
-    return Scan(path, header, raw, _affine(path, header), slope, inter)
+    return Image(path, header, raw, _affine(path, header), slope, inter)
 
 
 def kept_fields(header: nib.Nifti1Header, fields: Iterable[str] = KEPT_FIELDS) -> dict[str, np.ndarray]:
@@ -169,7 +169,7 @@ def kept_fields(header: nib.Nifti1Header, fields: Iterable[str] = KEPT_FIELDS) -
     return kept
 
 
-def write(path: Path | str, raw: np.ndarray, like: Scan) -> None:
+def write(path: Path | str, raw: np.ndarray, like: Image) -> None:
     """Write raw values under the geometry, type and scaling of another scan, and nothing else of its header.
 
     The file appears under its name when it is complete. ``.gz`` is written without file name or time stamp,
@@ -181,7 +181,7 @@ def write(path: Path | str, raw: np.ndarray, like: Scan) -> None:
         Ends in ``.nii`` or ``.nii.gz``.
     raw : ndarray, shape (X, Y, Z)
         Values as stored, of the data type of `like`.
-    like : Scan
+    like : Image
         Source of geometry, data type, byte order, scaling and units.
 
     Raises
@@ -197,7 +197,7 @@ def write(path: Path | str, raw: np.ndarray, like: Scan) -> None:
     _write_volume(Path(path), header, raw)
 
 
-def write_mask(path: Path | str, mask: np.ndarray, like: Scan) -> None:
+def write_mask(path: Path | str, mask: np.ndarray, like: Image) -> None:
     """Write a mask (0 and 1, uint8, no scaling) on the grid of a scan; see `write`."""
     header = nib.Nifti1Header()
     if type(like.header) is nib.Nifti2Header:
@@ -209,7 +209,7 @@ def write_mask(path: Path | str, mask: np.ndarray, like: Scan) -> None:
     _write_volume(Path(path), header, np.asarray(mask, dtype=bool).astype(np.uint8))
 
 
-def read_mask(path: Path | str, like: Scan) -> np.ndarray:
+def read_mask(path: Path | str, like: Image) -> np.ndarray:
     """Read a mask that must lie on the grid of a scan; bool, shape (X, Y, Z).
 
     Raises

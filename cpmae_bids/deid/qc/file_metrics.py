@@ -14,7 +14,7 @@ MIN_REGION_SHARE = 0.2
 """Share of a block that must be tissue to say anything about it."""
 
 
-def header_fields_changed(original: nifti.Scan, refaced: nifti.Scan) -> int:
+def header_fields_changed(original: nifti.Image, refaced: nifti.Image) -> int:
     """Number of header fields that should be copied but differ; byte order counts as one."""
     if type(original.header) is not type(refaced.header):
         return len(nifti.KEPT_FIELDS)
@@ -28,7 +28,7 @@ def header_fields_changed(original: nifti.Scan, refaced: nifti.Scan) -> int:
     return int(changed)
 
 
-def header_fields_leaked(refaced: nifti.Scan) -> int:
+def header_fields_leaked(refaced: nifti.Image) -> int:
     """Number of header fields, extensions included, that should be empty but are not."""
     header = refaced.header
     empty = type(header)(endianness=header.endianness, check=False)
@@ -40,8 +40,8 @@ def header_fields_leaked(refaced: nifti.Scan) -> int:
 
 
 def preserved_region(
-    original: nifti.Scan,
-    refaced: nifti.Scan,
+    original: nifti.Image,
+    refaced: nifti.Image,
     brain: np.ndarray,
     preserved: np.ndarray,
     deface_mask: np.ndarray,
@@ -64,8 +64,8 @@ def _bytes_differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def replaced_region(
-    original: nifti.Scan,
-    refaced: nifti.Scan,
+    original: nifti.Image,
+    refaced: nifti.Image,
     before: np.ndarray,
     after: np.ndarray,
     preserved: np.ndarray,

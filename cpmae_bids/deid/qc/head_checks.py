@@ -39,7 +39,7 @@ MIN_LEVEL_ML, MIN_FACE_ML = 2.0, 10.0
 _COARSE = 64  # voxels along the template grid: 4 mm show whether there is tissue, and cost next to nothing
 
 
-def check_brain(brain: np.ndarray, scan: nifti.Scan) -> None:
+def check_brain(brain: np.ndarray, scan: nifti.Image) -> None:
     """Check that a mask (bool, on the grid of the scan) is that of one whole brain.
 
     Raises
@@ -80,7 +80,7 @@ def alignment_fault(world_to_template: np.ndarray, overlap: float, correlation: 
     return next(filter(None, faults), None)
 
 
-def check_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndarray) -> None:
+def check_head(scan: nifti.Image, brain: np.ndarray, world_to_template: np.ndarray) -> None:
     """Check that there is a head around the brain, with its face as far as it lies in the field of view.
 
     Raises
@@ -100,7 +100,7 @@ def check_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndarra
         raise InputError(f'{scan.path}: the face is missing or cut, defaced before: give the original scan')
 
 
-def measure_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndarray) -> dict[str, float]:
+def measure_head(scan: nifti.Image, brain: np.ndarray, world_to_template: np.ndarray) -> dict[str, float]:
     """What `check_head` decides on.
 
     Returns
@@ -130,13 +130,13 @@ def measure_head(scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndar
 
 
 def check_other_head(
-    other: tuple[nifti.Scan, np.ndarray, np.ndarray], t1w: tuple[nifti.Scan, np.ndarray, np.ndarray]
+    other: tuple[nifti.Image, np.ndarray, np.ndarray], t1w: tuple[nifti.Image, np.ndarray, np.ndarray]
 ) -> None:
     """Check that a scan of another contrast shows the head that its T1w shows, as far as it sees it.
 
     Parameters
     ----------
-    other, t1w : tuple of nifti.Scan, ndarray of bool and ndarray, shape (4, 4)
+    other, t1w : tuple of nifti.Image, ndarray of bool and ndarray, shape (4, 4)
         Each a scan, its brain, and its affine map to the template.
 
     Raises
@@ -161,7 +161,7 @@ def check_other_head(
 
 
 def measure_other_head(
-    other: tuple[nifti.Scan, np.ndarray, np.ndarray], t1w: tuple[nifti.Scan, np.ndarray, np.ndarray]
+    other: tuple[nifti.Image, np.ndarray, np.ndarray], t1w: tuple[nifti.Image, np.ndarray, np.ndarray]
 ) -> dict[str, float]:
     """What `check_other_head` decides on.
 
@@ -193,7 +193,7 @@ def measure_other_head(
 
 
 def _coarse(
-    scan: nifti.Scan, brain: np.ndarray, world_to_template: np.ndarray
+    scan: nifti.Image, brain: np.ndarray, world_to_template: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tissue, brain and field of view on a coarse template grid; bool, shape (64, 64, 64) each."""
     values = scan.values()

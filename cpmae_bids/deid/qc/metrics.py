@@ -53,8 +53,8 @@ class T1w:
 
 
 def measure(
-    original: nifti.Scan,
-    refaced: nifti.Scan,
+    original: nifti.Image,
+    refaced: nifti.Image,
     brain: np.ndarray,
     preserved: np.ndarray,
     deface_mask: np.ndarray,
@@ -69,7 +69,7 @@ def measure(
 
     Parameters
     ----------
-    original, refaced : nifti.Scan
+    original, refaced : nifti.Image
         Both as read from disk.
     brain, preserved, deface_mask : ndarray of bool, shape (X, Y, Z)
         The brain, what was to be preserved, and what was replaced according to the output.
@@ -109,7 +109,7 @@ def measure(
     return {name: float(value) for name, value in metrics.items()}
 
 
-def _heads(before, after, brain, preserved, scan: nifti.Scan, world_to_template, scale) -> dict[str, float]:
+def _heads(before, after, brain, preserved, scan: nifti.Image, world_to_template, scale) -> dict[str, float]:
     """Metrics on the template grid, where heads can be compared by anatomy."""
 
     def on_grid(volume):
@@ -183,7 +183,7 @@ def _margins(values, brain, preserved, affine, world_to_template, scale, templat
     }
 
 
-def _by_t1w(original: nifti.Scan, values, brain, preserved, t1w: T1w) -> dict[str, float]:
+def _by_t1w(original: nifti.Image, values, brain, preserved, t1w: T1w) -> dict[str, float]:
     sharpness, peak = alignment.shared_information(
         values, original.affine, t1w.from_scan, t1w.values, t1w.brain, t1w.affine
     )

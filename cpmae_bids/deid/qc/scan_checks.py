@@ -29,7 +29,7 @@ _SPACE_UNITS = {0, 2}
 """NIfTI codes of the spatial unit that are read as mm: unknown, and mm."""
 
 
-def load_t1w(path: Path | str) -> nifti.Scan:
+def load_t1w(path: Path | str) -> nifti.Image:
     """Read a T1w and check that it is a volume of a head-sized field of view with an orientation.
 
     Noise as bright as tissue in place of air is suppressed; see `background`.
@@ -46,7 +46,7 @@ def load_t1w(path: Path | str) -> nifti.Scan:
     return background.suppress_background(scan)
 
 
-def _check_orientation(scan: nifti.Scan) -> None:
+def _check_orientation(scan: nifti.Image) -> None:
     header = scan.header
     if header['qform_code'] == 0 and header['sform_code'] == 0:
         raise InputError(f'{scan.path}: no orientation (qform_code and sform_code are 0): convert it again')
@@ -62,7 +62,7 @@ def _check_orientation(scan: nifti.Scan) -> None:
         raise InputError(f'{scan.path}: the spatial unit is not mm: repair xyzt_units and the affine')
 
 
-def _disagreement(scan: nifti.Scan) -> float:
+def _disagreement(scan: nifti.Image) -> float:
     """Rotation (degrees) between the axes of sform and qform, mirroring aside; 0 where one is not set."""
     if scan.header['qform_code'] == 0 or scan.header['sform_code'] == 0:
         return 0.0
@@ -82,7 +82,7 @@ def _disagreement(scan: nifti.Scan) -> float:
     return alignment.rotation_and_scales(matrix)[0]
 
 
-def _check_extent(scan: nifti.Scan) -> None:
+def _check_extent(scan: nifti.Image) -> None:
     sizes = scan.voxel_sizes
     if sizes.min() < VOXEL_MM[0] - ROUNDING or sizes.max() > VOXEL_MM[1] + ROUNDING:
         shown = ' x '.join(f'{s:.3g}' for s in sizes)
@@ -96,7 +96,7 @@ def _check_extent(scan: nifti.Scan) -> None:
         raise InputError(f'{scan.path}: a field of view of {shown} mm holds no head: is this a scan of one?')
 
 
-def _check_values(scan: nifti.Scan) -> None:
+def _check_values(scan: nifti.Image) -> None:
     low, high = scan.raw.min(), scan.raw.max()  # NaN if there is any
     if low == high:
         raise InputError(f'{scan.path}: constant image: export it again')

@@ -119,13 +119,13 @@ def add_noise(clean: np.ndarray, air: np.ndarray, sigma: float, generator: np.ra
 
 
 def blend(
-    scan: nifti.Scan, preserved: np.ndarray, generated: np.ndarray, weights: np.ndarray | None = None
+    scan: nifti.Image, preserved: np.ndarray, generated: np.ndarray, weights: np.ndarray | None = None
 ) -> np.ndarray:
     """Raw values of the refaced scan.
 
     Parameters
     ----------
-    scan : nifti.Scan
+    scan : nifti.Image
         The original.
     preserved : ndarray of bool, shape (X, Y, Z)
         Where stored values are copied.
@@ -152,7 +152,7 @@ def blend(
     return raw
 
 
-def to_raw(values: np.ndarray, scan: nifti.Scan, preserved: np.ndarray | None = None) -> np.ndarray:
+def to_raw(values: np.ndarray, scan: nifti.Image, preserved: np.ndarray | None = None) -> np.ndarray:
     """Stored values of scaled intensities under a scan's type, scaling and range.
 
     Rounded for integer types and clipped to the least and largest stored value of the scan, so that the
@@ -176,7 +176,7 @@ def to_raw(values: np.ndarray, scan: nifti.Scan, preserved: np.ndarray | None = 
     return raw.astype(dtype)
 
 
-def stored_range(scan: nifti.Scan, stored: np.ndarray) -> tuple[float, float]:
+def stored_range(scan: nifti.Image, stored: np.ndarray) -> tuple[float, float]:
     """Least and largest stored value of a generated head; the largest is known to a step only.
 
     `stored`, shape (n,), are the values in the preserved region.

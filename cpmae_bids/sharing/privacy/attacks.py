@@ -199,16 +199,16 @@ def describe(pair: Pair, recognise: bool) -> Faces | str:
         return str(err)
 
 
-def _embed(scan: nifti.Scan, recognise: bool) -> np.ndarray:
+def _embed(scan: nifti.Image, recognise: bool) -> np.ndarray:
     return recogniser.describe(scan.values(), scan.affine) if recognise else np.full(128, np.nan)
 
 
-def face_depth(scan: nifti.Scan, scale: float, world_to_template: np.ndarray) -> np.ndarray:
+def face_depth(scan: nifti.Image, scale: float, world_to_template: np.ndarray) -> np.ndarray:
     """Depth of the skin of the face in the frame of the brain.
 
     Parameters
     ----------
-    scan : nifti.Scan
+    scan : nifti.Image
     scale : float
         Intensity that is 1 on the template grid.
     world_to_template : ndarray, shape (4, 4)
