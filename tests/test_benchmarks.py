@@ -21,7 +21,6 @@ sys.path.insert(0, str(REPOSITORY))  # the benchmarks are no part of the package
 from benchmarks import (  # noqa: E402
     contact_sheet,
     face_detection,
-    metrics,
     model_timing,
     run_test_split,
     scans,
@@ -55,60 +54,6 @@ def ball() -> tuple[np.ndarray, np.ndarray]:
     x, y, z = np.indices((40, 40, 40)) - 19.5
     mask = x**2 + y**2 + z**2 < 12**2
     return np.where(mask, 0.8, 0.0).astype(np.float32), mask
-
-
-# -- metrics -----------------------------------------------------------------------------------------------
-def test_psnr_of_a_constant_error(ball):
-    volume, mask = ball
-    assert metrics.psnr(volume, volume + 0.1, mask) == pytest.approx(20.0)
-    assert metrics.psnr(volume, volume + 0.1, mask, peak=2.0) == pytest.approx(20 + 20 * np.log10(2))
-    assert metrics.psnr(volume, volume, mask) == np.inf
-
-
-def test_metrics_look_inside_the_mask_only(ball):
-    volume, mask = ball
-    spoiled = volume.copy()
-    spoiled[:4] = 7.0  # farther from the mask than the window of SSIM reaches into it
-    inner = mask & (np.indices(mask.shape)[0] > 14)
-    assert metrics.psnr(volume, spoiled, inner) == np.inf
-    assert metrics.ssim(volume, spoiled, inner) == pytest.approx(1.0)
-    assert metrics.ssim(volume, spoiled, np.ones_like(mask)) < 0.95
-
-
-def test_ssim_of_constant_volumes_is_its_luminance_term():
-    shape, a, b = (20, 20, 20), 0.6, 0.9
-    mask = np.zeros(shape, bool)
-    mask[5:15, 5:15, 5:15] = True
-    found = metrics.ssim(np.full(shape, a), np.full(shape, b), mask)
-    assert found == pytest.approx((2 * a * b + 1e-4) / (a**2 + b**2 + 1e-4), abs=1e-6)
-
-
-def test_ssim_of_opposite_structure_is_negative():
-    noise = np.random.default_rng(0).normal(0, 0.2, (24, 24, 24))
-    mask = np.ones(noise.shape, bool)
-    assert metrics.ssim(1 + noise, 1 + noise, mask) == pytest.approx(1.0)
-    assert metrics.ssim(1 + noise, 1 - noise, mask) < -0.5
-
-
-@pytest.mark.parametrize('metric', [metrics.psnr, metrics.ssim])
-def test_an_empty_mask_is_an_error(metric, ball):
-    volume, mask = ball
-    with pytest.raises(ValueError, match='empty'):
-        metric(volume, volume, np.zeros_like(mask))
-
-
-def test_inside_the_head_is_skin_and_bone_but_no_brain_and_no_air():
-    radius = np.sqrt(sum((axis - 31.5) ** 2 for axis in np.indices((64, 64, 64))))
-    volume = np.select([radius < 15, radius < 22, radius < 28], [0.3, 0.0, 0.9], 0.0)  # brain, skull, scalp
-    volume[:2, :2, :2] = 0.9  # something in the air
-    fov = np.ones(volume.shape, bool)
-    fov[:, :, :10] = False
-    inside = metrics.inside_head(volume, radius < 15, fov)
-    expected = (radius >= 15) & (radius < 28) & fov
-    assert (inside & expected).sum() / (inside | expected).sum() > 0.97
-    assert not inside[radius < 15].any()
-    assert not inside[~fov].any()
-    assert not inside[:2, :2, :2].any()
 
 
 # -- scans and results -------------------------------------------------------------------------------------
