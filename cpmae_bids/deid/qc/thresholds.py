@@ -84,7 +84,7 @@ THRESHOLDS = (
     Threshold('kept_per_brain', 1, 1.6, PUBLIC, ALL, MASK, 'preserved region is much larger than the brain'),
     # Dice; aligned healthy and atrophied brains reach 0.9
     Threshold('template_overlap', 0.85, 1, PUBLIC, ALL, SCAN, 'brain does not overlap the template'),
-    # 0.71 and more in whole heads. A brain on its side can be stretched into the shape of the template, with
+    # 0.61 and more in whole heads. A brain on its side can be stretched into the shape of the template, with
     # a Dice up to 0.91, but tissue then meets other tissue: at most 0.46 (benchmarks.turned_headers)
     Threshold('template_correlation', 0.55, 1, PUBLIC, ONLY_T1W, SCAN,
               'brain does not look like the template'),
