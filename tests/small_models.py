@@ -13,7 +13,6 @@ from cpmae_bids.deid.space import geometry
 from cpmae_bids.models import frame
 from cpmae_bids.models.head import HeadVQVAE
 from cpmae_bids.models.mae import MAE
-from cpmae_bids.models.superresolution import SuperResolution, SuperResolutionConfig
 from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig
 from cpmae_bids.training.data import Head
 from cpmae_bids.training.frame import common_quantiles, head_channels
@@ -72,10 +71,3 @@ def mae() -> tuple[MAE, Corpus]:
     settings = MAETraining(width=64, depth=1)
     model, corpus = build(head, brain(), list(heads()), beyond, list(range(PEOPLE)), settings)
     return model.eval(), corpus
-
-
-@cache
-def finer() -> SuperResolution:
-    """What doubles a head, before its first step."""
-    torch.manual_seed(0)
-    return SuperResolution(SuperResolutionConfig(width=8, blocks=1)).eval()
