@@ -113,7 +113,9 @@ def model(results: dict[str, dict]) -> list[Row]:
     rows.append(at_most('false alarms of the verdict', alarms, 0, f'{limits["outputs"]} outputs', '.0f'))
     taken = [one for one in robustness if not CASES[one['case']].refused]
     refused = sum(one['status'] != 'pass' for one in taken)
-    rows.append(at_most('refused, though a person would not', refused, 0, f'{len(taken)} scans', '.0f'))
+    rows.append(
+        at_most('rejected, though a person would accept it', refused, 0, f'{len(taken)} scans', '.0f')
+    )
     return rows
 
 

@@ -155,7 +155,7 @@ def _independence() -> list[Figure]:
             )
         ),
         Figure('independence', 'same_given_mask', 'identical, same mask', 'share', identical, '%'),
-        Figure('independence', 'same', 'identical, mask found anew', 'share', identical, '%'),
+        Figure('independence', 'same', 'identical, new mask', 'share', identical, '%'),
         Figure('independence', 'moved', 'face moved by the transplant (mm)', 'mean', None, '.2f'),
         Figure('independence', 'moved_by_seed', 'face moved by another seed (mm)', 'mean', None, '.2f'),
     ]

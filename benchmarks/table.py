@@ -124,7 +124,7 @@ def document(numbers: dict) -> str:
         *_provenance(numbers),
         *([f'Left out: {", ".join(numbers["left_out"])}.'] if numbers.get('left_out') else []),
         '',
-        '| method | version | scans | made | refused | failed |',
+        '| method | version | scans | made | rejected | failed |',
         '|---|---|---|---|---|---|',
     ]
     for method, summary in numbers['methods'].items():
