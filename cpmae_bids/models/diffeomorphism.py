@@ -137,6 +137,12 @@ def gradient(volume: Tensor) -> Tensor:
     return result
 
 
+def expansion(field: Tensor) -> Tensor:
+    """Determinant of the Jacobian (B, X, Y, Z) of a field: 1 keeps volumes, below 0 the map folds."""
+    jacobian = gradient(field).movedim((1, 2), (-2, -1))
+    return torch.linalg.det(jacobian + torch.eye(3))
+
+
 @torch.no_grad()
 def register(
     fixed: Tensor,

@@ -40,6 +40,9 @@ NECK = 24
 """Voxels of 2 mm above the lower end of the frame below which the neck grows no wider: shoulders end with the
 field of view of training heads, which would leave a ledge."""
 
+FOLDED = -0.25
+"""Determinant of the Jacobian below which a map folds for good: a pinch is not seen."""
+
 _RAMP = torch.linspace(4, 0, NECK).clamp(0, 1)
 """Share of the mean skin below `NECK`, from the lower end upwards."""
 
@@ -167,13 +170,21 @@ class HeadVQVAE(nn.Module):
         field : Tensor of float32, shape (1, 3, *FIELD)
             Point of the grid to point of the frame, in voxels of 4 mm.
         """
-        beyond = self.shape.decode(codes[0]) * self.far_from_brain()
+        beyond = self.beyond_brain(codes[0])
         return diffeo.compose(beyond, self.frame.fit_brain(brain))
 
-    def far_from_brain(self) -> Tensor:
-        """0 in the brain of the frame, rising to 1 at `BRAIN_MM` from it; shape FIELD."""
+    def beyond_brain(self, shape: Tensor) -> Tensor:
+        """Field (1, 3, *FIELD) of codes of shape: nothing in the brain, all of it at `BRAIN_MM` from it."""
         distance = (self.frame.brain_mm.float() / BRAIN_MM).clamp(0, 1)
-        return distance * distance * (3 - 2 * distance)
+        return self.shape.decode(shape) * (distance * distance * (3 - 2 * distance))
+
+    @torch.no_grad()
+    def folds(self, shape: Tensor) -> bool:
+        """Whether codes of shape (1, e, e, e) fold the tissue that the frame knows: a sum of smooth maps may."""
+        tissue = (self.frame.skin_mm < 0) & (self.frame.brain_mm > 0)
+        tissue[..., : NECK // 4] = False  # 4 mm; little was seen there
+        least = diffeo.expansion(self.beyond_brain(shape))[0][tissue].min()
+        return bool(least < FOLDED)
 
 
 def aligned_root(values: Tensor, brain: np.ndarray, field: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ def remodel(
     """
     generator = torch.Generator().manual_seed(seed)
     features = mae.brain(brain.latent_of(brain_codes))[0]
-    shape, rejected = draw_shape(mae, features, generator=generator, steps=steps)
+    shape, rejected = draw_shape(mae, head, features, generator=generator, steps=steps)
     if rejected:
         logging.getLogger(__name__).info('%d shapes rejected: %s', len(rejected), ', '.join(rejected))
     appearance = draw_appearance(
@@ -82,7 +82,7 @@ def remodel(
 
 
 def draw_shape(
-    mae: MAE, brain: Tensor, *, generator: torch.Generator, steps: int
+    mae: MAE, head: HeadVQVAE, brain: Tensor, *, generator: torch.Generator, steps: int
 ) -> tuple[Tensor, list[str]]:
     """Codes of a plausible shape, and why earlier draws were rejected.
 
@@ -106,9 +106,11 @@ def draw_shape(
             noise = torch.randn(count, generator=generator)
             drawn = Shape.values(Shape.codes(mean + SHAPE_TEMPERATURE * deviation * noise))
             scores[part], known[part] = drawn[part], True
-        reason = mae.plausibility.reason(scores)
+        reason, codes = mae.plausibility.reason(scores), Shape.codes(scores)
+        if reason is None and head.folds(codes.view(1, *(head.config.shape,) * 3)):
+            reason = 'folded'
         if reason is None:
-            return Shape.codes(scores), rejected
+            return codes, rejected
         rejected.append(reason)
     raise CpmaeError(f'no plausible face in {ATTEMPTS} draws (last: {rejected[-1]}): use another --seed')
 

@@ -37,10 +37,20 @@ PARTIAL_MM = 2.5
 BLOCK, MIN_BLOCKS = 8, 40
 """Voxels along an edge of the blocks by which the shading is found, and how many of them it takes."""
 
-LARGEST_GAIN = 2.0
-"""Of the shading, either way."""
+GAINS = (0.7, 3.0)
+"""Limits of the shading, which is not known where there is no tissue: a darker face sinks into the noise."""
+
+DARKEST = 0.8
+"""Least share of its brightness that tissue keeps in a zone that does not get darker as a whole: the darkest
+part of the original's scalp is bone and hair, that of a generated one may be its lids and lips."""
+
+ROUNDS, WITHIN = 4, (0.7, 1.4)
+"""Of the refinement of curves, and by how much one round may move them."""
 
 _N = 128
+
+Curve = tuple[np.ndarray, np.ndarray]
+"""Knots of a monotone curve: values before and after."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,9 @@ def measure(volume: np.ndarray, brain: np.ndarray, seen: np.ndarray) -> TissueSt
     brain, seen : ndarray of bool, shape (128, 128, 128)
         Brain mask and field of view.
     """
-    return _measure(volume, *_places(volume, brain, seen))
+    share, counted = _places(volume, brain, seen)
+    shading = _shading(volume, counted)
+    return TissueStatistics(_quantiles(volume, share, counted), shading)
 
 
 def _places(volume: np.ndarray, brain: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -109,13 +121,13 @@ def _places(volume: np.ndarray, brain: np.ndarray, seen: np.ndarray) -> tuple[np
     return zones(depth), head & seen & ~near & (volume > TISSUE) & (depth > PARTIAL_MM)
 
 
-def _measure(volume: np.ndarray, share: np.ndarray, counted: np.ndarray) -> TissueStatistics:
+def _quantiles(values: np.ndarray, share: np.ndarray, counted: np.ndarray) -> np.ndarray:
     quantiles = np.full((3, len(PROBABILITIES)), np.nan, np.float32)
     for zone in range(3):
         inside = counted & (share[zone] > 0.5)
         if inside.sum() >= MIN_VOXELS:
-            quantiles[zone] = np.quantile(volume[inside], PROBABILITIES)
-    return TissueStatistics(quantiles, _shading(volume, counted))
+            quantiles[zone] = np.quantile(values[inside], PROBABILITIES)
+    return quantiles
 
 
 def like(head: np.ndarray, brain: np.ndarray, wanted: TissueStatistics) -> np.ndarray:
@@ -140,22 +152,42 @@ def like(head: np.ndarray, brain: np.ndarray, wanted: TissueStatistics) -> np.nd
     small = geometry.pool(head, factor)
     brain = np.pad(brain, ((0, 0), (0, 0), (small.shape[2] - _N, 0)))
     share, counted = _places(small, brain, np.ones_like(brain))
-    most = np.log(LARGEST_GAIN)
-    exponent = _log_shading(wanted.shading - _shading(small, counted), small.shape)
-    gain = np.exp(np.clip(exponent, -most, most))
-    curves = _curves(_measure(small * gain, share, counted).quantiles, wanted.quantiles)
+    counted[..., : small.shape[2] - _N] = False  # below the template grid, where the scan was not measured
+    before = _gain(_shading(small, counted), small.shape)
+    after = _gain(wanted.shading, small.shape)
+    curves = _fit_curves(small / before, after, share, counted, wanted.quantiles)
     toned = np.array(head, np.float32)
     for x in range(0, len(head), 16):  # slab by slab: all of it takes 1 GB
         part = toned[x : x + 16]
         where = np.nonzero(part > 0.01)
         coarse = (where[0] + x) // factor, where[1] // factor, where[2] // factor
-        values = part[where] * gain[coarse]
-        weights = share[(slice(None), *coarse)]
-        part[where] = sum(w * np.interp(values, *curve) for w, curve in zip(weights, curves, strict=True))
+        values = part[where] / before[coarse]
+        part[where] = _through(values, share[(slice(None), *coarse)], curves) * after[coarse]
     return toned
 
 
-def _curves(own: np.ndarray, wanted: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def _fit_curves(
+    flat: np.ndarray, gain: np.ndarray, share: np.ndarray, counted: np.ndarray, wanted: np.ndarray
+) -> list[Curve]:
+    """Curves by which the zones, once they are shaded, have the wanted quantiles.
+
+    Curves come before the shading: the other way round they would deepen it.
+    """
+    own, target = _quantiles(flat, share, counted), wanted
+    flat, gain, share = flat[counted], gain[counted], share[:, counted]
+    for _ in range(ROUNDS):
+        shaded = _through(flat, share, _curves(own, target)) * gain
+        ratio = np.nan_to_num(wanted / _quantiles(shaded, share, shaded > TISSUE), nan=1.0)
+        target = target * np.clip(ratio, *WITHIN)
+    return _curves(own, target)
+
+
+def _through(values: np.ndarray, share: np.ndarray, curves: list[Curve]) -> np.ndarray:
+    """Values (n,) after the curves of their zones, by the share (3, n) of each."""
+    return sum(w * np.interp(values, *curve) for w, curve in zip(share, curves, strict=True))
+
+
+def _curves(own: np.ndarray, wanted: np.ndarray) -> list[Curve]:
     """Monotone curves of the zones, as knots; a zone that is not known has the curve of the next one."""
     known = [k for k in range(len(own)) if np.isfinite(own[k]).all() and np.isfinite(wanted[k]).all()]
     if not known:
@@ -165,10 +197,17 @@ def _curves(own: np.ndarray, wanted: np.ndarray) -> list[tuple[np.ndarray, np.nd
     for zone in range(len(own)):
         k = min(known, key=lambda other: abs(other - zone))
         before = np.maximum.accumulate(np.concatenate([[0], own[k]]) + np.arange(own.shape[1] + 1) * 1e-5)
-        after = np.maximum.accumulate(np.concatenate([[0], wanted[k]]))
+        middle = len(own[k]) // 2
+        least = DARKEST * min(1.0, wanted[k][middle] / own[k][middle])
+        after = np.maximum.accumulate(np.maximum(np.concatenate([[0], wanted[k]]), least * before))
         top = after[-1] / before[-1]  # beyond the last quantile in proportion
         curves.append((np.append(before, 10 * before[-1]), np.append(after, 10 * top * before[-1])))
     return curves
+
+
+def _gain(shading: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """By how much a shading brightens each voxel (of 2 mm); float32."""
+    return np.clip(np.exp(_log_shading(shading, shape)), *GAINS)
 
 
 def _terms(shape: tuple[int, ...], block: int = 1) -> list[np.ndarray]:
