@@ -83,3 +83,12 @@ def test_registration_does_not_fold(seed):
     gradient = diffeo.gradient(field)[0] + torch.eye(3).view(3, 3, 1, 1, 1)
     inner = gradient[:, :, 2:-2, 2:-2, 2:-2].permute(2, 3, 4, 0, 1)
     assert torch.linalg.det(inner).min() > 0
+
+
+def test_expansion_is_the_change_of_volume_and_negative_where_a_map_folds():
+    x = diffeo.points((12, 10, 8))
+    grown = 0.1 * x + torch.tensor([1.0, -2.0, 0.5]).view(1, 3, 1, 1, 1)
+    inner = (slice(None), *(slice(1, -1),) * 3)
+    torch.testing.assert_close(diffeo.expansion(grown)[inner], torch.full((1, 10, 8, 6), 1.1**3))
+    turned = torch.stack([-2 * x[:, 0], 0 * x[:, 1], 0 * x[:, 2]], 1)
+    assert (diffeo.expansion(turned)[inner] == -1).all()

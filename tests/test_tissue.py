@@ -38,7 +38,7 @@ def test_a_head_gets_the_brightness_and_the_shading_of_another(heads):
     told = tissue.measure(wanted, brain, seen)
     toned = tissue.like(volume, brain, told.rounded())
     got = tissue.measure(toned, brain, seen)
-    np.testing.assert_allclose(got.quantiles[:, 4:], told.quantiles[:, 4:], rtol=0.08)
+    np.testing.assert_allclose(got.quantiles[:, 4:], told.quantiles[:, 4:], rtol=0.15)
     before = tissue.measure(volume, brain, seen)
     away = [np.abs(s.shading - told.shading).max() for s in (before, got)]
     assert away[1] < 0.5 * away[0]
@@ -64,3 +64,15 @@ def test_a_zone_out_of_view_is_told_as_unknown_and_does_no_harm(heads):
 def test_zones_share_every_voxel():
     depth = np.linspace(0, 80, 200)
     np.testing.assert_allclose(tissue.zones(depth).sum(0), 1, atol=1e-6)
+
+
+def test_a_dark_scalp_and_a_bright_nape_leave_a_face_above_the_noise(heads):
+    """Bone and hair are the darkest part of an original, lids and lips that of a generated head."""
+    volume, brain = heads[0]
+    y = np.linspace(-1.5, 1.5, 128, dtype=np.float32)[:, None]
+    dark = np.where(volume < 0.6, 0.3 * volume, volume) * np.exp(-y)
+    told = tissue.measure(np.where(brain, volume, dark), brain, np.ones_like(brain))
+    toned = tissue.like(volume, brain, told.rounded())
+    front = (volume > 0.5) & ~brain & (np.arange(128)[:, None] > 90)
+    assert np.median(toned[front]) > 0.4
+    assert np.quantile(toned[front], 0.05) > 0.2

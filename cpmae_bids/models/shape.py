@@ -1,7 +1,7 @@
 """The shape of a head as codes: what its deformation to the frame has beyond the fit to its brain.
 
-Every combination of principal components of smooth deformations is a smooth deformation, so that each code
-stands for a head with a closed surface.
+Every combination of principal components of smooth deformations is a smooth deformation. It may fold, which
+`cpmae_bids.models.head.HeadVQVAE.folds` tells.
 """
 
 from __future__ import annotations
