@@ -191,7 +191,7 @@ class Exemplars(nn.Module):
             wide_sum += wide
             narrow_sum += narrow
         blended = (low / wide_sum + high / narrow_sum).clamp_(0, 1), outer / wide_sum
-        root, outer = (torch.zeros_like(mean).put_(where, values) for values in blended)
+        root, outer = (torch.zeros(mean.numel()).scatter_(0, where, v).view_as(mean) for v in blended)
         return root, outer
 
     def _weights(self, codes: Tensor, donors: Tensor, spots: Tensor) -> Tensor:

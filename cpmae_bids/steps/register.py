@@ -150,7 +150,7 @@ def import_ants() -> ModuleType:
     # Read by ITK when it is loaded. With more than one thread, or no seed, results differ from run to run
     os.environ['ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS'] = '1'
     os.environ['ANTS_RANDOM_SEED'] = '1'
-    # What nothing here calls takes half of the time, for statsmodels and Matplotlib
+    # What nothing here calls takes half of the time, most of it for Matplotlib
     for unused in ('ants.plotting', 'ants.learn', 'ants.deeplearn'):
         sys.modules.setdefault(unused, ModuleType(unused))
     import ants
