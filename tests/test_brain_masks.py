@@ -193,3 +193,33 @@ def test_it_is_checked_like_our_own(stripped):
         with pytest.raises(InputError, match=message) as caught:
             strip(mask, at)
         assert 'given.nii.gz' in str(caught.value)
+
+
+# Our own
+
+
+def test_wide_margins_of_one_value_do_not_hide_the_brain(tmp_path, monkeypatch):
+    """As deepbet, which loses its way in scans that were padded to a cube."""
+    shape, affine = grid((4.0, 4.0, 4.0), 'LPS', oblique=8)
+    values, brain = head(shape, affine)
+    padded, wide = np.pad(values, 20), np.pad(brain, 20)
+    shift = nib.affines.from_matvec(np.eye(3), [-20, -20, -20])
+    t1w = write(tmp_path / 't1w.nii.gz', padded, affine @ shift)
+
+    def find_brain(seen, seen_affine, device):
+        if seen.shape == padded.shape:
+            return np.zeros(seen.shape, bool)
+        assert np.allclose(seen_affine[:3, :3], affine[:3, :3], atol=1e-4)
+        return seen > 0 if unclear else resampled(seen.shape, seen_affine)
+
+    def resampled(shape, seen_affine):
+        start = np.round(np.linalg.solve(affine, seen_affine[:, 3])[:3]).astype(int)
+        return brain[tuple(slice(first, first + size) for first, size in zip(start, shape, strict=True))]
+
+    monkeypatch.setattr(skullstrip, 'find_brain', find_brain)
+    unclear = False
+    skullstrip.skullstrip(t1w, tmp_path / 'brain.nii.gz', tmp_path / 'kept.nii.gz')
+    assert np.array_equal(nifti.read_mask(tmp_path / 'brain.nii.gz', nifti.read(t1w)), wide)
+    unclear = True
+    with pytest.raises(InputError, match='a brain of'):
+        skullstrip.skullstrip(t1w, tmp_path / 'brain.nii.gz', tmp_path / 'kept.nii.gz')

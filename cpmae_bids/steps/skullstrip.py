@@ -7,6 +7,7 @@ from typing import Annotated
 
 import nibabel as nib
 import numpy as np
+from scipy import ndimage
 
 from cpmae_bids.deid.images import masks, nifti
 from cpmae_bids.deid.qc import head_checks, scan_checks
@@ -48,7 +49,15 @@ def skullstrip(
     scan = scan_checks.load_t1w(t1w)
     if given is None:
         brain = find_brain(scan.values(), scan.affine, device)
-        head_checks.check_brain(brain, scan)
+        try:
+            head_checks.check_brain(brain, scan)
+        except InputError:  # deepbet may lose its way in a scan that was padded to a cube
+            if (without := without_padding(scan.values())) is None:
+                raise
+            brain = np.zeros(scan.shape, bool)
+            shift = nib.affines.from_matvec(np.eye(3), [part.start for part in without])
+            brain[without] = find_brain(scan.values()[without], scan.affine @ shift, device)
+            head_checks.check_brain(brain, scan)
     else:
         brain = read_brain(given, scan)
         try:
@@ -57,6 +66,12 @@ def skullstrip(
             raise InputError(f'{error} Its brain mask was given: {given}') from error
     nifti.write_mask(brain_mask, brain, scan)
     nifti.write_mask(kept_mask, masks.dilate(brain, guard_mm, scan.voxel_sizes), scan)
+
+
+def without_padding(values: np.ndarray) -> tuple[slice, ...] | None:
+    """Box of a volume (X, Y, Z) without its margins of one value; None if it has none."""
+    (box,) = ndimage.find_objects((values != values[0, 0, 0]).astype(np.int8))
+    return box if values[box].size < values.size else None
 
 
 def find_brain(values: np.ndarray, affine: np.ndarray, device: str = 'cpu') -> np.ndarray:
