@@ -1,6 +1,7 @@
 """What is shipped: versions, package data, containers and the commands that the README promises."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -65,6 +66,13 @@ def public_functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef]:
             yield node
         elif isinstance(node, ast.ClassDef) and not node.name.startswith('_'):
             yield from public_functions(node.body)
+
+
+def test_zenodo_cites_what_the_citation_file_cites():
+    cff, zenodo = yaml.safe_load(read('CITATION.cff')), json.loads(read('.zenodo.json'))
+    assert [zenodo[key] for key in ('title', 'license', 'creators')] == [
+        cff[key] for key in ('title', 'license', 'authors')
+    ]
 
 
 def test_public_functions_have_types():
