@@ -54,11 +54,12 @@ def find(heads: Path, scan: Path) -> Group:
     """
     label = scan.name.split('_')[0]
     row = participants(heads).get(label, {})
-    edges = nib.load(scan).header.get_zooms()[:3]
+    try:
+        voxel = f'{np.round(max(nib.load(scan).header.get_zooms()[:3])):.0f} mm'
+    except (OSError, nib.filebasedimages.ImageFileError):  # reported where it is processed
+        voxel = UNKNOWN
     person = row.get('person') or label.removeprefix('sub-')
-    return Group(
-        _scanner(label, row, sidecar(scan)), age_group(row), f'{np.round(max(edges)):.0f} mm', person
-    )
+    return Group(_scanner(label, row, sidecar(scan)), age_group(row), voxel, person)
 
 
 @cache

@@ -129,8 +129,13 @@ def _independence() -> list[Figure]:
             for region in ('face', 'ears', 'outline')
         ),
         *(
-            Figure('geometry', f'{region}_dealt_p', f'{region}: dealt p', 'pooled', None, '.2f')
+            Figure('geometry', f'{region}_{key}', f'{region}: {title}', 'pooled', None, '.2f')
             for region in ('face', 'ears', 'outline')
+            for key, title in (
+                ('dealt_p', 'dealt p'),
+                ('scanner_auc', 'AUC, same scanner'),
+                ('scanner_p', 'dealt p, same scanner'),
+            )
         ),
         *(
             figure
@@ -174,6 +179,8 @@ QUESTIONS: dict[str, list[Figure]] = {
         Figure('recognition', 'rank5', 'rank-5', 'pooled', None, '%'),
         Figure('recognition', 'auc', 'AUC', 'pooled', at_most(0.60), '.2f'),
         Figure('recognition', 'dealt_p', 'dealt p', 'pooled', None, '.3f'),
+        Figure('recognition', 'scanner_auc', 'AUC, same scanner', 'pooled', None, '.2f'),
+        Figure('recognition', 'scanner_p', 'dealt p, same scanner', 'pooled', None, '.3f'),
         Figure('recognition', 'with_face', 'probes with a face', 'pooled', None, '%'),
         Figure('recognition', 'living_rank1', 'rank-1, other scans', 'pooled', None, '%'),
         Figure('recognition', 'living_auc', 'AUC, other scans', 'pooled', None, '.2f'),
@@ -331,7 +338,8 @@ NOTES = {
     ),
     'Does the tool leak more than the brain does?': (
         'Are outputs nearer to their own originals than to others? *p*: Wilcoxon; *dealt p*: permutation, '
-        'which supposes less; *beyond*: without what the brain predicts. *Identical*: generated codes, '
+        'which supposes less; *same scanner*: scanner and field of view stay as they are; '
+        '*beyond*: without what the brain predicts. *Identical*: generated codes, '
         'after everything outside the preserved region was replaced by the head of another scan.'
     ),
     'Is it anatomy?': 'Output over original, in tissue more than 6 mm from brain and skin.',

@@ -418,6 +418,8 @@ def main(argv: list[str] | None = None) -> int:
             file.writelines(f'{pair.dump()}\n' for pair in pairs)
     persons = {pair.scan: people[pair.scan.split('_')[0]] for pair in (*originals, *gallery)}
     write_json(out / 'people.json', persons)
+    scanners = {pair.scan: groups.find(heads, pair.original).scanner for pair in (*originals, *gallery)}
+    write_json(out / 'scanners.json', scanners)
     edges = {pair.scan: longest_edge(pair.original) for pair in (*originals, *gallery)}
     partners = rescan.next_scans(persons, edges)
     write_json(out / 'rescans.json', partners)

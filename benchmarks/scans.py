@@ -66,6 +66,13 @@ def people_of(out: Path, scans: Iterable[str]) -> dict[str, str]:
     return {scan: known.get(scan, scan.split('_')[0]) for scan in scans}
 
 
+def scanners_of(out: Path, scans: Iterable[str]) -> dict[str, str]:
+    """Scanner by scan, as the run in a folder has it; one for all where the run has none."""
+    path = out / 'scanners.json'
+    known = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+    return {scan: known.get(scan, '') for scan in scans}
+
+
 def find_t1w(folder: Path, labels: set[str] | None = None) -> list[Path]:
     """T1w images under a folder, sorted by path.
 

@@ -143,6 +143,12 @@ def by_person(
     return np.array(rows).reshape(-1, len(names)), np.array(own, int), np.array(known, int)
 
 
+def by_column(gallery: list[str], people: dict[str, str], labels: dict[str, str]) -> np.ndarray:
+    """Label of each column of `by_person`: that of the first scan of the person."""
+    first = {people[scan]: labels[scan] for scan in reversed(gallery)}
+    return np.array([first[name] for name in dict.fromkeys(people[scan] for scan in gallery)])
+
+
 def living_attack(
     distances: np.ndarray, probes: list[str], gallery: list[str], people: dict[str, str]
 ) -> dict[str, list[float] | int]:
@@ -214,7 +220,37 @@ def nearer_to_own(distances: np.ndarray, own: np.ndarray) -> float:
     return float(stats.wilcoxon(difference, alternative='less').pvalue)
 
 
-def matched_by_chance(distances: np.ndarray, own: np.ndarray) -> float:
+def within_groups(distances: np.ndarray, own: np.ndarray, groups: np.ndarray) -> dict[str, Interval | float]:
+    """Success of an attacker who compares with heads of the same scanner alone.
+
+    Scanner and field of view are kept: between scanners they find the group, not the person.
+
+    Parameters
+    ----------
+    distances, own
+        As for `matched_by_chance`.
+    groups : ndarray of str, shape (gallery,)
+
+    Returns
+    -------
+    success : dict
+        ``scanner_auc``, over probes with two others to be told from, and ``scanner_p``:
+        `matched_by_chance` within groups.
+    """
+    separated = []
+    for group in np.unique(groups[own]):
+        columns = np.flatnonzero(groups == group)
+        probes = np.flatnonzero(groups[own] == group)
+        if len(columns) > 2:
+            found = ranks(distances[np.ix_(probes, columns)], np.searchsorted(columns, own[probes]))
+            separated += separation(found, len(columns)).tolist()
+    return {
+        'scanner_auc': bootstrap(np.array(separated)),
+        'scanner_p': matched_by_chance(distances, own, groups),
+    }
+
+
+def matched_by_chance(distances: np.ndarray, own: np.ndarray, groups: np.ndarray | None = None) -> float:
     """How often probes that are dealt to the people at random are as near to them: p of a permutation test.
 
     Unlike that of `nearer_to_own`, it stays fair where some heads are unlike all others: the distances to
@@ -226,6 +262,8 @@ def matched_by_chance(distances: np.ndarray, own: np.ndarray) -> float:
     distances : ndarray, shape (probes, gallery)
     own : ndarray of int, shape (probes,)
         Several probes of a person are averaged: they are dealt together.
+    groups : ndarray, shape (gallery,), optional
+        Probes are dealt within groups.
 
     Returns
     -------
@@ -235,12 +273,13 @@ def matched_by_chance(distances: np.ndarray, own: np.ndarray) -> float:
     """
     people = np.unique(own)
     square = np.array([distances[own == person][:, people].mean(axis=0) for person in people])
+    labels = np.zeros(len(people)) if groups is None else groups[people]
     while (unknown := ~np.isfinite(square)).any():
         square = np.delete(square, worst := (unknown.sum(axis=0) + unknown.sum(axis=1)).argmax(), axis=0)
-        square = np.delete(square, worst, axis=1)
+        square, labels = np.delete(square, worst, axis=1), np.delete(labels, worst)
     if len(square) < 6:
         return np.nan
-    random, rows = np.random.default_rng(SEED), np.arange(len(square))
-    found = np.trace(square)
-    dealt = [square[rows, random.permutation(rows)].sum() for _ in range(DEALS)]
-    return float((1 + np.sum(np.array(dealt) <= found + 1e-9)) / (1 + DEALS))
+    random, found, dealt = np.random.default_rng(SEED), np.trace(square), np.zeros(DEALS)
+    for rows in (np.flatnonzero(labels == label) for label in np.unique(labels)):
+        dealt += [square[rows, random.permutation(rows)].sum() for _ in range(DEALS)]
+    return float((1 + np.sum(dealt <= found + 1e-9)) / (1 + DEALS))

@@ -96,6 +96,21 @@ def test_probes_of_a_person_are_dealt_together():
     assert np.isnan(statistics.matched_by_chance(one[:5], own[:5]))
 
 
+def test_a_scanner_that_is_recognised_is_no_person():
+    random = np.random.default_rng(6)
+    own, scanner = np.arange(24), np.repeat(['a', 'b', 'c'], 8)
+    far = 3.0 * (scanner[:, None] != scanner) + random.random((24, 24))
+    assert statistics.attack(far, own)['auc'][0] > 0.75
+    assert statistics.matched_by_chance(far, own) < 0.01
+    within = statistics.within_groups(far, own, scanner)
+    assert 0.3 < within['scanner_auc'][0] < 0.7
+    assert within['scanner_p'] > 0.05
+    far[own, own] -= 0.5
+    within = statistics.within_groups(far, own, scanner)
+    assert within['scanner_auc'][0] > 0.7
+    assert within['scanner_p'] < 0.01
+
+
 def test_who_cannot_be_compared_is_not_dealt():
     one = np.random.default_rng(5).random((20, 20))
     own = np.arange(20)

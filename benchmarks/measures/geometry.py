@@ -15,15 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.pairs import DEFAULT, GALLERY, PERTURBED, Pair, work_folder
-from benchmarks.scans import people_of
+from benchmarks.scans import people_of, scanners_of
 from benchmarks.statistics import (
     SEED,
     attack,
     bootstrap,
+    by_column,
     by_person,
     living_attack,
     matched_by_chance,
     nearer_to_own,
+    within_groups,
 )
 from benchmarks.surfaces import maps, mean_distances, read_maps
 
@@ -55,6 +57,7 @@ def pool(values: dict[str, dict[str, dict]], out: Path) -> dict[str, dict]:
     gallery = {**heads.get('original', {}), **heads.get(GALLERY, {})}
     names = list(gallery)
     people = people_of(out, names)
+    scanner = by_column(names, people, scanners_of(out, names))
     probes = {method: {s: m for s, m in heads[method].items() if s in people} for method in heads}
     probes.pop(GALLERY, None)
     predicted = predict(heads.get('original', {}), heads.get(GALLERY, {}))
@@ -79,6 +82,7 @@ def pool(values: dict[str, dict[str, dict]], out: Path) -> dict[str, dict]:
                 **{f'{region}_{key}': value for key, value in attack(found, own).items()},
                 **{f'{region}_{key}': value for key, value in living_attack(*living, names, people).items()},
                 **(_beyond(region, probes[method], gallery, expected, people) if method in heads else {}),
+                **{f'{region}_{key}': value for key, value in within_groups(found, own, scanner).items()},
                 f'{region}_p': nearer_to_own(found, own),
                 f'{region}_dealt_p': matched_by_chance(found, own),
                 f'{region}_moved': list(bootstrap(mine[np.isfinite(mine)])),

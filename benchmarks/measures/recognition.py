@@ -14,8 +14,17 @@ from scipy.spatial.distance import cdist
 
 from benchmarks.pairs import DEFAULT, GALLERY, PERTURBED, Pair, work_folder
 from benchmarks.recogniser import read_views, views
-from benchmarks.scans import people_of
-from benchmarks.statistics import attack, by_person, chance_limit, living_attack, matched_by_chance, share
+from benchmarks.scans import people_of, scanners_of
+from benchmarks.statistics import (
+    attack,
+    by_column,
+    by_person,
+    chance_limit,
+    living_attack,
+    matched_by_chance,
+    share,
+    within_groups,
+)
 
 METHODS = (*DEFAULT, PERTURBED, GALLERY)
 
@@ -28,7 +37,8 @@ def measure(pair: Pair) -> dict[str, float]:
 def pool(values: dict[str, dict[str, dict]], out: Path) -> dict[str, dict]:
     """Success of the attack on each method; ``with_face`` is the share of probes that show one at all.
 
-    ``dealt_p`` is the p of `matched_by_chance`. ``living_...`` is the attack with other scans of the people
+    ``dealt_p`` is the p of `matched_by_chance`; ``scanner_auc`` and ``scanner_p`` are of `within_groups`.
+    ``living_...`` is the attack with other scans of the people
     in the gallery instead of those that the probes were made of; for ``original`` it shows whether the attack
     is alive, with the people of the gallery among the probes.
     """
@@ -50,6 +60,7 @@ def search(values: dict[str, dict[str, dict]], out: Path, template: Callable) ->
     gallery = [(method, scan) for method in ('original', GALLERY) for scan in values.get(method, {})]
     names = [scan for _, scan in gallery]
     people = people_of(out, names)
+    scanner = by_column(names, people, scanners_of(out, names))
     known = np.array([template(*head) for head in gallery])
     pooled = {}
     for method in values:
@@ -64,6 +75,7 @@ def search(values: dict[str, dict[str, dict]], out: Path, template: Callable) ->
             **attack(distances, own),
             **living_attack(*living, names, people),
             'dealt_p': matched_by_chance(distances, own),
+            **within_groups(distances, own, scanner),
             'chance_limit': chance_limit(len(scans), distances.shape[1]),
             'with_face': list(share(np.isfinite(probes[:, 0]))),
             'probes': len(scans),
