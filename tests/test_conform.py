@@ -1,5 +1,7 @@
 """Brain and head in the cube: what they hold, and that the brain knows nothing of the head."""
 
+import json
+
 import numpy as np
 import phantom
 import pytest
@@ -74,6 +76,21 @@ def test_units_cancel(tmp_path):
             results.append((arrays['brain'].astype(float), float(arrays['scale'])))
     assert results[1][1] == pytest.approx(37.5 * results[0][1], rel=1e-5)
     assert np.abs(results[0][0] - results[1][0]).max() < 2e-3
+
+
+def test_noise_is_no_tissue(tmp_path):
+    """At a signal-to-noise ratio of 8, the air is brighter than the tissue threshold."""
+    (tmp_path / 'noisy').mkdir()
+    files, noisy = write_inputs(tmp_path), write_inputs(tmp_path / 'noisy')
+    scan = nifti.read(noisy[0])
+    real, imaginary = np.random.default_rng(0).normal(0, phantom.SCALE / 8, (2, *scan.shape))
+    phantom.write(noisy[0], np.hypot(scan.values() + real, imaginary), scan.affine, '<f4')
+    quantiles = []
+    for inputs in (files, noisy):
+        conform(*inputs)
+        quantiles.append(np.array(json.loads(inputs[5].read_text())['Quantiles'], float))
+    middle = slice(3, 7)
+    assert np.nanmax(np.abs(quantiles[1] - quantiles[0])[:, middle]) < 0.2
 
 
 def test_a_cut_field_of_view_is_known_and_empty():

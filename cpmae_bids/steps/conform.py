@@ -12,7 +12,7 @@ import numpy as np
 
 from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.jsontext import to_json
-from cpmae_bids.deid.images import nifti, volumes
+from cpmae_bids.deid.images import nifti, noise, volumes
 from cpmae_bids.deid.qc import scan_checks
 from cpmae_bids.deid.space import conforming, geometry
 from cpmae_bids.deid.synthesis import tissue
@@ -63,10 +63,13 @@ def conform(
         raise InputError(f'{t1w}: {error}') from error
     around = conforming.conform_head(scan.values(), *place, FINE // 2, scale)
     fine = fine.astype(np.float16)
+    level = noise.floor(scan.values(), scan.voxel_sizes, scale) / scale
     inside, coarse, told = threads.together(
         lambda: geometry.pool(fine > 0, 2) >= 0.5,
         lambda: geometry.pool(fine, 2),
-        lambda: tissue.measure(around.head, around.in_brain, around.in_fov).rounded(),
+        lambda: tissue.measure(
+            noise.above_floor(around.head, level), around.in_brain, around.in_fov
+        ).rounded(),
     )
     volumes.write(brain, brain=coarse, mask=inside, scale=scale, dtype=np.float32)
     write_text(statistics, to_json(told.to_dict()))
