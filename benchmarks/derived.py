@@ -7,6 +7,7 @@ The results for an output lie in ``Pair.work``, those for the original in the fo
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -156,7 +157,13 @@ def segment(values: np.ndarray, inside: np.ndarray, affine: np.ndarray) -> np.nd
     ants = import_ants()
     window, _ = geometry.crop(inside, affine, margin=1)
     boxed, mask_image = (to_ants(array[window], affine) for array in (values, inside))
-    found = ants.atropos(a=boxed, x=mask_image, **ATROPOS)['segmentation'].numpy().astype(np.uint8)
+    with tempfile.TemporaryDirectory() as folder:  # it leaves its probabilities behind
+        usual, tempfile.tempdir = tempfile.tempdir, folder
+        try:
+            image = ants.atropos(a=boxed, x=mask_image, **ATROPOS)['segmentation']
+        finally:
+            tempfile.tempdir = usual
+    found = image.numpy().astype(np.uint8)
     classes = [values[window][found == label] for label in (1, 2, 3)]
     means = [one.mean() if one.size else np.inf for one in classes]
     rank = np.zeros(4, np.uint8)
