@@ -299,7 +299,10 @@ def test_the_name_does_not_matter_but_the_content(tmp_path, volume):
     assert np.array_equal(load_t1w(tmp_path / 'T1w.img').raw, load_t1w(path).raw)
 
 
-@pytest.mark.parametrize('behind', [b'g', b'\n', bytes(512), b'garbage' * 99, gzip.compress(bytes(9), mtime=0)])
+BEHIND = [b'g', b'\n', bytes(512), b'garbage' * 99, gzip.compress(bytes(9), mtime=0)]
+
+
+@pytest.mark.parametrize('behind', BEHIND)
 def test_what_follows_a_whole_gzip_stream_is_ignored(tmp_path, volume, behind):
     path = phantom.write(tmp_path / 'T1w.nii.gz', *volume)
     raw = load_t1w(path).raw
