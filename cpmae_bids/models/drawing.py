@@ -27,6 +27,7 @@ def draw(
     *,
     seed: int,
     millimetre: bool,
+    coarse: bool = False,
 ) -> Tensor:
     """Decode a head, draw it at 1 mm, and lay it around a brain.
 
@@ -44,13 +45,17 @@ def draw(
         Of the detail.
     millimetre : bool
         Draw detail of 1 mm; otherwise the head is interpolated from 2 mm.
+    coarse : bool
+        See `HeadVQVAE.decode`.
 
     Returns
     -------
     volume : Tensor of float32, shape (1, 1, 256, 256, 288)
         White matter is about 1, air 0; the last axis begins 32 mm below the template grid.
     """
-    volume, field = threads.together(lambda: head.decode(codes), lambda: head.field(codes, brain))
+    volume, field = threads.together(
+        lambda: head.decode(codes, coarse=coarse), lambda: head.field(codes, brain)
+    )
     if millimetre:
         fine = finer(volume, generator=torch.Generator().manual_seed(seed))
     else:

@@ -127,13 +127,15 @@ class HeadVQVAE(nn.Module):
 
     # -- decoding ------------------------------------------------------------------------------------------
     @torch.no_grad()
-    def decode(self, codes: list[Tensor]) -> Tensor:
+    def decode(self, codes: list[Tensor], *, coarse: bool = False) -> Tensor:
         """Head in the frame that codes stand for; its shape is applied by `field`.
 
         Parameters
         ----------
         codes : list of Tensor of int64
             See `encode`.
+        coarse : bool
+            For a scan of 2 mm, whose voxels average noise away: what is as fine as they are stays.
 
         Returns
         -------
@@ -151,7 +153,7 @@ class HeadVQVAE(nn.Module):
         outer = outer.where(skin < FARTHEST_MM, own).where(skin > -FARTHEST_MM, own)
         outer[..., :NECK] = outer[..., :NECK].lerp(own[..., :NECK], _RAMP)
         tissue, edge = cover(fill(root[0, 0].numpy(), brain[0, 0].numpy()), outer[0, 0].numpy())
-        tissue = sharpened(denoised(CEILING * tissue.square()))
+        tissue = sharpened(denoised(CEILING * tissue.square(), times=1 if coarse else 2))
         return tissue * edge.square()
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ out of a head: the noise of the scan at hand is added later."""
 
 
 def denoised(volume: Tensor, times: int = 2) -> Tensor:
-    """Bilateral filter of 3 x 3 x 3 voxels (Tomasi and Manduchi, ICCV 1998), applied twice; edges stay."""
+    """Bilateral filter of 3 x 3 x 3 voxels (Tomasi and Manduchi, ICCV 1998), applied so often; edges stay."""
     near = [offset for offset in itertools.product((-1, 0, 1), repeat=3) if any(offset)]
     for _ in range(times):
         total, weights = volume.clone(), torch.ones_like(volume)

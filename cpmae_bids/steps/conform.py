@@ -41,7 +41,7 @@ def conform(
     brain : Path
         To write, ``.npz``: ``brain`` float32 (128, 128, 128) in units of ``scale``, the mean of what lies at
         1 mm and is 0 outside the brain; ``mask`` bool, where most of that is brain; ``scale``, the intensity
-        of the scan that is 1 on the template grid.
+        of the scan that is 1 on the template grid; ``edge_mm``, the shortest edge of its voxels.
     head : Path
         To write, ``.npz``: ``head`` float16 (128, 128, 128), constant in the brain; ``brain`` and ``seen``
         bool, brain mask and field of view.
@@ -71,7 +71,9 @@ def conform(
             noise.above_floor(around.head, level), around.in_brain, around.in_fov
         ).rounded(),
     )
-    volumes.write(brain, brain=coarse, mask=inside, scale=scale, dtype=np.float32)
+    volumes.write(
+        brain, brain=coarse, mask=inside, scale=scale, edge_mm=min(scan.voxel_sizes), dtype=np.float32
+    )
     write_text(statistics, to_json(told.to_dict()))
     volumes.write(head, head=around.head, brain=around.in_brain, seen=around.in_fov)
 

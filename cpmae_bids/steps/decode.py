@@ -9,6 +9,9 @@ from cpmae_bids.deid.images import intensity, volumes
 from cpmae_bids.deid.space import geometry
 from cpmae_bids.steps import Output
 
+COARSE_MM = 1.5
+"""Shortest edge of the voxels of a scan from which on detail is kept that would be noise in a finer one."""
+
 
 def decode(
     head_codes: Path,
@@ -58,6 +61,7 @@ def decode(
         levels,
         volumes.read(conformed, 'mask'),
         seed=seed,
+        coarse=float(volumes.read(conformed, 'edge_mm')) >= COARSE_MM,
         millimetre=geometry.PRESETS[preset] == 256,
     )[0, 0].numpy()
     volumes.write(head, head=drawn.clip(0, intensity.CEILING))
