@@ -151,6 +151,8 @@ def test_noise_goes_and_an_edge_stays():
     noisy = clean + 0.05 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     found = denoised(noisy)
     assert (found - clean)[..., 4:-4, :, :].std() < 0.5 * 0.05
+    once = denoised(noisy, times=1)
+    assert (found - clean).std() < (once - clean).std() < (noisy - clean).std()
     step = found[0, 0].mean((1, 2))
     assert step[12] - step[11] > 0.6
     assert sharpened(found)[0, 0].mean((1, 2)).diff()[11] > step.diff()[11]
