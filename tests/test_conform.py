@@ -31,7 +31,7 @@ def test_the_cube_holds_the_head_where_it_belongs(tmp_path, voxels):
     n = 128
     expected, in_brain = phantom.head((n, n, n), geometry.grid_affine(n), noise=False)
     with np.load(files[3]) as brain_file, np.load(files[4]) as head_file:
-        assert set(brain_file) == {'brain', 'mask', 'scale'}
+        assert set(brain_file) == {'brain', 'edge_mm', 'mask', 'scale'}
         assert set(head_file) == {'head', 'brain', 'seen'}
         brain, inside, scale = brain_file['brain'], brain_file['mask'], float(brain_file['scale'])
         head, outside = head_file['head'], head_file['seen'] & ~head_file['brain']
