@@ -61,16 +61,18 @@ def read_people(participants: Path) -> dict[str, str]:
 
 def people_of(out: Path, scans: Iterable[str]) -> dict[str, str]:
     """Person by scan, as the run in a folder has it; its participant where the run has none."""
-    path = out / 'people.json'
-    known = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+    known = _recorded(out / 'people.json')
     return {scan: known.get(scan, scan.split('_')[0]) for scan in scans}
 
 
 def scanners_of(out: Path, scans: Iterable[str]) -> dict[str, str]:
     """Scanner by scan, as the run in a folder has it; one for all where the run has none."""
-    path = out / 'scanners.json'
-    known = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+    known = _recorded(out / 'scanners.json')
     return {scan: known.get(scan, '') for scan in scans}
+
+
+def _recorded(path: Path) -> dict[str, str]:
+    return json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
 
 
 def find_t1w(folder: Path, labels: set[str] | None = None) -> list[Path]:

@@ -184,7 +184,7 @@ class HeadVQVAE(nn.Module):
     def folds(self, shape: Tensor) -> bool:
         """Whether codes of shape (1, e, e, e) fold tissue that the frame knows: a sum of smooth maps may."""
         tissue = (self.frame.skin_mm < 0) & (self.frame.brain_mm > 0)
-        tissue[..., : NECK // 4] = False  # 4 mm; little was seen there
+        tissue[..., : NECK // 4] = False  # nodes of 4 mm: the lowest 24 mm, which few heads show
         least = diffeo.expansion(self.beyond_brain(shape))[0][tissue].min()
         return bool(least < FOLDED)
 
