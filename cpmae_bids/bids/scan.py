@@ -8,53 +8,29 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Scan:
-    """One image of the input dataset to be de-identified: a T1w scan, or another contrast.
-
-    Attributes
-    ----------
-    path : Path
-    relative_path : str
-        Relative to the dataset, with forward slashes.
-    subject : str
-        Label without ``sub-``.
-    session : str or None
-        Label without ``ses-``.
-    entities : dict
-        Entities of the file name, by their short names (``sub``, ``ses``, ``run``), in its order.
-    metadata : dict
-        Shareable fields of its sidecar, with inheritance.
-    seed : int
-        Below 2**31; the same for all scans of a subject.
-    problem : str
-        Why the scan cannot be processed, or nothing.
-    crc32 : str
-        CRC-32 of the image when processing began; nothing before that.
-    reference : Scan or None
-        The T1w scan around whose brain the head is generated; None if it is this one, or there is to be no
-        head.
-    t1w : Scan or None
-        The T1w scan that locates the brain of another contrast; None for T1w scans.
-    first_echo : Scan or None
-        The first echo of the same acquisition, whose brain is that of this one.
-    brain_mask : Path or None
-        Mask of another pipeline, used in place of skull stripping.
-    brain_mask_crc32 : str
-        CRC-32 of that file. It tells no more than the mask of the preserved region, which is published.
-    """
+    """One image of the input dataset to be de-identified: a T1w scan, or another contrast."""
 
     path: Path
-    relative_path: str
-    subject: str
-    session: str | None
+    relative_path: str  # relative to the dataset, with forward slashes
+    subject: str  # label without ``sub-``
+    session: str | None  # label without ``ses-``
+    # entities of the file name, by their short names (``sub``, ``ses``, ``run``), in its order
     entities: dict[str, str] = field(hash=False)
+    # shareable fields of its sidecar, with inheritance
     metadata: dict[str, Any] = field(hash=False, repr=False)
-    seed: int
-    problem: str = ''
-    crc32: str = field(default='', compare=False)  # a scan is the same before and after
+    seed: int  # below 2**31; the same for all scans of a subject
+    problem: str = ''  # why the scan cannot be processed, or nothing
+    # CRC-32 of the image when processing began, nothing before that: a scan is the same before and after
+    crc32: str = field(default='', compare=False)
+    # the T1w scan around whose brain the head is generated; None if it is this one, or there is to be no head
     reference: 'Scan | None' = field(default=None, hash=False, repr=False)
+    # the T1w scan that locates the brain of another contrast; None for T1w scans
     t1w: 'Scan | None' = field(default=None, hash=False, repr=False)
+    # the first echo of the same acquisition, whose brain is that of this one
     first_echo: 'Scan | None' = field(default=None, hash=False, repr=False)
+    # mask of another pipeline, used in place of skull stripping
     brain_mask: Path | None = field(default=None, hash=False, repr=False)
+    # CRC-32 of that file. It tells no more than the mask of the preserved region, which is published.
     brain_mask_crc32: str = field(default='', hash=False, repr=False)
 
     @property

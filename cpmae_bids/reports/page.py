@@ -18,26 +18,13 @@ from cpmae_bids.runtime.packaged import packaged_text
 
 @dataclass(frozen=True)
 class Element:
-    """A part of a section.
+    """A part of a section."""
 
-    Attributes
-    ----------
-    kind : {'text', 'heading', 'status', 'list', 'picture', 'drawing', 'table'}
-    text : str
-        The text, or the caption.
-    heads : sequence of str
-        Names of the columns of a table.
-    rows : iterable
-        Items of a list, or rows of a table.
-    data : str
-        A PNG file in base64, or an ``<svg>`` element.
-    """
-
-    kind: str
-    text: str = ''
-    heads: Sequence[str] = ()
-    rows: Iterable[Any] = ()
-    data: str = ''
+    kind: str  # 'text', 'heading', 'status', 'list', 'picture', 'drawing', 'table'
+    text: str = ''  # the text, or the caption
+    heads: Sequence[str] = ()  # names of the columns of a table
+    rows: Iterable[Any] = ()  # items of a list, or rows of a table
+    data: str = ''  # a PNG file in base64, or an ``<svg>`` element
 
 
 @dataclass(frozen=True)

@@ -31,23 +31,14 @@ LIGHT = (0.0, -0.35, -1.0)  # from above the camera, in (right, down, away from 
 
 @dataclass(frozen=True)
 class SkinField:
-    """A smoothed head whose skin is the surface where ``values`` is 0.
+    """A smoothed head whose skin is the surface where ``values`` is 0."""
 
-    Attributes
-    ----------
-    values : ndarray, shape (X, Y, Z), float32
-        Intensity above that of the skin surface: positive in the head, zero or negative everywhere else.
-    affine : ndarray, shape (4, 4)
-        Voxel indices to world coordinates (RAS, mm).
-    box : ndarray, shape (2, 3)
-        Lowest and highest world coordinates of the head, in mm.
-    surface : ndarray of int, shape (3, n)
-        Indices of the voxels of the head that have neighbours outside of it.
-    """
-
+    # shape (X, Y, Z), float32: intensity above that of the skin surface: positive in the head, zero or
+    # negative everywhere else
     values: np.ndarray
-    affine: np.ndarray
-    box: np.ndarray
+    affine: np.ndarray  # shape (4, 4): voxel indices to world coordinates (RAS, mm)
+    box: np.ndarray  # shape (2, 3): lowest and highest world coordinates of the head, in mm
+    # int, shape (3, n): indices of the voxels of the head that have neighbours outside of it
     surface: np.ndarray
 
 

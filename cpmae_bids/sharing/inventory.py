@@ -42,25 +42,14 @@ _NOT_LISTED = 'is not on the list of files that may be shared as they are'
 
 @dataclass(frozen=True)
 class DatasetFile:
-    """One file of a dataset, or one folder that is not looked into.
+    """One file of a dataset, or one folder that is not looked into."""
 
-    Attributes
-    ----------
-    path : str
-        Relative to the dataset, with forward slashes.
-    role : {'image', 'table', 'gradients', 'sidecar', 'folder-table', 'text', 'out'}
-        'image' and 'table' may be shared once their headers are scrubbed; 'gradients' and 'sidecar' go with
-        them; a 'folder-table' is about scans or sessions; 'text' is for people; 'out' is all else.
-    reason : str
-        Why it is out.
-    may_show_face : bool
-        Never for files that are not out.
-    """
-
-    path: str
+    path: str  # relative to the dataset, with forward slashes
+    # 'image' and 'table' may be shared once their headers are scrubbed; 'gradients' and 'sidecar' go with
+    # them; a 'folder-table' is about scans or sessions; 'text' is for people; 'out' is all else
     role: str
-    reason: str = ''
-    may_show_face: bool = False
+    reason: str = ''  # why it is out
+    may_show_face: bool = False  # never for files that are not out
 
     @property
     def told(self) -> str:

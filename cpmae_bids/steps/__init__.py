@@ -15,18 +15,10 @@ ERROR_PREFIX = 'cpmae-bids: '
 
 @dataclass(frozen=True)
 class Output:
-    """Annotation of a parameter: a file that the step writes.
+    """Annotation of a parameter: a file that the step writes."""
 
-    Attributes
-    ----------
-    file_name : str
-        Its name in the folder of the node, if the caller gives none.
-    optional : bool
-        Whether the step may end well without it.
-    """
-
-    file_name: str
-    optional: bool = False
+    file_name: str  # its name in the folder of the node, if the caller gives none
+    optional: bool = False  # whether the step may end well without it
 
 
 def name_of(step: Callable) -> str:

@@ -20,27 +20,15 @@ from safetensors.torch import save_file
 
 @dataclass(frozen=True)
 class Head:
-    """One head of the prepared file, on the template grid of ``n`` voxels per edge (RAS) and an eighth below
-    it.
-
-    Attributes
-    ----------
-    name : str
-    split : str
-        ``'train'`` or ``'validation'``.
-    image : ndarray of uint8, shape (n, n, n + n / 8)
-        Intensities as stored; `from_levels` gives the scale of the template grid (white matter about 1).
-    brain : ndarray of bool, of the same shape
-        Brain mask.
-    fov : ndarray of bool, of the same shape
-        What the scan shows.
-    """
+    """One head of a prepared file, on the template grid of ``n`` voxels an edge (RAS) and an eighth below it."""
 
     name: str
-    split: str
+    split: str  # ``'train'`` or ``'validation'``
+    # uint8, shape (n, n, n + n / 8): intensities as stored; `from_levels` gives the scale of the template
+    # grid (white matter about 1)
     image: np.ndarray
-    brain: np.ndarray
-    fov: np.ndarray
+    brain: np.ndarray  # bool, of the same shape: brain mask
+    fov: np.ndarray  # bool, of the same shape: what the scan shows
 
 
 def on_grid(volume: np.ndarray) -> np.ndarray:

@@ -18,30 +18,15 @@ from cpmae_bids.training.loop import Run, pick_device
 
 @dataclass(frozen=True)
 class BrainTraining:
-    """Settings of `train_brain`.
-
-    Attributes
-    ----------
-    model : VQVAEConfig
-    steps : int
-        Optimiser steps of the decoder; encoder and codebooks are fitted before, without gradients.
-    batch : int
-        Crops per step.
-    crop : int
-        Edge of a crop in sites of 8 mm; a multiple of 4.
-    learning_rate : float
-        Peak of the schedule (Adam).
-    gradient : float
-        Weight of the L1 loss on finite differences, which keeps edges.
-    seed : int
-    """
+    """Settings of `train_brain`."""
 
     model: VQVAEConfig = field(default_factory=VQVAEConfig)
+    # optimiser steps of the decoder; encoder and codebooks are fitted before, without gradients
     steps: int = 600
-    batch: int = 3
-    crop: int = 16
-    learning_rate: float = 1e-3
-    gradient: float = 0.5
+    batch: int = 3  # crops per step
+    crop: int = 16  # edge of a crop in sites of 8 mm; a multiple of 4
+    learning_rate: float = 1e-3  # peak of the schedule (Adam)
+    gradient: float = 0.5  # weight of the L1 loss on finite differences, which keeps edges
     seed: int = 1
 
 

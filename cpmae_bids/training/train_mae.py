@@ -21,21 +21,12 @@ from cpmae_bids.training.train_brain import brain_of
 
 @dataclass(frozen=True)
 class MAETraining:
-    """Settings of `train_mae`.
-
-    Attributes
-    ----------
-    steps, batch : int
-    learning_rate : float
-        Peak of the schedule (AdamW).
-    width, depth : int
-        Of the transformer.
-    seed : int
-    """
+    """Settings of `train_mae`."""
 
     steps: int = 2000
     batch: int = 16
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-3  # peak of the schedule (AdamW)
+    # width, depth: of the transformer
     width: int = 192
     depth: int = 4
     seed: int = 1
@@ -43,23 +34,13 @@ class MAETraining:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Training heads and their mirror images as the masked autoencoder sees them.
+    """Training heads and their mirror images as the masked autoencoder sees them."""
 
-    Attributes
-    ----------
-    described : Tensor, shape (N, sites, features)
-    seen : Tensor of bool, shape (N, sites)
-    shape : Tensor, shape (N, M)
-        Scores, quantised.
-    brain : Tensor, shape (N, brain features)
-    validation : Tensor of bool, shape (N,)
-    """
-
-    described: Tensor
-    seen: Tensor
-    shape: Tensor
-    brain: Tensor
-    validation: Tensor
+    described: Tensor  # shape (N, sites, features)
+    seen: Tensor  # bool, shape (N, sites)
+    shape: Tensor  # shape (N, M): scores, quantised
+    brain: Tensor  # shape (N, brain features)
+    validation: Tensor  # bool, shape (N,)
 
 
 @torch.no_grad()

@@ -39,67 +39,32 @@ GAIN = 2.0
 
 @dataclass(frozen=True)
 class SuperResolutionTraining:
-    """Settings of `train_superresolution`.
-
-    Attributes
-    ----------
-    model : SuperResolutionConfig
-    steps : int
-        Optimiser steps.
-    alone : int
-        Steps before the discriminator takes part.
-    batch : int
-        Crops of a step.
-    crop : int
-        Edge of a crop in voxels of 2 mm, even.
-    learning_rate : float
-        Peak of the schedule (Adam).
-    lead : float
-        How much faster the discriminator learns (Heusel et al., NeurIPS 2017).
-    structure : float
-        Weight of the difference of local structure tensors, beside that of the difference voxel by voxel.
-    adversarial : float
-        Weight of the discriminator.
-    average : float
-        Decay of the moving average of the weights, which is what is kept.
-    critic : int
-        Channels of the discriminator.
-    seed : int
-    """
+    """Settings of `train_superresolution`."""
 
     model: SuperResolutionConfig = field(default_factory=SuperResolutionConfig)
-    steps: int = 1600
-    alone: int = 1000
-    batch: int = 2
-    crop: int = 20
-    learning_rate: float = 1e-3
-    lead: float = 2.0
+    steps: int = 1600  # optimiser steps
+    alone: int = 1000  # steps before the discriminator takes part
+    batch: int = 2  # crops of a step
+    crop: int = 20  # edge of a crop in voxels of 2 mm, even
+    learning_rate: float = 1e-3  # peak of the schedule (Adam)
+    lead: float = 2.0  # how much faster the discriminator learns (Heusel et al., NeurIPS 2017)
+    # weight of the difference of local structure tensors, beside that of the difference voxel by voxel
     structure: float = 1.0
-    adversarial: float = 0.01
-    average: float = 0.99
-    critic: int = 32
+    adversarial: float = 0.01  # weight of the discriminator
+    average: float = 0.99  # decay of the moving average of the weights, which is what is kept
+    critic: int = 32  # channels of the discriminator
     seed: int = 1
 
 
 @dataclass(frozen=True)
 class Example:
-    """A head at 1 mm, `SURROUND` voxels of air around it.
+    """A head at 1 mm, `SURROUND` voxels of air around it."""
 
-    Attributes
-    ----------
-    volume : ndarray of float16, shape (n, n, n)
-        Air is 0.
-    counts : ndarray of bool, shape (n, n, n)
-        Within the field of view, outside of the brain, in the head or close to its skin.
-    brain : ndarray of bool, shape (n, n, n)
-    centres : ndarray of int16, shape (k, 3)
-        Tissue that counts.
-    """
-
-    volume: np.ndarray
+    volume: np.ndarray  # float16, shape (n, n, n): air is 0
+    # bool, shape (n, n, n): within the field of view, outside of the brain, in the head or close to its skin
     counts: np.ndarray
-    brain: np.ndarray
-    centres: np.ndarray
+    brain: np.ndarray  # bool, shape (n, n, n)
+    centres: np.ndarray  # int16, shape (k, 3): tissue that counts
 
 
 class Discriminator(nn.Module):

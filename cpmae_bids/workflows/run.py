@@ -31,24 +31,12 @@ _POSTSCRIPTS = ('When creating this crashfile,', 'During the creation of this cr
 
 @dataclass(frozen=True)
 class Failure:
-    """A node that ended with an error.
+    """A node that ended with an error."""
 
-    Attributes
-    ----------
-    scan : str
-        Name of the scan, such as ``sub-01_T1w``.
-    stage : str
-        Name of the node.
-    message : str
-        What went wrong, in one line.
-    crash_file : Path
-        Nipype's crash file. It names files of the input, so it stays in the work folder.
-    """
-
-    scan: str
-    stage: str
-    message: str
-    crash_file: Path
+    scan: str  # name of the scan, such as ``sub-01_T1w``
+    stage: str  # name of the node
+    message: str  # what went wrong, in one line
+    crash_file: Path  # Nipype's crash file. It names files of the input, so it stays in the work folder.
 
 
 class WorkflowError(Exception):

@@ -72,26 +72,13 @@ LONGEST_HEADER = max(_HEADERS)
 
 @dataclass(frozen=True)
 class Image:
-    """A 3D volume as it is stored.
+    """A 3D volume as it is stored."""
 
-    Attributes
-    ----------
-    path : Path
-        Where it was read from.
-    header : nibabel.Nifti1Header or nibabel.Nifti2Header
-        The header as on disk, its byte order and scaling fields included.
-    raw : ndarray, shape (X, Y, Z)
-        Stored values in their own data type and byte order.
-    affine : ndarray, shape (4, 4)
-        Voxel indices to world (RAS mm): sform where it has a code, else qform.
-    slope, inter : float
-        ``value = raw * slope + inter``; (1, 0) where the header asks for no scaling.
-    """
-
-    path: Path
-    header: nib.Nifti1Header
-    raw: np.ndarray
-    affine: np.ndarray
+    path: Path  # where it was read from
+    header: nib.Nifti1Header  # the header as on disk, its byte order and scaling fields included
+    raw: np.ndarray  # shape (X, Y, Z): stored values in their own data type and byte order
+    affine: np.ndarray  # shape (4, 4): voxel indices to world (RAS mm); sform where it has a code, else qform
+    # slope, inter: ``value = raw * slope + inter``; (1, 0) where the header asks for no scaling
     slope: float
     inter: float
 

@@ -44,27 +44,14 @@ MAX_SIGMA = 0.15
 
 @dataclass(frozen=True)
 class FarAir:
-    """Air far from the head, in scaled intensities.
+    """Air far from the head, in scaled intensities."""
 
-    Attributes
-    ----------
-    quantiles : ndarray of float32, shape (101,)
-        Ascending, evenly spaced in probability up to `TAIL`.
-    sigma : float
-        Standard deviation of the noise in tissue.
-    busy_share : float
-        Share of the air above its least value: near 1 for noise, 0 where software removed the background.
-    head_level : float
-        What is brighter is head.
-    loud : bool
-        Whether the noise comes near to that.
-    """
-
-    quantiles: np.ndarray
-    sigma: float
+    quantiles: np.ndarray  # float32, shape (101,): ascending, evenly spaced in probability up to `TAIL`
+    sigma: float  # standard deviation of the noise in tissue
+    # share of the air above its least value: near 1 for noise, 0 where software removed the background
     busy_share: float
-    head_level: float
-    loud: bool
+    head_level: float  # what is brighter is head
+    loud: bool  # whether the noise comes near to that
 
     def summary(self) -> dict[str, float]:
         """The few numbers that go into the verdict."""

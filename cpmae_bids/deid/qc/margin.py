@@ -27,18 +27,11 @@ NEAR_MM = 4.0
 
 @dataclass(frozen=True)
 class Outside:
-    """The air around a head.
+    """The air around a head."""
 
-    Attributes
-    ----------
-    distance : ndarray of float32, shape (A, B, C)
-        Distance (mm) to the air, 0 within it; NaN if none is in view.
-    affine : ndarray, shape (4, 4)
-        Its voxels to world (RAS mm).
-    """
-
+    # float32, shape (A, B, C): distance (mm) to the air, 0 within it; NaN if none is in view
     distance: np.ndarray
-    affine: np.ndarray
+    affine: np.ndarray  # shape (4, 4): its voxels to world (RAS mm)
 
     @classmethod
     def of(cls, values: np.ndarray, affine: np.ndarray, scale: float) -> Outside:

@@ -28,23 +28,14 @@ _N = 128  # template grid on which heads are compared: 2 mm
 
 @dataclass(frozen=True)
 class T1w:
-    """The T1w scan by which the brain of another contrast was found.
+    """The T1w scan by which the brain of another contrast was found."""
 
-    Attributes
-    ----------
-    values : ndarray of float32, shape (A, B, C)
-    brain, preserved : ndarray of bool, shape (A, B, C)
-    affine : ndarray, shape (4, 4)
-        Its voxels to world (RAS mm).
-    from_scan : ndarray, shape (4, 4)
-        World of the other scan to its world.
-    """
-
-    values: np.ndarray
+    values: np.ndarray  # float32, shape (A, B, C)
+    # brain, preserved: bool, shape (A, B, C)
     brain: np.ndarray
     preserved: np.ndarray
-    affine: np.ndarray
-    from_scan: np.ndarray
+    affine: np.ndarray  # shape (4, 4): its voxels to world (RAS mm)
+    from_scan: np.ndarray  # shape (4, 4): world of the other scan to its world
 
     def carried(self, mask: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
         """A mask of the T1w on the grid of the other scan, by the nearest voxel; bool, shape `shape`."""

@@ -70,18 +70,10 @@ whole heads, whose necks are cut by the border."""
 
 @dataclass(frozen=True)
 class Relief:
-    """What the relief of a scan shows.
+    """What the relief of a scan shows."""
 
-    Attributes
-    ----------
-    agreement : float
-        Greatest correlation with the average relief, -1 if there is nothing to compare.
-    opaque : bool
-        Whether head and air could not be distinguished, so that nothing can be said.
-    """
-
-    agreement: float
-    opaque: bool = False
+    agreement: float  # greatest correlation with the average relief, -1 if there is nothing to compare
+    opaque: bool = False  # whether head and air could not be distinguished, so that nothing can be said
 
     @property
     def is_face(self) -> bool:

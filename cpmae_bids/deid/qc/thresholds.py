@@ -29,35 +29,21 @@ ALL, HEADS, ONLY_T1W, OTHERS = (T1W, HEAD, AIR), (T1W, HEAD), (T1W,), (HEAD, AIR
 
 @dataclass(frozen=True)
 class Threshold:
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes
-    ----------
-    metric : str
-        Its name in verdicts, sidecars and tables.
-    low, high : float
-        Range in which the metric must lie, inclusive.
-    public : bool
-        Whether the number may be published: the original head has no part in it.
-    outputs : tuple of str
-        Kinds of output (`T1W`, `HEAD`, `AIR`) that the row applies to.
-    remedy, meaning : str
-        What to do if the metric lies outside, and what it means then.
-    optional : bool
-        Whether the metric may be missing, as it is where what it describes is not in the field of view.
-    compares_heads : bool
-        Whether it says how like the original the generated head is: what one scan tells holds for all scans
-        with that head.
-    """
-
-    metric: str
+    metric: str  # its name in verdicts, sidecars and tables
+    # low, high: range in which the metric must lie, inclusive
     low: float
     high: float
-    public: bool
-    outputs: tuple[str, ...]
+    public: bool  # whether the number may be published: the original head has no part in it
+    outputs: tuple[str, ...]  # kinds of output (`T1W`, `HEAD`, `AIR`) that the row applies to
+    # remedy, meaning: what to do if the metric lies outside, and what it means then
     remedy: str
     meaning: str
+    # whether the metric may be missing, as it is where what it describes is not in the field of view
     optional: bool = False
+    # whether it says how like the original the generated head is: what one scan tells holds for all scans
+    # with that head
     compares_heads: bool = False
 
     def holds(self, value: float | None) -> bool:

@@ -13,20 +13,13 @@ from cpmae_bids.deid.space import geometry
 
 @dataclass(frozen=True)
 class ConformedHead:
-    """Head of a scan on the template grid of ``n`` voxels per edge.
+    """Head of a scan on the template grid of ``n`` voxels per edge."""
 
-    Attributes
-    ----------
-    head : ndarray of float32, shape (n, n, n)
-        In units of the brain scale; `intensity.HOLE` inside the brain, 0 outside the field of view.
-    in_fov : ndarray of bool, shape (n, n, n)
-        Where the scan covers the template grid.
-    in_brain : ndarray of bool, shape (n, n, n)
-    """
-
+    # float32, shape (n, n, n): in units of the brain scale; `intensity.HOLE` inside the brain, 0 outside the
+    # field of view
     head: np.ndarray
-    in_fov: np.ndarray
-    in_brain: np.ndarray
+    in_fov: np.ndarray  # bool, shape (n, n, n): where the scan covers the template grid
+    in_brain: np.ndarray  # bool, shape (n, n, n)
 
 
 def conform_brain(

@@ -9,20 +9,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Template:
-    """An average brain.
+    """An average brain."""
 
-    Attributes
-    ----------
-    brain : ndarray of float32, shape (X, Y, Z)
-        Intensities, 0 outside the mask.
-    mask : ndarray of bool, shape (X, Y, Z)
-    affine : ndarray, shape (4, 4)
-        Voxel indices to template world (RAS mm).
-    name : str
-        What to record as the template in use.
-    """
-
-    brain: np.ndarray
-    mask: np.ndarray
-    affine: np.ndarray
-    name: str
+    brain: np.ndarray  # float32, shape (X, Y, Z): intensities, 0 outside the mask
+    mask: np.ndarray  # bool, shape (X, Y, Z)
+    affine: np.ndarray  # shape (4, 4): voxel indices to template world (RAS mm)
+    name: str  # what to record as the template in use

@@ -15,18 +15,10 @@ from cpmae_bids.sharing.rawlike.manifest import vouched_images
 
 @dataclass(frozen=True)
 class Promise:
-    """What a dataset of this tool says about a file that has the name of an output.
+    """What a dataset of this tool says about a file that has the name of an output."""
 
-    Attributes
-    ----------
-    sha256 : str
-        Hash in the passing record that names the file; empty if there is none.
-    is_refaced : bool
-        Whether it is a scan, under whichever name, and not one of the masks beside it.
-    """
-
-    sha256: str
-    is_refaced: bool
+    sha256: str  # hash in the passing record that names the file; empty if there is none
+    is_refaced: bool  # whether it is a scan, under whichever name, and not one of the masks beside it
 
     def broken(self, path: Path) -> str:
         """Say why a file is not what was promised, or nothing; OSError if it cannot be read."""

@@ -58,25 +58,14 @@ OK = ('clear', 'passed')
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found in one file.
+    """What was found in one file."""
 
-    Attributes
-    ----------
-    path : str
-        Relative to the folder.
-    finding : str
-        'clear' (no face), 'passed' (an output as it passed QC), 'face', 'changed' (has the name of an output
-        but is not the file that passed), or 'unread'.
-    how : str
-        Which detector found it, or why the file could not be judged.
-    slice_mm : float
-        Thickness of a single slice.
-    """
-
-    path: str
+    path: str  # relative to the folder
+    # 'clear' (no face), 'passed' (an output as it passed QC), 'face', 'changed' (has the name of an output
+    # but is not the file that passed), or 'unread'
     finding: str
-    how: str = ''
-    slice_mm: float = 0.0
+    how: str = ''  # which detector found it, or why the file could not be judged
+    slice_mm: float = 0.0  # thickness of a single slice
 
     @property
     def is_ok(self) -> bool:
@@ -88,20 +77,12 @@ class Finding:
 
 @dataclass
 class Listing:
-    """The files of a folder that matter.
-
-    Attributes
-    ----------
-    images : list of Path
-    foreign : list of Finding
-        One for each folder and format that is not read, and for each folder that cannot be read.
-    skipped : Counter of str
-        What was not examined, by its kind.
-    """
+    """The files of a folder that matter."""
 
     images: list[Path] = field(default_factory=list)
+    # one for each folder and format that is not read, and for each folder that cannot be read
     foreign: list[Finding] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)  # what was not examined, by its kind
 
 
 def list_images(root: Path) -> Listing:

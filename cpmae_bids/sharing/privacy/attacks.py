@@ -59,37 +59,20 @@ class Pair:
 
 @dataclass(frozen=True)
 class Faces:
-    """Numbers that stand for the faces of an output and of its original; never shared.
+    """Numbers that stand for the faces of an output and of its original; never shared."""
 
-    Attributes
-    ----------
-    depths : ndarray of float32, shape (2, P)
-        mm along rays from the front, output first; NaN where the field of view ends.
-    embeddings : ndarray, shape (2, 128)
-        NaN without a face, or without the recogniser.
-    """
-
+    # float32, shape (2, P): mm along rays from the front, output first; NaN where the field of view ends
     depths: np.ndarray
-    embeddings: np.ndarray
+    embeddings: np.ndarray  # shape (2, 128): NaN without a face, or without the recogniser
 
 
 @dataclass(frozen=True)
 class Privacy:
-    """Result of the audit.
+    """Result of the audit."""
 
-    Attributes
-    ----------
-    attacks : dict of str to Attack or None
-        By name; None where there was nothing to compare.
-    unmoved : list of str
-        Scans whose output has the skin of its original.
-    unread : list of str
-        Scans that could not be compared, with the reason.
-    """
-
-    attacks: dict[str, Attack | None]
-    unmoved: list[str]
-    unread: list[str]
+    attacks: dict[str, Attack | None]  # by name; None where there was nothing to compare
+    unmoved: list[str]  # scans whose output has the skin of its original
+    unread: list[str]  # scans that could not be compared, with the reason
 
     def alarms(self) -> list[str]:
         """One line for each reason not to share the outputs."""

@@ -15,29 +15,18 @@ DRAWS = 2000
 
 @dataclass(frozen=True)
 class Attack:
-    """Success of an attack on a set of outputs.
+    """Success of an attack on a set of outputs."""
 
-    Attributes
-    ----------
-    probes, gallery : int
-        Outputs that were attacked, and persons that they were looked for among.
-    rank1 : tuple of float
-        Share of the outputs whose own original came first, and its 95 % interval (Wilson).
-    chance : float
-        The same for guesses.
-    auc : tuple of float
-        Mean share of the others' originals that came after the own one (0.5 for guesses), and its 95 %
-        interval (bootstrap over the outputs).
-    luck : float
-        Probability that guesses come first as often.
-    """
-
+    # probes, gallery: outputs that were attacked, and persons that they were looked for among
     probes: int
     gallery: int
+    # share of the outputs whose own original came first, and its 95 % interval (Wilson)
     rank1: tuple[float, float, float]
-    chance: float
+    chance: float  # the same for guesses
+    # mean share of the others' originals that came after the own one (0.5 for guesses), and its 95 % interval
+    # (bootstrap over the outputs)
     auc: tuple[float, float, float]
-    luck: float
+    luck: float  # probability that guesses come first as often
 
     def numbers(self) -> dict[str, Any]:
         """Plain numbers for JSON, rounded."""

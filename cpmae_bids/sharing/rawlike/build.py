@@ -24,24 +24,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the dataset.
-
-    Attributes
-    ----------
-    dataset : Path
-    n_refaced, n_copied : int
-        Images in it.
-    left_out : list of DatasetFile
-        Of the subjects of the run, and beside all subjects.
-    failures : int
-        Files that should be in it and are not.
-    """
+    """What became of the dataset."""
 
     dataset: Path
+    # n_refaced, n_copied: images in it
     n_refaced: int
     n_copied: int
-    left_out: list[DatasetFile]
-    failures: int
+    left_out: list[DatasetFile]  # of the subjects of the run, and beside all subjects
+    failures: int  # files that should be in it and are not
 
 
 def write_raw_like(config: RunConfig, shows_face: Callable[[Path], str] | None = None) -> Outcome:

@@ -13,30 +13,18 @@ from cpmae_bids.sharing.inventory import DatasetFile
 
 @dataclass
 class Unit:
-    """Content of a part of the dataset that has its own manifest (`bids.raw_like.unit_of`).
-
-    Attributes
-    ----------
-    name : str
-    files : dict
-        The images that belong there, by path, with what the manifest says of each.
-    staged : dict
-        Those of them that are new or changed: the finished file under its temporary name.
-    texts : dict
-        All other files, by path.
-    refaced : dict
-        The verdict record of each de-identified image, by path.
-    left_out : list of DatasetFile
-    renamed : dict
-        Paths of de-identified images by those of their originals.
-    """
+    """Content of a part of the dataset that has its own manifest (`bids.raw_like.unit_of`)."""
 
     name: str
+    # the images that belong there, by path, with what the manifest says of each
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # those of them that are new or changed: the finished file under its temporary name
     staged: dict[str, Path] = field(default_factory=dict)
-    texts: dict[str, bytes] = field(default_factory=dict)
+    texts: dict[str, bytes] = field(default_factory=dict)  # all other files, by path
+    # the verdict record of each de-identified image, by path
     refaced: dict[str, dict[str, Any]] = field(default_factory=dict)
     left_out: list[DatasetFile] = field(default_factory=list)
+    # paths of de-identified images by those of their originals
     renamed: dict[str, str] = field(default_factory=dict)
 
     def leave_out(self, entry: DatasetFile, reason: str = '', may_show_face: bool | None = None) -> None:
