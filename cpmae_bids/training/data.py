@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 @dataclass(frozen=True)
 class Head:
-    """One head of a prepared file, on the template grid of ``n`` voxels an edge (RAS) and an eighth below it."""
+    """One head of a prepared file, on the template grid of ``n``^3 voxels (RAS) and an eighth below it."""
 
     name: str
     split: str  # ``'train'`` or ``'validation'``
