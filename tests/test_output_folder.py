@@ -28,7 +28,6 @@ ELSEWHERE = {
     'steps/blend.py': {'write_text'},  # in the folder of a node
     'steps/chain.py': {'mkdir', 'unlink', 'replace'},
     'steps/report.py': {'write_bytes'},
-    'workflows/graph.py': {'touch', 'write_text'},
     'workflows/processes.py': {'rmtree'},
     'workflows/run.py': {'rmdir'},
 }

@@ -84,12 +84,11 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
     inputnode = pe.Node(IdentityInterface(fields=inputs), name='inputnode')
     outputnode = pe.Node(IdentityInterface(fields=list(BRAIN_FIELDS)), name='outputnode')
     conformed = make_node(Step(conform, t1w=t1w), 'conform', config)
-    made = ('brain', 'head', 'statistics')
-    workflow.connect([(conformed, outputnode, [(field, field) for field in made])])
+    workflow.connect([(conformed, outputnode, fields('brain', 'head', 'statistics'))])
     if scan.first_echo is not None:
         workflow.connect([
-            (inputnode, conformed, [('brain_mask', 'brain_mask'), ('affine', 'affine')]),
-            (inputnode, outputnode, [(field, field) for field in PLACE_FIELDS]),
+            (inputnode, conformed, fields('brain_mask', 'affine')),
+            (inputnode, outputnode, fields(*PLACE_FIELDS)),
         ])  # fmt: skip
         return workflow
     given = {} if scan.brain_mask is None else {'given': str(scan.brain_mask)}
@@ -100,14 +99,13 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
     else:
         align = Step(coregister, t1w=t1w, reference=str(scan.reference.path))
         aligned = make_node(align, 'coregister', config)
-        fields = ('reference_mask', 'reference_affine')
-        workflow.connect([(inputnode, aligned, [(field, field) for field in fields])])
+        workflow.connect([(inputnode, aligned, fields('reference_mask', 'reference_affine'))])
     workflow.connect([
-        (stripped, aligned, [('brain_mask', 'brain_mask')]),
-        (stripped, conformed, [('brain_mask', 'brain_mask')]),
-        (aligned, conformed, [('affine', 'affine')]),
-        (stripped, outputnode, [('brain_mask', 'brain_mask'), ('kept_mask', 'kept_mask')]),
-        (aligned, outputnode, [('affine', 'affine')]),
+        (stripped, aligned, fields('brain_mask')),
+        (stripped, conformed, fields('brain_mask')),
+        (aligned, conformed, fields('affine')),
+        (stripped, outputnode, fields('brain_mask', 'kept_mask')),
+        (aligned, outputnode, fields('affine')),
     ])  # fmt: skip
     return workflow
 
@@ -135,12 +133,12 @@ def init_head_wf(scan: Scan, config: RunConfig, *, name: str = 'head_wf') -> pe.
     decoded = make_node(Step(decode, seed=scan.seed, preset=config.preset, **models), 'decode_head', config)
     workflow = pe.Workflow(name=name)
     workflow.connect([
-        (inputnode, encoded, [('brain', 'conformed')]),
-        (inputnode, decoded, [('brain', 'conformed')]),
-        (encoded, remodelled, [('codes', 'brain_codes')]),
-        (remodelled, decoded, [('head_codes', 'head_codes')]),
-        (remodelled, outputnode, [('head_codes', 'head_codes')]),
-        (decoded, outputnode, [('head', 'head')]),
+        (inputnode, encoded, fields(brain='conformed')),
+        (inputnode, decoded, fields(brain='conformed')),
+        (encoded, remodelled, fields(codes='brain_codes')),
+        (remodelled, decoded, fields('head_codes')),
+        (remodelled, outputnode, fields('head_codes')),
+        (decoded, outputnode, fields('head')),
     ])  # fmt: skip
     return workflow
 
@@ -168,49 +166,46 @@ def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') ->
     verdict
         JSON file with status, reasons and metrics.
     """
-    t1w = str(scan.path)
-    inputnode = pe.Node(
-        IdentityInterface(fields=[*BRAIN_FIELDS, 'generated_codes', 'generated']), name='inputnode'
-    )
+    inputs = [*BRAIN_FIELDS, 'generated_codes', 'generated']
+    inputnode = pe.Node(IdentityInterface(fields=inputs), name='inputnode')
     outputnode = pe.Node(IdentityInterface(fields=list(RESULT_FIELDS)), name='outputnode')
     encoded = make_node(Step(encode, which='head', **_models(config)), 'encode_head', config)
-    blended = make_node(Step(blend, t1w=t1w, seed=scan.noise_seed), 'blend', config)
+    blended = make_node(Step(blend, t1w=str(scan.path), seed=scan.noise_seed), 'blend', config)
+    judged = make_judge(scan, config)
+    of_brain = fields('kept_mask', 'affine', 'statistics', brain='conformed')
+    workflow = pe.Workflow(name=name)
+    workflow.connect([
+        (inputnode, encoded, fields(head='conformed')),
+        (inputnode, blended, of_brain + fields(generated='head')),
+        (inputnode, judged, of_brain + fields('brain_mask', 'generated_codes')),
+        (encoded, judged, fields(codes='original_codes')),
+        (blended, judged, fields('refaced', 'deface_mask', 'noise_model')),
+        (inputnode, outputnode, fields('kept_mask')),
+        (blended, outputnode, fields('refaced', 'deface_mask')),
+        (judged, outputnode, fields('verdict')),
+    ])  # fmt: skip
+    return workflow
+
+
+def fields(*same: str, **renamed: str) -> list[tuple[str, str]]:
+    """Connections of two nodes: fields of the same name, and those that the second calls otherwise."""
+    return [*((name, name) for name in same), *renamed.items()]
+
+
+def make_judge(scan: Scan, config: RunConfig, **more: str) -> pe.Node:
+    """Node of the verdict, with what the record says of a scan; `more` are inputs of another contrast."""
     judge = Step(
         verdict,
-        t1w=t1w,
+        t1w=str(scan.path),
         scan=scan.relative_path,
         reference=scan.reference_path,
         model_hash=config.model_hash,
         preset=config.preset,
         seed=scan.seed,
         steps=config.steps,
+        **more,
     )
-    judged = make_node(judge, 'verdict', config)
-    workflow = pe.Workflow(name=name)
-    workflow.connect([
-        (inputnode, encoded, [('head', 'conformed')]),
-        (inputnode, blended, [
-            ('kept_mask', 'kept_mask'),
-            ('affine', 'affine'),
-            ('brain', 'conformed'),
-            ('statistics', 'statistics'),
-            ('generated', 'head'),
-        ]),
-        (inputnode, judged, [
-            ('brain_mask', 'brain_mask'),
-            ('kept_mask', 'kept_mask'),
-            ('affine', 'affine'),
-            ('brain', 'conformed'),
-            ('statistics', 'statistics'),
-            ('generated_codes', 'generated_codes'),
-        ]),
-        (encoded, judged, [('codes', 'original_codes')]),
-        (blended, judged, [(field, field) for field in ('refaced', 'deface_mask', 'noise_model')]),
-        (inputnode, outputnode, [('kept_mask', 'kept_mask')]),
-        (blended, outputnode, [('refaced', 'refaced'), ('deface_mask', 'deface_mask')]),
-        (judged, outputnode, [('verdict', 'verdict')]),
-    ])  # fmt: skip
-    return workflow
+    return make_node(judge, 'verdict', config)
 
 
 def _models(config: RunConfig) -> dict[str, str]:

@@ -10,11 +10,12 @@ from nipype.pipeline import engine as pe
 
 from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import RunConfig
-from cpmae_bids.workflows.also import init_also_wf
+from cpmae_bids.workflows.also import OF_T1W, init_also_wf
 from cpmae_bids.workflows.anatomical import (
     BRAIN_FIELDS,
     PLACE_FIELDS,
     RESULT_FIELDS,
+    fields,
     init_brain_wf,
     init_head_wf,
     init_reface_wf,
@@ -26,16 +27,8 @@ from cpmae_bids.workflows.outputs import init_outputs_wf
 POLL_SECONDS = 0.02
 
 # What a scan takes from the workflow of its reference, and how it is called there.
-_OF_REFERENCE = {'brain_mask': 'reference_mask', 'affine': 'reference_affine'}
-_OF_T1W = {
-    'brain_mask': 't1w_brain_mask',
-    'kept_mask': 't1w_kept_mask',
-    'affine': 't1w_affine',
-    'brain': 't1w_brain',
-    'head': 't1w_head',
-    'statistics': 't1w_statistics',
-}
-_OF_HEAD = {'head_codes': 'generated_codes', 'head': 'generated'}
+_OF_REFERENCE = fields(brain_mask='reference_mask', affine='reference_affine')
+_OF_HEAD = fields(head_codes='generated_codes', head='generated')
 
 
 def init_cpmae_bids_wf(
@@ -83,21 +76,20 @@ def init_single_subject_wf(subject: str, scans: Sequence[Scan], config: RunConfi
     workflow.add_nodes([scan_wfs[scan] for scan in sorted(scan_wfs, key=lambda scan: scan.name)])
     for scan, scan_wf in scan_wfs.items():
         if scan.t1w is not None:
-            fields = _between('brain_wf.outputnode', 'reface_wf.inputnode', _OF_T1W)
+            taken = _between('brain_wf.outputnode', 'reface_wf.inputnode', fields(**OF_T1W))
             if scan.t1w in scans:
-                fields.append(('outputs_wf.sink.published', 'outputs_wf.sink.after'))
-            workflow.connect([(scan_wfs[scan.t1w], scan_wf, fields)])
+                taken.append(('outputs_wf.sink.published', 'outputs_wf.sink.after'))
+            workflow.connect([(scan_wfs[scan.t1w], scan_wf, taken)])
         elif scan.first_echo is not None:
-            place = {name: name for name in PLACE_FIELDS}
-            fields = _between('brain_wf.outputnode', 'brain_wf.inputnode', place)
-            workflow.connect([(scan_wfs[scan.first_echo], scan_wf, fields)])
+            taken = _between('brain_wf.outputnode', 'brain_wf.inputnode', fields(*PLACE_FIELDS))
+            workflow.connect([(scan_wfs[scan.first_echo], scan_wf, taken)])
         elif scan.reference is not None:
-            fields = _between('brain_wf.outputnode', 'brain_wf.inputnode', _OF_REFERENCE)
-            workflow.connect([(scan_wfs[scan.reference], scan_wf, fields)])
+            taken = _between('brain_wf.outputnode', 'brain_wf.inputnode', _OF_REFERENCE)
+            workflow.connect([(scan_wfs[scan.reference], scan_wf, taken)])
         if scan.reference is not None and scan in scans:
-            taken = _OF_HEAD if scan.t1w is None else {'head': 'generated'}
-            fields = _between('head_wf.outputnode', 'reface_wf.inputnode', taken)
-            workflow.connect([(scan_wfs[scan.reference], scan_wf, fields)])
+            head = _OF_HEAD if scan.t1w is None else fields(head='generated')
+            taken = _between('head_wf.outputnode', 'reface_wf.inputnode', head)
+            workflow.connect([(scan_wfs[scan.reference], scan_wf, taken)])
     return workflow
 
 
@@ -124,8 +116,7 @@ def init_scan_wf(scan: Scan, config: RunConfig, *, head: bool = True, outputs: b
     workflow = pe.Workflow(name=f'{_valid(scan.name)}_wf')
     if scan.t1w is not None:
         also_wf, outputs_wf = init_also_wf(scan, config), init_outputs_wf(scan, config)
-        fields = _between('outputnode', 'inputnode', {name: name for name in RESULT_FIELDS})
-        workflow.connect([(also_wf, outputs_wf, fields)])
+        workflow.connect([(also_wf, outputs_wf, _between('outputnode', 'inputnode', fields(*RESULT_FIELDS)))])
         return workflow
     brain_wf = init_brain_wf(scan, config)
     workflow.add_nodes([brain_wf])
@@ -137,17 +128,17 @@ def init_scan_wf(scan: Scan, config: RunConfig, *, head: bool = True, outputs: b
     reface_wf = init_reface_wf(scan, config)
     outputs_wf = init_outputs_wf(scan, config)
     workflow.connect([
-        (brain_wf, reface_wf, _between('outputnode', 'inputnode', {name: name for name in BRAIN_FIELDS})),
-        (reface_wf, outputs_wf, _between('outputnode', 'inputnode', {name: name for name in RESULT_FIELDS})),
+        (brain_wf, reface_wf, _between('outputnode', 'inputnode', fields(*BRAIN_FIELDS))),
+        (reface_wf, outputs_wf, _between('outputnode', 'inputnode', fields(*RESULT_FIELDS))),
     ])  # fmt: skip
     if scan.reference is None:
         workflow.connect([(head_wf, reface_wf, _between('outputnode', 'inputnode', _OF_HEAD))])
     return workflow
 
 
-def _between(source: str, target: str, fields: dict[str, str]) -> list[tuple[str, str]]:
-    """Connections of two nodes: fields of the one by what they are called in the other."""
-    return [(f'{source}.{a}', f'{target}.{b}') for a, b in fields.items()]
+def _between(source: str, target: str, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Connections of two workflows: those of their nodes `source` and `target`."""
+    return [(f'{source}.{a}', f'{target}.{b}') for a, b in pairs]
 
 
 def _valid(name: str) -> str:

@@ -11,6 +11,7 @@ from cpmae_bids.interfaces.bids import Publish
 from cpmae_bids.interfaces.step import Step
 from cpmae_bids.steps.private_report import private_report
 from cpmae_bids.steps.report import report
+from cpmae_bids.workflows.anatomical import RESULT_FIELDS, fields
 from cpmae_bids.workflows.resources import size_factor
 
 MEM_GB = {'report': 1.0, 'private_report': 1.0, 'sink': 0.3}
@@ -24,8 +25,7 @@ def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') 
     refaced, deface_mask, kept_mask, verdict
         See `cpmae_bids.workflows.anatomical.init_reface_wf`.
     """
-    fields = ['refaced', 'deface_mask', 'kept_mask', 'verdict']
-    inputnode = pe.Node(IdentityInterface(fields=fields), name='inputnode')
+    inputnode = pe.Node(IdentityInterface(fields=list(RESULT_FIELDS)), name='inputnode')
     size = size_factor(scan.path)
     drawn = pe.Node(Step(report), name='report', n_procs=config.omp_nthreads, mem_gb=MEM_GB['report'] * size)
     # In the main process, one after another: sinks share the tables of the output folder.
@@ -35,9 +35,9 @@ def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') 
 
     workflow = pe.Workflow(name=name)
     workflow.connect([
-        (inputnode, drawn, [(field, field) for field in ('refaced', 'kept_mask', 'verdict')]),
-        (inputnode, sink, [(field, field) for field in fields]),
-        (drawn, sink, [('slices', 'slices'), ('face', 'face')]),
+        (inputnode, drawn, fields('refaced', 'kept_mask', 'verdict')),
+        (inputnode, sink, fields(*RESULT_FIELDS)),
+        (drawn, sink, fields('slices', 'face')),
     ])  # fmt: skip
     page = config.private_page(scan.name)
     if page is not None:
@@ -47,7 +47,5 @@ def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') 
             n_procs=1,
             mem_gb=MEM_GB['private_report'] * size,
         )
-        workflow.connect([
-            (inputnode, private, [(field, field) for field in ('refaced', 'kept_mask', 'verdict')]),
-        ])  # fmt: skip
+        workflow.connect([(inputnode, private, fields('refaced', 'kept_mask', 'verdict'))])
     return workflow
