@@ -220,7 +220,7 @@ def mp2rage(head: Head) -> Scan:
 def no_background(head: Head) -> Scan:
     """The scanner's software set the air to 0."""
     mask = ndimage.binary_dilation(ndimage.gaussian_filter(head.values, 1) > 0.08 * head.scale)
-    return np.where(masks.fill_holes(masks.largest_component(mask)), head.values, 0), head.affine
+    return np.where(ndimage.binary_fill_holes(masks.largest_component(mask)), head.values, 0), head.affine
 
 
 def wrapped(head: Head) -> Scan:

@@ -438,7 +438,7 @@ def test_a_model_that_gives_nothing_but_air_fails(case):
 
 def test_a_brain_mask_that_covers_the_whole_head_fails(case):
     inside = case.original.values() > 60
-    whole = masks.fill_holes(masks.largest_component(inside))
+    whole = ndimage.binary_fill_holes(masks.largest_component(inside))
     kept = masks.dilate(whole, 3.0, case.original.voxel_sizes)
     assert {'brain_ml', 'template_overlap'} <= case.judge(case.raw(kept=kept), brain=whole, kept=kept)[1]
 

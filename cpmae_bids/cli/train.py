@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from cpmae_bids.cli.outcome import exit_code_of
 from cpmae_bids.cli.streams import forgiving_streams
@@ -61,10 +62,9 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run ``cpmae-bids-train``; returns the exit code."""
     args = get_parser().parse_args(argv)
-    commands = {'prepare': _prepare, 'head': _head, 'brain': _brain, 'mae': _mae, 'superresolution': _finer}
 
     def work() -> int:
-        commands[args.command](args)
+        _prepare(args) if args.command == 'prepare' else _train(args)
         return EXIT_OK
 
     return exit_code_of('cpmae-bids-train', work, 'interrupted; call again to go on from the last checkpoint')
@@ -86,67 +86,54 @@ def _prepare(args: argparse.Namespace) -> None:
     print(f'{args.prepared}: {len(heads)} heads, {size:.1f} MiB')
 
 
-def _head(args: argparse.Namespace) -> None:
+def _train(args: argparse.Namespace) -> None:
+    """Train the model that a command is named after, and list it in the folder of weights."""
     from cpmae_bids.models.weights import export
+    from cpmae_bids.training.settings import read_settings
+
+    if not args.prepared.is_file():
+        raise UsageError(f'{args.prepared}: no such file: make it with `cpmae-bids-train prepare`')
+    settings = None if args.command == 'head' else read_settings(args.config, args.command)
+    train = {'head': _head, 'brain': _brain, 'mae': _mae, 'superresolution': _finer}[args.command]
+    facts = {} if settings is None else {'seed': settings.seed}
+    command = f'cpmae-bids-train {args.command}'
+    export(train(args, settings), args.command, args.weights, licence=args.licence, command=command, **facts)
+
+
+def _head(args: argparse.Namespace, settings: None):
     from cpmae_bids.training.data import read_prepared
     from cpmae_bids.training.train_head import train_head
 
-    heads = read_prepared(_existing(args.prepared))
-    model = train_head(heads, args.folder, not_exemplars=args.not_exemplars, processes=args.nprocs)
-    export(model, 'head', args.weights, licence=args.licence, command='cpmae-bids-train head')
+    heads = read_prepared(args.prepared)
+    return train_head(heads, args.folder, not_exemplars=args.not_exemplars, processes=args.nprocs)
 
 
-def _brain(args: argparse.Namespace) -> None:
-    from cpmae_bids.models.weights import export
+def _brain(args: argparse.Namespace, settings: Any):
     from cpmae_bids.training.data import read_prepared
-    from cpmae_bids.training.settings import read_settings
     from cpmae_bids.training.train_brain import train_brain
 
-    settings = read_settings(args.config, 'brain')
     limits = {'device': args.device, 'time_budget': args.time_budget}
-    model = train_brain(read_prepared(_existing(args.prepared)), args.folder, settings, **limits)
-    export(
-        model,
-        'brain',
-        args.weights,
-        licence=args.licence,
-        command='cpmae-bids-train brain',
-        seed=settings.seed,
-    )
+    return train_brain(read_prepared(args.prepared), args.folder, settings, **limits)
 
 
-def _mae(args: argparse.Namespace) -> None:
-    from cpmae_bids.models.weights import export, load_model, read_registry
+def _mae(args: argparse.Namespace, settings: Any):
+    from cpmae_bids.models.weights import load_model, read_registry
     from cpmae_bids.training.data import read_prepared
-    from cpmae_bids.training.settings import read_settings
     from cpmae_bids.training.train_head import read_shapes
     from cpmae_bids.training.train_mae import build, train_mae
 
-    settings = read_settings(args.config, 'mae')
     found = read_registry(args.weights, ('head', 'brain'))
     head, brain = load_model(found, 'head'), load_model(found, 'brain')
-    heads = read_prepared(_existing(args.prepared))
+    heads = read_prepared(args.prepared)
     mae, corpus = build(head, brain, heads, *read_shapes(args.shapes, heads), settings)
-    mae = train_mae(mae, corpus, args.folder, settings, time_budget=args.time_budget)
-    export(mae, 'mae', args.weights, licence=args.licence, command='cpmae-bids-train mae', seed=settings.seed)
+    return train_mae(mae, corpus, args.folder, settings, time_budget=args.time_budget)
 
 
-def _finer(args: argparse.Namespace) -> None:
-    from cpmae_bids.models.weights import export
-    from cpmae_bids.training.settings import read_settings
+def _finer(args: argparse.Namespace, settings: Any):
     from cpmae_bids.training.train_superresolution import train_superresolution
 
-    settings = read_settings(args.config, 'superresolution')
     limits = {'device': args.device, 'time_budget': args.time_budget}
-    model = train_superresolution(_existing(args.prepared), args.folder, settings, **limits)
-    command = 'cpmae-bids-train superresolution'
-    export(model, 'superresolution', args.weights, licence=args.licence, command=command, seed=settings.seed)
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise UsageError(f'{path}: no such file: make it with `cpmae-bids-train prepare`')
-    return path
+    return train_superresolution(args.prepared, args.folder, settings, **limits)
 
 
 if __name__ == '__main__':

@@ -37,11 +37,6 @@ LIBRARIES = (
 _loaded = False
 
 
-def are_possible() -> bool:
-    """Tell whether this process, or one that it is a fork of, has the libraries."""
-    return _loaded
-
-
 @contextlib.contextmanager
 def libraries_loaded(environment: Mapping[str, str]) -> Iterator[None]:
     """Load what steps need, so that workers forked meanwhile begin at once; a step says if that failed.

@@ -23,7 +23,6 @@ def skullstrip(
     t1w: Path,
     brain_mask: Annotated[Path, Output('brain_mask.nii.gz')],
     kept_mask: Annotated[Path, Output('kept_mask.nii.gz')],
-    guard_mm: float = GUARD_MM,
     device: str = 'cpu',
     given: Path | None = None,
 ) -> None:
@@ -34,8 +33,7 @@ def skullstrip(
     t1w : Path
     brain_mask, kept_mask : Path
         NIfTI to write, uint8 on the grid of the scan: the largest component of the brain without holes, and
-        the same dilated by `guard_mm`.
-    guard_mm : float
+        the same dilated by `GUARD_MM`.
     device : str
         'cpu', 'cuda' or 'cuda:N'.
     given : Path, optional
@@ -65,7 +63,7 @@ def skullstrip(
         except InputError as error:
             raise InputError(f'{error} Its brain mask was given: {given}') from error
     nifti.write_mask(brain_mask, brain, scan)
-    nifti.write_mask(kept_mask, masks.dilate(brain, guard_mm, scan.voxel_sizes), scan)
+    nifti.write_mask(kept_mask, masks.dilate(brain, GUARD_MM, scan.voxel_sizes), scan)
 
 
 def without_padding(values: np.ndarray) -> tuple[slice, ...] | None:
@@ -98,7 +96,7 @@ def find_brain(values: np.ndarray, affine: np.ndarray, device: str = 'cpu') -> n
         _, mask, _ = BrainExtraction(no_gpu=not device.startswith('cuda')).run(image)
     except (AssertionError, ValueError, IndexError):  # how deepbet fails where it sees no brain
         return np.zeros(values.shape, bool)
-    return masks.fill_holes(masks.largest_component(np.asarray(mask.dataobj) > 0))
+    return ndimage.binary_fill_holes(masks.largest_component(np.asarray(mask.dataobj) > 0))
 
 
 def read_brain(path: Path, scan: nifti.Image) -> np.ndarray:
@@ -126,4 +124,4 @@ def read_brain(path: Path, scan: nifti.Image) -> np.ndarray:
         raise InputError(f'{path}: has more than two values: give a mask of the brain')
     to_mask = np.linalg.inv(mask.affine) @ scan.affine
     brain = geometry.resample(inside, to_mask, scan.shape) > 0.5
-    return masks.fill_holes(masks.largest_component(brain))
+    return ndimage.binary_fill_holes(masks.largest_component(brain))

@@ -13,8 +13,6 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from cpmae_bids.exceptions import UsageError
-
 
 class Run:
     """State of one training run in a folder.
@@ -69,10 +67,10 @@ class Run:
         torch.save(state, partial)
         os.replace(partial, self.checkpoint)
 
-    def rng(self, stream: int = 0) -> np.random.Generator:
+    def rng(self) -> np.random.Generator:
         """Random generator of the current step; also seeds torch."""
         torch.manual_seed((self.seed * 1_000_003 + self.step) % 2**63)
-        return np.random.default_rng([self.seed, self.step, stream])
+        return np.random.default_rng([self.seed, self.step, 0])
 
     def scheduled(self, total: int, peak: float):
         """`steps` with a progress bar, at the learning rate of `cosine` times the ``pace`` of a group."""
@@ -96,13 +94,6 @@ class Run:
                 self.save()
                 saved = time.monotonic()
         self.save()
-
-
-def start_from(model: nn.Module, start: nn.Module) -> None:
-    """Copy the weights of an earlier model; UsageError if it has another shape."""
-    if model.config != start.config:
-        raise UsageError('the weights to start from have another shape than the settings say: check --config')
-    model.load_state_dict(start.state_dict())
 
 
 def cosine(step: int, total: int, *, peak: float, warmup: int = 50) -> float:

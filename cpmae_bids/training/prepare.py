@@ -17,14 +17,14 @@ AIR = 0.06
 """Cube intensities below this are air and noise, and are set to zero: the models learn heads, not noise."""
 
 
-def find_heads(bids_dir: Path, split_column: str | None = 'split') -> list[Path]:
-    """Return the T1w files of a BIDS dataset; those of ``train`` if participants.tsv has the column."""
+def find_heads(bids_dir: Path) -> list[Path]:
+    """Return the T1w files of a BIDS dataset; those of ``train`` if participants have a ``split``."""
     held_out = set()
     table = bids_dir / 'participants.tsv'
-    if split_column and table.exists():
+    if table.exists():
         with table.open(newline='', encoding='utf-8') as file:
             for row in csv.DictReader(file, delimiter='\t'):
-                if row.get(split_column, 'train') != 'train':
+                if row.get('split', 'train') != 'train':
                     held_out.add(row['participant_id'])
     paths = sorted(bids_dir.glob('sub-*/**/anat/*_T1w.nii*'))
     return [path for path in paths if path.name.split('_')[0] not in held_out]

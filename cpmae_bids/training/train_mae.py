@@ -88,21 +88,19 @@ def build(
     return model, corpus
 
 
-def explained(
-    model: MAE, corpus: Corpus, rows: Tensor, *, share: float = 0.5, seed: int = 0
-) -> tuple[float, Tensor]:
+def explained(model: MAE, corpus: Corpus, rows: Tensor) -> tuple[float, Tensor]:
     """Explained fraction of the variance of masked descriptors, and squared errors by site and feature.
 
-    `rows` are the heads, `share` is the mask ratio.
+    `rows` are the heads; half of their sites are masked.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     stage = model.appearance.eval()
     error, spread = (torch.zeros(corpus.described.shape[1:]) for _ in range(2))
     count = torch.zeros(corpus.described.shape[1])
     with torch.no_grad():
         for row in rows.tolist():
             seen = corpus.seen[row]
-            known = seen & (torch.rand(len(seen), generator=generator) >= share)
+            known = seen & (torch.rand(len(seen), generator=generator) >= 0.5)
             truth, shape, brain = corpus.described[row], corpus.shape[row], corpus.brain[row]
             guess = stage(truth[None], known[None], shape[None], brain[None])[0]
             asked = (seen & ~known)[:, None].float()

@@ -25,7 +25,7 @@ from cpmae_bids.models.superresolution import (
     upsample_cubic,
 )
 from cpmae_bids.training.data import Head, read_prepared
-from cpmae_bids.training.loop import Run, pick_device, start_from
+from cpmae_bids.training.loop import Run, pick_device
 
 MARGIN = 4
 """Voxels of 1 mm at the faces of a crop that do not count: the network saw too little around them."""
@@ -113,7 +113,6 @@ def train_superresolution(
     *,
     device: str = 'auto',
     time_budget: float | None = None,
-    start: SuperResolution | None = None,
 ) -> SuperResolution:
     """Train super-resolution from 2 mm to 1 mm; return the moving average over the steps, on the CPU.
 
@@ -127,13 +126,9 @@ def train_superresolution(
     device : str
     time_budget : float, optional
         Seconds.
-    start : SuperResolution, optional
-        Start from this model.
     """
     torch.manual_seed(config.seed)
     model = SuperResolution(config.model)
-    if start is not None:
-        start_from(model, start)
     examples = [example_of(head) for head in read_prepared(prepared) if head.split == 'train']
     models = Contest(model.requires_grad_(True), config.critic).to(pick_device(device))
     models = models.to(memory_format=torch.channels_last_3d)

@@ -90,7 +90,7 @@ def from_levels(stored: np.ndarray) -> np.ndarray:
     return CEILING * np.square(stored.astype(np.float32) / STORED_LEVELS)
 
 
-def otsu_threshold(values: np.ndarray, bins: int = 256) -> float:
+def otsu_threshold(values: np.ndarray) -> float:
     """Threshold that best separates two classes of values (Otsu, 1979), in their unit.
 
     The brightest percent is clipped first, so that a few vessels or spikes do not stretch the histogram.
@@ -108,7 +108,7 @@ def otsu_threshold(values: np.ndarray, bins: int = 256) -> float:
     high = float(np.percentile(values, 99)) or float(values.max())
     if high <= low:  # less than one percent of the volume is not background
         high = float(values.max())
-    counts, edges = np.histogram(np.clip(values, low, high), bins=bins)
+    counts, edges = np.histogram(np.clip(values, low, high), bins=256)
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)[:-1].astype(float)
     above = counts.sum() - below

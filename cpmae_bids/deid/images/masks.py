@@ -23,11 +23,6 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     return labels == sizes.argmax()
 
 
-def fill_holes(mask: np.ndarray) -> np.ndarray:
-    """Fill cavities that have no face-connected way out. Bool, shape (X, Y, Z)."""
-    return ndimage.binary_fill_holes(mask)
-
-
 def fill_head(mask: np.ndarray) -> np.ndarray:
     """Fill the cavities of a head, also those of the neck that leave the grid at its lower end (z = 0)."""
     lid = ndimage.binary_fill_holes(mask[:, :, 0])
@@ -69,7 +64,7 @@ def head_mask(
     if within is not None:
         tissue = tissue & within
     head = largest_component(tissue)
-    return fill_holes(head) if fill else head
+    return ndimage.binary_fill_holes(head) if fill else head
 
 
 def distance_outside(mask: np.ndarray, voxel_sizes: ArrayLike, limit: float) -> np.ndarray:
@@ -115,12 +110,12 @@ def dilate(mask: np.ndarray, mm: float, voxel_sizes: ArrayLike) -> np.ndarray:
     return np.isfinite(distance_outside(mask, voxel_sizes, mm))
 
 
-def feather_width(voxel_sizes: ArrayLike, mm: float = 2.0) -> float:
-    """Width of the feather in mm: at least one and a half voxels, or there would be no voxel to blend.
+def feather_width(voxel_sizes: ArrayLike) -> float:
+    """Width of the feather: 2 mm, and at least one and a half voxels, or there would be no voxel to blend.
 
     Of thick slices the edges in plane count: across them, tissue is blurred already.
     """
-    return max(mm, 1.5 * float(np.median(np.asarray(voxel_sizes, float))))
+    return max(2.0, 1.5 * float(np.median(np.asarray(voxel_sizes, float))))
 
 
 def seam_width(voxel_sizes: ArrayLike) -> float:

@@ -39,7 +39,7 @@ class Outside:
         head, grid, in_fov = geometry.on_world_grid(values, affine, GRID_MM)
         head = noise.above_floor(head, noise.floor(values, geometry.voxel_sizes(affine), scale)) / scale
         head = masks.head_mask(head, within=in_fov)
-        air = in_fov & ~masks.fill_holes(_closed(head))
+        air = in_fov & ~ndimage.binary_fill_holes(_closed(head))
         if not air.any():
             return cls(np.full(head.shape, np.nan, np.float32), grid)
         return cls(ndimage.distance_transform_edt(~air, sampling=GRID_MM).astype(np.float32), grid)

@@ -332,7 +332,6 @@ def from_template(
     *,
     below: int = 0,
     order: int = 1,
-    cval: float = 0.0,
 ) -> np.ndarray:
     """Resample a volume of the template grid onto the native grid, as a scanner of its resolution would.
 
@@ -350,19 +349,18 @@ def from_template(
         Slices by which the volume reaches below the template grid.
     order : int
         Interpolation order, 0, 1 or 3.
-    cval : float
-        Value of native voxels that lie outside the volume.
 
     Returns
     -------
     native : ndarray of float32, shape `shape`
+        0 outside the volume.
     """
     matrix = native_to_template_voxels(volume.shape[0], affine, world_to_template)
     matrix[2, 3] += below
     factors = np.rint(np.linalg.norm(matrix[:3, :3], axis=0)).astype(int).clip(1)
     fine_shape = tuple((size - 1) * factor + 1 for size, factor in zip(shape, factors, strict=True))
     finer = matrix @ np.diag([*1 / factors, 1])
-    native = resample(volume, finer, fine_shape, order=order, mode='constant', cval=cval)
+    native = resample(volume, finer, fine_shape, order=order)
     for axis, factor in enumerate(factors):
         native = _decimate(native, int(factor), axis)
     return native

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from cpmae_bids.deid.images import masks
 from cpmae_bids.deid.space import geometry
+from cpmae_bids.steps.skullstrip import GUARD_MM
 from cpmae_bids.templates import find_template
 
 POINTS = 3000
@@ -22,9 +23,6 @@ POINTS = 3000
 ROUNDS = 60
 TOLERANCE = 1e-3
 """Change of the matrix below which the fit has come to rest."""
-
-GUARD_MM = 2.0
-"""Rim of the preserved region around the brain, which the template's brain gets too."""
 
 
 def world_to_template(preserved: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -82,6 +80,7 @@ def _draw(points: np.ndarray) -> np.ndarray:
 @cache
 def _template_surface() -> tuple[np.ndarray, cKDTree]:
     template = find_template()
+    # The rim of the preserved region, which the template's brain gets too
     mask = masks.dilate(template.mask, GUARD_MM, geometry.voxel_sizes(template.affine))
     surface = _surface(mask, template.affine)
     return surface, cKDTree(surface)
