@@ -6,7 +6,6 @@ The results for an output lie in ``Pair.work``, those for the original in the fo
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +121,8 @@ def bias(pair: Pair, role: Role, region: Literal['brain', 'head']) -> np.ndarray
     inside = some_brain(pair, role)
 
     def make() -> np.ndarray:
+        from cpmae_bids.steps.register import import_ants, to_ants
+
         ants = import_ants()
         values, affine = image(pair, role)
         scan = to_ants(values, affine)
@@ -153,6 +154,7 @@ def tissue(pair: Pair, role: Role) -> np.ndarray:
 def segment(values: np.ndarray, inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Three classes by Atropos, numbered by their mean intensity; see `tissue`."""
     from cpmae_bids.deid.space import geometry
+    from cpmae_bids.steps.register import import_ants, to_ants
 
     ants = import_ants()
     window, _ = geometry.crop(inside, affine, margin=1)
@@ -171,26 +173,3 @@ def segment(values: np.ndarray, inside: np.ndarray, affine: np.ndarray) -> np.nd
     labels = np.zeros(values.shape, np.uint8)
     labels[window] = rank[found]
     return labels
-
-
-def import_ants():
-    """The module `ants`, with one thread and a fixed seed: only so are equal inputs given equal results."""
-    os.environ['ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS'] = '1'
-    os.environ['ANTS_RANDOM_SEED'] = '1'
-    import ants
-
-    return ants
-
-
-def to_ants(values: np.ndarray, affine: np.ndarray):
-    """An image of ANTs: float32, in ITK's world."""
-    from cpmae_bids.deid.space import alignment, geometry
-
-    lps = alignment.to_lps(affine)
-    spacing = geometry.voxel_sizes(lps)
-    return import_ants().from_numpy(
-        np.ascontiguousarray(values, dtype=np.float32),
-        origin=lps[:3, 3].tolist(),
-        spacing=spacing.tolist(),
-        direction=lps[:3, :3] / spacing,
-    )

@@ -120,10 +120,11 @@ def register(values, affine, template_values, template_affine) -> np.ndarray:
         World of the image to world of the template (RAS, mm).
     """
     from cpmae_bids.deid.space.alignment import itk_to_ras
+    from cpmae_bids.steps.register import import_ants, to_ants
 
-    ants = derived.import_ants()
-    fixed = derived.to_ants(*coarse(template_values, template_affine))
-    moving = derived.to_ants(*coarse(values, affine))
+    ants = import_ants()
+    fixed = to_ants(*coarse(template_values, template_affine))
+    moving = to_ants(*coarse(values, affine))
     with tempfile.TemporaryDirectory(prefix='cpmae-registration-') as folder:
         result = ants.registration(
             fixed=fixed,

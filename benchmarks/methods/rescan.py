@@ -107,13 +107,13 @@ def rigid(
     import tempfile
     from pathlib import Path
 
-    from benchmarks import derived
+    from cpmae_bids.steps.register import import_ants, to_ants
 
-    ants = derived.import_ants()
+    ants = import_ants()
     with tempfile.TemporaryDirectory(prefix='cpmae-rescan-') as folder:
         result = ants.registration(
-            fixed=derived.to_ants(*compact(fixed, fixed_affine)),
-            moving=derived.to_ants(*compact(moving, moving_affine)),
+            fixed=to_ants(*compact(fixed, fixed_affine)),
+            moving=to_ants(*compact(moving, moving_affine)),
             type_of_transform='Rigid',
             outprefix=str(Path(folder, 'to_')),
             **SETTINGS,

@@ -10,7 +10,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -133,8 +133,8 @@ def align(
         )
         ants.write_transform(transform, begin)
         result = ants.registration(
-            fixed=_to_ants(ants, template_brain, template_affine),
-            moving=_to_ants(ants, brain, affine),
+            fixed=to_ants(template_brain, template_affine),
+            moving=to_ants(brain, affine),
             type_of_transform='Rigid' if rigid else 'Affine',
             initial_transform=begin,
             outprefix=str(folder / 'affine'),
@@ -150,7 +150,7 @@ def import_ants() -> ModuleType:
     # Read by ITK when it is loaded. With more than one thread, or no seed, results differ from run to run
     os.environ['ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS'] = '1'
     os.environ['ANTS_RANDOM_SEED'] = '1'
-    # What nothing here calls takes half of the time, most of it for Matplotlib
+    # What nothing here calls takes 40 % of the time, and Matplotlib may not load at all in a notebook
     for unused in ('ants.plotting', 'ants.learn', 'ants.deeplearn'):
         sys.modules.setdefault(unused, ModuleType(unused))
     import ants
@@ -158,11 +158,12 @@ def import_ants() -> ModuleType:
     return ants
 
 
-def _to_ants(ants, data: np.ndarray, affine: np.ndarray):
+def to_ants(data: np.ndarray, affine: np.ndarray) -> Any:
+    """An image of ANTs, float32, of a volume (X, Y, Z) with an affine to world (RAS mm)."""
     lps = alignment.to_lps(affine)
     spacing = geometry.voxel_sizes(lps)
-    return ants.from_numpy(
-        np.asarray(data, dtype=np.float32),
+    return import_ants().from_numpy(
+        np.ascontiguousarray(data, dtype=np.float32),
         origin=lps[:3, 3].tolist(),
         spacing=spacing.tolist(),
         direction=lps[:3, :3] / spacing,
