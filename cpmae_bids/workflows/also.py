@@ -22,17 +22,8 @@ OF_T1W = {name: f't1w_{name}' for name in BRAIN_FIELDS}
 def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> pe.Workflow:
     """Build the graph that puts the generated head, or noise, around a brain in another contrast.
 
-    Inputs
-    ------
-    t1w_brain_mask, t1w_kept_mask, t1w_affine, t1w_brain, t1w_head, t1w_statistics
-        Of the T1w scan: see `cpmae_bids.workflows.anatomical.init_brain_wf`.
-    generated
-        The generated head of the reference scan; not used where noise is filled in.
-
-    Outputs
-    -------
-    refaced, deface_mask, kept_mask, verdict
-        See `cpmae_bids.workflows.anatomical.init_reface_wf`.
+    It takes `OF_T1W` and ``generated``, the head of the reference scan, which noise does not need, and gives
+    `cpmae_bids.workflows.anatomical.RESULT_FIELDS`.
     """
     if scan.t1w is None:
         raise ValueError(f'{scan.name} has no T1w scan to find its brain by')

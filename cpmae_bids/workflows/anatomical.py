@@ -51,32 +51,21 @@ HEAD_STAGES = ('skullstrip', 'register', 'conform', 'encode_brain', 'remodel', '
 BRAIN_STAGES = ('skullstrip', 'register', 'coregister')
 """What it takes to find a brain: if one of them fails, no echo of the acquisition has one."""
 
+# Of the scan: its brain and preserved region on its grid, and its affine map to the template
 PLACE_FIELDS = ('brain_mask', 'kept_mask', 'affine')
+# and the original brain and head on the template grid, with the brightness of its tissue
 BRAIN_FIELDS = (*PLACE_FIELDS, 'brain', 'head', 'statistics')
+# The generated head: its codes, and what they stand for on the template grid
 HEAD_FIELDS = ('head_codes', 'head')
+# On the grid of the scan: it with the generated head, what was replaced and preserved; and QC (JSON)
 RESULT_FIELDS = ('refaced', 'deface_mask', 'kept_mask', 'verdict')
 
 
 def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> pe.Workflow:
     """Build the graph that finds the brain and conforms brain and head, separately, to the template grid.
 
-    Inputs
-    ------
-    reference_mask, reference_affine
-        Brain and alignment of the reference scan; used by a scan that has one.
-    brain_mask, kept_mask, affine
-        Those of the first echo, used by its other echoes.
-
-    Outputs
-    -------
-    brain_mask, kept_mask
-        The brain and the preserved region on the grid of the scan.
-    affine
-        Scan to template.
-    brain, head
-        The original brain and the original head on the template grid.
-    statistics
-        Brightness of the original's tissue.
+    It gives `BRAIN_FIELDS`. A scan with a reference takes the ``reference_mask`` and ``reference_affine``,
+    and an echo `PLACE_FIELDS` of the first one.
     """
     t1w = str(scan.path)
     workflow = pe.Workflow(name=name)
@@ -111,20 +100,7 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
 
 
 def init_head_wf(scan: Scan, config: RunConfig, *, name: str = 'head_wf') -> pe.Workflow:
-    """Build the graph that generates a head around a brain; no path leads from an original head to it.
-
-    Inputs
-    ------
-    brain
-        The brain on the template grid.
-
-    Outputs
-    -------
-    head_codes
-        Codes of the generated head.
-    head
-        The generated head on the template grid.
-    """
+    """Build the graph that generates a head (`HEAD_FIELDS`) around a ``brain``, its only input."""
     models = _models(config)
     inputnode = pe.Node(IdentityInterface(fields=['brain']), name='inputnode')
     outputnode = pe.Node(IdentityInterface(fields=list(HEAD_FIELDS)), name='outputnode')
@@ -146,25 +122,8 @@ def init_head_wf(scan: Scan, config: RunConfig, *, name: str = 'head_wf') -> pe.
 def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> pe.Workflow:
     """Build the graph that puts a generated head around the brain of a scan, and checks it.
 
-    The codes of the original head go to the verdict alone.
-
-    Inputs
-    ------
-    brain_mask, kept_mask, affine, brain, head, statistics
-        Of the scan: see `init_brain_wf`.
-    generated_codes, generated
-        The generated head: see `init_head_wf`.
-
-    Outputs
-    -------
-    refaced
-        The scan with the generated head, on its own grid.
-    deface_mask
-        1 where voxels were replaced.
-    kept_mask
-        The preserved region.
-    verdict
-        JSON file with status, reasons and metrics.
+    It takes `BRAIN_FIELDS` of the scan and the head as ``generated_codes`` and ``generated``, and gives
+    `RESULT_FIELDS`. The codes of the original head go to the verdict alone.
     """
     inputs = [*BRAIN_FIELDS, 'generated_codes', 'generated']
     inputnode = pe.Node(IdentityInterface(fields=inputs), name='inputnode')

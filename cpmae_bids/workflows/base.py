@@ -96,22 +96,18 @@ def init_single_subject_wf(subject: str, scans: Sequence[Scan], config: RunConfi
 def init_scan_wf(scan: Scan, config: RunConfig, *, head: bool = True, outputs: bool = True) -> pe.Workflow:
     """Build the workflow of one scan, ``<scan>_wf``: its brain, the head around it, the refaced scan.
 
+    ``docs/graph.svg`` draws it. A scan with a reference has coregister in place of register, and no head of
+    its own (encode_brain, remodel, decode_head): that is to be connected. An echo that is not the first has
+    none of skullstrip and register either. Another contrast has locate, contrast and recolour.
+
     Parameters
     ----------
     scan : Scan
-        A scan with a reference has no head of its own; it is to be connected.
     config : RunConfig
     head : bool
         False leaves out the head, of which no scan has need.
     outputs : bool
         False ends the workflow before the refaced scan.
-
-    Workflow Graph
-        skullstrip, register, conform, encode_brain and encode_head, remodel, decode_head, blend, verdict,
-        report, sink: see ``docs/graph.svg``, which is drawn from this graph. A scan with a reference has
-        coregister in place of register, and none of encode_brain, remodel and decode_head; an echo that is
-        not the first has none of skullstrip and register either. One of another
-        contrast has locate, conform, contrast, recolour, blend, verdict, report and sink.
     """
     workflow = pe.Workflow(name=f'{_valid(scan.name)}_wf')
     if scan.t1w is not None:

@@ -18,13 +18,7 @@ MEM_GB = {'report': 1.0, 'private_report': 1.0, 'sink': 0.3}
 
 
 def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') -> pe.Workflow:
-    """Build the graph that draws the refaced scan and publishes it if it passed.
-
-    Inputs
-    ------
-    refaced, deface_mask, kept_mask, verdict
-        See `cpmae_bids.workflows.anatomical.init_reface_wf`.
-    """
+    """Build the graph that draws the refaced scan and publishes it if it passed, from `RESULT_FIELDS`."""
     inputnode = pe.Node(IdentityInterface(fields=list(RESULT_FIELDS)), name='inputnode')
     size = size_factor(scan.path)
     drawn = pe.Node(Step(report), name='report', n_procs=config.omp_nthreads, mem_gb=MEM_GB['report'] * size)
