@@ -346,8 +346,7 @@ def test_commands_of_the_documentation_exist():
 
 
 def test_the_recipe_for_neurodesk_is_of_this_package():
-    blocks = re.findall(r'^```\n(.*?)^```', read('docs/hpc.md'), re.DOTALL | re.MULTILINE)
-    (recipe,) = [yaml.safe_load(block) for block in blocks if 'kind: neurodocker' in block]
+    recipe = yaml.safe_load(read('docker/neurodesk.yaml'))
     assert (recipe['name'], recipe['version']) == ('cpmae-bids', __version__)
     assert recipe['copyright'] == [{'license': 'Apache-2.0'}]
     scripts = setup_cfg()['options.entry_points']['console_scripts']
