@@ -163,6 +163,15 @@ def test_echoes_of_an_acquisition_have_the_brain_of_the_first(make_bids, make_ni
     assert {scan.reference_path for scan in scans.values()} == {name('acq-x_echo-1_')}
 
 
+def test_numbers_without_leading_zeros_keep_their_order(make_bids):
+    names = ['ses-2/anat/sub-01_ses-2_echo-{}_T1w', 'ses-10/anat/sub-01_ses-10_run-{}_T1w']
+    root = make_bids([f'sub-01/{name}.nii.gz'.format(n) for name in names for n in (10, 1, 2)])
+    scans = collect_scans(settings(root))
+    assert paths(scans) == [f'sub-01/{name}.nii.gz'.format(n) for name in names for n in (1, 2, 10)]
+    assert [scan.first_echo for scan in scans] == [None, scans[0], scans[0], None, None, None]
+    assert {scan.reference_path for scan in scans} == {scans[0].relative_path}
+
+
 def test_subjects_are_excluded(make_bids):
     root = make_bids([f'sub-{label}/anat/sub-{label}_T1w.nii.gz' for label in '123'])
     assert select_subjects(settings(root, exclude_participant_label=('2',))) == ['1', '3']
@@ -352,6 +361,13 @@ def test_broken_sidecar_is_a_problem_of_its_scan_alone(make_bids):
     good, bad = collect_scans(settings(root))
     assert not good.problem
     assert 'sub-02_T1w.json: the sidecar is not valid JSON' in bad.problem
+
+
+@pytest.mark.parametrize('maker', [None, {'Name': 'fMRIPrep'}])
+def test_a_derivative_dataset_of_an_unreadable_maker_is_named(make_bids, maker):
+    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz'], DatasetType='derivative', GeneratedBy=maker)
+    with pytest.raises(InputError, match=r'dataset_description.json: GeneratedBy is no list'):
+        collect_scans(settings(root))
 
 
 def test_seed_follows_subject_and_dataset_seed_only(make_bids):

@@ -32,7 +32,7 @@ _PARTS_WITHOUT_CONTRAST = ('phase', 'real', 'imag')
 
 
 def collect_scans(config: RunConfig) -> list[Scan]:
-    """Find the T1w scans and other contrasts that a run asks for, sorted by path.
+    """Find the T1w scans and other contrasts that a run asks for, by path (``run-2`` before ``run-10``).
 
     Scans that cannot be processed are among them and say so in `Scan.problem`.
 
@@ -52,14 +52,15 @@ def collect_scans(config: RunConfig) -> list[Scan]:
         found = _query(config, subjects)
     except UnicodeEncodeError as err:  # neither pybids nor JSON has room for such a name
         raise InputError(f'{err.object!a}: a name that is not UTF-8 text; rename the file') from err
-    scans = [scan for path in sorted(found) if (scan := _as_scan(path, config, config.seed)) is not None]
+    found.sort(key=_in_order)
+    scans = [scan for path in found if (scan := _as_scan(path, config, config.seed)) is not None]
     scans = _one_of_each_name(scans)
     t1ws = [scan for scan in scans if scan.suffix in T1W_SUFFIXES]
     t1ws.sort(key=lambda scan: scan.suffix != T1W)  # a UNIT1 is a reference where there is nothing else
     t1ws = [_with_checked_mask(scan) for scan in with_brain_masks(t1ws, config.derivatives)]
     t1ws = _with_first_echoes(_with_references(t1ws, config))
     scans = [*t1ws, *(_with_t1w(scan, t1ws, config) for scan in scans if scan.suffix not in T1W_SUFFIXES)]
-    scans.sort(key=lambda scan: scan.path)
+    scans.sort(key=lambda scan: _in_order(scan.path))
     if config.session_label:
         scans = [scan for scan in scans if scan.session in config.session_label]
     if not scans:
@@ -79,7 +80,11 @@ def _query(config: RunConfig, subjects: list[str]) -> list[Path]:
     wanted = '|'.join(re.escape(label) for label in subjects)
     other_subjects = re.compile(rf'^/sub-(?!({wanted})(/|$))')
     indexer = Indexer(validate=False, index_metadata=False, ignore=[*_IGNORED, other_subjects])
-    layout = BIDSLayout(config.bids_dir, validate=False, indexer=indexer)
+    try:
+        layout = BIDSLayout(config.bids_dir, validate=False, indexer=indexer)
+    except (AttributeError, TypeError) as err:  # of a derivative dataset
+        description = config.bids_dir / 'dataset_description.json'
+        raise InputError(f'{description}: GeneratedBy is no list of objects ({err}); fix it') from err
     found: list[str] = []
     for suffix in (T1W, *config.also):
         terms: dict[str, Any] = {'suffix': list(T1W_SUFFIXES) if suffix == T1W else suffix}
@@ -92,6 +97,11 @@ def _query(config: RunConfig, subjects: list[str]) -> list[Path]:
         except (ValueError, TypeError) as err:
             raise UsageError(f'{config.bids_filter_file}: pybids rejects the query ({err})') from err
     return [Path(path) for path in found]
+
+
+def _in_order(path: Path) -> list[str]:
+    """Key that sorts paths with numbers as such: the last of ten echoes is no reference for the others."""
+    return [part.zfill(12) if part.isdigit() else part for part in re.split(r'([0-9]+)', str(path))]
 
 
 def _as_scan(path: Path, config: RunConfig, seed: int) -> Scan | None:

@@ -270,7 +270,7 @@ def parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
     if not content:
         raise InputError(f'{path}: an empty file: fetch it again')
     if kind is None:
-        raise InputError(f'{path}: not a NIfTI file: convert it, e.g. with dcm2niix')
+        raise InputError(f'{path}: not a NIfTI file: fetch it again, or convert it, e.g. with dcm2niix')
     try:
         # Extensions behind it are never read: whatever they hold stays behind
         header = kind(content[: kind.sizeof_hdr], check=False)
