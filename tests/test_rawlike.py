@@ -376,6 +376,8 @@ def test_rows_of_scans_with_another_name_for_the_same_file(raw, settings, proces
         ('sub-01/ses-201904/anat/x', 'ses-201904'),
         ('sub-01/ses-12Apr2019/anat/x', 'ses-12Apr2019'),
         ('sub-01/ses-april122019/anat/x', 'ses-april122019'),
+        *((f'sub-01/{label}/anat/x', label) for label in ('ses-apr2019', 'ses-2019Q2', 'ses-2019w18')),
+        *((f'sub-01/{label}/anat/x', label) for label in ('ses-1555027200', 'ses-12mai2019', 'ses-3dez18')),
         ('sub-19800412/anat/x', 'sub-19800412'),
         ('sub-01/anat/sub-01_acq-20190412_T1w.nii', 'acq-20190412'),
     ],
@@ -388,7 +390,7 @@ def test_labels_that_are_dates(path, label):
     'label',
     [
         *('ses-01', 'ses-baseline', 'ses-2019', 'ses-12345678', 'ses-991399', 'sub-100307', 'sub-0050002'),
-        *('ses-march2', 'ses-wave3', 'acq-256x256', 'sub-UKB1000019'),
+        *('ses-march2', 'ses-wave3', 'acq-256x256', 'sub-UKB1000019', 'ses-decoding2000', 'sub-1555027200'),
     ],
 )
 def test_labels_that_are_none(label):
@@ -817,6 +819,7 @@ def test_descriptions_of_datasets_hold_texts_alone(make_bids):
     [
         *('03-04-2019', '2019_Mar_04_1032', '2019_03_04', '04-Mar-2019', '2019-3-4', '04.03.19', '3/4/19'),
         *('Mar 4, 2019', '4 March 2019', '20190304', '2019-03-04', '04/03/2019', '10:32'),
+        *('4. März 2019', '4 août 2019', '4 de enero de 2019', '04 Dez 19'),
     ],
 )
 def test_days_in_any_form_are_noticed(day):

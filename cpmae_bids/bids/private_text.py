@@ -8,8 +8,10 @@ from collections.abc import Collection
 _MAX_TEXT = 64
 _DAY = r'(?:0?[1-9]|[12]\d|3[01])'
 MONTH = (
-    '(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|'
-    'oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)(?![a-z])'
+    '(?:jan(?:uary?|vier)?|ene(?:ro)?|feb(?:ruary?|braio)?|fev(?:rier)?|mar(?:ch|s|t|z|zo)?|maerz|maart|'
+    'apr(?:ile?)?|avr(?:il)?|abr(?:il)?|may|mai|maj|mei|june?|juni|juin|july?|juli|juil(?:let)?|aug(?:ust)?|'
+    'aout|ago(?:sto)?|sept?(?:ember|embre)?|o[ck]t(?:ober|obre|ubre)?|nov(?:ember|embre)?|'
+    'de[cz](?:ember|embre)?|dic(?:embre|iembre)?)(?![a-z])'
 )
 _DD, _MM = '(?:0[1-9]|[12][0-9]|3[01])', '(?:0[1-9]|1[0-2])'
 _PRIVATE = re.compile(
@@ -20,7 +22,7 @@ _PRIVATE = re.compile(
     rf'|(?<![\d.]){_DAY}(?P<c>[./]){_DAY}(?P=c)\d\d(?![\d./])'
     rf'|(?<![\d.])(?:{_DD}{_MM}|{_MM}{_DD})(19|20)\d\d(?!\d)'
     r'|(?<![\w.])\d{9,}(?!\w)'  # the number of a record, a telephone or a second
-    rf'|\d[-._/ ,]*{MONTH}[-._/ ,]*\d'
+    rf'|\d[-._/ ,]*(?:de )?{MONTH}[-._/ ,]*(?:de )?\d'
     rf'|(?<![a-z]){MONTH}[-._/ ,]*\d{{1,2}}[-._/ ,]+(\d\d|(19|20)\d\d)(?!\d)'
     r'|(?<![\d.])\d\d(?P<d>[- ])(0[1-9]|1[0-2])(?P=d)([0-2]\d|3[01])(?!\d)'
     r'|(?<![\d.])([0-2]\d|3[01])(?P<e>[- ])(0[1-9]|1[0-2])(?P=e)\d\d(?!\d)',
@@ -94,8 +96,9 @@ def names_somebody(value: str) -> bool:
 
 
 def _plain(value: str) -> str:
-    """A text with the digits of all scripts as 0 to 9."""
-    return ''.join(str(unicodedata.digit(char, char)) for char in unicodedata.normalize('NFKC', value))
+    """A text without accents, with the digits of all scripts as 0 to 9."""
+    chars = (char for char in unicodedata.normalize('NFKD', value) if not unicodedata.combining(char))
+    return ''.join(str(unicodedata.digit(char, char)) for char in chars)
 
 
 def are_short_dates(cells: Collection[str]) -> bool:

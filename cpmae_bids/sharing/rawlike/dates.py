@@ -11,7 +11,11 @@ _ACQ_TIME = re.compile(r'(\d{4}-\d\d-\d\d)((?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?Z?)?
 _LABEL = re.compile(r'(?:^|[/_])([a-z]+)-([0-9A-Za-z+]+)')
 _LONG_NUMBER = re.compile(r'(?<!\d)\d{8}')
 _SHORT_NUMBER = re.compile(r'(?<!\d)\d{6}(?!\d)')
-_DAY_WITH_NAME = re.compile(rf'\d{MONTH}\d|(?<![a-z]){MONTH}\d{{1,2}}(19|20)\d\d(?!\d)', re.IGNORECASE)
+_YEAR = r'(?:19|20)\d\d(?!\d)'
+_WITH_NAME = re.compile(
+    rf'\d{MONTH}\d|(?<![a-z]){MONTH}(?:\d{{1,2}})?{_YEAR}|(?<!\d){_YEAR}(?:{MONTH}|[wq]\d)', re.IGNORECASE
+)
+_UNIX_TIME = re.compile(r'(?<!\d)1\d{9}(?:\d{3})?(?!\d)')
 # BIDS asks that shifted dates lie in 1925 or before, where they cannot pass for true ones.
 _FIRST, _DAYS = date(1900, 1, 1), 20 * 365
 
@@ -31,17 +35,17 @@ def _has_date(label: str) -> bool:
         orders = [(n[:4], n[4:6], n[6:]), (n[4:], n[2:4], n[:2]), (n[4:], n[:2], n[2:4])]
         if any(_is_day(*order) for order in orders):
             return True
-    return _DAY_WITH_NAME.search(label) is not None
+    return _WITH_NAME.search(label) is not None
 
 
 def _has_short_date(label: str) -> bool:
-    """Whether there is one of six digits: year, month and day in any order, or a year and a month."""
+    """Whether there is one of six digits (year, month and day in any order, year and month) or in seconds."""
     for n in _SHORT_NUMBER.findall(label):
         a, b, c = n[:2], n[2:4], n[4:]
         orders = [(f'20{a}', b, c), (f'20{c}', b, a), (f'20{c}', a, b), (n[:4], c, '01'), (n[2:], a, '01')]
         if any(_is_day(*order) for order in orders):
             return True
-    return False
+    return _UNIX_TIME.search(label) is not None
 
 
 def _is_day(year: str, month: str, day: str) -> bool:
