@@ -343,6 +343,12 @@ def test_an_image_under_another_name_is_looked_at(heads, tmp_path, name, capsys)
     assert lines(capsys)[0].startswith(f'FACE {name}: geometry')
 
 
+def points(line: str) -> bytes:
+    """A surface as text: three thousand points of a sphere."""
+    sphere = np.random.default_rng(0).normal(size=(3000, 3))
+    return '\n'.join(line.format(*p) for p in 100 * sphere).encode()
+
+
 def arrays(values) -> dict[str, bytes]:
     file = io.BytesIO()
     np.save(file, values)
@@ -368,6 +374,16 @@ def arrays(values) -> dict[str, bytes]:
         'end.txt': b'words and words\n' * 9999 + zipped.getvalue(),
         'end.tsv.gz': gzip.compress(b'1.0\t2.0\n' * 99999 + zipped.getvalue()),
         'picture.txt': b'P2\n64 64\n255\n' + b'7 ' * 4096,
+        'windows.txt': b'P2\r\n64 64\r\n255\r\n' + b'7 ' * 4096,
+        'x11.txt': b'#define head_width 8\n#define head_height 1\nstatic char head[] = {0x7};\n',
+        'report.txt': b'{\\rtf1 {\\pict\\pngblip 89504e47}}',
+        'font.html': b'<html><link href="data:application/octet-stream;base64,iVBOR"></html>',
+        'notebook.json': b'{"outputs": [{"data": {"image/jpeg": "/9j/4AAQ"}}]}',
+        'prefix.xml': b'<?xml version="1.0"?><svg:svg xmlns:svg="http://www.w3.org/2000/svg"/>',
+        'mesh.txt': points('v {:.1f} {:.1f} {:.1f}'),
+        'mesh.dxf': points('0\n3DFACE\n10\n{:.1f}\n20\n{:.1f}\n30\n{:.1f}'),
+        'mesh.x3d': b'<X3D point="' + points('{:.1f} {:.1f} {:.1f}') + b'"/>',
+        'mesh.csv': points('{:.2f},{:.2f},{:.2f}'),
         'IM0001': b'\x08\0\x05\0CS\x0a\0ISO_IR 100',
         'IM0002': b'\x08\0\x05\0\x0a\0\0\0ISO_IR 100',
     }
@@ -452,6 +468,7 @@ def test_texts_and_recordings_are_harmless_and_what_is_not_looked_at_is_said(hea
         'participants.tsv': 'participant_id\tgroup\nsub-01\tKörper\n'.encode('latin-1'),
         'notes.csv': '\ufeffa,b\n1,2\n'.encode('utf-16'),
         'sub-01/dwi/sub-01_dwi.bval': b'0 1000\n',
+        'sub-01/dwi/sub-01_dwi.bvec': b'0.12345678 ' * 9999,
         'sub-01/func/sub-01_task-rest_physio.tsv.gz': gzip.compress(b'1.0\t2.0\n' * 99999),
         'logs/run.log': b'one step after another, and more\n' * 99999,
         'page.html': b'<html>words</html>',

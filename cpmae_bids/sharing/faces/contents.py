@@ -8,7 +8,7 @@ import stat
 import zlib
 from pathlib import Path
 
-TABLES = ('.tsv', '.tsv.gz')
+TABLES = ('.tsv', '.tsv.gz', '.bval', '.bvec')
 """Texts of BIDS that may hold numbers alone and be long, such as recordings of breathing."""
 
 PICTURE_TEXTS = (
@@ -17,9 +17,9 @@ PICTURE_TEXTS = (
 )  # fmt: skip
 """Texts that hold pictures or surfaces by their nature; others do only if they embed one."""
 
-MAX_NUMBERS, MAX_TEXT = 1 << 18, 1 << 28
-"""Longest texts (bytes) that are taken for texts, those of numbers alone and others: a volume can be
-written in numbers, too."""
+MAX_NUMBERS, MAX_TEXT = 1 << 15, 1 << 28
+"""Longest texts (bytes) that are taken for texts, those of numbers alone and others: volumes and surfaces
+(two thousand points) can be written in numbers, too."""
 
 MIN_LETTERS, MAX_LINE = 0.2, 10_000
 """Share of letters in a text that is more than numbers, and its longest line: base64 has long ones."""
@@ -60,8 +60,6 @@ _MAGIC = {
     b'7z\xbc\xaf': '7z',
     b'NRRD': 'NRRD',
     b'%!PS': 'PostScript',
-    b'P2\n': 'PGM',
-    b'P3\n': 'PPM',
 }
 _LETTERS = b'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'
 _UTF16 = (b'\xff\xfe', b'\xfe\xff')
@@ -70,11 +68,8 @@ _UTF16 = (b'\xff\xfe', b'\xfe\xff')
 _CONTROL = bytes(set(range(32)) - set(b'\t\n\r\f\v\x1b'))
 _BASE64 = rb'(?<![A-Za-z0-9+/])[A-Za-z0-9+/]'
 _EMBEDDED = re.compile(
-    rb'data:image|<svg|<gifti|image/png|facet normal|'
-    + _BASE64
-    + rb'{4096}|(?:'
-    + _BASE64
-    + rb'{60,}\s+){16}',
+    rb';base64,|<(?:svg:)?svg|<gifti|image/(?:png|jpe?g|gif|webp|bmp|tiff)|facet normal|\\pict|'
+    rb'\A(?:P[1-6]\s|/\* XPM|#define \w+_width )|' + _BASE64 + rb'{4096}|(?:' + _BASE64 + rb'{60,}\s+){16}',
     re.IGNORECASE,
 )
 """Pictures, surfaces, and base64 or hexadecimal digits, in one line or in many."""
