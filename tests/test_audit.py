@@ -488,10 +488,10 @@ def test_texts_and_recordings_are_harmless_and_what_is_not_looked_at_is_said(hea
         assert what in said.err.partition('not examined:')[2]
 
 
-exhaustive = pytest.mark.exhaustive
+LARGE = [pytest.param(scale, marks=pytest.mark.exhaustive) for scale in (2, 3)]
 
 
-@pytest.mark.parametrize('scale', [0.1, 0.001, 1000, 0.5, *(pytest.param(n, marks=exhaustive) for n in (2, 3))])
+@pytest.mark.parametrize('scale', [0.1, 0.001, 1000, 0.5, *LARGE])
 def test_a_wrong_unit_hides_no_face(heads, scale):
     assert detect(heads['head'], np.diag([scale, scale, scale, 1]) @ GRID[1], False).startswith('geometry')
 

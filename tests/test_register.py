@@ -171,7 +171,7 @@ def test_the_step_aligns_a_scan_by_way_of_another(tmp_path):
 
 
 def test_a_brain_that_is_not_that_of_the_reference_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr('cpmae_bids.steps.coregister.STARTS', STARTS[:1])
+    monkeypatch.setattr('cpmae_bids.steps.register.STARTS', STARTS[:1])
     reference = tmp_path / 'reference'
     reference.mkdir()
     files = write_scan(tmp_path, turn=(0, 90, 0)), write_scan(reference)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,17 +139,10 @@ def deidentify(
 
 def _publish(source: Path, target: Path) -> None:
     """Copy a file so that it appears under its name only when it is complete."""
-    from cpmae_bids.bids.output_folder import temporary_beside
+    from cpmae_bids.bids.output_folder import OutputFolder
 
-    part = temporary_beside(target)
     try:
-        with open(source, 'rb') as reader, open(part, 'wb') as writer:
-            shutil.copyfileobj(reader, writer)
-            writer.flush()
-            os.fsync(writer.fileno())
-        os.replace(part, target)
+        OutputFolder(target.parent).write(target.name, source.read_bytes())
     except OSError as error:
         reason = error.strerror or error
         raise CpmaeError(f'{target}: cannot be written ({reason}): check space and permissions') from error
-    finally:
-        part.unlink(missing_ok=True)

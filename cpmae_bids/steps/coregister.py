@@ -13,13 +13,11 @@ import numpy as np
 
 from cpmae_bids.deid.images import nifti
 from cpmae_bids.deid.qc import head_checks, scan_checks
-from cpmae_bids.deid.space import alignment
-from cpmae_bids.deid.space.geometry import rotation
 from cpmae_bids.deid.space.template import Template
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps import Output
 from cpmae_bids.steps.conform import read_affine
-from cpmae_bids.steps.register import STARTS, align, brain_on_grid
+from cpmae_bids.steps.register import brain_on_grid, find_alignment
 
 
 def coregister(
@@ -54,24 +52,14 @@ def coregister(
     for path, found in ((t1w, mask), (reference, target_mask)):
         if not found.any():
             raise InputError(f'{path}: no brain in its mask: check the scan')
-    values, target_values = scan.values(), target.values()
-    brain = brain_on_grid(values, mask, scan.affine)
-    target_brain = brain_on_grid(target_values, target_mask, target.affine)
-
-    template = Template(target_values, target_mask, target.affine, reference.name)
-    reasons = []
-    for angles in STARTS:
-        matrix = align(*brain, *target_brain, rotation(angles), rigid=True)
-        overlap = alignment.template_overlap(mask, scan.affine, matrix, template)
-        correlation = alignment.intensity_correlation(values, mask, scan.affine, matrix, template)
-        reason = head_checks.alignment_fault(matrix, overlap, correlation)
-        if reason is None:
-            matrix = read_affine(reference_affine) @ matrix
-            head_checks.check_head(scan, mask, matrix)
-            np.savetxt(affine, matrix, fmt='%.9g')
-            return
-        reasons.append(reason)
-    raise InputError(
-        f'{t1w}: the brain does not align to that of {reference.name} ({reasons[0]}): '
-        'check that both are scans of one person, and the orientation in the headers'
-    )
+    template = Template(target.values(), target_mask, target.affine, reference.name)
+    target_brain = brain_on_grid(template.brain, target_mask, target.affine)
+    matrix, fault = find_alignment(scan, mask, target_brain, template, rigid=True)
+    if matrix is None:
+        raise InputError(
+            f'{t1w}: the brain does not align to that of {reference.name} ({fault}): '
+            'check that both are scans of one person, and the orientation in the headers'
+        )
+    matrix = read_affine(reference_affine) @ matrix
+    head_checks.check_head(scan, mask, matrix)
+    np.savetxt(affine, matrix, fmt='%.9g')

@@ -19,6 +19,7 @@ from cpmae_bids.deid.images.intensity import TINY, without_spikes
 from cpmae_bids.deid.qc import head_checks, scan_checks
 from cpmae_bids.deid.space import alignment, geometry
 from cpmae_bids.deid.space.geometry import rotation
+from cpmae_bids.deid.space.template import Template
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime import scratch, threads
 from cpmae_bids.steps import Output
@@ -70,26 +71,42 @@ def register(
     if not mask.any():
         raise InputError(f'{t1w}: no brain in its mask: check the scan')
     template = find_template(fetch_template)
-    values = scan.values()
-    brain, brain_affine = brain_on_grid(values, mask, scan.affine)
+    matrix, fault = find_alignment(scan, mask, (template.brain, template.affine), template)
+    if matrix is None:
+        raise InputError(
+            f'{t1w}: the brain does not align to the template ({fault}): '
+            'check the orientation in the header, and that this is a T1w of a whole brain'
+        )
+    head_checks.check_head(scan, mask, matrix)
+    np.savetxt(affine, matrix, fmt='%.9g')
 
-    reasons = []
+
+def find_alignment(
+    scan: nifti.Image,
+    mask: np.ndarray,
+    target: tuple[np.ndarray, np.ndarray],
+    template: Template,
+    *,
+    rigid: bool = False,
+) -> tuple[np.ndarray | None, str]:
+    """World of a scan to world of the template (RAS mm) by the first of `STARTS` that gives a plausible map.
+
+    Else None, and what is wrong with the first map. `mask` is the brain of the scan, and `target` that of the
+    template as `align` takes it: intensities (A, B, C) and affine.
+    """
+    values, faults = scan.values(), []
+    brain = brain_on_grid(values, mask, scan.affine)
     for angles in STARTS:
-        matrix = align(brain, brain_affine, template.brain, template.affine, rotation(angles))
+        matrix = align(*brain, *target, rotation(angles), rigid=rigid)
         overlap, correlation = threads.together(
             partial(alignment.template_overlap, mask, scan.affine, matrix, template),
             partial(alignment.intensity_correlation, values, mask, scan.affine, matrix, template),
         )
-        reason = head_checks.alignment_fault(matrix, overlap, correlation)
-        if reason is None:
-            head_checks.check_head(scan, mask, matrix)
-            np.savetxt(affine, matrix, fmt='%.9g')
-            return
-        reasons.append(reason)
-    raise InputError(
-        f'{t1w}: the brain does not align to the template ({reasons[0]}): '
-        'check the orientation in the header, and that this is a T1w of a whole brain'
-    )
+        fault = head_checks.alignment_fault(matrix, overlap, correlation)
+        if fault is None:
+            return matrix, ''
+        faults.append(fault)
+    return None, faults[0]
 
 
 def align(
