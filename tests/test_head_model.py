@@ -11,9 +11,9 @@ import small_models  # noqa: E402
 from cpmae_bids.deid.images import intensity  # noqa: E402
 from cpmae_bids.deid.space import geometry  # noqa: E402
 from cpmae_bids.models import diffeomorphism as diffeo  # noqa: E402
-from cpmae_bids.models import exemplars, frame  # noqa: E402
-from cpmae_bids.models.drawing import lay_around  # noqa: E402
-from cpmae_bids.models.head import cover, fill  # noqa: E402
+from cpmae_bids.models import exemplars, frame, globes  # noqa: E402
+from cpmae_bids.models.drawing import FURTHER, lay_around, lengthened  # noqa: E402
+from cpmae_bids.models.head import NAPE, cover, fill  # noqa: E402
 from cpmae_bids.models.refinement import denoised, sharpened  # noqa: E402
 from cpmae_bids.models.shape import LEVELS, STEP, Shape  # noqa: E402
 
@@ -117,6 +117,53 @@ def test_the_shape_ends_at_the_brain(head):
     deep = small[0, 0] == 1
     assert difference[0][:, deep].abs().max() < 0.05
     assert difference.abs().max() > 0.2
+
+
+def test_globes_stay_round_whatever_stretches_the_head():
+    grid = diffeo.points(frame.FIELD)
+    middle = torch.tensor(frame.FIELD).view(1, 3, 1, 1, 1) / 2
+    stretched = (grid - middle) * torch.tensor([-0.15, 0.1, 0.3]).view(1, 3, 1, 1, 1)
+    field = globes.rounded(stretched, torch.ones(1, 1, *frame.FIELD))
+    assert diffeo.expansion(field)[0].min() > 0.3
+    everywhere = torch.full((1, *frame.FIELD), True)
+    for eye in torch.tensor(globes.MIDDLES_MM):
+        at = ((eye - torch.tensor(globes.ORIGIN_MM)) / globes.NODE_MM).view(1, 3, 1, 1, 1)
+        away = (grid + stretched - at).norm(dim=1) * globes.NODE_MM
+        moved = diffeo.gradient(field)[0].abs().amax((0, 1))
+        assert moved[away[0] < globes.RADIUS_MM - globes.NODE_MM].max() < 0.02
+        everywhere &= away > 2 * (globes.RADIUS_MM + globes.SOFT_MM)
+    assert torch.equal(field[0][:, everywhere[0]], stretched[0][:, everywhere[0]])
+
+
+def test_globes_leave_the_surface_of_the_brain_alone(head):
+    _, brain = whole(0)
+    shapes = torch.randint(LEVELS // 2 - 15, LEVELS // 2 + 15, (1, 4, 4, 4))
+    field = head.field([shapes], brain)
+    followed = diffeo.compose(head.beyond_brain(shapes), head.frame.fit_brain(brain))
+    at_brain = diffeo.sample(head.frame.brain_mm[None, None].float(), followed)[0, 0] <= 0
+    assert at_brain.any()
+    assert (field - followed)[0][:, at_brain].abs().max() < 0.25
+
+
+def test_a_shape_that_reaches_below_the_frame_finds_a_neck_there(head):
+    codes = [torch.full((1, 4, 4, 4), LEVELS // 2), torch.zeros(1, *exemplars.SITES, dtype=torch.int64)]
+    volume = head.decode(codes)
+    longer = lengthened(volume)
+    assert longer.shape[4] == volume.shape[4] + FURTHER
+    down = torch.zeros(1, 3, *frame.FIELD)
+    down[:, 2] = -FURTHER / 2
+    lowest = lay_around(longer, down)[0, 0, :, :, :FURTHER]
+    assert torch.allclose(lowest[frame.BOX], longer[0, 0, :, :, :FURTHER], atol=1e-4)
+    # and not one slice that is repeated
+    assert (lowest[:, :, 0] - lowest[:, :, FURTHER // 2]).abs().max() > 0.1
+
+
+def test_the_nape_grows_no_wider_downwards(head):
+    codes = [torch.full((1, 4, 4, 4), LEVELS // 2), torch.zeros(1, *exemplars.SITES, dtype=torch.int64)]
+    middle = slice(frame.SHAPE[0] // 2 - 10, frame.SHAPE[0] // 2 + 10)
+    nape = (head.decode(codes)[0, 0, middle] > intensity.SKIN).int().argmax(1)  # first tissue from the back
+    assert (nape[:, NAPE] > 0).all()
+    assert (nape[:, : NAPE // 2] >= nape[:, NAPE : NAPE + 1] - 1).all()
 
 
 def test_shape_codes_are_steps_of_a_standard_deviation():

@@ -7,12 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cpmae_bids.deid.synthesis import neck
 from cpmae_bids.models.blocks import blocks_of_tissue
 from cpmae_bids.models.diffeomorphism import resize, sample
 from cpmae_bids.models.frame import BELOW, BOX, GRID
 from cpmae_bids.models.head import HeadVQVAE
 from cpmae_bids.models.superresolution import SuperResolution
 from cpmae_bids.runtime import threads
+
+FURTHER = 16
+"""Voxels of 2 mm by which a head goes on below the frame before it gets its shape."""
 
 BLOCK_NODES = 8000
 """Nodes of the field (4 mm) that are interpolated at once, one around them included."""
@@ -54,13 +58,19 @@ def draw(
         White matter is about 1, air 0; the last axis begins 32 mm below the template grid.
     """
     volume, field = threads.together(
-        lambda: head.decode(codes, coarse=coarse), lambda: head.field(codes, brain)
+        lambda: lengthened(head.decode(codes, coarse=coarse)), lambda: head.field(codes, brain)
     )
     if millimetre:
         fine = finer(volume, generator=torch.Generator().manual_seed(seed))
     else:
         fine = F.interpolate(volume, scale_factor=2, mode='trilinear', align_corners=False)
     return lay_around(fine, field)
+
+
+def lengthened(volume: Tensor) -> Tensor:
+    """A head of the frame at 2 mm, with a neck that goes on below it: some shapes reach there."""
+    longer = neck.go_on(volume[0, 0].numpy(), FURTHER)
+    return torch.from_numpy(longer)[None, None]
 
 
 @torch.no_grad()
@@ -70,7 +80,7 @@ def lay_around(volume: Tensor, field: Tensor) -> Tensor:
     Parameters
     ----------
     volume : Tensor of float32, shape (1, 1, X, Y, Z)
-        In the frame, at 2 mm or 1 mm.
+        In the frame and, as far as it goes on, below it; at 2 mm or 1 mm.
     field : Tensor, shape (1, 3, *FIELD)
         See `HeadVQVAE.field`.
 
@@ -82,6 +92,7 @@ def lay_around(volume: Tensor, field: Tensor) -> Tensor:
     edge = volume.shape[2] // field.shape[2]  # voxels along that of a node
     around = F.pad(field, [1] * 6, mode='replicate')
     finer = edge // 2
+    further = volume.shape[4] - edge * field.shape[4]
     result = torch.zeros(1, 1, finer * GRID, finer * GRID, finer * (GRID + BELOW))
     box = result[:, :, finer * BOX.start : finer * BOX.stop]
     for x, y, z in blocks_of_tissue(_covered(volume, field), 1, BLOCK_NODES):
@@ -89,7 +100,7 @@ def lay_around(volume: Tensor, field: Tensor) -> Tensor:
         fine = resize(nodes, tuple(edge * n for n in nodes.shape[2:]))
         fine = fine[..., edge:-edge, edge:-edge, edge:-edge]
         x, y, z = (slice(edge * s.start, edge * s.stop) for s in (x, y, z))
-        box[..., x, y, z] = sample(volume, fine, (x.start, y.start, z.start))
+        box[..., x, y, z] = sample(volume, fine, (x.start, y.start, z.start + further))
     return result.clamp_(min=0)
 
 
@@ -97,4 +108,5 @@ def _covered(volume: Tensor, field: Tensor) -> Tensor:
     """Nodes of a field around which something of a volume comes to lie; bool, shape FIELD."""
     edge = volume.shape[2] // field.shape[2]
     near = F.max_pool3d(F.max_pool3d(volume, edge), 3, stride=1, padding=1)
-    return sample(near, field)[0, 0] > 0
+    further = near.shape[4] - field.shape[4]
+    return sample(near, field, (0, 0, further))[0, 0] > 0

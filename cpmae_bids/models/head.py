@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from cpmae_bids.deid.images.intensity import CEILING
 from cpmae_bids.models import diffeomorphism as diffeo
+from cpmae_bids.models import globes
 from cpmae_bids.models.exemplars import Exemplars
 from cpmae_bids.models.frame import BRAIN_MM, CLIPPED, SHAPE, SKIN_MM, VOXEL_MM, Frame, channels, in_frame
 from cpmae_bids.models.refinement import denoised, sharpened
@@ -36,15 +37,15 @@ FARTHEST_MM = 4.0
 SKIN_SOFT_MM = 1.2
 """Standard deviation of the edge between skin and air: that of a scan of 2 mm."""
 
-NECK = 24
-"""Voxels of 2 mm above the lower end of the frame below which the neck grows no wider: shoulders end with the
-field of view of training heads, which would leave a ledge."""
+NECK, NAPE = 24, 40
+"""Voxels of 2 mm above the lower end of the frame below which the neck grows no wider, all of it and its
+back: shoulders end with the field of view of training heads, which would leave a ledge."""
 
 FOLDED = -0.25
 """Determinant of the Jacobian below which a map folds for good: a pinch is not seen."""
 
-_RAMP = torch.linspace(4, 0, NECK).clamp(0, 1)
-"""Share of the mean skin below `NECK`, from the lower end upwards."""
+LOWER = ((..., slice(None), slice(0, NECK)), (..., slice(0, SHAPE[1] // 2), slice(0, NAPE)))
+"""What lies below `NECK`, and behind the middle below `NAPE`: parts of a volume of the frame."""
 
 
 @dataclass(frozen=True)
@@ -144,14 +145,17 @@ class HeadVQVAE(nn.Module):
         """
         mean = F.interpolate(self.frame.mean[None].float(), size=SHAPE, mode='trilinear', align_corners=False)
         skin, brain = mean[:, 1:2] * (SKIN_MM / CLIPPED), mean[:, 2:] * (BRAIN_MM / CLIPPED)
-        skin[..., :NECK] = skin[..., :NECK].maximum(skin[..., NECK : NECK + 1])
+        for below in LOWER:
+            height = below[-1].stop
+            skin[below] = skin[below].maximum(skin[(*below[:-1], slice(height, height + 1))])
         own = (0.5 - skin / (4 * VOXEL_MM)).clamp(0, 1)
         tissue = mean[:, :1] / CEILING**0.5 * ((brain > 0) & (skin < 0))
         root, outer = self.exemplars.blend(codes[1][0], tissue, own)
         # the skin is that of the donors, but never far from that of the mean head, where they all should lie
         outer = MEAN_SKIN * own + (1 - MEAN_SKIN) * diffeo.gaussian(outer, 0.7)
         outer = outer.where(skin < FARTHEST_MM, own).where(skin > -FARTHEST_MM, own)
-        outer[..., :NECK] = outer[..., :NECK].lerp(own[..., :NECK], _RAMP)
+        for below in LOWER:
+            outer[below] = outer[below].lerp(own[below], _ramp(below[-1].stop))
         tissue, edge = cover(fill(root[0, 0].numpy(), brain[0, 0].numpy()), outer[0, 0].numpy())
         tissue = sharpened(denoised(CEILING * tissue.square(), times=1 if coarse else 2))
         return tissue * edge.square()
@@ -173,12 +177,17 @@ class HeadVQVAE(nn.Module):
             Point of the grid to point of the frame, in voxels of 4 mm.
         """
         beyond = self.beyond_brain(codes[0])
-        return diffeo.compose(beyond, self.frame.fit_brain(brain))
+        field = diffeo.compose(beyond, self.frame.fit_brain(brain))
+        return globes.rounded(field, diffeo.sample(self.freedom()[None, None], field))
 
     def beyond_brain(self, shape: Tensor) -> Tensor:
         """Field (1, 3, *FIELD) of codes of shape: nothing in the brain, all of it at `BRAIN_MM` from it."""
+        return self.shape.decode(shape) * self.freedom()
+
+    def freedom(self) -> Tensor:
+        """Share of its shape that a place of the frame gets: 0 in the brain, 1 at `BRAIN_MM` from it."""
         distance = (self.frame.brain_mm.float() / BRAIN_MM).clamp(0, 1)
-        return self.shape.decode(shape) * (distance * distance * (3 - 2 * distance))
+        return distance * distance * (3 - 2 * distance)
 
     @torch.no_grad()
     def folds(self, shape: Tensor) -> bool:
@@ -237,6 +246,11 @@ def cover(root: np.ndarray, outer: np.ndarray) -> tuple[Tensor, Tensor]:
     slope = np.sqrt(sum(np.square(g) for g in np.gradient(outer))) + 0.02
     edge = np.clip(0.5 + (outer - 0.5) / slope * (VOXEL_MM / (2.5 * SKIN_SOFT_MM)), 0, 1)
     return _batch(np.where(near, tissue, 0)), _batch(edge * near)
+
+
+def _ramp(height: int) -> Tensor:
+    """Share of the mean skin in so many slices, from the lower end upwards."""
+    return torch.linspace(4, 0, height).clamp(0, 1)
 
 
 def _nearest(mask: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -18,9 +18,9 @@ LENGTH_MM = 96.0
 START_MM = 14.0
 """Height above the lowest slice at which it begins: few training heads reach down to that one."""
 
-NAPE_MM, CHIN_MM = -40.0, 20.0
-"""Positions (y in the template's world): behind the first a neck goes straight down; in front of the second
-it recedes as fast as it descends, as the floor of the mouth does beneath a chin."""
+RECEDES = ((-40.0, 20.0, 45.0), (0.0, 1.0, 3.0))
+"""Positions in mm (y in the template's world), and how much faster than it descends a neck recedes there: the
+nape goes straight down, beneath the chin lies the floor of the mouth."""
 
 TEXTURE_MM = 40.0
 """Height of the slices that are mirrored, there and back."""
@@ -57,21 +57,39 @@ def lengthen(head: np.ndarray, lowest: int) -> tuple[np.ndarray, int]:
         Slices by which it reaches below the template grid.
     """
     n = len(head)
+    longest = round(LENGTH_MM * n / geometry.GRID_EDGE_MM)
+    longer = go_on(head, int(np.clip(n - head.shape[2] - lowest, 0, longest)))
+    return longer, longer.shape[2] - n
+
+
+def go_on(head: np.ndarray, added: int) -> np.ndarray:
+    """Extend a head downwards.
+
+    Parameters
+    ----------
+    head : ndarray, shape (m, n, k)
+        Along y on all of the template grid.
+    added : int
+        Slices.
+
+    Returns
+    -------
+    longer : ndarray, shape (m, n, added + k)
+    """
+    m, n, _ = head.shape
     voxel = geometry.GRID_EDGE_MM / n
-    longest, start, height = (round(mm / voxel) for mm in (LENGTH_MM, START_MM, TEXTURE_MM))
-    added = int(np.clip(n - head.shape[2] - lowest, 0, longest))
+    start, height = (round(mm / voxel) for mm in (START_MM, TEXTURE_MM))
     slices = np.asarray(head[:, :, start : start + height + 1], np.float32)
-    body = ndimage.binary_fill_holes(slices[:, :, 0] > SKIN)
-    longer = np.concatenate([np.zeros((n, n, added), head.dtype), head], axis=2)
-    if not body.any():
-        return longer, longer.shape[2] - n
-    outline = (ndimage.distance_transform_edt(~body) - ndimage.distance_transform_edt(body)) * voxel
+    longer = np.concatenate([np.zeros((m, n, added), head.dtype), head], axis=2)
+    if not (slices[:, :, 0] > SKIN).any():
+        return longer
+    outline = _outline(slices[:, :, 0], voxel)
     depths = range(1, added + start + 1)
     mirrored = [height - abs(below % (2 * height) - height) for below in depths]  # up, and down again
     tissue = {at: _continued(slices[:, :, at], voxel) for at in sorted(set(mirrored))}
     affine = geometry.grid_affine(n)
     y = affine[1, 1] * np.arange(n) + affine[1, 3]
-    receding = np.clip((y - NAPE_MM) / (CHIN_MM - NAPE_MM), 0, 1)
+    receding = np.interp(y, *RECEDES)
     for below, origin in zip(depths, mirrored, strict=True):
         source = np.minimum(np.arange(n) + below * receding, n - 1.0)
         before = np.minimum(source.astype(int), n - 2)
@@ -81,21 +99,35 @@ def lengthen(head: np.ndarray, lowest: int) -> tuple[np.ndarray, int]:
         level, edge = (
             part[:, before] * (1 - share) + part[:, before + 1] * share for part in (tissue[origin], rounder)
         )
-        drawn = level * np.clip(0.5 - edge / (2 * EDGE_MM), 0, 1)
-        kept = max(0.0, 1 - below / start)  # of the slices that the grid still has
         at = added + start - below
-        longer[:, :, at] = kept * longer[:, :, at] + (1 - kept) * drawn
-    return longer, longer.shape[2] - n
+        kept = 1 - below / start
+        if kept > 0:  # one outline turns into the other: two that fade would leave a haze
+            there = np.asarray(longer[:, :, at], np.float32)
+            level = kept * _beyond_skin(there, voxel) + (1 - kept) * level
+            edge = kept * _outline(there, voxel) + (1 - kept) * edge
+        longer[:, :, at] = level * np.clip(0.5 - edge / (2 * EDGE_MM), 0, 1)
+    return longer
 
 
-def _continued(level: np.ndarray, voxel: float) -> np.ndarray:
-    """Tissue of a slice, continued beyond its skin and into its cavities; float32, shape (n, n)."""
+def _outline(level: np.ndarray, voxel: float) -> np.ndarray:
+    """Distance to the skin of a slice in mm, negative inside; (m, n)."""
+    body = ndimage.binary_fill_holes(level > SKIN)
+    return (ndimage.distance_transform_edt(~body) - ndimage.distance_transform_edt(body)) * voxel
+
+
+def _beyond_skin(level: np.ndarray, voxel: float) -> np.ndarray:
+    """Tissue of a slice, continued beyond its skin; float32, shape (m, n)."""
     body = ndimage.binary_fill_holes(level > SKIN)
     reliable = ndimage.distance_transform_edt(body) * voxel > DEPTH_MM
     if not reliable.any():
         return level
     index = ndimage.distance_transform_edt(~reliable, return_distances=False, return_indices=True)
-    tissue = level[tuple(index)]
+    return level[tuple(index)]
+
+
+def _continued(level: np.ndarray, voxel: float) -> np.ndarray:
+    """Tissue of a slice, continued beyond its skin and into its cavities; float32, shape (m, n)."""
+    tissue = _beyond_skin(level, voxel)
     flesh = (tissue > SKIN).astype(np.float32)
     mean = ndimage.gaussian_filter(tissue * flesh, 6 / voxel) / np.maximum(
         ndimage.gaussian_filter(flesh, 6 / voxel), 1e-3

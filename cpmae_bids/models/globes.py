@@ -1,0 +1,48 @@
+"""Globes stay round: what stretches a head does not stretch its eyes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cpmae_bids.models import diffeomorphism as diffeo
+from cpmae_bids.models.frame import FIELD, SHAPE, VOXEL_MM
+
+MIDDLES_MM = ((-33.5, 56.0, -41.5), (33.5, 56.0, -41.5))
+"""Of the globes of the mean head, from the origin of the template (right one first)."""
+
+ORIGIN_MM = (-102.0, -138.0, -174.0)
+"""Place of the first node of a field."""
+
+NODE_MM = VOXEL_MM * SHAPE[0] / FIELD[0]
+
+RADIUS_MM, SOFT_MM = 12.0, 12.0
+"""Of an adult's globe, and the width of what mediates between it and its surroundings."""
+
+
+def rounded(field: Tensor, freedom: Tensor) -> Tensor:
+    """Move each globe of the frame as a whole.
+
+    Parameters
+    ----------
+    field : Tensor of float32, shape (1, 3, *FIELD)
+        Point of the template grid to point of the frame, in nodes of 4 mm.
+    freedom : Tensor of float32, shape (1, 1, *FIELD)
+        What of the change a node takes: nothing in the brain.
+
+    Returns
+    -------
+    field : Tensor of float32, of the same shape
+        A shift within the globes, as before from `SOFT_MM` around them on.
+    """
+    grid = diffeo.points(FIELD)
+    for middle in torch.tensor(MIDDLES_MM):
+        at = ((middle - torch.tensor(ORIGIN_MM)) / NODE_MM).view(1, 3, 1, 1, 1)
+        away = (grid + field - at).norm(dim=1, keepdim=True) * NODE_MM
+        inside = (away < RADIUS_MM).float()
+        shift = (field * inside).sum((2, 3, 4), keepdim=True) / inside.sum().clamp_min(1)
+        # round is what lies as far from the globe's middle on the template grid
+        away = torch.minimum(away, (grid + shift - at).norm(dim=1, keepdim=True) * NODE_MM)
+        share = (1 - (away - RADIUS_MM) / SOFT_MM).clamp(0, 1)
+        field = field.lerp(shift.expand_as(field), share * share * (3 - 2 * share) * freedom)
+    return field
