@@ -549,7 +549,10 @@ def test_wrong_use_and_nothing_to_check(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main([])
     assert ended.value.code == 64
-    put(tmp_path / 'sub-01_T1w.nii.gz', np.ones(GRID[0]))
+    image = put(tmp_path / 'sub-01_T1w.nii.gz', np.ones(GRID[0]))
+    before = image.read_bytes()
+    assert audit(tmp_path, '--json', image) == 64
+    assert image.read_bytes() == before
     assert audit(tmp_path, '--originals', tmp_path) == 64
     assert 'is not an output of cpmae-bids' in capsys.readouterr().err
 

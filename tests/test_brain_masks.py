@@ -195,6 +195,25 @@ def test_it_is_checked_like_our_own(stripped):
         assert 'given.nii.gz' in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'sform_code': 0, 'qform_code': 0}, 'no orientation'),
+        ({'srow_x': 0}, 'not invertible'),
+        ({'xyzt_units': 1}, 'not mm'),
+    ],
+)
+def test_it_must_say_where_it_lies(tmp_path, fields, message):
+    shape, affine = grid((8.0, 8.0, 8.0))
+    path = write(tmp_path / 'mask.nii', np.ones(shape), affine)
+    header = nib.load(path).header
+    for field, value in fields.items():
+        header[field] = value
+    path.write_bytes(header.binaryblock + path.read_bytes()[348:])
+    with pytest.raises(InputError, match=message):
+        skullstrip.read_brain(path, nifti.read(path))
+
+
 # Our own
 
 

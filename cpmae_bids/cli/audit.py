@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from cpmae_bids.cli.folder_checks import check_writable
     from cpmae_bids.runtime.pool import workers
     from cpmae_bids.sharing.faces import recogniser
     from cpmae_bids.sharing.faces.search import list_images
@@ -66,6 +67,12 @@ def _run(args: argparse.Namespace) -> int:
     for folder in filter(None, (args.folder, args.originals)):
         if not os.path.isdir(folder) or not os.access(folder, os.R_OK | os.X_OK):
             raise UsageError(f'{folder}: no such folder, or it cannot be read')
+        if args.json is not None and args.json.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(
+                f'{args.json}: --json lies in {folder}, which is never written to: choose another'
+            )
+    if args.json is not None:
+        check_writable(args.json.parent, '--json')
     listing = list_images(args.folder)
     if not listing.images and not listing.foreign:
         for line in _skipped(listing):

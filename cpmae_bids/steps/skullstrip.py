@@ -61,7 +61,7 @@ def skullstrip(
         try:
             head_checks.check_brain(brain, scan)
         except InputError as error:
-            raise InputError(f'{error} Its brain mask was given: {given}') from error
+            raise InputError(f'{error} (its brain mask was given: {given})') from error
     nifti.write_mask(brain_mask, brain, scan)
     nifti.write_mask(kept_mask, masks.dilate(brain, GUARD_MM, scan.voxel_sizes), scan)
 
@@ -115,9 +115,10 @@ def read_brain(path: Path, scan: nifti.Image) -> np.ndarray:
     Raises
     ------
     InputError
-        If it cannot be read, or has more than two values.
+        If it cannot be read, says not where it lies, or has more than two values.
     """
     mask = nifti.read(path)
+    scan_checks.check_orientation(mask)
     values = mask.values()
     inside = values > 0
     if inside.any() and np.ptp(values[inside]) > 0:

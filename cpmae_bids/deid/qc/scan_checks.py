@@ -40,13 +40,14 @@ def load_t1w(path: Path | str) -> nifti.Image:
         If the file cannot be read, or is not such a volume.
     """
     scan = nifti.read(path)
-    _check_orientation(scan)
+    check_orientation(scan)
     _check_extent(scan)
     _check_values(scan)
     return background.suppress_background(scan)
 
 
-def _check_orientation(scan: nifti.Image) -> None:
+def check_orientation(scan: nifti.Image) -> None:
+    """Raise `InputError` unless a header says where an image lies, in mm, and does not contradict itself."""
     header = scan.header
     if header['qform_code'] == 0 and header['sform_code'] == 0:
         raise InputError(f'{scan.path}: no orientation (qform_code and sform_code are 0): convert it again')
