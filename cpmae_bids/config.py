@@ -10,8 +10,7 @@ from typing import Any, Literal, Self
 DEFAULT_STEPS = 12
 
 T1W = 'T1w'
-T1W_SUFFIXES = (T1W, 'UNIT1')
-"""T1w scans by their suffixes; UNIT1 is the uniform image of MP2RAGE."""
+T1W_SUFFIXES = (T1W, 'UNIT1')  # T1w scans by their suffixes; UNIT1 is the uniform image of MP2RAGE
 ALSO_SUFFIXES = ('T2w', 'FLAIR', 'PDw', 'T2starw')
 """Contrasts that may be de-identified beside the T1w of a session."""
 

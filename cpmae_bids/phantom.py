@@ -13,14 +13,9 @@ from cpmae_bids.deid.space import geometry
 from cpmae_bids.templates import find_template
 
 VOXELS = 128
-WHITE_MATTER = 400
-"""Stored value of white matter."""
-
-NOISE = 0.02
-"""Standard deviation of the noise, as a share of white matter."""
-
-SPREAD = 1.2
-"""Standard deviation of the components of the shape, in their own standard deviations."""
+WHITE_MATTER = 400  # stored value of white matter
+NOISE = 0.02  # standard deviation of the noise, as a share of white matter
+SPREAD = 1.2  # standard deviation of the components of the shape, in their own standard deviations
 
 
 def write_phantom(path: Path, head: Any, mae: Any, seed: int = 0) -> None:

@@ -5,8 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-MAX_BYTES = 2**25
-"""Largest JSON file that is read; real ones have a few kilobytes."""
+MAX_BYTES = 2**25  # largest JSON file that is read; real ones have a few kilobytes
 
 
 def read_json(path: Path) -> Any:

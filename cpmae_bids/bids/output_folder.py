@@ -23,8 +23,7 @@ from cpmae_bids.exceptions import InputError
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, 'O_PATH', os.O_RDONLY)
 _TEMPORARY = '.tmp'
 
-NAME_MAX = 255
-"""Bytes of the longest name of a file."""
+NAME_MAX = 255  # bytes of the longest name of a file
 
 _untouchable: list[Path] = []
 

@@ -11,8 +11,7 @@ from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.tsv import Table, warn_once
 from cpmae_bids.exceptions import InputError
 
-KEY = 'participant_id'
-"""Column with the labels of participants."""
+KEY = 'participant_id'  # column with the labels of participants
 
 
 def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[str]) -> list[str]:

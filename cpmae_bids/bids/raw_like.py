@@ -6,11 +6,8 @@ from cpmae_bids.bids.derivatives import GENERATOR, is_output_dataset, read_descr
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS
 
-FOLDER = f'code/{GENERATOR}'
-"""Where the dataset says what was written into it."""
-
-DATASET = 'dataset'
-"""Name of the unit of what belongs to no subject."""
+FOLDER = f'code/{GENERATOR}'  # where the dataset says what was written into it
+DATASET = 'dataset'  # name of the unit of what belongs to no subject
 
 
 def is_raw_like(folder: Path) -> bool:

@@ -19,8 +19,7 @@ from cpmae_bids.deid.qc.thresholds import common_thresholds, is_public
 from cpmae_bids.exceptions import VerdictError
 
 STATUSES = ('pass', 'fail', 'error')
-OF_AN_IMAGE = ('files', 'judged', 'measures', 'within_limits')
-"""Fields of a record that go with the image."""
+OF_AN_IMAGE = ('files', 'judged', 'measures', 'within_limits')  # fields of a record that go with the image
 
 HEAD_REJECTED = (
     'the generated head was rejected: run all scans of the subject again with another --seed '

@@ -13,8 +13,7 @@ from cpmae_bids.bids.verdict_records import measured
 from cpmae_bids.deid.qc.thresholds import common_thresholds, is_public
 
 TABLE = 'group_verdicts.tsv'
-IGNORED = 'group_verdicts.*'
-"""Pattern for .bidsignore: BIDS has no name for such a table in derivatives."""
+IGNORED = 'group_verdicts.*'  # pattern for .bidsignore: BIDS has no name for such a table in derivatives
 
 _COLUMNS = {
     'scan': 'Path of the scan in its dataset',

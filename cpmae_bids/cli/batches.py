@@ -7,8 +7,7 @@ from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.runtime import memory
 
-MAX_DEFAULT_THREADS = 8
-"""More of them take processors from other scans, and hardly any time from this one."""
+MAX_DEFAULT_THREADS = 8  # more of them take processors from other scans, and hardly any time from this one
 
 
 def share_processors(n_scans: int, config: RunConfig, size: float = 1.0) -> RunConfig:

@@ -23,8 +23,7 @@ from cpmae_bids.reports.subject_page import CAPTIONS, COMPARED, WITHIN
 
 PAGE = 'group.html'
 NOTE = 'All scans of this output. No picture on this page shows an original head.'
-SHOWN = 10
-"""Scans to look at first; half of them with a picture."""
+SHOWN = 10  # scans to look at first; half of them with a picture
 
 _STYLE = """.histogram { width: 100%; max-width: 36rem; display: block; }
 .histogram .bar { fill: #4a7ebb; }

@@ -7,8 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-SHARE = 0.9
-"""Share of it that the steps of a run take at most; the rest is for the run itself and the system."""
+SHARE = 0.9  # share of it that the steps of a run take at most; the rest is for the run itself and the system
 
 
 def usable_gb(root: Path = Path('/')) -> float:

@@ -9,8 +9,7 @@ inputs.json`` runs one by hand.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-ERROR_PREFIX = 'cpmae-bids: '
-"""How a step marks the one line that says what went wrong."""
+ERROR_PREFIX = 'cpmae-bids: '  # how a step marks the one line that says what went wrong
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime import threads
 from cpmae_bids.steps import Output
 
-FINE = 256
-"""Voxels along an edge of the template grid at 1 mm, at which a brain has an outline."""
+FINE = 256  # voxels along an edge of the template grid at 1 mm, at which a brain has an outline
 
 
 def conform(

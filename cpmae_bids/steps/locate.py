@@ -22,8 +22,7 @@ from cpmae_bids.steps import Output
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.register import STARTS, brain_on_grid
 
-RIM_MM = 6.0
-"""Margin around the brain (mm): includes the skull, but no muscle of the face."""
+RIM_MM = 6.0  # margin around the brain (mm): includes the skull, but no muscle of the face
 
 
 ABOVE_MM = (0.0, 40.0)

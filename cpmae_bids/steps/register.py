@@ -25,8 +25,7 @@ from cpmae_bids.runtime import scratch, threads
 from cpmae_bids.steps import Output
 from cpmae_bids.templates import find_template
 
-GRID_MM = 2.0
-"""Voxels of the grid on which the brains are compared."""
+GRID_MM = 2.0  # voxels of the grid on which the brains are compared
 
 SETTINGS = {
     'aff_metric': 'mattes',

@@ -15,8 +15,7 @@ from cpmae_bids.deid.space import geometry
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps import Output
 
-GUARD_MM = 2.0
-"""Rim around the brain: holds what the mask missed of the cortex, and ends within the skull."""
+GUARD_MM = 2.0  # rim around the brain: holds what the mask missed of the cortex, and ends within the skull
 
 
 def skullstrip(

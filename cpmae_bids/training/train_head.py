@@ -27,11 +27,8 @@ FEATURES = 12
 SHAPES = 'shapes.npz'
 """File in the folder of the training: the shapes of the heads, for the masked autoencoder."""
 
-SHADING_MM = 20.0
-"""Scale at which exemplars are made as bright as the mean head, so that they fit each other."""
-
-SEEN_SHARE = 0.95
-"""A site of which a scan saw less says nothing there."""
+SHADING_MM = 20.0  # scale at which exemplars are made as bright as the mean head, so that they fit each other
+SEEN_SHARE = 0.95  # a site of which a scan saw less says nothing there
 
 
 def beyond_brain(model: HeadVQVAE, heads: list[Head], fields: list[Tensor]) -> Tensor:

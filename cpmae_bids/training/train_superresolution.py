@@ -27,14 +27,9 @@ from cpmae_bids.models.superresolution import (
 from cpmae_bids.training.data import Head, read_prepared
 from cpmae_bids.training.loop import Run, pick_device
 
-MARGIN = 4
-"""Voxels of 1 mm at the faces of a crop that do not count: the network saw too little around them."""
-
-SURROUND = 16
-"""Voxels of 1 mm around a crop that are interpolated with it: it is turned and scaled."""
-
-GAIN = 2.0
-"""By which spectrally normalised layers are made stronger: without, logits hardly leave 0."""
+MARGIN = 4  # voxels of 1 mm at the faces of a crop that do not count: the network saw too little around them
+SURROUND = 16  # voxels of 1 mm around a crop that are interpolated with it: it is turned and scaled
+GAIN = 2.0  # by which spectrally normalised layers are made stronger: without, logits hardly leave 0
 
 
 @dataclass(frozen=True)

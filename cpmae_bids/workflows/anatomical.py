@@ -42,8 +42,7 @@ MEM_GB = {
     'recolour': 1.0,
 }
 
-CUDA_GB = 0.5
-"""What is set aside beside that for the libraries of CUDA, in the memory of the machine."""
+CUDA_GB = 0.5  # what is set aside beside that for the libraries of CUDA, in the memory of the machine
 
 HEAD_STAGES = ('skullstrip', 'register', 'conform', 'encode_brain', 'remodel', 'decode_head')
 """What it takes to generate a head: if one of them fails, no scan of the subject gets one."""

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-USUAL_VOXELS = 176 * 256 * 256
-"""Voxels of the scan of 1 mm on which the memory of the steps was measured."""
+USUAL_VOXELS = 176 * 256 * 256  # voxels of the scan of 1 mm on which the memory of the steps was measured
 
 
 @cache

@@ -19,8 +19,7 @@ from scipy import ndimage
 
 from cpmae_bids.deid.images import masks, nifti
 
-LINE_STEP = 4
-"""Step between lines along both other axes; that many suffice to recognise such scans."""
+LINE_STEP = 4  # step between lines along both other axes; that many suffice to recognise such scans
 
 ERRATIC = 0.2
 """Deviation from the median of a voxel and its two neighbours, as a share of the range, that is noise."""
@@ -41,26 +40,19 @@ AIR_SHARE, AIR_SPREAD = 0.1, 0.25
 """Share of the border of the field of view that must be no padding, and the height of its median above the
 darkest voxels as a share of the range, for these to be air."""
 
-SIGMA_MM = 1.5
-"""Of the Gaussian window in which roughness is taken: skin and bone are hardly thicker."""
+SIGMA_MM = 1.5  # of the Gaussian window in which roughness is taken: skin and bone are hardly thicker
 
 NOISE_QUANTILE = 0.9
 """Of the roughness of all voxels: lies in the noise, of which there is far more than this leaves."""
 
-TISSUE_ROUGHNESS = 0.5
-"""Roughness that is still tissue, as a share of that of the noise."""
-
-MAX_OUTLIER = 2.5
-"""Multiple of it by which a single voxel of tissue may deviate."""
-
-MIN_NEIGHBOURS = 0.15
-"""Share of tissue in the window of a voxel from which on it may belong to it."""
+TISSUE_ROUGHNESS = 0.5  # roughness that is still tissue, as a share of that of the noise
+MAX_OUTLIER = 2.5  # multiple of it by which a single voxel of tissue may deviate
+MIN_NEIGHBOURS = 0.15  # share of tissue in the window of a voxel from which on it may belong to it
 
 MAJORITY = 0.45
 """Share of tissue among 3 x 3 x 3 voxels from which on the middle is tissue: smooths the outline."""
 
-ROUNDS = 2
-"""Times that voxels are reassigned. The first window over an edge holds noise as well as skin."""
+ROUNDS = 2  # Times that voxels are reassigned. The first window over an edge holds noise as well as skin.
 
 
 @dataclass(frozen=True)

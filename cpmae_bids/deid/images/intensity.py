@@ -13,27 +13,23 @@ from cpmae_bids.exceptions import InputError
 TINY = float(np.finfo(np.float32).tiny)
 """Least divisor of intensities: scans may have any unit, and values far below 1."""
 
-CEILING = 2.5
-"""Largest intensity on the template grid; white matter is about 1, fat and vessels reach 2."""
+CEILING = 2.5  # largest intensity on the template grid; white matter is about 1, fat and vessels reach 2
 
 STORED_LEVELS = 63
 """Training heads and exemplars are stored as the root of intensity in this many steps: finer near air, where
 noise is small."""
 
-TISSUE = 0.12
-"""Tissue threshold (brain scale 1): brighter than air and noise."""
+TISSUE = 0.12  # tissue threshold (brain scale 1): brighter than air and noise
 
 SKIN = 0.15
 """Intensity (brain scale 1) at the surface between air and skin: about half that of the darkest scalp."""
 
-HOLE = 0.3
-"""Intensity that fills the brain in volumes of the head without brain."""
+HOLE = 0.3  # intensity that fills the brain in volumes of the head without brain
 
 MAX_BRIGHT = 10.0
 """Multiple of the brain's median beyond which a voxel is a fault: fluid of a T2w scan reaches 5."""
 
-SKIN_HEIGHT = 0.45
-"""Of the skin between air and Otsu's threshold: lower draws noise, higher leaves holes."""
+SKIN_HEIGHT = 0.45  # of the skin between air and Otsu's threshold: lower draws noise, higher leaves holes
 
 
 def brain_scale(values_in_brain: np.ndarray) -> float:

@@ -47,18 +47,14 @@ KEPT_FIELDS = (
 """What travels from the input's header: geometry, type, scaling and units. All else may carry names or dates
 (``descrip``, ``aux_file``, ``db_name``, ``intent_name``, the unused fields of ANALYZE) and starts empty."""
 
-GZIP_LEVEL = 4
-"""Noise hardly compresses: higher levels cost seconds per scan and save a few percent."""
+GZIP_LEVEL = 4  # noise hardly compresses: higher levels cost seconds per scan and save a few percent
 
 MAX_BYTES = 2**31
 """Largest volume that is read: holds a whole head at 0.25 mm in single precision. A small compressed file can
 claim, and even hold, far more than there is memory."""
 
-MAX_OFFSET = 2**28
-"""Furthest that header extensions may reach."""
-
-MAX_TRAILING = 2**20
-"""Bytes behind the volume that are ignored, as programs that pad files leave them."""
+MAX_OFFSET = 2**28  # furthest that header extensions may reach
+MAX_TRAILING = 2**20  # bytes behind the volume that are ignored, as programs that pad files leave them
 
 MAX_QUATERNION = 1.001
 """Length of the quaternion of a qform up to which its excess over 1 is taken for rounding."""

@@ -15,11 +15,8 @@ from scipy import ndimage
 
 from cpmae_bids.deid.space import geometry, regions
 
-MEAN = files('cpmae_bids') / 'data' / 'face_depth.json'
-"""Written by ``python -m benchmarks.face_depth``."""
-
-MIN_SEEN = 0.3
-"""Share of the mean face that must be in view to compare with it."""
+MEAN = files('cpmae_bids') / 'data' / 'face_depth.json'  # written by ``python -m benchmarks.face_depth``
+MIN_SEEN = 0.3  # share of the mean face that must be in view to compare with it
 
 
 @cache

@@ -10,8 +10,7 @@ from cpmae_bids.deid.synthesis import seam
 REGION_MM = 16.0
 """Edge of the blocks in which stored values are compared: an ear, or half a nose, fills several."""
 
-MIN_REGION_SHARE = 0.2
-"""Share of a block that must be tissue to say anything about it."""
+MIN_REGION_SHARE = 0.2  # share of a block that must be tissue to say anything about it
 
 
 def header_fields_changed(original: nifti.Image, refaced: nifti.Image) -> int:

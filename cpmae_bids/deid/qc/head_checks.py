@@ -23,8 +23,7 @@ MAX_FACE_CUT_CM2 = 22.0
 """Largest area in the face where tissue borders on the constant background without a transition, see
 `measure_head`: up to 18 in whole heads, 26 and more after a plane or a mask was cut through the face."""
 
-AIR_MM = 40.0
-"""Distance from the brain beyond which there is nothing but air in `regions.ABOVE_EARS`."""
+AIR_MM = 40.0  # distance from the brain beyond which there is nothing but air in `regions.ABOVE_EARS`
 
 MAX_BRIGHT_AIR = 0.3
 """Share of that air that may be as bright as tissue: 0 in magnitude images, all in ratios of images."""

@@ -14,8 +14,7 @@ from scipy import ndimage
 from cpmae_bids.deid.images import masks, noise
 from cpmae_bids.deid.space import geometry
 
-GRID_MM = 2.0
-"""Voxels in which distances are taken, along the axes of the world."""
+GRID_MM = 2.0  # voxels in which distances are taken, along the axes of the world
 
 BALL_MM = 12.0
 """Radius of the ball whose reach is the outside: it enters neither nostrils nor ears, nor the cavities where

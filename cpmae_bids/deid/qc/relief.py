@@ -22,8 +22,7 @@ from cpmae_bids.deid.qc.face import foremost
 from cpmae_bids.deid.qc.thresholds import threshold
 from cpmae_bids.deid.space import geometry
 
-GRID_MM = 3.0
-"""Voxel size (mm) at which heads are examined; the columns and rows of depth maps."""
+GRID_MM = 3.0  # voxel size (mm) at which heads are examined; the columns and rows of depth maps
 
 LEVELS = (0.25, 1.0, 2.0)
 """Multiples of the skin's usual height above the air (`intensity.skin_level`) at which the surface is taken,
@@ -35,26 +34,19 @@ YAWS = (0.0, -15.0, 15.0)
 MIN_TURNED = 0.86
 """The same where a face is looked for along all axes: brains and cut heads agree by up to 0.85 along some."""
 
-STRENGTH = (0.5, 2.0)
-"""Range of the height of the relief, as a multiple of the average's."""
-
-BELOW_TOP_MM = (60.0, 170.0)
-"""Range of distances of the nose from the top of what is in view."""
-
-OFF_CENTRE_MM = 15.0
-"""How far the middle of the face may lie from the middle of the silhouette."""
+STRENGTH = (0.5, 2.0)  # range of the height of the relief, as a multiple of the average's
+BELOW_TOP_MM = (60.0, 170.0)  # range of distances of the nose from the top of what is in view
+OFF_CENTRE_MM = 15.0  # how far the middle of the face may lie from the middle of the silhouette
 
 DEEPEST_MM = 60.0
 """What lies further behind the foremost point of a window counts as this deep: beside the head, or a hole."""
 
-MAX_EMPTY = 0.3
-"""Share of a window where there may be nothing at all."""
+MAX_EMPTY = 0.3  # share of a window where there may be nothing at all
 
 MIN_ROWS = 16
 """Rows of the relief (brows, eyes, root of the nose) that must be in view, where the scan ends below them."""
 
-FILLED = 0.001
-"""Share of a scan that has its least value, from which on it may be filled with that value."""
+FILLED = 0.001  # share of a scan that has its least value, from which on it may be filled with that value
 
 DARKER = 0.3
 """How far below air a filling is ignored, as a share of the contrast between air and bright tissue."""

@@ -22,11 +22,8 @@ MAX_DISAGREEMENT = 45.0
 """Rotation between sform and qform (degrees) from which on no head can lie as both say: scans that were moved
 onto a template differ by less."""
 
-EXTENT_MM = (100.0, 700.0)
-"""Range of the field of view along each axis; a brain does not fit into less."""
-
-_SPACE_UNITS = {0, 2}
-"""NIfTI codes of the spatial unit that are read as mm: unknown, and mm."""
+EXTENT_MM = (100.0, 700.0)  # range of the field of view along each axis; a brain does not fit into less
+_SPACE_UNITS = {0, 2}  # NIfTI codes of the spatial unit that are read as mm: unknown, and mm
 
 
 def load_t1w(path: Path | str) -> nifti.Image:

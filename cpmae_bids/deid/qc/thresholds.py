@@ -135,8 +135,7 @@ THRESHOLDS = (
 )
 # fmt: on
 
-PUBLIC_UNJUDGED = frozenset({'replaced_share'})
-"""Metrics without thresholds whose numbers may be published."""
+PUBLIC_UNJUDGED = frozenset({'replaced_share'})  # metrics without thresholds whose numbers may be published
 
 _PUBLIC = PUBLIC_UNJUDGED | {row.metric for row in THRESHOLDS if row.public}
 

@@ -24,8 +24,7 @@ SHIFT_MM, PEAK_MM = 4.0, 2.0
 INTERIOR_MM = 12.0
 """Depth below the surface of the template's brain from which on a brain is compared by what is within it."""
 
-SIZES = np.arange(0.8, 1.42, 0.02)
-"""Sizes that are tried, as multiples of that after the alignment."""
+SIZES = np.arange(0.8, 1.42, 0.02)  # sizes that are tried, as multiples of that after the alignment
 
 _BINS = 32
 

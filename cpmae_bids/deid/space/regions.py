@@ -8,23 +8,12 @@ import numpy as np
 
 from cpmae_bids.deid.space import geometry
 
-FACE = ((-75, 75), (25, 116), (-120, 5))
-"""From the brows to the chin."""
-
-NOSE = ((-10, 10), (60, 76), (-80, -34))
-"""What the nose fills in every whole head."""
-
-VAULT = ((-128, 128), (-140, 116), (15, 104))
-"""Above brows and ears: a brain has but scalp around it."""
-
-ABOVE_EARS = ((-128, 128), (-140, 116), (15, 112))
-"""The same, and the air above."""
-
-FRONT = ((-128, 128), (30, 116), (-144, 0))
-"""All in front of the skull base, from brows to neck."""
-
-REAR = ((-128, 128), (-140, 10), (-144, 0))
-"""The rest of the head at the height of the face."""
+FACE = ((-75, 75), (25, 116), (-120, 5))  # from the brows to the chin
+NOSE = ((-10, 10), (60, 76), (-80, -34))  # what the nose fills in every whole head
+VAULT = ((-128, 128), (-140, 116), (15, 104))  # above brows and ears: a brain has but scalp around it
+ABOVE_EARS = ((-128, 128), (-140, 116), (15, 112))  # the same, and the air above
+FRONT = ((-128, 128), (30, 116), (-144, 0))  # all in front of the skull base, from brows to neck
+REAR = ((-128, 128), (-140, 10), (-144, 0))  # the rest of the head at the height of the face
 
 
 def box(region: Iterable[tuple[float, float]], n: int) -> np.ndarray:

@@ -30,8 +30,7 @@ RECORDINGS = (
 )  # fmt: skip
 """Recordings of signals, in the folders of their datatypes."""
 
-RECORDED = frozenset(('eeg', 'ieeg', 'meg', 'nirs', 'motion', 'emg'))
-"""BIDS folders of recordings."""
+RECORDED = frozenset(('eeg', 'ieeg', 'meg', 'nirs', 'motion', 'emg'))  # BIDS folders of recordings
 
 MEDIA = (
     *('.png', '.jpg', '.jpeg', '.gif', '.bmp', '.webp', '.tif', '.tiff', '.svg', '.pdf'),
@@ -62,8 +61,7 @@ _MAGIC = {
     b'%!PS': 'PostScript',
 }
 _LETTERS = b'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'
-_UTF16 = (b'\xff\xfe', b'\xfe\xff')
-"""How texts begin that spreadsheets save."""
+_UTF16 = (b'\xff\xfe', b'\xfe\xff')  # how texts begin that spreadsheets save
 
 _CONTROL = bytes(set(range(32)) - set(b'\t\n\r\f\v\x1b'))
 _BASE64 = rb'(?<![A-Za-z0-9+/])[A-Za-z0-9+/]'
@@ -74,8 +72,7 @@ _EMBEDDED = re.compile(
 )
 """Pictures, surfaces, and base64 or hexadecimal digits, in one line or in many."""
 
-_LONGEST = 1 << 13
-"""Bytes that it takes to see any of them."""
+_LONGEST = 1 << 13  # bytes that it takes to see any of them
 
 
 def kind_of(path: Path) -> str:

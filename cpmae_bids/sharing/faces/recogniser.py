@@ -17,8 +17,7 @@ from cpmae_bids.reports.render import render_field, skin_field
 
 EXTRA = 'cpmae-bids[audit]'
 YAWS = (-20.0, -10.0, 0.0, 10.0, 20.0)
-UPSAMPLE = 1
-"""The detector's smallest face has 80 pixels: one doubling makes room for small heads."""
+UPSAMPLE = 1  # the detector's smallest face has 80 pixels: one doubling makes room for small heads
 
 
 FACE_YAWS = (0.0, -20.0, 20.0)

@@ -41,19 +41,15 @@ HEAD_MM = (60.0, 1000.0)
 LONGEST_MM, USUAL_MM = (150.0, 400.0), 240.0
 """Range of the longest edge beyond which a head is also looked for as if that edge were the usual one."""
 
-LONGEST_SLICE = 2048
-"""Voxels along a slice, beyond which it is a volume in disguise."""
-
-MAX_HEADER = 1 << 16
-"""Bytes of a header beside its image; what is longer holds something else."""
+LONGEST_SLICE = 2048  # voxels along a slice, beyond which it is a volume in disguise
+MAX_HEADER = 1 << 16  # bytes of a header beside its image; what is longer holds something else
 
 MAX_VOLUMES, MAX_LOADED = 5, 1 << 29
 """Volumes of a series that are examined, and bytes up to which a series is read as a whole."""
 
 _ACROSS = 'a face across several cannot be ruled out'
 
-OK = ('clear', 'passed')
-"""Findings that are no reason not to share."""
+OK = ('clear', 'passed')  # findings that are no reason not to share
 
 
 @dataclass(frozen=True)

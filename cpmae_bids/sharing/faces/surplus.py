@@ -8,8 +8,7 @@ import numpy as np
 
 from cpmae_bids.sharing.faces import contents
 
-BLOCK = 1 << 20
-"""Bytes that are examined after an image: more than a writer's padding."""
+BLOCK = 1 << 20  # bytes that are examined after an image: more than a writer's padding
 
 
 def surplus(image: Any) -> str:

@@ -22,17 +22,10 @@ from cpmae_bids.sharing.faces import recogniser
 from cpmae_bids.sharing.privacy import brain_frame
 from cpmae_bids.sharing.privacy.identification import Attack, attack
 
-N = 128
-"""Voxels along the template grid on which heads are compared: 2 mm."""
-
-MIN_SEEN = 0.1
-"""Share of the face that two scans must have in common to be compared."""
-
-FEW = 10
-"""Outputs below which the numbers mean little."""
-
-MAX_LUCK = 0.001
-"""Probability up to which hits in few outputs are no luck."""
+N = 128  # voxels along the template grid on which heads are compared: 2 mm
+MIN_SEEN = 0.1  # share of the face that two scans must have in common to be compared
+FEW = 10  # outputs below which the numbers mean little
+MAX_LUCK = 0.001  # probability up to which hits in few outputs are no luck
 
 SAME_MM = 0.7
 """Mean distance of an output's skin to that of its original below which it is the same face: the limit of the

@@ -17,12 +17,10 @@ from cpmae_bids.deid.space import geometry
 from cpmae_bids.steps.skullstrip import GUARD_MM
 from cpmae_bids.templates import find_template
 
-POINTS = 3000
-"""Of each surface, drawn at random with a fixed seed."""
+POINTS = 3000  # of each surface, drawn at random with a fixed seed
 
 ROUNDS = 60
-TOLERANCE = 1e-3
-"""Change of the matrix below which the fit has come to rest."""
+TOLERANCE = 1e-3  # change of the matrix below which the fit has come to rest
 
 
 def world_to_template(preserved: np.ndarray, affine: np.ndarray) -> np.ndarray:

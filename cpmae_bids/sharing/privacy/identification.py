@@ -9,8 +9,7 @@ import numpy as np
 from scipy import stats
 
 SEED = 1
-DRAWS = 2000
-"""Of the bootstrap."""
+DRAWS = 2000  # of the bootstrap
 
 
 @dataclass(frozen=True)
