@@ -217,7 +217,7 @@ class RunConfig:
     )
     dry_run: bool = option(
         False,
-        'list what would be processed, skipped and left out, and why; write nothing',
+        'list what would be processed, skipped and excluded, and why; write nothing',
         RUN,
     )
     write_graph: bool = option(False, 'draw the workflow into --work-dir', RUN)

@@ -61,8 +61,8 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(command, raw, tmp_
         f'PROCESS {LATER}: not processed yet; gets the head of {FIRST}',
         f'PROCESS {OTHER}: not processed yet',
     ]
-    assert told[3].startswith(f'FAIL {GONE}: a link to content that is not here')
-    assert told[4].startswith(f'LEFT OUT {T2W}: T2w image')
+    assert told[3].startswith(f'ERROR {GONE}: a link to content that is not here')
+    assert told[4].startswith(f'NOT PROCESSED {T2W}: T2w image')
     assert told[5] == '4 scans: 3 to process, 0 complete, 1 with an error; nothing was written'
 
     command('--exclude-participant-label', '03', '--session-label', 'a', '--seed', '1')
@@ -72,7 +72,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(command, raw, tmp_
     told = capsys.readouterr().out.splitlines()
     assert f'SKIP {FIRST}: complete' in told
     assert f'PROCESS {T2W}: not processed yet; gets the head of {OTHER}; brain by {OTHER}' in told
-    assert 'LEFT OUT sub-03: not among the labels' in told
+    assert 'EXCLUDED sub-03: not among the labels' in told
     capsys.readouterr()
     assert command('--dry-run', '--participant-label', '01', '--seed', '2', '--steps', '3') == 0
     assert f'PROCESS {FIRST}: was made with another seed, steps' in capsys.readouterr().out
@@ -86,7 +86,7 @@ def test_a_dry_run_names_what_filters_leave_out(command, tmp_path, capsys):
     assert command('--dry-run', '--bids-filter-file', str(tmp_path / 'filter.json')) == 0
     told = capsys.readouterr().out
     assert f'PROCESS {LATER}: not processed yet\n' in told  # the first one that there is
-    assert f'LEFT OUT {FIRST}: not chosen by the filters' in told
+    assert f'EXCLUDED {FIRST}: not chosen by the filters' in told
 
 
 # A run that is replayed

@@ -139,7 +139,7 @@ def test_one_fails_one_crashes(behave, command, out, capsys, tmp_path):
     assert 'sub-02' not in (out / 'participants.tsv').read_text()
 
     message = capsys.readouterr().err
-    assert '3 scans: 1 passed, 1 failed the verdict, 1 ended with an error' in message
+    assert '3 scans: 1 passed, 1 failed quality control, 1 ended with an error' in message
     assert f'FAIL {SCANS[1]}: the head is the original' in message
     (crash_line,) = [line for line in message.splitlines() if 'crash file of sub-02_T1w' in line]
     crash_file = Path(crash_line.rpartition(': ')[2])
@@ -625,7 +625,7 @@ def test_names_of_files_add_no_line_to_the_log(behave, command, raw, out, capsys
     assert r'x\ncpmae-bids: 9 scans: 9 passed\x1b[K' in told
     assert command('--dry-run') == 0
     assert all(
-        line.startswith(('SKIP', 'LEFT OUT', '3 scans')) for line in capsys.readouterr().out.splitlines()
+        line.startswith(('SKIP', 'NOT PROCESSED', '3 scans')) for line in capsys.readouterr().out.splitlines()
     )
 
 
@@ -650,7 +650,7 @@ def test_a_linked_folder_costs_its_scan_alone(behave, command, raw, out, tmp_pat
     if link.startswith('sub-02'):
         assert command('--dry-run', '--overwrite') == 1
         told = capsys.readouterr().out
-        assert f'FAIL {SCANS[2]}: {out / link}: is a link' in told
+        assert f'ERROR {SCANS[2]}: {out / link}: is a link' in told
         assert f'PROCESS {SCANS[0]}' in told
     assert command('--layout', 'bids', '--overwrite') == 1
     assert (snapshot(raw), snapshot(tmp_path / 'elsewhere')) == before

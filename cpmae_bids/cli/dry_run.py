@@ -14,7 +14,7 @@ from cpmae_bids.sharing.inventory import list_files, unprocessed
 
 
 def print_plan(scans: Sequence[Scan], complete: Collection[Scan], config: RunConfig) -> int:
-    """Print a line for each scan of a run, and for each file that is left out.
+    """Print a line for each scan of a run, and for what else may show a face.
 
     Returns
     -------
@@ -27,12 +27,12 @@ def print_plan(scans: Sequence[Scan], complete: Collection[Scan], config: RunCon
         if scan in complete:
             line = f'SKIP {scan.relative_path}: complete'
         elif scan.problem:
-            line = f'FAIL {scan.relative_path}: {scan.problem}'
+            line = f'ERROR {scan.relative_path}: {scan.problem}'
         else:
             line = f'PROCESS {scan.relative_path}: {"; ".join(_reasons(scan, config))}'
         print(one_line(line))
-    for line in _left_out(scans, config):
-        print(one_line(f'LEFT OUT {line}'))
+    for line in _others(scans, config):
+        print(one_line(line))
     skipped = len(scans) - len(todo) - len(broken)
     parts = f'{len(todo)} to process, {skipped} complete, {len(broken)} with an error'
     print(f'{count(len(scans), "scan")}: {parts}; nothing was written')
@@ -60,16 +60,16 @@ def _reasons(scan: Scan, config: RunConfig) -> Iterator[str]:
         yield f'brain by {scan.t1w.relative_path}'
 
 
-def _left_out(scans: Sequence[Scan], config: RunConfig) -> Iterator[str]:
-    """Subjects and files that may show a face and that the run is not about."""
+def _others(scans: Sequence[Scan], config: RunConfig) -> Iterator[str]:
+    """Lines on subjects that labels exclude, and on files that may show a face and are not processed."""
     labels = [label for label in list_subjects(config.bids_dir) if not config.includes_subject(label)]
-    yield from (f'sub-{label}: not among the labels' for label in labels)
+    yield from (f'EXCLUDED sub-{label}: not among the labels' for label in labels)
     if config.session_label:
-        yield 'all other sessions: not among the labels'
+        yield 'EXCLUDED all other sessions: not among the labels'
     suffixes = (*T1W_SUFFIXES, *config.also)
     planned = [{'scan': scan.relative_path, 'status': 'pass'} for scan in scans]
     for entry in of_this_run(unprocessed(list_files(config.bids_dir), planned, suffixes), config):
         if any(f'({suffix} in anat)' in entry.reason for suffix in suffixes):
-            yield f'{entry.path}: not chosen by the filters, or named above'
+            yield f'EXCLUDED {entry.path}: not chosen by the filters, or named above'
         else:
-            yield f'{entry.path}: {entry.reason.replace("was not", "is not")}'
+            yield f'NOT PROCESSED {entry.path}: {entry.reason.replace("was not", "is not")}'

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cpmae_bids.workflows.run import Failure
 
-_WORDS = {'pass': 'passed', 'fail': 'failed the verdict', 'error': 'ended with an error'}
+_WORDS = {'pass': 'passed', 'fail': 'failed quality control', 'error': 'ended with an error'}
 
 
 def count(number: int, noun: str) -> str:
