@@ -330,9 +330,7 @@ def intensities(factor: float):
 
 def filled_with_grey(out):
     """The outline of a head, and nothing in it."""
-    inside = masks.fill_holes(
-        masks.head_mask(np.asarray(out.head, np.float32), fill=True)
-    )  # bone and sinuses, too
+    inside = masks.head_mask(np.asarray(out.head, np.float32), fill=True)  # bone and sinuses, too
     return {'raw': out.with_head(np.where(inside, 0.5, 0).astype(np.float32))}
 
 
