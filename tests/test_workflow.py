@@ -25,10 +25,10 @@ from cpmae_bids.exceptions import UsageError
 from cpmae_bids.interfaces.step import Step
 from cpmae_bids.runtime import memory
 from cpmae_bids.steps import coregister, report
-from cpmae_bids.workflows.anatomical import MEM_GB, make_node
+from cpmae_bids.workflows.anatomical import make_node
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import Progress, scan_and_stage
-from cpmae_bids.workflows.resources import size_factor
+from cpmae_bids.workflows.resources import MEM_GB, size_factor
 from cpmae_bids.workflows.run import WorkflowError, plugin_settings, read_failures, run_workflow
 
 STAGES = {

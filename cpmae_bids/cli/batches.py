@@ -6,6 +6,7 @@ from itertools import groupby
 from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.runtime import memory
+from cpmae_bids.workflows.resources import MEM_GB
 
 MAX_DEFAULT_THREADS = 8  # more of them take processors from other scans, and hardly any time from this one
 
@@ -17,8 +18,6 @@ def share_processors(n_scans: int, config: RunConfig, size: float = 1.0) -> RunC
     each step runs in one. As many as processors and memory allow share the processors. `size` is that of the
     largest scan (`cpmae_bids.workflows.resources.size_factor`).
     """
-    from cpmae_bids.workflows.anatomical import MEM_GB
-
     if config.omp_nthreads:
         return config
     at_a_time = 1

@@ -21,28 +21,7 @@ from cpmae_bids.steps.register import register
 from cpmae_bids.steps.remodel import remodel
 from cpmae_bids.steps.skullstrip import skullstrip
 from cpmae_bids.steps.verdict import verdict
-from cpmae_bids.workflows.resources import size_factor
-
-# What the scheduler sets aside for the process of each step, in GB: 1.3 to 2.5 times the peak that was
-# measured on a scan of 176 x 256 x 256 voxels of 1 mm with the preset 256. Steps that read a larger scan get
-# more.
-MEM_GB = {
-    'skullstrip': 2.0,
-    'register': 1.0,
-    'coregister': 1.0,
-    'conform': 1.2,
-    'encode_brain': 1.0,
-    'encode_head': 1.0,
-    'remodel': 1.5,
-    'decode_head': 1.9,
-    'blend': 1.6,
-    'verdict': 1.5,
-    'locate': 1.5,
-    'contrast': 1.0,
-    'recolour': 1.0,
-}
-
-CUDA_GB = 0.5  # what is set aside beside that for the libraries of CUDA, in the memory of the machine
+from cpmae_bids.workflows.resources import CUDA_GB, MEM_GB, size_factor
 
 HEAD_STAGES = ('skullstrip', 'register', 'conform', 'encode_brain', 'remodel', 'decode_head')
 """What it takes to generate a head: if one of them fails, no scan of the subject gets one."""

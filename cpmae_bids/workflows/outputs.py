@@ -12,9 +12,7 @@ from cpmae_bids.interfaces.step import Step
 from cpmae_bids.steps.private_report import private_report
 from cpmae_bids.steps.report import report
 from cpmae_bids.workflows.anatomical import RESULT_FIELDS, fields
-from cpmae_bids.workflows.resources import size_factor
-
-MEM_GB = {'report': 1.0, 'private_report': 1.0, 'sink': 0.3}
+from cpmae_bids.workflows.resources import MEM_GB, size_factor
 
 
 def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') -> pe.Workflow:
