@@ -32,6 +32,13 @@ def test_the_table_says_how_the_contrast_looks(heads):
     assert np.isfinite(table).all()
 
 
+def test_a_slab_on_the_grid_of_the_t1w_has_zeros_where_it_shows_nothing(heads):
+    t1w, other, where = heads
+    slab = other.copy()
+    slab[:, :, :52] = 0
+    assert np.abs(contrast.learn(t1w, slab, where) - contrast.learn(t1w, other, where)).max() < 0.11
+
+
 def test_the_table_knows_no_positions(heads):
     """Whatever lies inside the head may change places: the table stays the same."""
     t1w, other, where = heads

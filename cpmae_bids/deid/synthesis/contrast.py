@@ -30,6 +30,10 @@ MIN_VOXELS = 100
 MIN_ROWS = 4
 """Rows that must be filled, or the two scans have no head in common."""
 
+PADDING_VOXELS, MIN_PADDED_SHARE = 3, 0.05
+"""Depth in voxels of 2 mm of zeros that are no bone, and their share of the head from which on they are
+padding: a slab that was resampled to another grid has zeros where it shows nothing."""
+
 TEXTURE_MM = 8.0
 """Standard deviation of the Gaussian that makes what a T1w intensity leaves open vary in space: tissue varies
 from organ to organ, and less within, where the T1w head has detail of its own."""
@@ -62,6 +66,9 @@ def learn(t1w: np.ndarray, other: np.ndarray, where: np.ndarray) -> np.ndarray:
     t1w, other, where = (np.asarray(volume)[part] for volume in (t1w, other, where))
     head = masks.head_mask(np.where(where, t1w, intensity.HOLE).astype(np.float32), fill=True)
     inside = ndimage.binary_erosion(where & head)  # the outermost voxels are half air
+    padding = ndimage.binary_opening(where & (other == 0), iterations=PADDING_VOXELS)
+    if (padding & inside).sum() > MIN_PADDED_SHARE * inside.sum():
+        inside &= ~ndimage.binary_dilation(padding, iterations=2)
     rows = np.round(np.interp(t1w[inside], LEVELS, range(len(LEVELS)))).astype(int)
     values = other[inside].astype(np.float32)
     table = np.full((len(LEVELS), len(PROBABILITIES)), np.nan, np.float32)
