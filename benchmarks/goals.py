@@ -119,6 +119,16 @@ def model(results: dict[str, dict]) -> list[Row]:
     return rows
 
 
+def shapes(found: dict) -> list[Row]:
+    """Of `benchmarks.shape_draws`."""
+    of = f'{found["draws"]} draws, {found["scans"]} scans'
+    return [
+        at_least('variance of the points of faces, of real', found['variance'], 0.8, of),
+        at_least('plausible distances between them', found['plausible'], 0.95, of),
+        at_least('not nearer to training heads than real ones', found['nobody'], 0.95, of),
+    ]
+
+
 def speed(timing: dict, scaling: dict) -> list[Row]:
     """Of `benchmarks.stage_timing` and `benchmarks.scaling`."""
     two = scaling['workers']['2']
@@ -161,6 +171,7 @@ def lines(results: dict[str, dict], missed: bool = False) -> list[str]:
     """
     others = {
         'Further seeds, the worst of them': seeds(results['privacy_seeds']),
+        'Drawn shapes': shapes(results['shape_draws']),
         'Model and verdict': model(results),
         'Two cores, without a GPU': speed(results['stage_timing_256'], results['scaling']),
     }
