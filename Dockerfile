@@ -2,7 +2,7 @@
 #
 #   docker build -t cpmae-bids --build-arg TORCH=cpu .
 #   docker build -t cpmae-bids:cuda --build-arg TORCH=cuda .
-#   docker run --rm -v /data:/data:ro -v /out:/out cpmae-bids /data /out participant
+#   docker run --rm -u "$(id -u):$(id -g)" -v /data:/data:ro -v /out:/out cpmae-bids /data /out participant
 #
 # Build arguments: BASE (any image with Python 3.11 and its venv module; by default one that is named by its digest, so
 # that all builds begin alike) and TORCH (cpu, cuda, or a pip requirement for another build of PyTorch; by default the CPU

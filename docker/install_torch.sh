@@ -20,13 +20,13 @@ case $choice in
     cuda) install_locked cuda ;;
     cpu)
         install_locked cpu || {
-            echo "install_torch.sh: pip sees no CPU build of PyTorch; set PIP_EXTRA_INDEX_URL (README, 'PyTorch for the CPU')" >&2
+            echo "install_torch.sh: pip sees no CPU build of PyTorch; set PIP_EXTRA_INDEX_URL (docs/hpc.md, 'PyTorch for the CPU')" >&2
             exit 1
         }
         ;;
     '')
         if ! install_locked cpu; then
-            echo "install_torch.sh: pip sees no CPU build of PyTorch; taking the CUDA build (README, 'PyTorch for the CPU')" >&2
+            echo "install_torch.sh: pip sees no CPU build of PyTorch; taking the CUDA build (docs/hpc.md, 'PyTorch for the CPU')" >&2
             install_locked cuda
         fi
         ;;
