@@ -101,7 +101,7 @@ class RunConfig:
     )
     skip_bids_validation: bool = option(
         False,
-        'process a dataset in which the BIDS validator finds errors',
+        'do not run the BIDS validator',
         WHICH,
         aliases=('--skip-bids-validator',),
     )
@@ -115,7 +115,7 @@ class RunConfig:
     )
     omp_nthreads: int = option(
         1,
-        'threads of each step (default: 1 if scans are processed in parallel, else up to 8)',
+        'threads of each processing step (default: 1 if scans are processed in parallel, else up to 8)',
         SPEED,
         minimum=1,
         metavar='N',
@@ -131,7 +131,11 @@ class RunConfig:
         'auto', 'where the models run (default: %(default)s)', SPEED
     )
     n_gpu_procs: int = option(
-        1, 'steps that may use the GPU at the same time (default: %(default)s)', SPEED, minimum=1, metavar='N'
+        1,
+        'processing steps that may use the GPU at the same time (default: %(default)s)',
+        SPEED,
+        minimum=1,
+        metavar='N',
     )
     work_dir: Path | None = option(
         None,
@@ -155,7 +159,7 @@ class RunConfig:
     )
     steps: int = option(
         DEFAULT_STEPS,
-        'refinement steps of the masked autoencoder (default: %(default)s)',
+        'refinement iterations of the masked autoencoder (default: %(default)s)',
         HOW,
         minimum=1,
         metavar='N',
@@ -176,7 +180,7 @@ class RunConfig:
     )
     also_fill: Literal['head', 'air'] = option(
         'head',
-        'what surrounds the brain in other contrasts: the head, or air (noise) alone (default: %(default)s)',
+        'what surrounds the brain in other contrasts: the head, or background noise (default: %(default)s)',
         HOW,
     )
     layout: Literal['derivatives', 'bids'] = option(
@@ -190,8 +194,8 @@ class RunConfig:
     )
     scan_dates: Literal['drop', 'shift'] = option(
         'drop',
-        'acquisition dates in it: drop them, or shift all of a subject by the same number of days, to '
-        'before 1925 (default: %(default)s)',
+        'acquisition dates in it: drop them, or shift all of a subject by the same number of days, so '
+        'that the first falls in 1900 to 1919 (default: %(default)s)',
         UPLOAD,
     )
     private_report_dir: Path | None = option(

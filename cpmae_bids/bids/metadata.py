@@ -99,7 +99,7 @@ def output_sidecar(
     common: dict[str, Any] = {'Sources': [f'bids:raw:{source}']}
     if kind == 'brainmask':
         return common | {
-            'Description': 'Kept voxels (brain and guard rim), bit-identical to the original: 1 = kept',
+            'Description': 'Preserved region (brain and a rim), bit-identical to the original: 1 = preserved',
             'Type': 'Brain',
         }
     common |= {

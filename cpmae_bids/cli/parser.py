@@ -11,10 +11,11 @@ from cpmae_bids.config import GROUPS, RUN, RunConfig
 from cpmae_bids.runtime.threads import available_cpus
 
 _DESCRIPTION = """\
-De-identify T1w MRI: every scan gets a different, generated head around its bit-identical brain.
+De-identify T1w MRI: every subject gets a different, generated head around the bit-identical brain.
 
-The input is never written to. Exit codes: 0 all scans passed, 1 a scan failed or the group level's privacy
-audit raised an alarm, 64 wrong usage, 70 nothing to do, 130 interrupted."""
+The input is never written to. Exit codes: 0 all scans passed, 1 a scan, table, report or raw-like dataset
+failed or the group level's privacy audit raised an alarm, as the last lines say, 64 wrong usage, 70 nothing
+to do, 130 interrupted."""
 
 
 class _SelfCheck(argparse.Action):

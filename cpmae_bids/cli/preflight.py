@@ -179,7 +179,8 @@ def check_space(config: RunConfig, n_scans: int = 1, at_a_time: int | None = Non
             raise UsageError(f'{folder}: {name} cannot be examined ({err.strerror})') from err
         if free < each:
             raise UsageError(
-                f'{folder}: {name} has {free:.1f} GB left and a scan may take {each:.1f} GB; free space'
+                f'{folder}: {name} has {free:.1f} GB left and a scan may take {each:.1f} GB; free space, or '
+                'choose another folder'
             )
         if free < each * count:
             logger.warning(
