@@ -37,7 +37,7 @@ BEGIN, END = '<!-- limits: python -m benchmarks.verdict_limits -->', '<!-- end o
 PEOPLE = 'pairs of people'
 WHERE_FROM = {
     'brain_ml': 'infants to the largest adults',
-    'kept_per_brain': 'a guard rim of 2 mm adds a tenth to a third',
+    'kept_per_brain': 'a rim of 2 mm adds a tenth to a third',
     'kept_far_ml': 'at most 0.3 ml in 139 training heads; a nose or an ear is 50',
     'kept_near_air_ml': '`benchmarks.swallowed_scalp`',
     'volume_by_interior': '`benchmarks.swallowed_scalp`',

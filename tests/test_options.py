@@ -71,7 +71,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(command, raw, tmp_
     assert command('--dry-run', '--exclude-participant-label', '03', '--also', 'T2w') == 0
     told = capsys.readouterr().out.splitlines()
     assert f'SKIP {FIRST}: complete' in told
-    assert f'PROCESS {T2W}: not processed yet; gets the head of {OTHER}; brain by {OTHER}' in told
+    assert f'PROCESS {T2W}: not processed yet; gets the head of {OTHER}; brain mask from {OTHER}' in told
     assert 'EXCLUDED sub-03: not among the labels' in told
     capsys.readouterr()
     assert command('--dry-run', '--participant-label', '01', '--seed', '2', '--steps', '3') == 0

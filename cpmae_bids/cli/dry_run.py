@@ -57,7 +57,7 @@ def _reasons(scan: Scan, config: RunConfig) -> Iterator[str]:
     if scan.reference is not None:
         yield f'gets the head of {scan.reference_path}'
     if scan.t1w is not None:
-        yield f'brain by {scan.t1w.relative_path}'
+        yield f'brain mask from {scan.t1w.relative_path}'
 
 
 def _others(scans: Sequence[Scan], config: RunConfig) -> Iterator[str]:
