@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -307,6 +308,24 @@ def test_links_that_lead_back_up_have_an_end(make_bids, tmp_path):
     assert paths(collect_scans(settings(root))) == scans
     listed = [entry.path for entry in list_files(root) if entry.path.endswith('_T1w.nii.gz')]
     assert set(scans) <= set(listed)
+
+
+def test_a_folder_that_cannot_be_read_is_named_if_it_may_hold_scans(make_bids, monkeypatch):
+    scans = [f'sub-{label}/anat/sub-{label}_T1w.nii.gz' for label in ('01', '02')]
+    root = make_bids([*scans, 'lost+found/x.nii', 'sub-01/func/sub-01_task-x_bold.nii.gz'])
+    closed = [root / 'lost+found', root / 'sub-01/func']
+    monkeypatch.setattr('os.access', lambda path, mode: Path(path) not in closed)
+    assert paths(collect_scans(settings(root))) == scans
+    closed.append(root / 'sub-02/anat')
+    with pytest.raises(InputError, match='sub-02/anat: a folder that cannot be read'):
+        collect_scans(settings(root))
+    assert paths(collect_scans(settings(root, exclude_participant_label=('02',)))) == scans[:1]
+
+
+def test_rules_of_pybids_in_the_dataset_are_not_read(make_bids):
+    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz'])
+    (root / 'sub-01/layout_config.json').write_text('no JSON')
+    assert len(collect_scans(settings(root))) == 1
 
 
 def test_a_subject_that_is_a_link_to_another(make_bids):

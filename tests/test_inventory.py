@@ -1,5 +1,6 @@
 """What a dataset holds, by place and name: everything that is not known to be harmless may show a face."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,20 @@ def test_a_folder_that_cannot_be_read_is_out(make_bids, monkeypatch, name):
     (entry,) = [entry for entry in list_files(root) if entry.path == f'{name}/']
     assert entry.role == 'out'
     assert entry.may_show_face
+
+
+def test_a_folder_within_a_subject_that_cannot_be_read_is_out(make_bids, monkeypatch):
+    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz', 'sub-01/func/sub-01_task-x_bold.nii.gz'])
+
+    def scandir(path, real=os.scandir):
+        if str(path).endswith('func'):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return real(path)
+
+    monkeypatch.setattr('os.scandir', scandir)
+    entries = {entry.path: entry for entry in list_files(root)}
+    assert entries['sub-01/func/'].may_show_face
+    assert 'sub-01/anat/sub-01_T1w.nii.gz' in entries
 
 
 def test_the_list_names_nobody_and_counts(make_bids, tmp_path):

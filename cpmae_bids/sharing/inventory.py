@@ -102,14 +102,23 @@ def list_files(bids_dir: Path, subjects: Collection[str] | None = None) -> list[
                 reason = 'a folder of no BIDS name, which ' + _NOT_LISTED
                 found.append(DatasetFile(f'{name}/', 'out', reason, True))
             elif subjects is None or name.removeprefix('sub-') in subjects:
-                found += [
-                    classify(inner.relative_to(bids_dir).as_posix())
-                    for inner in files_below(path, _is_visible)
-                    if _is_visible(inner.name)
-                ]
+                found += _of_subject(path, bids_dir)
         elif subjects is None:
             found += _beside_subjects(path)
     return found
+
+
+def _of_subject(folder: Path, bids_dir: Path) -> list[DatasetFile]:
+    closed = list[OSError]()
+    files = [path for path in files_below(folder, _is_visible, closed.append) if _is_visible(path.name)]
+    return [
+        *(classify(path.relative_to(bids_dir).as_posix()) for path in files),
+        *(_closed(Path(err.filename).relative_to(bids_dir).as_posix(), err) for err in closed),
+    ]
+
+
+def _closed(name: str, err: OSError) -> DatasetFile:
+    return DatasetFile(f'{name}/', 'out', f'a folder that cannot be read ({err.strerror})', True)
 
 
 def _beside_subjects(path: Path) -> list[DatasetFile]:
@@ -119,7 +128,7 @@ def _beside_subjects(path: Path) -> list[DatasetFile]:
         try:
             inside = sorted(path.iterdir())
         except OSError as err:
-            return [DatasetFile(f'{name}/', 'out', f'a folder that cannot be read ({err.strerror})', True)]
+            return [_closed(name, err)]
         if name == 'phenotype':
             return [
                 DatasetFile(f'{name}/{inner.name}', 'text')
