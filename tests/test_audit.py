@@ -247,13 +247,20 @@ def in_colours(path, values):
     nib.save(nib.Nifti1Image(rgb, np.eye(4)), path)
 
 
+def larger_than_memory(path, values):
+    content = bytearray(gzip.decompress(phantom.write(path, values, GRID[1]).read_bytes()))
+    content[42:48] = np.array([9999] * 3, '<i2').tobytes()
+    path.write_bytes(gzip.compress(bytes(content)))
+
+
 def behind_noise(path, values):
     noise = np.random.default_rng(0).uniform(0, 600, values.shape)
     phantom.write(path, np.where(values > 60, values, noise), GRID[1])
 
 
 @pytest.mark.parametrize(
-    'spoil', [damaged, cut_off, a_broken_link, without_orientation, in_colours, behind_noise]
+    'spoil',
+    [damaged, cut_off, a_broken_link, without_orientation, in_colours, behind_noise, larger_than_memory],
 )
 def test_what_cannot_be_judged_is_not_clear(heads, tmp_path, spoil, capsys):
     spoil(tmp_path / 'sub-01_T1w.nii.gz', heads['head'])

@@ -728,9 +728,15 @@ def test_a_table_of_numbers_is_one(tmp_path):
         ('group', ['Placebo', 'Resilient', 'Resilient'], ['Placebo', 'Resilient', 'Resilient']),
         *((name, ['12345', '12346'], None) for name in ('PatientID', 'SubjectID', 'AccessionNumber', 'YOB')),
         *((name, ['12345', '12346'], None) for name in ('hospital_number', 'record_number', 'site_id')),
+        *((name, ['12345', '12346'], None) for name in ('subjid', 'PatNr', 'Fallnummer', 'RID', 'postcode')),
+        *((name, ['43588', '43590'], None) for name in ('scan_day', 'days_since_epoch')),
+        ('measured', ['737527.5', '725001'], None),
+        ('measured', ['2458586', '2458590'], None),
+        ('measured', ['737527.5', '99'], ['737527.5', '99']),
+        *((name, ['91.2', '30'], ['89', '30']) for name in ('yrs', 'Lebensalter')),
         *(
             (name, ['1', '2'], ['1', '2'])
-            for name in ('patient', 'paid', 'recording_length', 'n_hospitalizations', 'city_size')
+            for name in ('patient', 'paid', 'rapid', 'recording_length', 'n_hospitalizations', 'city_size')
         ),
     ],
 )

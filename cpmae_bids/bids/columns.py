@@ -45,19 +45,21 @@ _URL = re.compile(r'https?://[^\s@]+')
 
 _CATEGORIES = (*SHAREABLE_COLUMNS, 'strain', 'strain_rrid')
 _PRIVATE_NAME = re.compile(
-    r'name|initials|birth|dob|date|address|street|postal|zip|phone|mail|mrn|ssn|passport|insurance|contact|'
+    r'name|initials|birth|dob|date|address|street|postal|post_?code|zip|phone|mail|mrn|ssn|passport|insurance|contact|'
     r'accession|hospital(?!i[sz])|identifier|(^|_)yob(_|$)|(^|[_ ])city$|(^|[_ ])id(_|$)|'
     r'geburt|naissance|nacimiento|nascita|jahrgang|physician|doctor|operator|technician|experimenter|'
     r'latitude|longitude|comments?$|notes?$|remarks?$|'
     r'(?<![a-z])(born|tel|fax|plz|nhs|bsn|cpr|gps|lat|lon|lng)(?![a-z])|'
-    r'(?<![a-z])(record|patient|file|case)[_ ]?(no|nr|num|number|id)(?![a-z])|(?-i:[a-z]I[Dd](?![a-z]))',
+    r'(?<![a-z])(record|pat|patient|subj|subject|file|case|fall)[_ ]?(no|nr|num|number|nummer|id)(?![a-z])|'
+    r'(?<![a-z])(r|pt?|u|gu)id(?![a-z])|(?<![a-z])(epoch|julian|datenum|timestamp)(?![a-z])|'
+    r'(?<![a-z])(scan|visit|exam|session)[_ ]?(day|dt)(?![a-z])|(?-i:[a-z]I[Dd](?![a-z]))',
     re.IGNORECASE,
 )
 # Words begin after what is no letter, or with a capital within: ageAtScan, scan_age, "Age (years)"
 _AGE = re.compile(
     r'(?<![A-Za-z])[Aa]ges?(?![a-z])|(?<=[a-z])Age(?![a-z])|(?<![A-Za-z])AGE(?![A-Z])|'
     r'(?<![A-Za-z])(?i:age_?(?:at|in|years?|yrs?|months?|weeks?|days?)(?![a-z]))|'
-    r'(?i:scanage)|(?<![A-Za-z])(?i:(?:alter|edad)(?![a-z])|(?:years?|yrs?|months?|weeks?|days?)_old)'
+    r'(?i:scanage|lebensalter|^(?:yrs?|years)$)|(?<![A-Za-z])(?i:(?:alter|edad)(?![a-z])|(?:years?|yrs?|months?|weeks?|days?)_old)'
 )
 _ABOUT_A_SESSION = re.compile(
     r'(?<![A-Za-z])(?i:date|dob|birth|comments?$|notes?$|remarks?$|operator|experimenter|technician)|'

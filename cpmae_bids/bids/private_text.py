@@ -38,7 +38,8 @@ _SPLIT_DAY = re.compile(r'(?<!\d)\d\d[^0-9]+\d\d[^0-9]+(?:\d\d|19\d\d)(?!\d)')
 _SPLIT_NUMBER = re.compile(r'\d{2,}(?:[^0-9A-Za-z]+\d{2,})+')
 _MAX_SPLIT = 6
 _MAX_CODE_LETTERS = 3
-_YEAR = re.compile(r'(?:19[0-9]|20[0-4])[0-9](?:\.[0-9]+)?')
+# Years, and the days that MATLAB (700 000 is in 1916) and astronomers (2 430 000 is in 1941) count
+_YEAR = re.compile(r'((?:19[0-9]|20[0-4])[0-9]|7[0-4][0-9]{4}|24[3-6][0-9]{4})(?:\.[0-9]+)?')
 _TECHNICAL = re.compile(r'[A-Za-z0-9\s_./\\,;:+*()&#-]*')
 _NUMBER = re.compile(r'[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?|nan|[+-]?inf', re.IGNORECASE)
 
@@ -108,6 +109,6 @@ def are_short_dates(cells: Collection[str]) -> bool:
 
 
 def are_years(cells: Collection[str]) -> bool:
-    """Whether all numbers of a column are years of this century or the last one: those of birth, perhaps."""
+    """Whether all numbers of a column are years of this century or the last one, or counts of days."""
     numbers = [cell for cell in cells if is_number(cell) and cell.lower() != 'nan']
     return bool(numbers) and all(_YEAR.fullmatch(number) for number in numbers)

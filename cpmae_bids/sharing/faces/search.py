@@ -47,6 +47,9 @@ MAX_HEADER = 1 << 16  # bytes of a header beside its image; what is longer holds
 MAX_VOLUMES, MAX_LOADED = 5, 1 << 29
 """Volumes of a series that are examined, and bytes up to which a series is read as a whole."""
 
+MAX_VOXELS = 1 << 30
+"""Voxels of a volume that is examined: a small compressed file can hold more than there is memory."""
+
 _ACROSS = 'a face across several cannot be ruled out'
 
 OK = ('clear', 'passed')  # findings that are no reason not to share
@@ -337,6 +340,8 @@ def read_volumes(path: Path) -> tuple[list[np.ndarray], np.ndarray, bool]:
         or abs(np.linalg.det(affine[:3, :3])) < 1e-12
     ):
         raise ValueError('no voxels, or an affine that is not invertible')
+    if np.prod(image.shape[:3], dtype=float) > MAX_VOXELS:
+        raise ValueError('a volume larger than that of any head')
     return _several(image.dataobj, image.shape), affine, oriented
 
 
