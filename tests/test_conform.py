@@ -24,10 +24,20 @@ def write_inputs(folder, person=0, voxels=(2, 2, 2), axes='LPS', scale=1.0):
     return [folder / name for name in names]
 
 
-@pytest.mark.parametrize('voxels', [(2, 2, 2), (1, 2, 4)])
-def test_the_cube_holds_the_head_where_it_belongs(tmp_path, voxels):
-    files = write_inputs(tmp_path, voxels=voxels)
+@pytest.fixture(scope='module')
+def conformed(tmp_path_factory):
+    """Files of the step, made from a head of 2 mm."""
+    files = write_inputs(tmp_path_factory.mktemp('conformed'))
     conform(*files)
+    return files
+
+
+@pytest.mark.parametrize('voxels', [(2, 2, 2), (1, 2, 4)])
+def test_the_cube_holds_the_head_where_it_belongs(conformed, tmp_path, voxels):
+    files = conformed
+    if voxels != (2, 2, 2):
+        files = write_inputs(tmp_path, voxels=voxels)
+        conform(*files)
     n = 128
     expected, in_brain = phantom.head((n, n, n), geometry.grid_affine(n), noise=False)
     with np.load(files[3]) as brain_file, np.load(files[4]) as head_file:
@@ -53,9 +63,8 @@ def test_the_cube_holds_the_head_where_it_belongs(tmp_path, voxels):
     assert not head[~outside & ~hole].any()
 
 
-def test_the_brain_in_the_cube_does_not_depend_on_the_head(tmp_path):
-    one, other = write_inputs(tmp_path, 0), write_inputs(tmp_path, 5)
-    conform(*one)
+def test_the_brain_in_the_cube_does_not_depend_on_the_head(conformed, tmp_path):
+    one, other = conformed, write_inputs(tmp_path, 5)
     conform(*other)
     with np.load(one[3]) as a, np.load(other[3]) as b:
         assert set(a) == set(b)
@@ -65,30 +74,24 @@ def test_the_brain_in_the_cube_does_not_depend_on_the_head(tmp_path):
         assert (a['head'] != b['head']).mean() > 0.1
 
 
-def test_units_cancel(tmp_path):
-    (tmp_path / 'a').mkdir()
-    (tmp_path / 'b').mkdir()
-    results = []
-    for folder, unit in (('a', 1.0), ('b', 37.5)):
-        files = write_inputs(tmp_path / folder, scale=unit)
-        conform(*files)
+def test_units_cancel(conformed, tmp_path):
+    other, results = write_inputs(tmp_path, scale=37.5), []
+    conform(*other)
+    for files in (conformed, other):
         with np.load(files[3]) as arrays:
             results.append((arrays['brain'].astype(float), float(arrays['scale'])))
     assert results[1][1] == pytest.approx(37.5 * results[0][1], rel=1e-5)
     assert np.abs(results[0][0] - results[1][0]).max() < 2e-3
 
 
-def test_noise_is_no_tissue(tmp_path):
+def test_noise_is_no_tissue(conformed, tmp_path):
     """At a signal-to-noise ratio of 8, the air is brighter than the tissue threshold."""
-    (tmp_path / 'noisy').mkdir()
-    files, noisy = write_inputs(tmp_path), write_inputs(tmp_path / 'noisy')
+    noisy = write_inputs(tmp_path)
     scan = nifti.read(noisy[0])
     real, imaginary = np.random.default_rng(0).normal(0, phantom.SCALE / 8, (2, *scan.shape))
     phantom.write(noisy[0], np.hypot(scan.values() + real, imaginary), scan.affine, '<f4')
-    quantiles = []
-    for inputs in (files, noisy):
-        conform(*inputs)
-        quantiles.append(np.array(json.loads(inputs[5].read_text())['Quantiles'], float))
+    conform(*noisy)
+    quantiles = [np.array(json.loads(f[5].read_text())['Quantiles'], float) for f in (conformed, noisy)]
     middle = slice(3, 7)
     assert np.nanmax(np.abs(quantiles[1] - quantiles[0])[:, middle]) < 0.2
 
