@@ -43,7 +43,7 @@ def run(revision: str, dataset: Path | None, folder: Path, options: Sequence[str
     if dataset is None:
         dataset = folder / 'demo'
         subprocess.run([sys.executable, str(code / 'demo' / 'make_dataset.py'), str(dataset)], check=True)
-    command = [sys.executable, '-m', 'cpmae_bids.cli.run', str(dataset), str(output), 'participant']
+    command = [sys.executable, '-m', 'cpmae_bids', str(dataset), str(output), 'participant']
     environment = {**os.environ, 'PYTHONPATH': str(code)}
     subprocess.run([*command, '--seed', '2', *options], cwd=folder, env=environment, check=True)
     return hashes(output)

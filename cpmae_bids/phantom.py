@@ -1,7 +1,5 @@
 """A head that is nobody's: the average brain of the package in a deformed average head, as a scan."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -5,8 +5,6 @@ ships. TemplateFlow is imported only to download, and that only when asked for: 
 import.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

@@ -16,7 +16,7 @@ from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import Progress
 from cpmae_bids.workflows.run import run_workflow
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 STEPS_BEFORE_THE_SINK = 10
 
 

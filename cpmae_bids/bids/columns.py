@@ -1,7 +1,5 @@
 """Remove what may identify a person from the columns of tables: a column is kept, changed or left out."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """Index a dataset with pybids."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

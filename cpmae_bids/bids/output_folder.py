@@ -5,8 +5,6 @@ Outputs, raw-like datasets, private reports and the tool's own files in a work d
 link put in the way between check and change has no effect.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

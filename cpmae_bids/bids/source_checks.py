@@ -4,8 +4,6 @@ A checksum identifies the original among candidates, so none is published. They 
 private reports or in the work directory, if there is one. Otherwise geometry and preserved voxels decide.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Tables of all verdicts: that of each run, and that of the group level with what its columns mean."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

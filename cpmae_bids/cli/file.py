@@ -1,7 +1,5 @@
 """The command ``cpmae-bids-file``: one NIfTI in, one out, without BIDS."""
 
-from __future__ import annotations
-
 import argparse
 import secrets
 import sys

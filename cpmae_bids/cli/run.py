@@ -62,7 +62,3 @@ def _messages(verbose: int) -> Iterator[None]:
     finally:
         package.removeHandler(handler)
         package.level, package.propagate = before
-
-
-if __name__ == '__main__':
-    sys.exit(main())

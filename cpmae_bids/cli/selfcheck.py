@@ -3,8 +3,6 @@
 One line for each check, and one screen in all.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import shutil

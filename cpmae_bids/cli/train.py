@@ -1,9 +1,6 @@
 """Train weights on a BIDS dataset of whole heads."""
 
-from __future__ import annotations
-
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +131,3 @@ def _finer(args: argparse.Namespace, settings: Any):
 
     limits = {'device': args.device, 'time_budget': args.time_budget}
     return train_superresolution(args.prepared, args.folder, settings, **limits)
-
-
-if __name__ == '__main__':
-    sys.exit(main())

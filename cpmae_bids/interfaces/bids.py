@@ -1,7 +1,5 @@
 """The sink: from files of the work folder to BIDS derivatives."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

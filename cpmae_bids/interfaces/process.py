@@ -3,8 +3,6 @@
 Forks of a process that has used a GPU cannot use it, and a cluster starts each node by itself.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import importlib

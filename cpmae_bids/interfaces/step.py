@@ -4,8 +4,6 @@ A model in a nipype worker would take the whole pool with it when the kernel kil
 the run would wait for ever. A killed child is an ordinary failure of one node.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -3,8 +3,6 @@
 `cpmae_bids.bids.publish.withdraw_scan` removes them with the images.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from cpmae_bids.bids.output_folder import OutputFolder

@@ -4,8 +4,6 @@ It is shared with the images: it holds numbers and pictures of generated heads, 
 the privacy audit only what says nothing about a single scan.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence

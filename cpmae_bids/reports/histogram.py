@@ -1,7 +1,5 @@
 """Histograms as SVG. Matplotlib's are ten times as long, and out of reach of the style sheet of the page."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from html import escape

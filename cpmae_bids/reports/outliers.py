@@ -1,7 +1,5 @@
 """Find the scans that differ most from the others, and the measure in which they do."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """HTML pages of sections and elements: one file each, no script, nothing fetched, readable offline."""
 
-from __future__ import annotations
-
 import base64
 import math
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Pictures of a scan: slices, and renderings of the face."""
 
-from __future__ import annotations
-
 import io
 
 import nibabel as nb

@@ -3,8 +3,6 @@
 Orthographic views at a fixed scale, as a recognition attack, a detector or a person would see the scan.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import product
 

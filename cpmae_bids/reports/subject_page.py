@@ -4,8 +4,6 @@ The page of a subject is shared with the images. It is made from what lies in th
 generated head only. The page before/after of a scan shows the original face and is written elsewhere.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from cpmae_bids import __version__

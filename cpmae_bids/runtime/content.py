@@ -1,7 +1,5 @@
 """Whether the content of a file is here, or what stands in its place."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 _LFS, _ANNEX = b'version https://git-lfs', b'annex/objects/'

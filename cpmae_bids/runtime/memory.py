@@ -1,7 +1,5 @@
 """Memory that a run may take: that of the machine, or of the container or job that it is in."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator

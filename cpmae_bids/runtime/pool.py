@@ -1,7 +1,5 @@
 """Work on several images at a time."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 

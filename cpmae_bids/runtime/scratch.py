@@ -1,7 +1,5 @@
 """Temporary folders that show originals: private, removed at the end, or by the next start after a kill."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import logging

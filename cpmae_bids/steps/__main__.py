@@ -1,7 +1,5 @@
 """Run one step: ``python -m cpmae_bids.steps NAME inputs.json``."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import json

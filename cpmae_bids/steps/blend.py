@@ -1,7 +1,5 @@
 """Put the generated head, or noise, around the kept part of a scan, on its own grid."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated

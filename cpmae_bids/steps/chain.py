@@ -1,7 +1,5 @@
 """All steps one after another, in one process: one scan in, one scan out, no BIDS."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

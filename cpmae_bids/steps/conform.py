@@ -3,8 +3,6 @@
 Two files, so that no step towards the generated head has to open the original one.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

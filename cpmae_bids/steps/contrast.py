@@ -1,7 +1,5 @@
 """Learn how another contrast looks where the T1w scan looks so and so."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -4,8 +4,6 @@ A rigid map takes the brain to that of the reference scan, whose affine map does
 generated around one brain lies around the other just so.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Decode head codes into a head on the template grid."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Encode brain or head into integer volumes with its VQ-VAE."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 

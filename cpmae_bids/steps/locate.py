@@ -4,8 +4,6 @@ A rigid map, found by mutual information, propagates brain, preserved region and
 What a slab does not show counts for nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated

@@ -3,8 +3,6 @@
 The page shows the original face; some numbers tell which of some candidate heads the original is.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Give a generated head another contrast. Of the originals, tables of intensities are all that enters."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -3,8 +3,6 @@
 Only the brain counts, so that the face can neither drive the alignment nor leave a trace in it.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from functools import partial

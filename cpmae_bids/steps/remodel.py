@@ -1,7 +1,5 @@
 """Remodel: brain codes and a seed in, the codes of a new head out. The original head is no input."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

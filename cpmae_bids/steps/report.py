@@ -3,8 +3,6 @@
 The original is not among the inputs, so that nothing but the generated head can be seen.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Find the brain, and the kept mask: the brain and a rim around it that is never changed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

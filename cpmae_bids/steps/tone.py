@@ -1,7 +1,5 @@
 """A generated head as bright as a scan: not a step of its own, but part of two."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Judge a refaced scan by reading it back, and write the verdict."""
 
-from __future__ import annotations
-
 import json
 import math
 from functools import partial

@@ -5,8 +5,6 @@ whole head, ``<name>.brain`` the brain mask and ``<name>.fov`` the field of view
 into a flat uint8 tensor.
 """
 
-from __future__ import annotations
-
 import bz2
 import json
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Each round registers every head to the symmetric mean of the heads as the round 
 folder keeps a field for each head and round, so that an interrupted call resumes, on this machine or another.
 """
 
-from __future__ import annotations
-
 import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path

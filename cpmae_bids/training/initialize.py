@@ -1,7 +1,5 @@
 """A VQ-VAE that reconstructs before the first step: PCA for its linear maps, k-means for its codebooks."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """What the training loops share: time budget, checkpoints, exact resume."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

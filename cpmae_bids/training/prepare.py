@@ -1,7 +1,5 @@
 """From a BIDS dataset of whole-head T1w to the prepared file that the other training commands read."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 from concurrent.futures import ProcessPoolExecutor

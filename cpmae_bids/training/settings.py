@@ -1,7 +1,5 @@
 """Training settings in a TOML file."""
 
-from __future__ import annotations
-
 import dataclasses
 import tomllib
 from pathlib import Path

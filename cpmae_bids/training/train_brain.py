@@ -1,7 +1,5 @@
 """Training of the brain's VQ-VAE."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Fit the head's VQ-VAE: frame, shape and exemplars, from heads that were registered groupwise."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

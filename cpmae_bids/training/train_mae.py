@@ -1,7 +1,5 @@
 """Training of the masked autoencoder on the codes of the two VQ-VAEs."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Training of super-resolution, from heads at 1 mm and what is left of them in heads put together at 2 mm."""
 
-from __future__ import annotations
-
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path

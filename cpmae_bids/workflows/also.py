@@ -1,7 +1,5 @@
 """Scans of other contrasts: a T1w scan locates the brain and gives the head around it."""
 
-from __future__ import annotations
-
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 

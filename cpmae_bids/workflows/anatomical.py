@@ -4,8 +4,6 @@ Three workflows: the brain of a scan, the head that is generated around a brain,
 All scans of a subject get the head of its reference scan.
 """
 
-from __future__ import annotations
-
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 

@@ -1,7 +1,5 @@
 """The workflow of a whole run: one workflow per subject, and in it one per scan."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from itertools import groupby

@@ -1,7 +1,5 @@
 """Nipype's plugins for batch systems, made fit for runs that others rely on: each node is a job."""
 
-from __future__ import annotations
-
 import getpass
 import os
 import re

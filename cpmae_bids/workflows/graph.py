@@ -1,7 +1,5 @@
 """Draw the workflow of a run."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Reports and sinks: what leaves the work folder."""
 
-from __future__ import annotations
-
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 

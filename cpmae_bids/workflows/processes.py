@@ -1,7 +1,5 @@
 """Processes that end with the one that started them, and a pool that outlives the death of a worker."""
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import os

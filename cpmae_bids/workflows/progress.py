@@ -1,7 +1,5 @@
 """One line per scan and stage while a workflow runs."""
 
-from __future__ import annotations
-
 import sys
 import time
 from typing import TextIO

@@ -1,7 +1,5 @@
 """What a scan takes of a machine."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 from typing import Any

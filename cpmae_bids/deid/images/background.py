@@ -9,8 +9,6 @@ need not be there. But tissue is smooth, and in noise neighbours are independent
 Only measurements see 0 in place of the noise: stored values, also in the preserved region, stay.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import cached_property
 

@@ -4,8 +4,6 @@ The scale depends on the brain alone: otherwise it would tell the generator abou
 of the skin is for looking at scans, before and after.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from cpmae_bids.exceptions import InputError

@@ -1,7 +1,5 @@
 """Masks on anisotropic grids: distances are in mm, not in voxels."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage

@@ -5,8 +5,6 @@ parses the header; its own reader allocates as much memory as a header claims, a
 the checksum of a compressed file unread.
 """
 
-from __future__ import annotations
-
 import gzip
 import math
 import os

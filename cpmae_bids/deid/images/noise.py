@@ -1,7 +1,5 @@
 """Noise of a scan: how loud it is far from the head."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

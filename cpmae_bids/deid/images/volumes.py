@@ -1,7 +1,5 @@
 """Files between steps: volumes on the template grid, and the codes of brains and heads."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile

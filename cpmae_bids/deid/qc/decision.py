@@ -1,7 +1,5 @@
 """From metrics to pass or fail, by the table of thresholds."""
 
-from __future__ import annotations
-
 import math
 
 from cpmae_bids.deid.qc.thresholds import Threshold, thresholds_of

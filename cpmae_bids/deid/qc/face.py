@@ -4,8 +4,6 @@ On the template grid all heads share the frame of their brains, so that the dept
 each point of a frontal plane can be compared with the mean of many heads (`data/face_depth.json`).
 """
 
-from __future__ import annotations
-
 import json
 from functools import cache
 from importlib.resources import files

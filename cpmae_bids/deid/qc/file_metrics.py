@@ -1,7 +1,5 @@
 """Metrics of the output file, header and voxel by voxel on the native grid."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from cpmae_bids.deid.images import intensity, masks, nifti

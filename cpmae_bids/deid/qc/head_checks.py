@@ -5,8 +5,6 @@ head. The limits were set on 165 whole heads, all of which pass, and on the same
 quickshear and masked by pydeface.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 

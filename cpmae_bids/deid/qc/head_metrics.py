@@ -1,7 +1,5 @@
 """Metrics of a head on the template grid, where heads can be compared by anatomy."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 

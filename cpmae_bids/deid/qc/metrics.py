@@ -4,8 +4,6 @@ Metrics of the file are in `file_metrics`, those of heads in `head_metrics`; her
 alignment, air and codes.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -5,8 +5,6 @@ relief that is much the same in everybody; a cut through the head, a blank or a 
 The relief is searched for its best agreement with that of an average head (`data/face_relief.json`).
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from functools import cache

@@ -3,8 +3,6 @@
 What needs a brain mask to be seen, such as a scan that was defaced before, is in `head_checks`.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

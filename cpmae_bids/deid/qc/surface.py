@@ -1,7 +1,5 @@
 """The outer surface of heads on the template grid, and how far it moved."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 

@@ -8,8 +8,6 @@ rounded. Metrics are private, published as pass or fail only, unless their row, 
 otherwise. ``t1w_sharpness`` and ``t1w_peak`` involve the original up to 4 mm beyond the brain.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf

@@ -1,7 +1,5 @@
 """Affine maps between a scan and the template: conventions and plausibility."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 

@@ -1,7 +1,5 @@
 """A scan as the models see it: brain and head, apart, on the template grid."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

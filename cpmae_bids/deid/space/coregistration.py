@@ -5,8 +5,6 @@ with the overlap, so that a slab does not slide to where more of it overlaps. Wh
 nothing.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage, optimize
 

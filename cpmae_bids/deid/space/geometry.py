@@ -7,8 +7,6 @@ An ``affine`` maps voxel indices to world millimetres; ``world_to_template`` map
 world of the template. Both are ``(4, 4)`` arrays that act on column vectors.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Regions of the head: boxes in template coordinates (range of x, y and z in mm, RAS)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

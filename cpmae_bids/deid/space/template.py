@@ -1,7 +1,5 @@
 """The template brain that scans are aligned to; `cpmae_bids.templates` finds it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a file is by its content: a NIfTI image under any name, a harmless text, or what could hold a face."""
 
-from __future__ import annotations
-
 import gzip
 import re
 import stat

@@ -4,8 +4,6 @@ Detector (HOG), landmarks (5 points) and embedding (ResNet, 128 numbers) at thei
 hold their weights; nothing is downloaded.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path

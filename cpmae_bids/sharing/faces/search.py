@@ -4,8 +4,6 @@ Up to two detectors look at every volume. A face is accepted only in an output o
 those that passed QC.
 """
 
-from __future__ import annotations
-
 import gzip
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator

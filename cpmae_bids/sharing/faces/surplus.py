@@ -1,7 +1,5 @@
 """What a NIfTI file holds besides its image: header extensions, and bytes that no reader looks at."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ Two attacks that have all originals: by *geometry*, the depth of the skin of the
 shared brain; by *recogniser*, embeddings of renderings (extra ``cpmae-bids[audit]``). No picture is kept.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path

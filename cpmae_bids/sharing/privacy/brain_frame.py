@@ -4,8 +4,6 @@ An attacker knows the brain of a refaced scan, so heads have to be compared in i
 within about 2 mm of the one by intensities (`cpmae_bids.steps.register`), in a second and with scipy alone.
 """
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

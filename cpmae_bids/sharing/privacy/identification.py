@@ -1,7 +1,5 @@
 """Measure how well an attacker with all originals identifies that of an output."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Write the raw-like dataset of a run."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass

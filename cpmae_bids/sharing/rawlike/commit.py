@@ -1,7 +1,5 @@
 """Bring one unit of the raw-like dataset up to date, safely at any interruption."""
 
-from __future__ import annotations
-
 from pathlib import Path, PurePosixPath
 
 from cpmae_bids._version import __version__

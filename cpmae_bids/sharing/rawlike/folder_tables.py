@@ -1,7 +1,5 @@
 """Tables of scans and sessions: they name what is in the dataset, and nothing else."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path, PurePosixPath

@@ -3,8 +3,6 @@
 They are streamed: series may exceed the memory, and nibabel holds compressed ones as a whole.
 """
 
-from __future__ import annotations
-
 import gzip
 import math
 import sys

@@ -4,8 +4,6 @@ Each session, or subject without sessions, has its own (``code/cpmae-bids/*.json
 different subjects may write to the same dataset at the same time.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

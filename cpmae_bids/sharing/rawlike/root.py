@@ -1,7 +1,5 @@
 """Write the root of the raw-like dataset: its description, texts and tables of participants."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Write the files of one subject into the raw-like dataset."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Collection

@@ -1,7 +1,5 @@
 """The content of one unit of the raw-like dataset."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
