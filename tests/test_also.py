@@ -28,6 +28,7 @@ from cpmae_bids.deid.qc.thresholds import is_public, thresholds_of
 from cpmae_bids.deid.synthesis import air as air_model
 from cpmae_bids.deid.synthesis import blending
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.interfaces.step import Step, StepError
 from cpmae_bids.sharing.faces.promises import Promises
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
 from cpmae_bids.workflows.progress import scan_and_stage
@@ -179,16 +180,19 @@ def test_noise_needs_no_head(config):
     assert not any(stage in ('encode_brain', 'remodel', 'decode_head') for _, stage in nodes)
 
 
-def test_a_t1w_without_brain_fails_its_contrasts_with_a_reason(config):
-    """The inputs are phantoms of 8 mm, which show no brain."""
+def test_a_t1w_without_brain_fails_its_contrasts_with_a_reason(config, tmp_path, monkeypatch):
+    def find_none(self, runtime):
+        raise StepError('no brain found: check the orientation')
+
+    monkeypatch.setattr(Step, '_run_interface', find_none)
+    (tmp_path / 'plugin.json').write_text('{"plugin": "Linear"}')
     scans = [scan for scan in collect_scans(config) if scan.name.startswith('sub-01_ses-a')]
-    process_scans(scans, config)
+    process_scans(scans, config.replace(nipype_plugin_file=tmp_path / 'plugin.json'))
     records = {record['scan']: record for record in verified_records(config.output_dir)}
     assert {record['status'] for record in records.values()} == {'error'}
     (reason,) = records[DATASET[1]]['reasons']
     assert f'its brain and head are those of {DATASET[0]}' in reason
-    assert 'register' in reason
-    assert 'check the orientation' in reason
+    assert 'skullstrip: no brain found: check the orientation' in reason
     assert not list(config.output_dir.glob('**/*.nii.gz'))
 
 
