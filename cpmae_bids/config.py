@@ -232,13 +232,7 @@ class RunConfig:
 
     @property
     def work_folder(self) -> Path:
-        """The folder of intermediate files, once it is settled.
-
-        Raises
-        ------
-        ValueError
-            Before the pre-flight, if none was given.
-        """
+        """The folder of intermediate files, once it is settled; ValueError before, if none was given."""
         if self.work_dir is None:
             raise ValueError('the work folder must be settled first')
         return self.work_dir
@@ -269,11 +263,8 @@ class RunConfig:
     def to_dict(self, *, with_paths: bool = True) -> dict[str, Any]:
         """Return the settings as plain TOML types, without those that are None.
 
-        Parameters
-        ----------
-        with_paths : bool
-            False leaves out every path: the form for files that are shared, since paths name
-            users, projects and sometimes patients.
+        `with_paths=False` leaves out every path: the form for files that are shared, since paths name users,
+        projects and sometimes patients.
         """
         settings = {}
         for field in dataclasses.fields(self):

@@ -20,21 +20,9 @@ _RESOLUTIONS = ('02', '01')
 
 
 def find_template(fetch: bool = False) -> Template:
-    """Find the template brain, without the network unless asked to fetch.
+    """Find the template brain; by the network only if TemplateFlow is to `fetch` what is not cached.
 
-    Parameters
-    ----------
-    fetch : bool
-        Let TemplateFlow download the template where it is not cached.
-
-    Returns
-    -------
-    template : Template
-
-    Raises
-    ------
-    TemplateError
-        If the download fails or a file cannot be read.
+    Raises TemplateError if the download fails or a file cannot be read.
     """
     pair = _cached()
     if pair is None and fetch:

@@ -173,15 +173,8 @@ def _levels_of(description: dict[str, Any]) -> set[str]:
 def shareable_category(column: str, value: str, levels: Collection[str], count: int) -> str:
     """Return a value of a column about persons if many share it, else ``n/a``.
 
-    Parameters
-    ----------
-    column : str
-        Of `SHAREABLE_COLUMNS`, or a strain.
-    value : str
-    levels : collection of str
-        Values that the sidecar lists for the column.
-    count : int
-        How many persons have the value. A word that is no abbreviation, such as a name, needs two.
+    `levels` are values that the sidecar lists for the column. `count` is how many persons have this one: a
+    word that is no abbreviation, such as a name, needs two.
     """
     value = ' '.join(value.split())
     if not value or not value.isprintable() or is_private_text(value):

@@ -82,17 +82,11 @@ def _is_shareable(value: Any, kind: Any) -> bool:
 def output_sidecar(
     kind: str, source: str, metadata: dict[str, Any], record: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the content of the sidecar of one output image.
+    """Return the content of the sidecar of an output image: 'refaced', 'defacemask' or 'brainmask'.
 
-    Parameters
-    ----------
-    kind : {'refaced', 'defacemask', 'brainmask'}
-    source : str
-        Path of the original, relative to its dataset.
-    metadata : dict
-        Sidecar of the original; allowed fields are copied for 'refaced' only.
-    record : dict
-        Verdict record of the scan in its public form (`cpmae_bids.bids.verdict_records`).
+    `source` is the path of the original, relative to its dataset, `metadata` its sidecar, of which allowed
+    fields are copied for 'refaced' only, and `record` its verdict record in the public form
+    (`cpmae_bids.bids.verdict_records`).
     """
     in_air = record.get('fill') == 'air'
     around = 'noise' if in_air else 'a generated head'

@@ -73,10 +73,7 @@ class OutputFolder:
     def make(self, path: str | Path = '', mode: int = 0o777) -> None:
         """Make missing folders of a path.
 
-        Raises
-        ------
-        OutsideError
-            If it would lie in the input, or not below the root.
+        Raises OutsideError if it would lie in the input, or not below the root.
         """
         if not self.root.is_dir():
             first = next(folder for folder in self.root.absolute().parents if folder.is_dir())

@@ -18,12 +18,7 @@ def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[st
     """Copy what may be shared of participants.tsv and its sidecar, for subjects with an image.
 
     If the input has no readable participants.tsv, or it lists none of them, what an earlier run wrote is
-    removed.
-
-    Returns
-    -------
-    list of str
-        Files that could not be read, and why.
+    removed. Returns which files could not be read, and why.
     """
     folder, table, sidecar = OutputFolder(output_dir), 'participants.tsv', 'participants.json'
     source, found, unread = bids_dir / table, Table([], []), []
@@ -59,10 +54,7 @@ def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[st
 def read_participants(path: Path, wanted: Collection[str]) -> Table:
     """Read the rows of some participants (labels with ``sub-``); warn of those that participants.tsv lacks.
 
-    Raises
-    ------
-    InputError
-        If the table cannot be read, or names no participants, or one with different rows.
+    Raises InputError if the table cannot be read, or names no participants, or one with different rows.
     """
     table = Table.load(path).labelled(KEY, 'sub-')
     if KEY not in table.columns:

@@ -55,20 +55,11 @@ def _filled(pattern: dict, suffix: str) -> dict:
 
 
 def split_name(name: str) -> tuple[dict[str, str], str, str]:
-    """Split a BIDS file name, or the last part of a path.
+    """Split a BIDS file name, or the last part of a path, into entities, suffix and extension.
 
-    Returns
-    -------
-    entities : dict
-        Short entity names and their labels, in the order of the file name.
-    suffix : str
-    extension : str
-        With its leading dot; ``.nii.gz`` counts as one.
-
-    Raises
-    ------
-    InputError
-        If a part of the name is not ``key-value``, or a key comes twice.
+    Entities have short names, in the order of the file name; the extension has its leading dot, and
+    ``.nii.gz`` counts as one. Raises InputError if a part of the name is not ``key-value``, or a key comes
+    twice.
     """
     name = PurePosixPath(name).name
     stem, dot, extension = name.partition('.')
@@ -83,20 +74,9 @@ def split_name(name: str) -> tuple[dict[str, str], str, str]:
 
 
 def output_path(source: str, kind: str, extension: str | None = None) -> PurePosixPath:
-    """Return the path of an output, relative to the output dataset; ``extension='.json'`` gives its sidecar.
+    """Return the path of an output (`output_kinds`) of the scan `source`, each relative to its dataset.
 
-    Parameters
-    ----------
-    source : str
-        Path of the scan, relative to its dataset.
-    kind : str
-        One of `output_kinds`.
-    extension : str, optional
-
-    Raises
-    ------
-    InputError
-        If the name of `source` is not a BIDS name.
+    ``extension='.json'`` gives its sidecar. Raises InputError if the name of `source` is not a BIDS name.
     """
     pattern = _patterns()['outputs'][kind]
     entities, suffix, _ = split_name(source)

@@ -48,22 +48,12 @@ def publish_scan(
 ) -> list[Path]:
     """Publish the outputs of a scan if its verdict is 'pass', and write its record in any case.
 
-    With another verdict no file of the scan is left in the output, nor one of an earlier run.
+    `files` are the finished images 'refaced', 'defacemask' and 'brainmask' (the preserved region), as
+    ``.nii.gz``; `verdict` is that of the verdict step, and `config` has the hash of the weights. With another
+    verdict no file of the scan is left in the output, nor one of an earlier run.
 
-    Parameters
-    ----------
-    scan : Scan
-    config : RunConfig
-        With the hash of the weights.
-    files : dict
-        The finished images 'refaced', 'defacemask' and 'brainmask' (the preserved region), as ``.nii.gz``.
-    verdict : dict
-        Of the verdict step: ``status``, ``reasons``, ``measures`` and more.
-
-    Returns
-    -------
-    list of Path
-        Sidecars and images that are now in the output, the image last; empty if the verdict is not 'pass'.
+    Returns the sidecars and images that are now in the output, the image last; none if the verdict is not
+    'pass'.
 
     Raises
     ------

@@ -14,12 +14,8 @@ def settle_seed(config: RunConfig) -> RunConfig:
     """Return the settings with a seed: as given, else that of earlier runs into the output, else drawn.
 
     So all sessions of a subject share theirs, and complete scans stay complete. Of runs that start at the
-    same time, the first one settles it for all.
-
-    Raises
-    ------
-    UsageError
-        If the log folder of the output cannot be written.
+    same time, the first one settles it for all. Raises UsageError if the log folder of the output cannot be
+    written.
     """
     if config.seed is not None:
         return config

@@ -56,12 +56,7 @@ def read_filters(path: Path | None, suffix: str = T1W) -> dict[str, Any]:
 
     The file reads ``{"t1w": {"acquisition": "mprage", "run": null}}``: null means that the entity is absent,
     "*" that it is present. Terms of ``t1w`` apply to `T1W_SUFFIXES` unless they name one of them; other keys
-    are ignored.
-
-    Raises
-    ------
-    UsageError
-        If the file is not of that form, or asks for another suffix or datatype.
+    are ignored. Raises UsageError if the file is not of that form, or asks for another suffix or datatype.
     """
     if path is None:
         return {}

@@ -11,19 +11,9 @@ from cpmae_bids.exceptions import InputError
 def read_sidecars(bids_dir: Path, source: str) -> dict[str, Any]:
     """Read all fields of an image's sidecars by the BIDS inheritance principle; empty without any.
 
-    A JSON file applies if it lies in the folder of the image or in one above it, has the same suffix,
-    and all its entities are those of the image. Nearer and more specific files win.
-
-    Parameters
-    ----------
-    bids_dir : Path
-    source : str
-        Path of the image, relative to `bids_dir`.
-
-    Raises
-    ------
-    InputError
-        If a sidecar that applies cannot be read or is not a JSON object.
+    A JSON file applies if it lies in the folder of the image (`source`, relative to `bids_dir`) or in one
+    above it, has the same suffix, and all its entities are those of the image. Nearer and more specific files
+    win. Raises InputError if one that applies cannot be read or is not a JSON object.
     """
     metadata: dict[str, Any] = {}
     for path in applicable_files(bids_dir, source, split_name(source)[1], '.json'):
@@ -50,13 +40,7 @@ def applicable_files(bids_dir: Path, source: str, suffix: str, extension: str) -
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a sidecar.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read or is not a JSON object.
-    """
+    """Read a sidecar; InputError if it cannot be read or is not a JSON object."""
     try:
         content = read_json(path)
     except OSError as err:

@@ -26,10 +26,7 @@ SOURCES = ('scan', 'first_echo', 'reference', 't1w')
 def checksums(record: dict[str, Any], bids_dir: Path) -> dict[str, str]:
     """Return the CRC-32 of each source of a record, by its path in the dataset.
 
-    Raises
-    ------
-    InputError
-        If one of them cannot be read any more.
+    Raises InputError if one of them cannot be read any more.
     """
     found = {}
     for path in _sources(record):
@@ -43,10 +40,7 @@ def checksums(record: dict[str, Any], bids_dir: Path) -> dict[str, str]:
 def checked_sources(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[str, str]:
     """Return the checksums of what a scan is made from, by path.
 
-    Raises
-    ------
-    InputError
-        If one of them has changed since processing began.
+    Raises InputError if one of them has changed since processing began.
     """
     found = checksums({'scan': scan.relative_path, **settings_of(scan, config)}, config.bids_dir)
     before = {scan: {scan.crc32, verdict.get('source_crc32')}}
@@ -73,11 +67,7 @@ def changed_source(record: dict[str, Any], config: RunConfig) -> str:
     """Return the path of a source that is not what the outputs of a record were made from, or nothing.
 
     A source that has failed, and has no image in the output, counts as changed unless its checksum is known.
-
-    Raises
-    ------
-    InputError
-        If a source cannot be read any more.
+    Raises InputError if a source cannot be read any more.
     """
     crc32 = checksums(record, config.bids_dir)
     known = _remembered(record, config)

@@ -36,10 +36,7 @@ def warn_once(message: str) -> None:
 def read_text(path: Path) -> str:
     """Read a text in UTF-8 or UTF-16, else in Latin-1 with a warning.
 
-    Raises
-    ------
-    InputError
-        If it cannot be read, or is not a text file.
+    Raises InputError if it cannot be read, or is not a text file.
     """
     try:
         if not path.is_file():  # opening a pipe would wait for ever
@@ -74,25 +71,15 @@ class Table:
 
     @classmethod
     def load(cls, path: Path) -> Table:
-        """Read a file.
-
-        Raises
-        ------
-        InputError
-            If it cannot be read, or is no table.
-        """
+        """Read a file; InputError if it cannot be read, or is no table."""
         return cls.read(read_text(path), str(path))
 
     @classmethod
     def read(cls, text: str, name: str) -> Table:
         """Read values that are separated by tabs or, where the first line has none, by commas or semicolons.
 
-        Shorter rows end with ``n/a``, and columns without a name are left out.
-
-        Raises
-        ------
-        InputError
-            If a row is longer than the first, or a column comes twice.
+        Shorter rows end with ``n/a``, and columns without a name are left out. Raises InputError if a row is
+        longer than the first, or a column comes twice.
         """
         lines = [line for line in re.split(r'\r\n|\r|\n', text.removeprefix('\ufeff')) if line.strip()]
         columns, *rows = _split(lines, name) or [[]]

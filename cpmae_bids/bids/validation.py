@@ -41,10 +41,7 @@ class Issue:
 def validate_bids(dataset: Path, *, warnings: bool = False) -> list[Issue]:
     """Run the BIDS validator, offline; return errors, and `warnings` if asked for.
 
-    Raises
-    ------
-    ValidatorMissingError
-        If the validator is not installed, or ends without a report.
+    Raises ValidatorMissingError if the validator is not installed, or ends without a report.
     """
     # Beside the interpreter first: an environment need not be activated to be used.
     command = shutil.which(_COMMAND, path=str(Path(sys.executable).parent)) or shutil.which(_COMMAND)

@@ -57,12 +57,8 @@ def record_path(output_dir: Path, name: str) -> Path:
 def identify(source: Path, files: dict[str, Path]) -> dict[str, Any]:
     """Return what ties a verdict to its files: ``source_crc32``, never published, and SHA-256 (``judged``).
 
-    Parameters
-    ----------
-    source : Path
-        The original.
-    files : dict
-        The images 'refaced', 'defacemask' and 'brainmask' (the preserved region).
+    `source` is the original; `files` are the images 'refaced', 'defacemask' and 'brainmask' (the preserved
+    region).
     """
     return {
         'source_crc32': crc32_of(source),
@@ -119,20 +115,10 @@ def have_one_head(first: dict[str, Any], second: dict[str, Any]) -> bool:
 
 
 def make_record(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[str, Any]:
-    """Complete a verdict to the record of a scan, in its public form.
+    """Complete a verdict, with ``status`` and ``reasons``, to the record of a scan, in its public form.
 
-    Parameters
-    ----------
-    scan : Scan
-    config : RunConfig
-    verdict : dict
-        With ``status`` ('pass', 'fail' or 'error') and ``reasons`` (list of str).
-
-    Raises
-    ------
-    VerdictError
-        If the verdict is of another scan or other settings, has no valid status, or is a failure
-        without a reason.
+    Raises VerdictError if the verdict is of another scan or other settings, has no valid status, or is a
+    failure without a reason.
     """
     ours = {'scan': scan.relative_path, **settings_of(scan, config)}
     for key, value in ours.items():

@@ -21,12 +21,7 @@ def claimed(work_dir: Path, subjects: Iterable[str]) -> Iterator[None]:
 
     Two runs that write the same files damage them for every later run too. A lock is a byte of one file, at a
     place that the name of the subject gives, so that any number of runs may share a folder. Jobs of a batch
-    system that outlive the process are not kept off.
-
-    Raises
-    ------
-    UsageError
-        If another run processes one of them.
+    system that outlive the process are not kept off. Raises UsageError if another run processes one of them.
     """
     if not (subjects := sorted(set(subjects))):
         return (yield)

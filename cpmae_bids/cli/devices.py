@@ -14,10 +14,7 @@ logger = logging.getLogger(__name__)
 def settle_device(device: str) -> str:
     """Return 'cpu' or 'cuda', and log if 'auto' falls back to the CPU.
 
-    Raises
-    ------
-    UsageError
-        If 'cuda' is asked for and not there.
+    Raises UsageError if 'cuda' is asked for and not there.
     """
     if device == 'cpu':
         return device

@@ -14,12 +14,9 @@ from cpmae_bids.sharing.inventory import list_files, unprocessed
 
 
 def print_plan(scans: Sequence[Scan], complete: Collection[Scan], config: RunConfig) -> int:
-    """Print a line for each scan of a run, and for what else may show a face.
+    """Print a line for each scan of a run, and for each file that is left out.
 
-    Returns
-    -------
-    int
-        1 if a scan cannot be processed, as the run itself would end, else 0.
+    Returns 1 if a scan cannot be processed, as the run itself would end, else 0.
     """
     todo = [scan for scan in scans if not scan.problem and scan not in complete]
     broken = [scan for scan in scans if scan.problem]

@@ -65,15 +65,8 @@ def build_parser() -> Parser:
 def parse_config(argv: Sequence[str] | None = None) -> RunConfig:
     """Read the command line, by default that of the process.
 
-    Returns
-    -------
-    RunConfig
-        With all defaults but those that the pre-flight settles.
-
-    Raises
-    ------
-    SystemExit
-        With code 64 if the arguments are wrong, and with 0 after ``--help`` and ``--version``.
+    Defaults that the pre-flight settles are left open. Raises SystemExit with code 64 if the arguments are
+    wrong, and with 0 after ``--help`` and ``--version``.
     """
     parser = build_parser()
     options = vars(parser.parse_args(argv))

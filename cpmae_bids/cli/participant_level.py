@@ -33,10 +33,7 @@ logger = logging.getLogger(__name__)
 def run_participants(config: RunConfig, interruption: Interruption) -> int:
     """De-identify the scans that a run asks for, and write what describes them; return the exit code.
 
-    Raises
-    ------
-    CpmaeError
-        If the run cannot start.
+    Raises CpmaeError if the run cannot start.
     """
     config = preflight(config)
     keep_work_dir = False

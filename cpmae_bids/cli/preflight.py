@@ -37,17 +37,10 @@ OUTPUT_GB = 0.1
 
 
 def preflight(config: RunConfig) -> RunConfig:
-    """Check what a participant run needs, from the cheapest to the dearest.
+    """Check what a participant run needs, from the cheapest to the dearest; return its settings.
 
-    Returns
-    -------
-    RunConfig
-        With device, seed, hash of the weights and work folder settled; for a dry run, with seed and hash.
-
-    Raises
-    ------
-    CpmaeError
-        If something is missing; nothing has been written then but folders.
+    Settled are device, seed, hash of the weights and work folder; for a dry run, seed and hash. Raises
+    CpmaeError if something is missing; nothing has been written then but folders.
     """
     check_folders(config)
     check_description(config.bids_dir)
@@ -99,10 +92,7 @@ def check_template(config: RunConfig) -> None:
 def settle_work_dir(config: RunConfig) -> RunConfig:
     """Return the settings with a work folder that exists and is closed to other users.
 
-    Raises
-    ------
-    UsageError
-        If it cannot be written, or is open to others.
+    Raises UsageError if it cannot be written, or is open to others.
     """
     if '%' in str(place := config.work_dir or Path(tempfile.gettempdir())):  # interpolated by its parser
         raise UsageError(f'{place}: nipype works in no folder with % in its path; choose another --work-dir')
@@ -123,10 +113,7 @@ def settle_work_dir(config: RunConfig) -> RunConfig:
 def close_to_others(work_dir: Path) -> None:
     """Remove the rights of other users to a work directory that holds nothing but this tool's files.
 
-    Raises
-    ------
-    UsageError
-        If these rights cannot be removed, or it holds other things that they may need.
+    Raises UsageError if these rights cannot be removed, or it holds other things that they may need.
     """
     status = work_dir.stat()
     if not status.st_mode & 0o077:
@@ -151,22 +138,10 @@ def remove_work_dir(config: RunConfig) -> None:
 
 
 def check_space(config: RunConfig, n_scans: int = 1, at_a_time: int | None = None) -> None:
-    """Require room on the disks for one scan, and warn if there is none for all.
+    """Require room on the disks for one scan, and warn if there is none for all; UsageError without.
 
-    What a scan takes is known as an upper bound only.
-
-    Parameters
-    ----------
-    config : RunConfig
-    n_scans : int
-        Scans that will leave outputs.
-    at_a_time : int, optional
-        Scans whose intermediate files exist at the same time; all by default.
-
-    Raises
-    ------
-    UsageError
-        If there is no room for a single scan.
+    What a scan takes is known as an upper bound only. `n_scans` will leave outputs; the intermediate files of
+    `at_a_time` of them, all by default, exist at the same time.
     """
     needs = (
         (config.work_folder, '--work-dir', WORK_GB[config.preset], min(n_scans, at_a_time or n_scans)),

@@ -32,28 +32,12 @@ _NIPYPE_LEVELS = ('CRITICAL', 'INFO', 'DEBUG')
 def process_scans(
     scans: Sequence[Scan], config: RunConfig, progress: Progress | None = None
 ) -> list[Failure]:
-    """De-identify scans.
+    """De-identify scans, after the pre-flight; return the nodes that broke.
 
     Afterwards each has a record of this run, and an image in the output only if that says 'pass'. After
     `RunConfig.stop_on_first_crash`, scans that were not reached keep what is whole of an earlier run.
-
-    Parameters
-    ----------
-    scans : sequence of Scan
-    config : RunConfig
-        After the pre-flight.
-    progress : Progress, optional
-        Told of each stage; by default it writes to standard error.
-
-    Returns
-    -------
-    list of Failure
-        The nodes that broke.
-
-    Raises
-    ------
-    CpmaeError
-        If no scan could be processed because of the settings.
+    `progress` is told of each stage; by default it writes to standard error. Raises CpmaeError if no scan
+    could be processed because of the settings.
     """
     waiting = []
     for scan in scans:

@@ -26,10 +26,7 @@ logger = logging.getLogger(__name__)
 def warn_of_dates(config: RunConfig, scans: Iterable[Scan]) -> None:
     """Warn of labels that are dates: names are kept, in the output and in the raw-like dataset.
 
-    Raises
-    ------
-    UsageError
-        If dates are to be shifted: one that is known gives away all others of the subject.
+    Raises UsageError if dates are to be shifted: one that is known gives away all others of the subject.
     """
     paths = [scan.relative_path for scan in scans]
     if config.layout == 'bids':
@@ -75,13 +72,9 @@ def _session_of(path: str) -> str | None:
 
 
 def conclude_raw_like(config: RunConfig) -> bool:
-    """Write the raw-like dataset, and log what is in it.
+    """Write the raw-like dataset, log what is in it, and return whether it is complete and valid.
 
-    Returns
-    -------
-    bool
-        Whether it is complete and valid. Only runs over all subjects validate it, since another run may be
-        writing its subjects at the same time.
+    Only runs over all subjects validate it, since another run may be writing its subjects at the same time.
     """
     from cpmae_bids.sharing.rawlike.build import write_raw_like
 

@@ -78,20 +78,9 @@ def _load() -> None:
 def run(arguments: Sequence[str], environment: Mapping[str, str], folder: Path) -> tuple[int, str, str]:
     """Run a step in another process, a fork of this one if that has the libraries, and wait for its end.
 
-    Parameters
-    ----------
-    arguments : sequence of str
-        Of ``python -m cpmae_bids.steps``.
-    environment : mapping of str to str
-        What to change in the environment.
-    folder : Path
-        Where it runs.
-
-    Returns
-    -------
-    returncode : int
-        Negative for the signal that ended it.
-    stdout, stderr : str
+    `arguments` are those of ``python -m cpmae_bids.steps``, `environment` is what to change in the
+    environment, and `folder` where it runs. Returns the exit code, negative for the signal that ended it, and
+    what it printed and said of errors.
     """
     paths = folder / 'stdout.nipype', folder / 'stderr.nipype'  # as nipype calls them
     opened = [path.open('w+', buffering=1, errors='backslashreplace') for path in paths]

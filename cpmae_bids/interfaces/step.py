@@ -116,10 +116,7 @@ class Step(BaseInterface):
 def specifications(function: Callable) -> tuple[type[StepInputSpec], type[StepOutputSpec]]:
     """Return inputs and outputs of a step as nipype describes them, from the signature of its function.
 
-    Raises
-    ------
-    TypeError
-        If no trait stands for the type of a parameter.
+    Raises TypeError if no trait stands for the type of a parameter.
     """
     inputs: dict[str, Any] = {}
     outputs: dict[str, Any] = {'function': staticmethod(function)}

@@ -41,17 +41,9 @@ def write_group_report(
 ) -> Path:
     """Write the page and return its path.
 
-    Parameters
-    ----------
-    output_dir : Path
-    records : list of dict
-        Of `cpmae_bids.bids.output_check.verified_records`.
-    outliers : list of Outlier
-        The most unusual scan first.
-    attacks : sequence of tuple
-        Rows of the table of the privacy audit; empty without one.
-    notes : sequence of str
-        About the audit, or why there is none.
+    `records` are those of `cpmae_bids.bids.output_check.verified_records`; of the `outliers` the most unusual
+    scan comes first. `attacks` are the rows of the table of the privacy audit, none without one, and `notes`
+    are about the audit, or why there is none.
     """
     sections = [
         _status_section(records),

@@ -13,14 +13,8 @@ BINS = 24
 def histogram(values: Sequence[float], low: float, high: float, label: str) -> str:
     """Draw the distribution of a metric as an ``<svg>`` element, with what lies beyond its thresholds shaded.
 
-    Parameters
-    ----------
-    values : sequence of float
-        Not empty, finite; a bar counts scans, a short tick is one of them.
-    low, high : float
-        Thresholds, drawn in red; infinite where there is none.
-    label : str
-        Alternative text.
+    `values` are finite, one at least; a bar counts scans, a short tick is one of them. Thresholds (`low`,
+    `high`) are drawn in red, and are infinite where there is none. `label` is the alternative text.
     """
     drawn = np.asarray(values, dtype=float)
     limits = [limit for limit in (low, high) if math.isfinite(limit)]

@@ -13,10 +13,7 @@ NO_SEMAPHORES = (OSError, ImportError, NotImplementedError)
 def workers(nprocs: int) -> Iterator[Callable[..., Iterable]]:
     """Give a function as `map` that works in `nprocs` processes, or in this one if that is 1.
 
-    Raises
-    ------
-    CpmaeError
-        If the system ended a process.
+    Raises CpmaeError if the system ended a process.
     """
     if nprocs == 1:
         yield map

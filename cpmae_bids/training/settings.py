@@ -17,10 +17,7 @@ PACKAGED = Path(__file__).resolve().parent.parent / 'data' / 'training.toml'
 def read_settings(path: Path | None, section: str):
     """Read the settings of one training command from a TOML file, by default the packaged one.
 
-    Raises
-    ------
-    UsageError
-        If the file cannot be read or has an unknown key.
+    Raises UsageError if the file cannot be read or has an unknown key.
     """
     path = path or PACKAGED
     try:

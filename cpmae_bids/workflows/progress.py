@@ -28,14 +28,8 @@ class Progress:
     """Status callback for nipype's plugins, called in the main process for each start and end of a node.
 
     A finished stage is one plain line, ``[sub-01_ses-2_T1w] remodel ... 12.3 s``. A terminal also shows what
-    is running now, on a last line that is overwritten.
-
-    Parameters
-    ----------
-    stream : text stream, optional
-        Standard error by default.
-    clock : callable
-        Returns the time in seconds.
+    is running now, on a last line that is overwritten. `stream` is standard error by default; `clock` returns
+    seconds.
     """
 
     def __init__(self, stream: TextIO | None = None, clock=time.monotonic):

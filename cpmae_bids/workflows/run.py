@@ -50,17 +50,7 @@ class WorkflowError(Exception):
 def run_workflow(workflow: pe.Workflow, config: RunConfig, progress: Progress | None = None) -> list[Failure]:
     """Run a workflow to its end; the failure of one scan stops the others only if the settings say so.
 
-    Parameters
-    ----------
-    workflow : nipype.Workflow
-    config : RunConfig
-    progress : Progress, optional
-        Told of each stage; by default it writes to standard error.
-
-    Returns
-    -------
-    list of Failure
-        Empty if every node ended well.
+    `progress` is told of each stage; by default it writes to standard error. Returns the nodes that failed.
 
     Raises
     ------

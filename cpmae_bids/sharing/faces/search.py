@@ -159,17 +159,10 @@ def is_shared_as_is(path: Path) -> bool:
 def judge_all(
     root: Path, listing: Listing, recognise: bool, each: Callable[..., Iterable[Finding]] = map
 ) -> Iterator[Finding]:
-    """Yield what is found in each image of a listing, after what is not read.
+    """Yield what is found in each image of a listing of a folder, after what is not read.
 
-    Parameters
-    ----------
-    root : Path
-        The folder that was listed.
-    listing : Listing
-    recognise : bool
-        Whether to use dlib's detector beside the geometry.
-    each : callable
-        As `map`; that of a pool of processes judges several images at a time.
+    `recognise` adds dlib's detector to the geometry. `each` is as `map`; that of a pool of processes judges
+    several images at a time.
     """
     yield from listing.foreign
     count = len(listing.images)
@@ -235,12 +228,8 @@ def detect(values: np.ndarray, affine: np.ndarray, recognise: bool) -> str:
     """Name the detectors that find a face; empty without any.
 
     Headers may be wrong: all orientations of the axes are tried, and where the unit cannot be millimetres,
-    another.
-
-    Raises
-    ------
-    ValueError
-        If head and air cannot be told apart, or a slab shows too little, and no detector finds a face.
+    another. Raises ValueError if head and air cannot be told apart, or a slab shows too little, and no
+    detector finds a face.
     """
     from cpmae_bids.deid.qc import relief
     from cpmae_bids.sharing.faces import recogniser
@@ -295,10 +284,7 @@ def _slice_mm(shape: tuple[int, ...], affine: np.ndarray) -> float:
 def face_in_copy(path: Path) -> str:
     """Say how geometry found a face in an image that would be copied as it is (EPI, mostly), or nothing.
 
-    Raises
-    ------
-    InputError
-        If the file cannot be read.
+    Raises InputError if the file cannot be read.
     """
     try:
         volumes, affine, _ = read_volumes(path)

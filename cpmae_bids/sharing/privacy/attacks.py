@@ -216,13 +216,8 @@ def depth_distances(probes: np.ndarray, gallery: np.ndarray) -> np.ndarray:
 def audit(pairs: list[Pair], recognise: bool, each: Callable[..., Iterable] = map) -> Privacy:
     """Attack the outputs with all originals.
 
-    Parameters
-    ----------
-    pairs : list of Pair
-    recognise : bool
-        Whether to use the face recogniser as well.
-    each : callable
-        As `map`; that of a pool of processes handles several scans at a time.
+    `recognise` adds the face recogniser. `each` is as `map`; that of a pool of processes handles several
+    scans at a time.
     """
     described = list(each(describe, pairs, [recognise] * len(pairs)))
     usable = [(pair, faces) for pair, faces in zip(pairs, described, strict=True) if isinstance(faces, Faces)]

@@ -36,19 +36,9 @@ def write_raw_like(config: RunConfig, shows_face: Callable[[Path], str] | None =
     """Write what a run may share as a raw dataset, and remove what may be shared no more.
 
     Only files on the allow-list are copied, and only images that passed QC replace their originals. Other
-    subjects and sessions than those of the run are not touched.
-
-    Parameters
-    ----------
-    config : RunConfig
-        With a seed, after its scans have been processed.
-    shows_face : callable, optional
-        Says how a face was found in an image that would be copied, or nothing.
-
-    Raises
-    ------
-    InputError
-        If the dataset cannot be written.
+    subjects and sessions than those of the run are not touched. `config` has a seed, and its scans have been
+    processed; `shows_face` says how a face was found in an image that would be copied, or nothing. Raises
+    InputError if the dataset cannot be written.
     """
     dataset = config.raw_like_folder
     try:

@@ -21,12 +21,7 @@ def place_folder_table(
 ) -> None:
     """Put a table of scans or sessions into a unit: rows of the files in it, columns that may be shared.
 
-    All images and texts of the unit are in it already.
-
-    Raises
-    ------
-    InputError
-        If the table cannot be read.
+    All images and texts of the unit are in it already. Raises InputError if the table cannot be read.
     """
     key = 'filename' if entry.path.endswith('_scans.tsv') else 'session_id'
     folder = str(PurePosixPath(entry.path).parent)

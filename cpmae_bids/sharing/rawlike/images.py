@@ -31,12 +31,8 @@ def copy_image(source: Path, file: IO[bytes]) -> None:
     """Copy a NIfTI file chunk by chunk, with a header of its geometry, type, scaling and timing alone.
 
     Free text, extensions, trailing data, and name and time in the gzip header stay behind. The copy is
-    compressed if `source` ends in ``.gz``.
-
-    Raises
-    ------
-    InputError
-        If the source cannot be read, is no single-file NIfTI, or ends before its last voxel.
+    compressed if `source` ends in ``.gz``. Raises InputError if the source cannot be read, is no single-file
+    NIfTI, or ends before its last voxel.
     """
     compressed = source.name.endswith('.gz')
     writer: Any = gzip.GzipFile('', 'wb', nifti.GZIP_LEVEL, file, mtime=0) if compressed else file
@@ -49,10 +45,7 @@ def copy_image(source: Path, file: IO[bytes]) -> None:
 def is_copy(source: Path, copy: Path) -> bool:
     """Whether a file is what `copy_image` would make of another one now, apart from the compression.
 
-    Raises
-    ------
-    InputError
-        If the source cannot be read, or is no NIfTI file.
+    Raises InputError if the source cannot be read, or is no NIfTI file.
     """
     try:
         if copy.is_symlink() or not copy.is_file():
@@ -113,10 +106,7 @@ def _scrubbed_header(header: nib.Nifti1Header) -> bytes:
 def copy_numbers(source: Path) -> bytes:
     """Return the content of a compressed table of numbers (``physio``, ``stim``).
 
-    Raises
-    ------
-    InputError
-        If it cannot be read, or holds anything but numbers.
+    Raises InputError if it cannot be read, or holds anything but numbers.
     """
     try:
         content = gzip.decompress(source.read_bytes())

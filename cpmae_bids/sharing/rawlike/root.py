@@ -76,11 +76,7 @@ def write_root(
 ) -> tuple[list[DatasetFile], int]:
     """Write the files beside the subjects (`entries`), and the list of what is left out of the whole dataset.
 
-    Returns
-    -------
-    left_out : list of DatasetFile
-    failures : int
-        How many of them should have been written.
+    Returns what of the files was left out, and how many of those should have been written.
     """
     subjects: list[str] | None = None
     # A run over other subjects may add one at the same time, and every table must name all of them.

@@ -38,28 +38,12 @@ _FIELDS_OF_RECORDS = ('files',)
 
 
 class Subject:
-    """Writes the files of one subject into the dataset.
+    """Writes the files of one subject, by its label without ``sub-``, into the dataset.
 
-    Parameters
-    ----------
-    label : str
-        Without ``sub-``.
-    entries : collection of DatasetFile
-        All files of the subject in the input.
-    records : dict
-        Verdict records of the output by the paths of their scans.
-    dataset : Path
-    config : RunConfig
-        With a seed.
-    shows_face : callable, optional
-        As of `build.write_raw_like`.
-
-    Attributes
-    ----------
-    left_out : list of DatasetFile
-        After `write`: the files that are not in the dataset, and why.
-    failures : int
-        How many of them should have been.
+    `entries` are all files of the subject in the input, `records` the verdict records of the output by the
+    paths of their scans, and `config` has a seed; `shows_face` is as of `build.write_raw_like`. After
+    `write`, ``left_out`` has the files that are not in the dataset, and why; ``failures`` is how many of them
+    should have been.
     """
 
     def __init__(
