@@ -125,6 +125,7 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(one_file, tmp_path):
 
 def test_what_cannot_be_written_is_told_at_once(one_file, tmp_path):
     (tmp_path / 'folder.nii').mkdir()
+    (tmp_path / 'other.nii').touch()
     (tmp_path / 'file').touch()
     long = tmp_path / f'{"x" * 255}.nii'
     for options, what in (
@@ -138,6 +139,7 @@ def test_what_cannot_be_written_is_told_at_once(one_file, tmp_path):
     for options, what in (
         (('--verdict', '/proc/v.json'), '--verdict cannot be written'),
         (('--verdict', tmp_path / 'folder.nii'), '--verdict is a folder'),
+        (('--verdict', tmp_path / 'other.nii'), '--verdict is an image'),
         (('--work-dir', tmp_path / 'file'), '--work-dir cannot be written'),
     ):
         code, message = one_file(*options)

@@ -262,7 +262,10 @@ def test_plugin_settings(config, tmp_path):
         assert (plugin, args['n_procs'], args['raise_insufficient']) == ('SLURM', 9, False)
 
 
-@pytest.mark.parametrize(('name', 'text'), [('a.json', '{'), ('a.yml', '- 1'), ('absent.toml', None)])
+@pytest.mark.parametrize(
+    ('name', 'text'),
+    [('a.json', '{'), ('a.yml', '- 1'), ('b.yml', 'plugin_args: 5'), ('absent.toml', None)],
+)
 def test_an_unusable_plugin_file_is_refused(config, tmp_path, name, text):
     if text is not None:
         (tmp_path / name).write_text(text)

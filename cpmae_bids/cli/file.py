@@ -73,9 +73,11 @@ def _check_paths(args: argparse.Namespace) -> None:
         raise UsageError(f'{args.input}: {problem}')
     if out.exists() and not args.overwrite:
         raise UsageError(f'{out}: exists: choose another name, or give --overwrite')
-    if args.verdict is not None and args.verdict.resolve() in (out.resolve(), args.input.resolve()):
-        raise UsageError(f'{args.verdict}: --verdict is one of the images: choose another name')
-    for target, name in ((out, 'OUT'), (args.verdict, '--verdict')):
+    verdict = args.verdict
+    is_image = verdict is not None and verdict.is_file() and verdict.name.endswith(('.nii', '.nii.gz'))
+    if is_image or (verdict is not None and verdict.resolve() in (out.resolve(), args.input.resolve())):
+        raise UsageError(f'{verdict}: --verdict is an image: choose another name')
+    for target, name in ((out, 'OUT'), (verdict, '--verdict')):
         if target is not None:
             check_writable(target.parent, name)
             if target.is_dir():

@@ -139,7 +139,7 @@ def _read_plugin_file(path: Path) -> dict:
             chosen = yaml.safe_load(text)
     except Exception as error:  # each format has its own errors
         raise UsageError(f'cannot read the nipype plugin file {path}: {error}') from error
-    if not isinstance(chosen, dict):
+    if not (isinstance(chosen, dict) and isinstance(chosen.get('plugin_args') or {}, dict)):
         raise UsageError(f'the nipype plugin file {path} must hold "plugin" and "plugin_args"')
     return chosen
 
