@@ -82,7 +82,7 @@ def _sources(record: dict[str, Any]) -> Iterator[str]:
 
 def _private_path(record: dict[str, Any], config: RunConfig) -> Path | None:
     folder = config.private_report_dir or (None if config.temporary_work_dir else config.work_dir)
-    return folder and folder / 'sources' / f'{_name(str(record["scan"]))}.json'
+    return folder and folder / 'sources' / f'{Path(str(record["scan"])).name.partition(".")[0]}.json'
 
 
 def _remembered(record: dict[str, Any], config: RunConfig) -> dict[str, str] | None:
@@ -135,7 +135,3 @@ def _has_preserved_voxels(
     return same_header and np.array_equal(
         before.raw[preserved].view(np.uint8), after.raw[preserved].view(np.uint8)
     )
-
-
-def _name(path: str) -> str:
-    return path.rpartition('/')[2].partition('.')[0]

@@ -152,15 +152,11 @@ def positive(text: str) -> float:
     return value
 
 
-def _reference(text: str) -> str:
-    return text.removesuffix('-lex')  # as fMRIPrep spells it
-
-
 _TYPES: dict[str, Callable[[str], Any]] = {
     'sub-': label_of('sub-'),
     'ses-': label_of('ses-'),
     'file': file,
     'derivatives': derivatives,
     'positive': positive,
-    'reference': _reference,
+    'reference': lambda text: text.removesuffix('-lex'),  # as fMRIPrep spells it
 }

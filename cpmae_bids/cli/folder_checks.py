@@ -5,7 +5,6 @@ Each check raises `cpmae_bids.exceptions.UsageError`, whose one line says what t
 
 import logging
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -17,6 +16,7 @@ from cpmae_bids.bids.raw_like import is_raw_like
 from cpmae_bids.bids.scan import Scan
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
+from cpmae_bids.workflows.progress import node_name
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ def with_places(scans: Iterable[Scan], output_dir: Path) -> list[Scan]:
 
 def reject_links_in_work(work_dir: Path, subjects: Iterable[str]) -> None:
     """Reject a work directory in which links of these subjects lead elsewhere, or into the input."""
-    names = [re.sub(r'[^\w-]', '-', subject) for subject in subjects]  # as nodes have them
+    names = [*map(node_name, subjects)]
     tops = [path.name for path in work_dir.glob('*') if path.is_dir()]
     reject_links(work_dir, tops)
     for subject_wf in (f'{top}/{name}_wf' for top in tops for name in names):

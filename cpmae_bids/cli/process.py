@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -21,7 +20,7 @@ from cpmae_bids.cli.batches import make_batches
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import CpmaeError, InputError
 from cpmae_bids.runtime.scratch import CRASH_FOLDER
-from cpmae_bids.workflows.progress import Progress
+from cpmae_bids.workflows.progress import Progress, node_name
 from cpmae_bids.workflows.run import Failure, run_workflow
 
 logger = logging.getLogger(__name__)
@@ -122,7 +121,7 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
 def _reason(scan: Scan, failures: Sequence[Failure]) -> str:
     """Return the node that failed a scan, its own or of a scan that it depends on; or nothing."""
     first = {failure.scan: failure for failure in reversed(failures)}
-    if failure := first.get(_name_in_graph(scan)):
+    if failure := first.get(node_name(scan.name)):
         return f'{failure.stage}: {failure.message}'
     if scan.t1w and (reason := _reason(scan.t1w, failures)):
         return without_t1w(scan.t1w, reason)
@@ -163,11 +162,6 @@ def _begin(batch: Sequence[Scan], config: RunConfig) -> list[Scan]:
 
 def _noted(scan: Scan) -> Scan:
     return replace(scan, crc32=crc32_of(scan.path))
-
-
-def _name_in_graph(scan: Scan) -> str:
-    """Name of a scan as nodes have it."""
-    return re.sub(r'[^\w-]', '-', scan.name)
 
 
 def _remove_intermediate_files(config: RunConfig) -> None:

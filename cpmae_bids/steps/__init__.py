@@ -4,6 +4,9 @@ A step is the function that its module is named after. Its signature says all th
 parameter of type `Path` is a file, to write if it is annotated with an `Output`; all others are settings. Of
 that, `cpmae_bids.interfaces.step` makes an interface of nipype, and ``python -m cpmae_bids.steps NAME
 inputs.json`` runs one by hand.
+
+All raise InputError if a file cannot be read. Those with models take a `device`, 'cpu', 'cuda' or 'cuda:N',
+and a folder of `weights` (`cpmae_bids.models.weights.resolve_weights`), or raise WeightsError.
 """
 
 from collections.abc import Callable

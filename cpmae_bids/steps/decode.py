@@ -25,7 +25,6 @@ def decode(
 
     Parameters
     ----------
-    head_codes : Path
     conformed : Path
         ``.npz`` of the brain on the template grid, as the conform step writes it: the skull follows the
         brain.
@@ -36,15 +35,6 @@ def decode(
         Whether detail is drawn at 2 mm or 1 mm.
     seed : int
         Of the detail.
-    weights : Path, optional
-    device : str
-
-    Raises
-    ------
-    InputError
-        If the codes or the brain cannot be read.
-    WeightsError
-        If the weights cannot be used.
     """
     import torch
 

@@ -25,16 +25,6 @@ def encode(
     codes : Path
         To write, ``.npz``: ``level0``, ``level1``, ...; int16, coarse to fine.
     which : {'brain', 'head'}
-    weights : Path, optional
-        Folder of weights; see `cpmae_bids.models.weights.resolve_weights`.
-    device : str
-
-    Raises
-    ------
-    InputError
-        If `conformed` cannot be read.
-    WeightsError
-        If the weights cannot be used.
     """
     import torch
 

@@ -20,23 +20,10 @@ def remodel(
 
     Parameters
     ----------
-    brain_codes : Path
-        Codes of the brain, from the encode step.
-    head_codes : Path
-        To write.
-    seed : int
-        Seed of the scan.
-    steps : int
-        Rounds of refinement.
-    weights : Path, optional
-    device : str
-
-    Raises
-    ------
-    InputError
-        If the codes cannot be read.
-    WeightsError
-        If the weights cannot be used.
+    brain_codes, head_codes : Path
+        Codes of the brain, from the encode step; those to write.
+    seed, steps : int
+        Seed of the scan, and rounds of refinement.
     """
     import torch
 

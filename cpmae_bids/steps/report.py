@@ -22,6 +22,8 @@ def report(
 ) -> None:
     """Write the pictures of one scan; none if its verdict is not 'pass'.
 
+    VerdictError if it passed but shows no head that could be drawn.
+
     Parameters
     ----------
     refaced, kept_mask : Path
@@ -30,11 +32,6 @@ def report(
         JSON file with ``status``.
     slices, face : Path
         PNG files to write.
-
-    Raises
-    ------
-    VerdictError
-        If the scan passed but shows no head that could be drawn.
     """
     if json.loads(verdict.read_text(encoding='utf-8'))['status'] != 'pass':
         return

@@ -13,17 +13,7 @@ from cpmae_bids.exceptions import InputError
 def tone(generated: Path, conformed: Path, statistics: Path) -> np.ndarray:
     """A generated head whose tissue is as bright as statistics of a scan say; float32, (256, 256, 288).
 
-    Parameters
-    ----------
-    generated : Path
-        From the decode step.
-    conformed, statistics : Path
-        From the conform step.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be read.
+    `generated` is of the decode step, `conformed` and `statistics` are of the conform step.
     """
     brain = volumes.read(conformed, 'mask')
     return tissue.like(volumes.read(generated, 'head').astype(np.float32), brain, read_statistics(statistics))

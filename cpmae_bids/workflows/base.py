@@ -1,6 +1,5 @@
 """The workflow of a whole run: one workflow per subject, and in it one per scan."""
 
-import re
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -19,6 +18,7 @@ from cpmae_bids.workflows.anatomical import (
     init_reface_wf,
 )
 from cpmae_bids.workflows.outputs import init_outputs_wf
+from cpmae_bids.workflows.progress import node_name
 
 # Polling for finished nodes each 2 s, nipype's default, would cost a scan half a minute. `SturdyMultiProc` is
 # told of each at once, and looks as often only where there is none to wait for.
@@ -63,7 +63,7 @@ def init_single_subject_wf(subject: str, scans: Sequence[Scan], config: RunConfi
     workflow ends with the head; likewise that of a T1w scan that locates the brain of another contrast ends
     with the brain. A contrast is published after its T1w scan, and only if that passes.
     """
-    workflow = pe.Workflow(name=f'sub-{_valid(subject)}_wf')
+    workflow = pe.Workflow(name=f'sub-{node_name(subject)}_wf')
     needed = {*scans, *(scan.t1w for scan in scans if scan.t1w is not None)}
     needed |= {scan.first_echo for scan in needed if scan.first_echo is not None}
     needed |= {scan.reference or scan for scan in needed}
@@ -107,7 +107,7 @@ def init_scan_wf(scan: Scan, config: RunConfig, *, head: bool = True, outputs: b
     outputs : bool
         False ends the workflow before the refaced scan.
     """
-    workflow = pe.Workflow(name=f'{_valid(scan.name)}_wf')
+    workflow = pe.Workflow(name=f'{node_name(scan.name)}_wf')
     if scan.t1w is not None:
         also_wf, outputs_wf = init_also_wf(scan, config), init_outputs_wf(scan, config)
         workflow.connect([(also_wf, outputs_wf, _between('outputnode', 'inputnode', fields(*RESULT_FIELDS)))])
@@ -133,8 +133,3 @@ def init_scan_wf(scan: Scan, config: RunConfig, *, head: bool = True, outputs: b
 def _between(source: str, target: str, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Connections of two workflows: those of their nodes `source` and `target`."""
     return [(f'{source}.{a}', f'{target}.{b}') for a, b in pairs]
-
-
-def _valid(name: str) -> str:
-    """Name without the characters that nipype refuses in names of workflows."""
-    return re.sub(r'[^\w-]', '-', name)

@@ -1,10 +1,16 @@
 """One line per scan and stage while a workflow runs."""
 
+import re
 import sys
 import time
 from typing import TextIO
 
 CLEAR_LINE = '\r\x1b[K'
+
+
+def node_name(name: str) -> str:
+    """Return a name without the characters that nipype rejects in names of workflows and nodes."""
+    return re.sub(r'[^\w-]', '-', name)
 
 
 def scan_and_stage(fullname: str) -> tuple[str, str]:

@@ -167,14 +167,12 @@ def describe(pair: Pair, recognise: bool) -> Faces | str:
         scale = intensity.brain_scale(scans[0].values()[inside])
         return Faces(
             np.stack([face_depth(scan, scale, matrix) for scan in scans]),
-            np.stack([_embed(scan, recognise) for scan in scans]),
+            np.stack([recogniser.describe(scan.values(), scan.affine) for scan in scans])
+            if recognise
+            else np.full((2, 128), np.nan),
         )
     except Exception as err:  # whatever is wrong with one scan must not hide the others
         return str(err)
-
-
-def _embed(scan: nifti.Image, recognise: bool) -> np.ndarray:
-    return recogniser.describe(scan.values(), scan.affine) if recognise else np.full(128, np.nan)
 
 
 def face_depth(scan: nifti.Image, scale: float, world_to_template: np.ndarray) -> np.ndarray:
@@ -229,7 +227,7 @@ def audit(pairs: list[Pair], recognise: bool, each: Callable[..., Iterable] = ma
         return Privacy(dict.fromkeys(names), [], unread)
     people = np.unique([pair.person for pair, _ in usable], return_inverse=True)[1]
     depths = np.stack([faces.depths for _, faces in usable])
-    moved = _distances_to_own(depths)
+    moved = [depth_distances(pair[:1], pair[1:])[0, 0] for pair in depths]
     unmoved = [pair.scan for (pair, _), mm in zip(usable, moved, strict=True) if mm < SAME_MM]
     attacks = {'geometry': attack(depth_distances(depths[:, 0], depths[:, 1]), people, people)}
     if recognise:
@@ -237,8 +235,3 @@ def audit(pairs: list[Pair], recognise: bool, each: Callable[..., Iterable] = ma
         gap = np.linalg.norm(embeddings[:, None, 0] - embeddings[None, :, 1], axis=2)
         attacks['recogniser'] = attack(gap, people, people)
     return Privacy(attacks, unmoved, unread)
-
-
-def _distances_to_own(depths: np.ndarray) -> np.ndarray:
-    """Distance of each output to its own original, shape (outputs,), mm; NaN without a common ray."""
-    return np.array([depth_distances(pair[:1], pair[1:])[0, 0] for pair in depths])
