@@ -4,6 +4,7 @@ import base64
 import gzip
 import io
 import json
+import runpy
 import shutil
 from importlib.util import find_spec
 
@@ -15,6 +16,7 @@ from judged import publish_scan
 
 from cpmae_bids.bids.derivatives import write_dataset_files
 from cpmae_bids.bids.layout import collect_scans
+from cpmae_bids.cli import audit as audit_module
 from cpmae_bids.cli.audit import main
 from cpmae_bids.config import RunConfig
 from cpmae_bids.deid.images import masks
@@ -562,6 +564,13 @@ def test_wrong_use_and_nothing_to_check(tmp_path, capsys):
     assert image.read_bytes() == before
     assert audit(tmp_path, '--originals', tmp_path) == 64
     assert 'is not an output of cpmae-bids' in capsys.readouterr().err
+
+
+def test_python_m_is_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr('sys.argv', ['audit', str(tmp_path / 'missing')])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(audit_module.__file__, run_name='__main__')
+    assert ended.value.code == 64
 
 
 def test_report(made, tmp_path):

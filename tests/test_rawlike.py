@@ -666,6 +666,15 @@ def test_unused_dimensions_of_a_copy_hold_no_numbers(tmp_path):
     assert not images.is_copy(tmp_path / 'a.nii', tmp_path / 'b.nii')
 
 
+@pytest.mark.parametrize('link', [True, False])
+def test_a_table_whose_content_is_elsewhere_says_how_to_get_it(tmp_path, link):
+    content = '/annex/objects/SHA256E-s83--4d.tsv'
+    path = tmp_path / 'participants.tsv'
+    path.symlink_to(content) if link else path.write_text(content)
+    with pytest.raises(InputError, match='datalad get'):
+        Table.load(path)
+
+
 def test_a_table_of_numbers_is_one(tmp_path):
     path = tmp_path / 'physio.tsv.gz'
     path.write_bytes(gzip.compress(b'1.5\t-2e3\nn/a\t4\n'))

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.runtime.content import unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ def read_text(path: Path) -> str:
     Raises InputError if it cannot be read, or is not a text file.
     """
     try:
-        if not path.is_file():  # opening a pipe would wait for ever
-            raise InputError(f'{path}: is not a file; check what it is')
+        if (not path.is_file() or path.stat().st_size) and (reason := unreadable(path)):
+            raise InputError(f'{path}: {reason}')
         with path.open('rb') as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as err:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -159,3 +160,7 @@ def _write(target: Path, findings: list[Finding], listing: Listing, privacy: Pri
     if privacy is not None:
         report['privacy'] = privacy.numbers()
     write_text(target, to_json(report))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
