@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cpmae_bids.workflows.progress import Progress, scan_and_stage
+from cpmae_bids.workflows.progress import Progress, node_name, scan_and_stage
 
 SCAN_WF = 'cpmae_bids_wf.sub-01_wf.sub-01_ses-2_T1w_wf'
 
@@ -36,6 +36,12 @@ def clock():
 def test_names():
     assert scan_and_stage(f'{SCAN_WF}.reface_wf.blend') == ('sub-01_ses-2_T1w', 'blend')
     assert scan_and_stage('other_wf.summary') == ('', 'summary')
+
+
+def test_no_two_scans_share_a_workflow():
+    names = ['sub-1_acq-a+b_T1w', 'sub-1_acq-a b_T1w', 'sub-1_acq-a;b_T1w', 'sub-1_acq-a-b_T1w']
+    assert len({*map(node_name, names)}) == len(names)
+    assert node_name(names[-1]) == names[-1]
 
 
 @pytest.mark.parametrize(

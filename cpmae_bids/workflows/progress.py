@@ -9,8 +9,8 @@ CLEAR_LINE = '\r\x1b[K'
 
 
 def node_name(name: str) -> str:
-    """Return a name without the characters that nipype rejects in names of workflows and nodes."""
-    return re.sub(r'[^\w-]', '-', name)
+    """Return a name with the codes of characters that nipype rejects in names of workflows and nodes."""
+    return re.sub(r'[^\w-]', lambda match: f'-{ord(match[0]):x}-', name)  # no two names become one
 
 
 def scan_and_stage(fullname: str) -> tuple[str, str]:
