@@ -20,17 +20,8 @@ GENERATOR = 'cpmae-bids'
 _BIDSIGNORE = '*.html\n/bids\nfigures\ngroup_verdicts.*\nlogs\n'
 # What else stands in its place may be a path.
 _DOI = re.compile(r'(doi:|https?://(dx\.)?doi\.org/)?10\.\d{4,9}/[^\s"<>]+', re.IGNORECASE)
-_RECORDED_PACKAGES = (
-    'antspyx',
-    'deepbet',
-    'nibabel',
-    'nipype',
-    'numpy',
-    'pybids',
-    'scipy',
-    'templateflow',
-    'torch',
-)
+# What results depend on
+LIBRARIES = ('antspyx', 'deepbet', 'nibabel', 'nipype', 'numpy', 'pybids', 'scipy', 'templateflow', 'torch')
 
 
 def write_dataset_files(config: RunConfig) -> None:
@@ -139,7 +130,7 @@ def config_text(config: RunConfig) -> str:
 def _environment() -> dict[str, str]:
     """Return the versions of what the results depend on."""
     found = {GENERATOR: __version__}
-    for package in _RECORDED_PACKAGES:
+    for package in LIBRARIES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

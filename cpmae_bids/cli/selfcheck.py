@@ -15,10 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from cpmae_bids._version import __version__
+from cpmae_bids.bids.derivatives import LIBRARIES
 from cpmae_bids.cli.surroundings import settle_surroundings
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError
 
-LIBRARIES = ('torch', 'nipype', 'antspyx', 'pybids', 'nibabel', 'numpy', 'scipy', 'deepbet', 'templateflow')
 SEED = 1
 
 

@@ -11,12 +11,7 @@ Result = TypeVar('Result')
 VARIABLE = 'OMP_NUM_THREADS'
 """Environment variable with the number of threads, which numerical libraries read as well."""
 
-VARIABLES = (
-    VARIABLE,
-    'MKL_NUM_THREADS',
-    'OPENBLAS_NUM_THREADS',
-    'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS',
-)
+VARIABLES = (VARIABLE, 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS')
 """All variables that set the threads of a step."""
 
 

@@ -22,25 +22,9 @@ from cpmae_bids.exceptions import CpmaeError, InputError
 from cpmae_bids.runtime.content import command_to_fetch
 
 KEPT_FIELDS = (
-    'dim_info',
-    'dim',
-    'datatype',
-    'bitpix',
-    'pixdim',
-    'scl_slope',
-    'scl_inter',
-    'xyzt_units',
-    'qform_code',
-    'sform_code',
-    'quatern_b',
-    'quatern_c',
-    'quatern_d',
-    'qoffset_x',
-    'qoffset_y',
-    'qoffset_z',
-    'srow_x',
-    'srow_y',
-    'srow_z',
+    *('dim_info', 'dim', 'datatype', 'bitpix', 'pixdim', 'scl_slope', 'scl_inter', 'xyzt_units'),
+    *('qform_code', 'sform_code', 'quatern_b', 'quatern_c', 'quatern_d'),
+    *('qoffset_x', 'qoffset_y', 'qoffset_z', 'srow_x', 'srow_y', 'srow_z'),
 )
 """What travels from the input's header: geometry, type, scaling and units. All else may carry names or dates
 (``descrip``, ``aux_file``, ``db_name``, ``intent_name``, the unused fields of ANALYZE) and starts empty."""
