@@ -11,10 +11,9 @@ from nipype.pipeline.engine.utils import generate_expanded_graph
 from test_verdict import AFFINE, SHAPE, Case
 
 from cpmae_bids.bids.atomic import crc32_of
-from cpmae_bids.bids.completeness import is_complete
+from cpmae_bids.bids.completeness import is_complete, verified_records
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.metadata import output_sidecar
-from cpmae_bids.bids.output_check import verified_records
 from cpmae_bids.bids.patterns import output_path
 from cpmae_bids.bids.publish import publish_scan
 from cpmae_bids.bids.source_checks import checked_sources

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from judged import publish_scan
 
-from cpmae_bids.bids.completeness import output_files
+from cpmae_bids.bids.completeness import output_files, verified_records
 from cpmae_bids.bids.derivatives import write_dataset_files
 from cpmae_bids.bids.layout import collect_scans
-from cpmae_bids.bids.output_check import verified_records
 from cpmae_bids.bids.validation import ValidatorMissingError, validate_bids
 from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig

@@ -1,4 +1,4 @@
-"""Decide whether the outputs of a scan are complete, or have to be made again."""
+"""Whether the outputs of scans are complete and what their records say, or have to be made again."""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from typing import Any
 from cpmae_bids.bids.atomic import sha256_of
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.metadata import output_sidecar
-from cpmae_bids.bids.patterns import output_path
+from cpmae_bids.bids.patterns import output_path, output_patterns
 from cpmae_bids.bids.scan import Scan
 from cpmae_bids.bids.source_checks import changed_source
 from cpmae_bids.bids.verdict_records import (
@@ -99,3 +99,32 @@ def stands(scan: Scan, config: RunConfig) -> bool:
 def complete_scans(scans: Iterable[Scan], config: RunConfig) -> list[Scan]:
     """Return the scans whose outputs need not be made again."""
     return [scan for scan in scans if is_complete(scan, config)]
+
+
+def verified_records(output_dir: Path, *, thorough: bool = True) -> list[dict[str, Any]]:
+    """Return a record for each scan of an output, sorted by scan, as its files bear them out; write nothing.
+
+    A pass whose files are gone or changed becomes an error, and so does an image without a passing record. If
+    not `thorough`, files need only exist: their hashes are not compared.
+    """
+    records: list[dict[str, Any]] = []
+    vouched: set[str] = set()
+    for record in read_records(output_dir).values():
+        files = record.get('files') or {}
+        if record['status'] == 'pass':
+            if thorough:
+                is_there = stored_files_are_whole(record, output_dir)
+            else:
+                is_there = bool(files) and all((output_dir / path).is_file() for path in files)
+            vouched.update(files)
+            if not is_there:
+                reason = 'outputs are missing or have changed since; run this scan again'
+                record = {**record, 'status': 'error', 'reasons': [reason]}
+        records.append(record)
+    images = (image for pattern in output_patterns('refaced') for image in output_dir.glob(pattern))
+    for image in sorted(images):
+        path = image.relative_to(output_dir).as_posix()
+        if path not in vouched:
+            reason = 'an image without a passing verdict; remove it, it may show the original'
+            records.append({'scan': path, 'status': 'error', 'reasons': [reason]})
+    return sorted(records, key=lambda record: str(record.get('scan')))

@@ -108,8 +108,8 @@ def _look(folder: Path, listing: Listing, recognise: bool, each, verbose: bool) 
 
 def _match(args: argparse.Namespace, recognise: bool, each) -> Privacy:
     """Attack the outputs in a folder with their originals."""
+    from cpmae_bids.bids.completeness import verified_records
     from cpmae_bids.bids.derivatives import is_output_dataset
-    from cpmae_bids.bids.output_check import verified_records
     from cpmae_bids.sharing.privacy.attacks import audit, find_pairs
 
     if not is_output_dataset(args.folder):

@@ -4,7 +4,7 @@ import logging
 import os
 from typing import Any
 
-from cpmae_bids.bids.output_check import verified_records
+from cpmae_bids.bids.completeness import verified_records
 from cpmae_bids.bids.verdict_tables import write_group_table, write_run_table
 from cpmae_bids.cli.folder_checks import check_folders, check_writable, reject_foreign_output, reject_links
 from cpmae_bids.cli.summary import summarise

@@ -5,10 +5,9 @@ import logging
 from pathlib import Path
 
 from cpmae_bids.bids.atomic import locked
-from cpmae_bids.bids.completeness import complete_scans
+from cpmae_bids.bids.completeness import complete_scans, verified_records
 from cpmae_bids.bids.derivatives import write_dataset_files
 from cpmae_bids.bids.layout import collect_scans
-from cpmae_bids.bids.output_check import verified_records
 from cpmae_bids.bids.participants import write_participants
 from cpmae_bids.bids.validation import count_errors
 from cpmae_bids.bids.verdict_tables import write_run_table

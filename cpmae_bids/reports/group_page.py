@@ -41,7 +41,7 @@ def write_group_report(
 ) -> Path:
     """Write the page and return its path.
 
-    `records` are those of `cpmae_bids.bids.output_check.verified_records`; of the `outliers` the most unusual
+    `records` are those of `cpmae_bids.bids.completeness.verified_records`; of the `outliers` the most unusual
     scan comes first. `attacks` are the rows of the table of the privacy audit, none without one, and `notes`
     are about the audit, or why there is none.
     """

@@ -5,6 +5,9 @@ import re
 import stat
 import zlib
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 TABLES = ('.tsv', '.tsv.gz', '.bval', '.bvec')
 """Texts of BIDS that may hold numbers alone and be long, such as recordings of breathing."""
@@ -37,6 +40,7 @@ MEDIA = (
 )  # fmt: skip
 """Pictures, films and sounds that are shown or played to participants, in the folder of stimuli."""
 
+BLOCK = 1 << 20  # bytes that are examined after an image: more than a writer's padding
 NIFTI, TEXT = 'NIfTI', 'text'
 
 _HEAD = 1 << 16
@@ -171,3 +175,23 @@ def is_recording(path: Path, kind: str) -> bool:
         and path.name.lower().endswith(RECORDINGS)
         and not RECORDED.isdisjoint(part.partition('.')[0] for part in path.parts[-3:-1])
     )
+
+
+def surplus(image: Any) -> str:
+    """Say what else a NIfTI image, its data still in the file, holds that could be a picture, or nothing."""
+    import nibabel as nib
+
+    if not isinstance(image, nib.Nifti1Pair):
+        return ''
+    extensions = image.header.extensions
+    data: Any = image.dataobj
+    if not all(is_plain(extension.content.rstrip(b'\0')) for extension in extensions):
+        return 'a header extension that is not text'
+    with nib.openers.ImageOpener(data.file_like) as file:
+        if isinstance(image, nib.Nifti1Image):  # header and image in one file
+            begin = int(image.header['sizeof_hdr']) + 4 + int(extensions.get_sizeondisk())
+            file.seek(begin)
+            if any(file.read(max(0, data.offset - begin))):
+                return 'data between its header and its image'
+        file.seek(data.offset + int(np.prod(data.shape)) * data.dtype.itemsize)
+        return 'data after its image' if any(file.read(BLOCK)) else ''

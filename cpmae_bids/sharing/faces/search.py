@@ -17,7 +17,6 @@ from cpmae_bids.bids.sharing_rules import sharing_rules
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.sharing.faces import contents
 from cpmae_bids.sharing.faces.promises import Promise, Promises
-from cpmae_bids.sharing.faces.surplus import surplus
 from cpmae_bids.sharing.walk import files_below
 
 READABLE = ('.nii', '.nii.gz', '.mgz', '.mgh', '.mgh.gz', '.img', '.img.gz', '.mnc')
@@ -182,7 +181,7 @@ def judge(path: Path, root: Path, promise: Promise | None, recognise: bool) -> F
         volumes, affine, oriented = read_volumes(path)
         as_is = is_shared_as_is(path)
         how, doubt = _detect_any(volumes, affine, recognise and not as_is)
-        more = surplus(_load(path))
+        more = contents.surplus(_load(path))
     except Exception as err:  # readers raise all kinds of errors on damaged files; none may pass as clear
         reason = ' '.join(str(err).split()).replace(str(root), '.') or type(err).__name__
         return Finding(name, 'unread', '; '.join(filter(None, [broken, reason])))
