@@ -12,15 +12,11 @@ from scipy import ndimage
 from cpmae_bids.deid.images.intensity import TINY, skin_level
 
 VIEW_MM = 256.0  # width and height of the view, whatever the size in pixels
-VERTEX_TO_CENTRE_MM = (
-    118.0  # the view is centred this far below the top of the head: chin and vertex both fit
-)
+VERTEX_TO_CENTRE_MM = 118.0  # the view's centre lies this far below the top: chin and vertex both fit
 FINEST_MM = 1.0  # finer scans are averaged down to about this: below it there is noise, not shape
 SMOOTHING_MM = 1.0  # standard deviation of the Gaussian that takes the noise out of the surface normals
 MARGIN = 3  # voxels of air added on every side
-DEPTH_STEP_MM = (
-    2.0  # spacing of the samples along a ray; the crossing itself is interpolated between two of them
-)
+DEPTH_STEP_MM = 2.0  # spacing of the samples along a ray; between two, the crossing is interpolated
 _AT_A_TIME = 8  # samples along a ray that are read together
 ANTIALIAS_PIXELS = 0.6  # standard deviation of the reconstruction filter
 AMBIENT = 0.1
