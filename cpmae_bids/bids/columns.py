@@ -14,8 +14,8 @@ from cpmae_bids.bids.private_text import (
     is_private_text,
     names_somebody,
 )
-from cpmae_bids.bids.sharing_rules import sharing_rules
 from cpmae_bids.bids.tsv import NOT_THERE
+from cpmae_bids.runtime.packaged import packaged_json
 
 # None of these identifies anybody by itself, nor does any free text hide in them.
 SHAREABLE_COLUMNS = ('participant_id', 'species', 'age', 'sex', 'handedness', 'group')
@@ -179,14 +179,14 @@ def shareable_category(column: str, value: str, levels: Collection[str], count: 
     value = ' '.join(value.split())
     if not value or not value.isprintable() or is_private_text(value):
         return NOT_THERE
-    if value in levels or value.lower() in sharing_rules()['values'].get(column, ()):
+    if value in levels or value.lower() in packaged_json('sharing')['values'].get(column, ()):
         return value
     if column == 'handedness' and _HANDEDNESS_SCORE.fullmatch(value):
         return value
-    is_label = column not in sharing_rules()['values'] and _LABEL.fullmatch(value) is not None
+    is_label = column not in packaged_json('sharing')['values'] and _LABEL.fullmatch(value) is not None
     is_label = is_label and (count > 1 or not _WORD.search(value))
     words = re.split(r'[ ,/&+-]+', value.lower())
-    is_words = column == 'group' and {*words} <= {*sharing_rules()['group_words']}
+    is_words = column == 'group' and {*words} <= {*packaged_json('sharing')['group_words']}
     return value if is_label or is_words else NOT_THERE
 
 

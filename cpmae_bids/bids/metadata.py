@@ -5,14 +5,12 @@ Acquisition parameters are copied by an allow-list that states what each may hol
 and numbers that follow the person (SAR, shims, anatomical landmarks).
 """
 
-import json
-from functools import cache
 from typing import Any
 
 from cpmae_bids._version import __version__
 from cpmae_bids.bids.patterns import split_name
 from cpmae_bids.bids.private_text import is_in_pieces, is_private_text, is_technical, names_somebody
-from cpmae_bids.runtime.packaged import packaged_text
+from cpmae_bids.runtime.packaged import packaged_json
 
 # No acquisition parameter is larger, or known more exactly; a date or a number of a record would be.
 _MAX, _DIGITS = 1e5, 6
@@ -32,10 +30,9 @@ METHOD_CODES = (
 )
 
 
-@cache
 def allowed_fields() -> dict[str, Any]:
     """Return the sidecar fields that may travel, and what each may hold."""
-    return json.loads(packaged_text('data/sidecar_fields.json'))
+    return packaged_json('sidecar_fields')
 
 
 def shareable_metadata(metadata: dict[str, Any], more: dict[str, Any] | None = None) -> dict[str, Any]:

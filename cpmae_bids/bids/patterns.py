@@ -4,20 +4,14 @@ Names are made from the source's file name, so that every entity survives as it 
 ``run-01``). Rules that drop an unknown entity, such as ``desc``, could give the name of the raw file.
 """
 
-import json
 from functools import cache
 from pathlib import PurePosixPath
 
 from cpmae_bids.config import ALSO_SUFFIXES, T1W, T1W_SUFFIXES
 from cpmae_bids.exceptions import InputError
-from cpmae_bids.runtime.packaged import packaged_text
+from cpmae_bids.runtime.packaged import packaged_json
 
 IMAGE_EXTENSIONS = ('.nii.gz', '.nii')
-
-
-@cache
-def _patterns() -> dict:
-    return json.loads(packaged_text('data/path_patterns.json'))
 
 
 @cache
@@ -31,14 +25,14 @@ def _entity_order() -> list[str]:
 
 def output_kinds() -> tuple[str, ...]:
     """Return the names of the images that are published for each scan."""
-    return tuple(_patterns()['outputs'])
+    return tuple(packaged_json('path_patterns')['outputs'])
 
 
 def output_patterns(kind: str) -> list[str]:
     """Return glob patterns for all images of a kind, relative to the output dataset."""
     globs = []
     for suffix in (*T1W_SUFFIXES, *ALSO_SUFFIXES):
-        pattern = _filled(_patterns()['outputs'][kind], suffix)
+        pattern = _filled(packaged_json('path_patterns')['outputs'][kind], suffix)
         entities = ''.join(f'*_{key}-{label}' for key, label in pattern['entities'].items())
         globs.append(f'sub-*/**/sub-{entities}_{pattern["suffix"]}{pattern["extension"]}')
     return list(dict.fromkeys(globs))
@@ -78,7 +72,7 @@ def output_path(source: str, kind: str, extension: str | None = None) -> PurePos
 
     ``extension='.json'`` gives its sidecar. Raises InputError if the name of `source` is not a BIDS name.
     """
-    pattern = _patterns()['outputs'][kind]
+    pattern = packaged_json('path_patterns')['outputs'][kind]
     entities, suffix, _ = split_name(source)
     # BIDS has no defacemask of a single echo or part; the mask of one has the suffix of any mask.
     if not entities.keys().isdisjoint(pattern.get('not_with', ())):

@@ -14,9 +14,9 @@ from typing import Any
 
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, split_name
-from cpmae_bids.bids.sharing_rules import sharing_rules
 from cpmae_bids.bids.tsv import Table
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.runtime.packaged import packaged_json
 from cpmae_bids.sharing.walk import files_below
 
 _LABEL = re.compile(r'[0-9A-Za-z+]+')
@@ -71,7 +71,7 @@ def _is_known_folder(name: str) -> bool:
     prefix, dash, label = name.partition('-')
     if dash:
         return prefix in ('sub', 'ses') and _LABEL.fullmatch(label) is not None
-    known = ('anat', 'pet', 'phenotype', *_RECORDINGS, *_FOLDERS, *sharing_rules()['tables'])
+    known = ('anat', 'pet', 'phenotype', *_RECORDINGS, *_FOLDERS, *packaged_json('sharing')['tables'])
     return name in known
 
 
@@ -82,7 +82,7 @@ def _is_told(name: str) -> bool:
         return False
     if any(not _LABEL.fullmatch(label) for label in entities.values()):
         return False
-    rules = sharing_rules()
+    rules = packaged_json('sharing')
     known = {*rules['suffixes'], *_TABLES_OF_FOLDERS}.union(*rules['tables'].values())
     return ('sub' in entities and suffix in known) or name in (*rules['texts'], *_ROOT_TEXTS_OF_BIDS)
 
@@ -141,7 +141,7 @@ def _beside_subjects(path: Path) -> list[DatasetFile]:
             ]
         reason = _FOLDERS.get(name, f'a folder that {_NOT_LISTED}')
         return [DatasetFile(f'{name}/', 'out', reason, True)] if inside else []
-    if name in sharing_rules()['texts'] or name in _ROOT_TEXTS_OF_BIDS:
+    if name in packaged_json('sharing')['texts'] or name in _ROOT_TEXTS_OF_BIDS:
         return [DatasetFile(name, 'text')]
     if name.endswith(('.json', *_GRADIENTS)):  # the metadata of files below, read with those
         return [DatasetFile(name, 'sidecar')]
@@ -193,7 +193,7 @@ def classify(relative: str) -> DatasetFile:
         return out(f'a file outside of the folders of BIDS, which {_NOT_LISTED}')
 
     (datatype,) = inner
-    rules = sharing_rules()
+    rules = packaged_json('sharing')
     what = rules['suffixes'].get(suffix)
     if extension in IMAGE_EXTENSIONS:
         if datatype == 'mrs':

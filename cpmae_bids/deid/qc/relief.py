@@ -5,10 +5,8 @@ relief that is much the same in everybody; a cut through the head, a blank or a 
 The relief is searched for its best agreement with that of an average head (`data/face_relief.json`).
 """
 
-import json
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from itertools import permutations, product
 
 import numpy as np
@@ -19,6 +17,7 @@ from cpmae_bids.deid.images.intensity import TINY, skin_level
 from cpmae_bids.deid.qc.face import foremost
 from cpmae_bids.deid.qc.thresholds import threshold
 from cpmae_bids.deid.space import geometry
+from cpmae_bids.runtime.packaged import packaged_json
 
 GRID_MM = 3.0  # voxel size (mm) at which heads are examined; the columns and rows of depth maps
 
@@ -260,5 +259,5 @@ def average_relief() -> tuple[np.ndarray, int]:
         Depth in mm, subject's left to right and bottom to top, voxels of `GRID_MM`.
     nose_row : int
     """
-    content = json.loads(files('cpmae_bids').joinpath('data/face_relief.json').read_text('utf-8'))
+    content = packaged_json('face_relief')
     return np.array(content['depth_mm'], dtype=float), int(content['nose_row'])

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from cpmae_bids.bids.sharing_rules import sharing_rules
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.runtime.packaged import packaged_json
 from cpmae_bids.sharing.faces import contents
 from cpmae_bids.sharing.faces.promises import Promise, Promises
 from cpmae_bids.sharing.walk import files_below
@@ -151,7 +151,7 @@ def is_shared_as_is(path: Path) -> bool:
     return (
         subject.name.startswith('sub-')
         and path.name.startswith(f'{subject.name}_')
-        and suffix in sharing_rules()['images'].get(folder.name, ())
+        and suffix in packaged_json('sharing')['images'].get(folder.name, ())
     )
 
 

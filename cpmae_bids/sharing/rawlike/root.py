@@ -12,10 +12,10 @@ from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.participants import KEY, read_participants
 from cpmae_bids.bids.raw_like import DATASET, FOLDER
 from cpmae_bids.bids.selection import list_subjects
-from cpmae_bids.bids.sharing_rules import sharing_rules
 from cpmae_bids.bids.sidecars import read_json_object
 from cpmae_bids.bids.tsv import read_text
 from cpmae_bids.exceptions import InputError
+from cpmae_bids.runtime.packaged import packaged_json
 from cpmae_bids.sharing.inventory import DatasetFile, write_list
 from cpmae_bids.sharing.rawlike.commit import commit
 from cpmae_bids.sharing.rawlike.manifest import read_manifest, units
@@ -41,7 +41,7 @@ def describe(bids_dir: Path) -> dict[str, Any]:
     """Return the content of dataset_description.json: the input's public fields, and what was done."""
     source = read_description(bids_dir)
     description: dict[str, Any] = {'Name': 'T1w scans', 'BIDSVersion': BIDS_VERSION}
-    fields = sharing_rules()['description_fields']
+    fields = packaged_json('sharing')['description_fields']
     description |= {key: source[key] for key in fields if _is_text(source.get(key))}
     description['DatasetType'] = 'raw'
     makers = source.get('GeneratedBy')
@@ -93,7 +93,9 @@ def _write_once(
     texts: dict[str, bytes] = {f'{FOLDER}/README': _CODE_README.encode()}
     left_out, failures = [entry for entry in entries if entry.role == 'out'], 0
     for entry in entries:
-        if entry.role != 'text' or not entry.path.endswith(('.tsv', '.json', *sharing_rules()['texts'])):
+        if entry.role != 'text' or not entry.path.endswith(
+            ('.tsv', '.json', *packaged_json('sharing')['texts'])
+        ):
             continue
         try:
             left = _place(bids_dir, entry.path, texts, subjects)

@@ -15,13 +15,13 @@ from cpmae_bids.bids.output_folder import OutputFolder, OutsideError
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, output_path, split_name
 from cpmae_bids.bids.private_paths import hide_paths
 from cpmae_bids.bids.raw_like import raw_name, unit_of
-from cpmae_bids.bids.sharing_rules import sharing_rules
 from cpmae_bids.bids.sidecars import applicable_files, read_sidecars
 from cpmae_bids.bids.source_checks import SOURCES, changed_source
 from cpmae_bids.bids.tsv import Table
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime.content import unreadable
+from cpmae_bids.runtime.packaged import packaged_json
 from cpmae_bids.sharing.inventory import DatasetFile
 from cpmae_bids.sharing.rawlike.commit import commit
 from cpmae_bids.sharing.rawlike.folder_tables import place_folder_table
@@ -279,4 +279,4 @@ class Subject:
 
 
 def _more_fields() -> dict[str, str]:
-    return sharing_rules()['sidecar_fields']
+    return packaged_json('sharing')['sidecar_fields']
