@@ -1,6 +1,5 @@
 """The settings as TOML, and without paths where they are shared."""
 
-import dataclasses
 import tomllib
 from pathlib import Path
 
@@ -37,9 +36,3 @@ def test_shared_form_holds_no_path(config):
     assert '/' not in text
     assert 'jane' not in text
     assert 'seed = 7' in text
-
-
-def test_frozen(config):
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        config.seed = 1
-    assert config.replace(seed=1).seed == 1

@@ -360,8 +360,3 @@ def test_no_head_image_is_tracked():
     images = '.nii .nii.gz .mgz .mgh .dcm .npy .npz .h5'
     pickles = '.pt .pth .ckpt .pkl'
     assert not [path for path in tracked_files() if path.name.endswith((*images.split(), *pickles.split()))]
-
-
-def test_weights_stay_small():
-    weights = [path for path in tracked_files() if path.suffix == '.safetensors']
-    assert sum(path.stat().st_size for path in weights) <= 60 * 2**20

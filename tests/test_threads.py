@@ -28,12 +28,6 @@ def test_different_jobs_run_side_by_side_and_keep_their_order(monkeypatch):
     assert threads.together(lambda: both.wait() * 0 + 1, lambda: both.wait() * 0 + 2, lambda: 3) == [1, 2, 3]
 
 
-def test_the_failure_of_a_job_is_raised(monkeypatch):
-    monkeypatch.setenv(threads.VARIABLE, '2')
-    with pytest.raises(ZeroDivisionError):
-        threads.together(lambda: 1, lambda: 1 / 0)
-
-
 @pytest.mark.parametrize('asked', ['', '4,2', '0', None])
 def test_without_a_number_there_is_one_thread(monkeypatch, asked):
     monkeypatch.delenv(threads.VARIABLE, raising=False)
