@@ -83,7 +83,7 @@ def dilated(mask: np.ndarray, mm: float) -> np.ndarray:
 def cases(head: Head, *, aligned: bool) -> Iterator[tuple[str, dict[str, float]]]:
     """Measures of the honest mask and of all bad ones, by the name of the case."""
     scale = intensity.brain_scale(head.values[head.brain])
-    outside = margin.Outside.of(head.values, head.affine, scale)
+    outside = margin.Outside.of(head.values, head.affine, scale, head.brain)
 
     def near(brain: np.ndarray, outside=outside) -> float:
         return outside.near_ml(dilated(brain, GUARD_MM), head.affine)
@@ -101,7 +101,7 @@ def cases(head: Head, *, aligned: bool) -> Iterator[tuple[str, dict[str, float]]
         found = {'kept_near_air_ml': near(mask)}
         yield f'within {mm} mm of the template', found | (_aligned(head, mask) if aligned else {})
     for share in THINNER:
-        thin = margin.Outside.of(head.thinner(share), head.affine, scale)
+        thin = margin.Outside.of(head.thinner(share), head.affine, scale, head.brain)
         yield f'head of {share:g}', {'kept_near_air_ml': near(head.brain, thin)}
         for mm in (6, 8):
             mask = dilated(head.brain, mm)

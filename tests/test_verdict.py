@@ -10,9 +10,9 @@ import phantom
 import pytest
 from scipy import ndimage
 
-from cpmae_bids.deid.images import masks, nifti, volumes
-from cpmae_bids.deid.qc import decision, file_metrics, metrics
-from cpmae_bids.deid.qc.thresholds import is_public, thresholds_of
+from cpmae_bids.deid.images import intensity, masks, nifti, volumes
+from cpmae_bids.deid.qc import decision, file_metrics, margin, metrics
+from cpmae_bids.deid.qc.thresholds import is_public, threshold, thresholds_of
 from cpmae_bids.deid.space import geometry, regions
 from cpmae_bids.deid.synthesis import air as air_model
 from cpmae_bids.deid.synthesis import blending
@@ -359,6 +359,19 @@ def test_a_brain_mask_that_has_swallowed_the_scalp_fails_however_well_it_aligns(
     failed = case.judge(raw, brain=brain, kept=kept, world_to_template=shrunk)[1]
     assert {'kept_near_air_ml', 'volume_by_interior'} <= failed
     assert not {'template_overlap', 'stretch_max', 'kept_far_ml', 'kept_per_brain'} & failed
+
+
+def test_scalp_in_the_shade_of_a_coil_is_no_air():
+    shape, affine = phantom.grid((4.0, 4.0, 4.0))
+    values, brain = phantom.head(shape, affine)
+    shaded = values * np.exp(-0.06 * np.arange(shape[1]))[:, None]  # 1:35 from back to front
+    scale = intensity.brain_scale(shaded[brain])
+    near = []
+    for mask in (brain, masks.dilate(brain, 16, (4, 4, 4))):
+        outside = margin.Outside.of(shaded, affine, scale, mask)
+        near.append(outside.near_ml(masks.dilate(mask, 2, (4, 4, 4)), affine))
+    assert near[0] == 0
+    assert near[1] > threshold('kept_near_air_ml').high
 
 
 def test_a_brain_mask_that_has_grown_into_the_nose_fails(case):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from cpmae_bids.deid.images import masks, noise
+from cpmae_bids.deid.images import intensity, masks, noise
 from cpmae_bids.deid.space import geometry
 
 GRID_MM = 2.0  # voxels in which distances are taken, along the axes of the world
@@ -24,6 +24,12 @@ NEAR_MM = 4.0
 """Skull and scalp are thicker than this; where they are not, the preserved region reaches into the scalp."""
 
 
+GAIN_MM, SHADED, LEAST_GAIN = 15.0, 0.6, 0.1
+"""Standard deviation of the Gaussian that extrapolates the brightness of the brain, share of its median below
+which a part of the head is in the shade of the coil, and the darkest that is lit up. There, scalp would count
+as air."""
+
+
 @dataclass(frozen=True)
 class Outside:
     """The air around a head."""
@@ -33,11 +39,16 @@ class Outside:
     affine: np.ndarray  # shape (4, 4): its voxels to world (RAS mm)
 
     @classmethod
-    def of(cls, values: np.ndarray, affine: np.ndarray, scale: float) -> Outside:
-        """Find the air around a head; values (X, Y, Z) in the scan's unit, affine to RAS mm, brain scale."""
+    def of(cls, values: np.ndarray, affine: np.ndarray, scale: float, brain: np.ndarray) -> Outside:
+        """Find the air around a head.
+
+        `values` (X, Y, Z) are in the scan's unit, `affine` leads to RAS mm, `scale` is the brain scale, and
+        `brain` the mask.
+        """
         head, grid, in_fov = geometry.on_world_grid(values, affine, GRID_MM)
         head = noise.above_floor(head, noise.floor(values, geometry.voxel_sizes(affine), scale)) / scale
-        head = masks.head_mask(head, within=in_fov)
+        inside = geometry.resample(brain.astype(np.float32), np.linalg.inv(affine) @ grid, head.shape) >= 0.5
+        head = masks.head_mask(head / _gain(head, inside), within=in_fov)
         air = in_fov & ~ndimage.binary_fill_holes(_closed(head))
         if not air.any():
             return cls(np.full(head.shape, np.nan, np.float32), grid)
@@ -51,6 +62,18 @@ class Outside:
         smooth = geometry.smooth(preserved, geometry.antialias_sigma(affine, np.eye(4), GRID_MM))
         preserved = geometry.resample(smooth, matrix, self.distance.shape) >= 0.5
         return float((preserved & (self.distance <= NEAR_MM)).sum() * GRID_MM**3 / 1000)
+
+
+def _gain(head: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """Brightness of the coil by that of the brain nearby, 1 where it is not far below that of the brain."""
+    if not brain.any():
+        return np.ones_like(head)
+    bright, near = (
+        ndimage.gaussian_filter(part, GAIN_MM / GRID_MM)
+        for part in (np.where(brain, head, np.float32(0)), brain.astype(np.float32))
+    )
+    level = np.divide(bright, near, out=np.full_like(head, np.inf), where=near > intensity.TINY)
+    return np.clip(level / (SHADED * np.median(head[brain])), LEAST_GAIN, 1)
 
 
 def _closed(head: np.ndarray) -> np.ndarray:

@@ -165,7 +165,7 @@ def _margins(values, brain, preserved, affine, world_to_template, scale, templat
         world_to_template = world_to_template @ np.linalg.inv(t1w.from_scan)
         scale = intensity.brain_scale(values[brain])
     return {
-        'kept_near_air_ml': margin.Outside.of(values, affine, scale).near_ml(preserved, affine),
+        'kept_near_air_ml': margin.Outside.of(values, affine, scale, brain).near_ml(preserved, affine),
         'volume_by_interior': alignment.volume_by_interior(
             values, brain, affine, world_to_template, template
         ),
