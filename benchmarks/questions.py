@@ -141,14 +141,7 @@ def _independence() -> list[Figure]:
             figure
             for region in ('face', 'ears', 'outline')
             for figure in (
-                Figure(
-                    'geometry',
-                    f'{region}_beyond_auc',
-                    f'{region}, beyond: AUC',
-                    'pooled',
-                    None,
-                    '.2f',
-                ),
+                Figure('geometry', f'{region}_beyond_auc', f'{region}, beyond: AUC', 'pooled', None, '.2f'),
                 Figure(
                     'geometry',
                     f'{region}_beyond_p',
@@ -168,14 +161,7 @@ def _independence() -> list[Figure]:
 
 QUESTIONS: dict[str, list[Figure]] = {
     'Can a face recogniser find the person?': [
-        Figure(
-            'recognition',
-            'rank1',
-            'rank-1',
-            'pooled',
-            Goal('chance', _within_chance),
-            '%',
-        ),
+        Figure('recognition', 'rank1', 'rank-1', 'pooled', Goal('chance', _within_chance), '%'),
         Figure('recognition', 'rank5', 'rank-5', 'pooled', None, '%'),
         Figure('recognition', 'auc', 'AUC', 'pooled', at_most(0.60), '.2f'),
         Figure('recognition', 'dealt_p', 'dealt p', 'pooled', None, '.3f'),

@@ -27,11 +27,7 @@ from cpmae_bids.deid.qc import margin
 from cpmae_bids.deid.qc.head_checks import alignment_fault
 from cpmae_bids.deid.qc.thresholds import thresholds_of
 from cpmae_bids.deid.space import geometry
-from cpmae_bids.deid.space.alignment import (
-    intensity_correlation,
-    template_overlap,
-    volume_by_interior,
-)
+from cpmae_bids.deid.space.alignment import intensity_correlation, template_overlap, volume_by_interior
 from cpmae_bids.steps.register import align, brain_on_grid
 from cpmae_bids.steps.skullstrip import GUARD_MM
 from cpmae_bids.templates import find_template
@@ -88,10 +84,7 @@ def cases(head: Head, *, aligned: bool) -> Iterator[tuple[str, dict[str, float]]
     def near(brain: np.ndarray, outside=outside) -> float:
         return outside.near_ml(dilated(brain, GUARD_MM), head.affine)
 
-    yield (
-        'honest',
-        {'kept_near_air_ml': near(head.brain), 'volume_by_interior': _volume(head, head.brain)},
-    )
+    yield ('honest', {'kept_near_air_ml': near(head.brain), 'volume_by_interior': _volume(head, head.brain)})
     for mm in DILATIONS:
         mask = dilated(head.brain, mm)
         found = {'kept_near_air_ml': near(mask)}

@@ -121,10 +121,7 @@ def summarise(measures: list[dict[str, float]], limit: Threshold) -> dict | None
 
 def table(numbers: dict, sabotages: dict[str, dict]) -> list[str]:
     """Lines of Markdown: a row for each limit that was derived from heads."""
-    lines = [
-        '| metric | derived from | outputs | real heads | catches |',
-        '|---|---|---|---|---|',
-    ]
+    lines = ['| metric | derived from | outputs | real heads | catches |', '|---|---|---|---|---|']
     for name, row in numbers.items():
         if name not in WHERE_FROM:
             continue

@@ -129,10 +129,7 @@ def refaced_dataset(tmp_path, make_nifti, phantom) -> tuple[Path, Path]:
 def test_pairs_are_scans_with_a_refaced_version(refaced_dataset):
     raw, out = refaced_dataset
     (pair,) = contact_sheet.pairs(raw, out)
-    assert pair == (
-        raw / 'sub-01/anat/sub-01_T1w.nii.gz',
-        out / 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz',
-    )
+    assert pair == (raw / 'sub-01/anat/sub-01_T1w.nii.gz', out / 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz')
 
 
 def test_sheet_is_written_for_its_owner_alone(refaced_dataset, tmp_path, capsys):

@@ -247,11 +247,7 @@ def test_ages_are_rounded_in_any_unit(tmp_path, unit, age, shared):
     ('column', 'shared', 'private'),
     [
         ('sex', ['F', 'male', 'O'], ['=1+1', '=HYPERLINK("x")', 'Jane', 'F, born 870503']),
-        (
-            'group',
-            ['HC', 'MCI-AD', 'healthy control', '1'],
-            ['=cmd|x', '+SUM(A1)', '@x', 'Jane Doe'],
-        ),
+        ('group', ['HC', 'MCI-AD', 'healthy control', '1'], ['=cmd|x', '+SUM(A1)', '@x', 'Jane Doe']),
         ('handedness', ['R', 'left', '-33.3'], ['Jane', '=1', '870503']),
         ('species', ['homo sapiens'], ['Jane Doe']),
     ],

@@ -203,8 +203,6 @@ def test_the_benchmark_keeps_private_numbers_beside_the_derivatives(make_bids, t
 
     monkeypatch.setattr(cpmae.subprocess, 'run', run)
     nothing = Path()
-    cpmae.make(
-        Pair('sub-01_T1w', 'cpmae-128', raw / SCANS[0], output, nothing, nothing, nothing, nothing),
-    )
+    cpmae.make(Pair('sub-01_T1w', 'cpmae-128', raw / SCANS[0], output, nothing, nothing, nothing, nothing))
     (command,) = commands
     assert command[command.index('--private-report-dir') + 1] == str(tmp_path / 'bench' / 'private-128')

@@ -71,10 +71,10 @@ def raw(make_bids):
 def command(raw, tmp_path):
     """Return ``command(*flags)``: runs the participant level and returns the exit code."""
 
-    def call(*flags, level='participant', work=True):
+    def call(*flags, level='participant', work=True, validate=False):
         folders = ['-w', str(tmp_path / 'work')] if work else []
         arguments = [str(raw), str(tmp_path / 'out'), level, '--device', 'cpu', '--nprocs', '1', *folders]
-        return main([*arguments, '--skip-bids-validation', *flags])
+        return main([*arguments, *([] if validate else ['--skip-bids-validation']), *flags])
 
     return call
 
@@ -460,38 +460,16 @@ def test_exit_codes_of_wrong_use_and_nothing_to_do(behave, command, raw, out, ca
     assert images(out) == []
 
 
-def test_invalid_dataset_is_refused_unless_told_otherwise(behave, raw, out, tmp_path, capsys):
+def test_invalid_dataset_is_refused_unless_told_otherwise(behave, command, raw, out, capsys):
     (raw / 'dataset_description.json').write_text('{"Name": "x"}')
-    arguments = [
-        str(raw),
-        str(out),
-        'participant',
-        '--device',
-        'cpu',
-        '--nprocs',
-        '1',
-        '-w',
-        str(tmp_path / 'w'),
-    ]
-    assert main(arguments) == 64
+    assert command(validate=True) == 64
     assert '--skip-bids-validation' in capsys.readouterr().err
     assert images(out) == []
-    assert main([*arguments, '--skip-bids-validation']) == 0
+    assert command() == 0
 
 
-def test_valid_dataset_passes_the_validator(behave, raw, out, tmp_path):
-    arguments = [
-        str(raw),
-        str(out),
-        'participant',
-        '--device',
-        'cpu',
-        '--nprocs',
-        '1',
-        '-w',
-        str(tmp_path / 'w'),
-    ]
-    assert main(arguments) == 0
+def test_valid_dataset_passes_the_validator(behave, command):
+    assert command(validate=True) == 0
 
 
 def test_participants_of_several_runs_add_up(behave, command, out):

@@ -18,11 +18,7 @@ RANGE = (1, 99)
 def measure(pair: Pair) -> dict[str, float | bool | None]:
     """``frontal`` and ``back`` (a false alarm): whether a face is found; and `proportions` of it."""
     seen = views(pair)
-    return {
-        'frontal': bool(seen.found[FRONTAL]),
-        'back': seen.back,
-        **proportions(seen.landmarks[FRONTAL]),
-    }
+    return {'frontal': bool(seen.found[FRONTAL]), 'back': seen.back, **proportions(seen.landmarks[FRONTAL])}
 
 
 def proportions(landmarks: np.ndarray) -> dict[str, float | None]:

@@ -20,15 +20,6 @@ SCANS = 5
 GRID_MM = 2.0
 """Least edge of the voxels on which images are compared."""
 
-SETTINGS = {
-    'aff_metric': 'mattes',
-    'aff_random_sampling_rate': 0.25,
-    'aff_iterations': (200, 100),
-    'aff_shrink_factors': (4, 2),
-    'aff_smoothing_sigmas': (2, 1),
-}
-"""Of ANTs; as this tool aligns brains, and a quarter of the time of the defaults."""
-
 
 def measure(pair: Pair) -> dict[str, float | int | bool | None]:
     """Register output and original to the template, and compare where the brain goes.
@@ -120,7 +111,7 @@ def register(values, affine, template_values, template_affine) -> np.ndarray:
         World of the image to world of the template (RAS, mm).
     """
     from cpmae_bids.deid.space.alignment import itk_to_ras
-    from cpmae_bids.steps.register import import_ants, to_ants
+    from cpmae_bids.steps.register import SETTINGS, import_ants, to_ants
 
     ants = import_ants()
     fixed = to_ants(*coarse(template_values, template_affine))

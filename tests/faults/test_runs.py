@@ -42,12 +42,21 @@ def test_kill_9_of_the_run_while_a_step_works(command, fault):
     fault('kill -9 main', 'main process, during decode', 'resumed', complaints + finish(command, *ONE))
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_ends_the_run_within_seconds(command, fault, number):
-    process = command.start(*ONE, steps='skullstrip=sleep', work=False)
-    command.wait_for('skullstrip')
+@pytest.mark.parametrize(
+    ('step', 'number'),
+    [
+        ('skullstrip', signal.SIGTERM),
+        ('skullstrip', signal.SIGINT),
+        pytest.param('register', signal.SIGINT, marks=exhaustive),
+        pytest.param('blend', signal.SIGTERM, marks=exhaustive),
+        pytest.param('report', signal.SIGINT, marks=exhaustive),
+    ],
+)
+def test_a_signal_ends_the_run_within_seconds(command, fault, step, number):
+    process = command.start(*ONE, steps=f'{step}=sleep', work=False)
+    command.wait_for(step)
     began = time.monotonic()
-    if number == signal.SIGINT:  # a terminal tells all processes of the group
+    if number == signal.SIGINT and step == 'skullstrip':  # a terminal tells all processes of the group
         os.killpg(process.pid, number)
     else:
         process.send_signal(number)
@@ -56,7 +65,7 @@ def test_a_signal_ends_the_run_within_seconds(command, fault, number):
     complaints = command.problems(code, (130,))
     complaints += [f'SLOW {took:.0f} s'] if took > 10 else []
     complaints += [f'LEAK {path} was left' for path in command.folder.glob('cpmae-bids-*')]
-    fault('signals', f'{number.name} during skullstrip', f'ended after {took:.1f} s', complaints)
+    fault('signals', f'{number.name} during {step}', f'ended after {took:.1f} s', complaints)
 
 
 def test_kill_9_of_a_worker_fails_its_scan_and_not_the_run(command, fault):
@@ -435,21 +444,3 @@ def test_weights_that_are_damaged(command, fault, what):
     complaints = command.problems(code, (64,))
     complaints += ['LEAK something was written'] if command.images() else []
     fault('weights', what, 'refused before any work', complaints + finish(command, *ONE))
-
-
-@exhaustive
-@pytest.mark.parametrize(
-    ('step', 'number'),
-    [('register', signal.SIGINT), ('blend', signal.SIGTERM), ('report', signal.SIGINT)],
-)
-def test_a_signal_in_each_step(command, fault, step, number):
-    process = command.start(*ONE, steps=f'{step}=sleep', work=False)
-    command.wait_for(step)
-    began = time.monotonic()
-    process.send_signal(number)
-    code = command.wait(process, 60)
-    took = time.monotonic() - began
-    complaints = command.problems(code, (130,))
-    complaints += [f'SLOW {took:.0f} s'] if took > 10 else []
-    complaints += [f'LEAK {path} was left' for path in command.folder.glob('cpmae-bids-*')]
-    fault('signals', f'{number.name} during {step}', f'ended after {took:.1f} s', complaints)
