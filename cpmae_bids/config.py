@@ -100,10 +100,7 @@ class RunConfig:
         metavar='[PACKAGE=]PATH',
     )
     skip_bids_validation: bool = option(
-        False,
-        'do not run the BIDS validator',
-        WHICH,
-        aliases=('--skip-bids-validator',),
+        False, 'do not run the BIDS validator', WHICH, aliases=('--skip-bids-validator',)
     )
     nprocs: int = option(
         1,
@@ -220,9 +217,7 @@ class RunConfig:
         False, 'let TemplateFlow download the template; no other option opens a connection', HOW
     )
     dry_run: bool = option(
-        False,
-        'list what would be processed, skipped and excluded, and why; write nothing',
-        RUN,
+        False, 'list what would be processed, skipped and excluded, and why; write nothing', RUN
     )
     write_graph: bool = option(False, 'draw the workflow into --work-dir', RUN)
     verbose: int = option(0, 'more messages; twice for debugging', MESSAGES, short='-v')

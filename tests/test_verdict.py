@@ -88,10 +88,7 @@ class Case:
             **changes,
         }
         measures = metrics.measure(
-            refaced=nifti.read(path),
-            scale=phantom.SCALE,
-            template=self.template,
-            **parts,
+            refaced=nifti.read(path), scale=phantom.SCALE, template=self.template, **parts
         )
         status, reasons = decision.decide(measures, LIMITS)
         failed = {limit.metric for limit in LIMITS if f'({limit.metric} ' in ' '.join(reasons)}

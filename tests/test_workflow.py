@@ -263,8 +263,7 @@ def test_plugin_settings(config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('name', 'text'),
-    [('a.json', '{'), ('a.yml', '- 1'), ('b.yml', 'plugin_args: 5'), ('absent.toml', None)],
+    ('name', 'text'), [('a.json', '{'), ('a.yml', '- 1'), ('b.yml', 'plugin_args: 5'), ('absent.toml', None)]
 )
 def test_an_unusable_plugin_file_is_refused(config, tmp_path, name, text):
     if text is not None:

@@ -97,10 +97,7 @@ class OutputFolder:
             self.remove(temporary)
 
     def stage(
-        self,
-        path: str | Path,
-        content: str | bytes | Callable[[IO[bytes]], object],
-        mode: int = 0o666,
+        self, path: str | Path, content: str | bytes | Callable[[IO[bytes]], object], mode: int = 0o666
     ) -> Path:
         """Write a new file to the disk under a temporary name beside `path`, and return that name.
 

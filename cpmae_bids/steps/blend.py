@@ -73,9 +73,7 @@ def blend(
             raise InputError(f'{t1w}: {error}') from error
 
     clean, around, distance = threads.together(
-        generated,
-        air_of_scan,
-        lambda: masks.distance_outside(kept, sizes, masks.seam_width(sizes)),
+        generated, air_of_scan, lambda: masks.distance_outside(kept, sizes, masks.seam_width(sizes))
     )
     weights = masks.weights_at(distance, masks.feather_width(sizes))
 

@@ -131,10 +131,7 @@ def _alignment(values, brain, affine, world_to_template, template) -> dict[str, 
 
 
 def kept_far_ml(
-    preserved: np.ndarray,
-    affine: np.ndarray,
-    world_to_template: np.ndarray,
-    template: Template,
+    preserved: np.ndarray, affine: np.ndarray, world_to_template: np.ndarray, template: Template
 ) -> float:
     """How much is preserved that lies far from any brain: a nose, say, that a brain mask has grown into.
 

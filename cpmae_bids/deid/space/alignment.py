@@ -67,10 +67,7 @@ def rotation_and_scales(matrix: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def template_overlap(
-    mask: np.ndarray,
-    affine: np.ndarray,
-    world_to_template: np.ndarray,
-    template: Template,
+    mask: np.ndarray, affine: np.ndarray, world_to_template: np.ndarray, template: Template
 ) -> float:
     """Dice of a brain mask with the template's, on the grid of the template."""
     matrix = _template_to_scan_voxels(affine, world_to_template, template)
