@@ -11,7 +11,7 @@ import pytest
 from cpmae_bids.bids.atomic import locked
 from cpmae_bids.bids.output_folder import NAME_MAX, OutputFolder, is_temporary, temporary_beside
 from cpmae_bids.cli import file
-from cpmae_bids.cli.surroundings import settle_surroundings
+from cpmae_bids.cli.outcome import settle_surroundings
 from cpmae_bids.templates import find_template
 
 

@@ -15,7 +15,6 @@ from cpmae_bids._version import __version__
 from cpmae_bids.cli.arguments import Parser, add_option, path
 from cpmae_bids.cli.outcome import exit_code_of, say
 from cpmae_bids.cli.streams import forgiving_streams, one_line
-from cpmae_bids.cli.surroundings import settle_surroundings
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, NothingToDoError, UsageError
 from cpmae_bids.runtime.threads import available_cpus
 
@@ -54,7 +53,6 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``cpmae-bids-audit``; return its exit code."""
     args = build_parser().parse_args(argv)
-    settle_surroundings()
     return exit_code_of(PROG, lambda: _run(args), 'interrupted; not all images have been examined')
 
 

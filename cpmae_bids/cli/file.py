@@ -9,7 +9,6 @@ from pathlib import Path
 from cpmae_bids.cli.arguments import Parser, add_option, add_options, path
 from cpmae_bids.cli.outcome import exit_code_of, say
 from cpmae_bids.cli.streams import forgiving_streams
-from cpmae_bids.cli.surroundings import settle_surroundings
 from cpmae_bids.exceptions import EXIT_OK, UsageError
 
 PROG = 'cpmae-bids-file'
@@ -44,7 +43,6 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``cpmae-bids-file``; return its exit code."""
     args = build_parser().parse_args(argv)
-    settle_surroundings()
     return exit_code_of(PROG, lambda: _run(args), 'interrupted; no image was written')
 
 

@@ -1,10 +1,30 @@
-"""Exit codes and error messages of the commands."""
+"""What commands have in common: a home and a current folder, exit codes, messages."""
 
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from cpmae_bids.cli.streams import one_line
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_INTERRUPTED, CpmaeError
+
+NO_HOME = '/nonexistent'
+
+
+def settle_surroundings() -> None:
+    """Provide a home and a current folder, once all paths of the command line are absolute.
+
+    Libraries raise where the user is unknown to the machine and ``HOME`` is not set, or where the current
+    folder was removed.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ['HOME'] = NO_HOME
+    try:
+        os.getcwd()
+    except OSError:
+        os.chdir('/')
 
 
 def say(prog: str, text: str) -> None:
@@ -14,6 +34,7 @@ def say(prog: str, text: str) -> None:
 
 def exit_code_of(prog: str, work: Callable[[], int], interrupted: str) -> int:
     """Run `work`, and turn what it raises into an exit code; `interrupted` is said after a signal."""
+    settle_surroundings()
     try:
         return work()
     except CpmaeError as error:

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from cpmae_bids.bids.output_folder import never_written_to
+from cpmae_bids.cli.outcome import settle_surroundings
 from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.streams import forgiving_streams, one_line
-from cpmae_bids.cli.surroundings import settle_surroundings
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_INTERRUPTED, CpmaeError
 
 logger = logging.getLogger(__name__)

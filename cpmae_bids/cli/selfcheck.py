@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cpmae_bids._version import __version__
 from cpmae_bids.bids.derivatives import LIBRARIES
-from cpmae_bids.cli.surroundings import settle_surroundings
+from cpmae_bids.cli.outcome import settle_surroundings
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, CpmaeError
 
 SEED = 1
