@@ -1,8 +1,10 @@
 """Goals beside what was measured: of smaller scripts for docs/benchmarks.md, missed ones for the model card.
 
+The attacks and what came of them go to docs/evidence.md.
+
     python -m benchmarks.goals
 
-Reads the files in ``results/``, and writes a table into both pages, between its two marks.
+Reads the files in ``results/``, and writes a table into each page, between its two marks.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ from benchmarks import table
 from benchmarks.contact_sheet import REPOSITORY
 from benchmarks.pairs import OWN
 from benchmarks.provenance import strangers
-from benchmarks.questions import QUESTIONS
+from benchmarks.questions import QUESTIONS, Figure
 from benchmarks.robustness_cases import CASES
 from benchmarks.scans import RESULTS
 from benchmarks.table import BEGIN, END
 
 PAGE = REPOSITORY / 'docs' / 'benchmarks.md'
 CARD = REPOSITORY / 'cpmae_bids' / 'data' / 'MODEL_CARD.md'
+EVIDENCE = REPOSITORY / 'docs' / 'evidence.md'
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,19 @@ ATTACKS = {
 }
 """Of `benchmarks.privacy_seeds`."""
 
+SOURCES = ('benchmark', 'test_split', 'verdict_sabotage', 'audit_cases', 'faults')
+"""Results that docs/evidence.md is made of."""
+
+RANKED = (
+    ('recognition', '', 'dlib'),
+    ('attackers', 'mobileface_', 'mobileface'),
+    ('attackers', 'faceres_', 'faceres-deep'),
+    ('geometry', 'face_', 'geometry of the face'),
+    ('geometry', 'ears_', 'geometry of the ears'),
+    ('geometry', 'outline_', 'geometry of the outline'),
+)
+"""Attacks that rank originals: measure, what its keys begin with, name."""
+
 MODEL_STAGES = ('encode_brain', 'encode_head', 'remodel', 'decode_head')
 """Of `benchmarks.stage_timing`."""
 
@@ -190,6 +206,54 @@ def lines(results: dict[str, dict], missed: bool = False) -> list[str]:
     ]
 
 
+def attacks(results: dict[str, dict]) -> list[str]:
+    """What came of the attacks on the outputs of the preset 256, as a table in Markdown."""
+    measures = results['benchmark']['measures']
+
+    def of(measure: str, key: str, form: str = '.2f') -> str:
+        value = table.read(Figure(measure, key, '', 'pooled', None, form), OWN[0], results['benchmark'])
+        return table.text(value, form)
+
+    def pooled(measure: str) -> dict:
+        return measures.get(measure, {}).get('pooled', {}).get(OWN[0], {})
+
+    rows = [['attack', 'names the right person first', 'AUC (0.5 is chance)', 'p'], ['---'] * 4]
+    for measure, prefix, name in RANKED:
+        found = pooled(measure)
+        for known, title in (('', name), ('living_', f'{name}, another scan known')):
+            if f'{prefix}{known}rank1' in found:
+                probes = found.get(f'{prefix}{known}probes', found.get('probes'))
+                rank1, auc = (f'{prefix}{known}{key}' for key in ('rank1', 'auc'))
+                p = of(measure, f'{prefix}dealt_p', '.4f') if not known else ''
+                rows.append([f'{title}, {probes} scans', of(measure, rank1, '%'), of(measure, auc), p])
+    for part in ('face', 'outline'):
+        if f'{part}_beyond_auc' in pooled('geometry'):
+            rows.append(
+                [
+                    f'geometry of the {part}, less what the brain alone tells',
+                    '',
+                    of('geometry', f'{part}_beyond_auc'),
+                    of('geometry', f'{part}_beyond_p', '.2f'),
+                ]
+            )
+    split, audit = results['test_split'], results['audit_cases']
+    sabotages = {k: v for k, v in results['verdict_sabotage']['sabotages'].items() if k != 'honest'}
+    fired = sum(set(one['wanted']) <= set(one['fired']) for one in sabotages.values())
+    faults = results['faults']['totals']
+    return [
+        *(f'| {" | ".join(row)} |' for row in rows),
+        '',
+        f'* Voxels of the preserved region that changed: {split["kept_voxels_changed"]} of'
+        f' {split["kept_voxels"]:,}; {split["verdicts"]["pass"]} of {split["scans"]} scans passed.',
+        f'* Manipulated outputs that quality control noticed: {fired} of {len(sabotages)}.',
+        f'* Originals that the audit named: {audit["originals"]["named"]} of {audit["originals"]["images"]}.',
+        f'* Faults injected: {faults["distinct"]}; leaks: {faults["leaks"]}; damaged inputs:'
+        f' {faults["damaged inputs"]}.',
+        '',
+        *strangers({name: results[name] for name in SOURCES}),
+    ]
+
+
 def insert(page: str, table: list[str]) -> str:
     """A page with the lines of a table between the marks.
 
@@ -211,10 +275,11 @@ def read_results(folder: Path = RESULTS) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Renew the tables of both pages."""
+    """Renew the tables of all pages."""
     results = read_results()
-    for page, missed in ((PAGE, False), (CARD, True)):
-        text = insert(page.read_text(encoding='utf-8'), lines(results, missed))
+    tables = {PAGE: lines(results), CARD: lines(results, missed=True), EVIDENCE: attacks(results)}
+    for page, rows in tables.items():
+        text = insert(page.read_text(encoding='utf-8'), rows)
         page.write_text(text, encoding='utf-8')
         print(page)
 

@@ -64,7 +64,8 @@ def plain(value: float, form: str) -> str:
     return f'{100 * value:.0f} %' if form == '%' else format(value, form)
 
 
-def _text(value: Interval | None, form: str) -> str:
+def text(value: Interval | None, form: str) -> str:
+    """A value and its interval, as a table has them."""
     if value is None:
         return '–'
     middle = plain(value[0], form)
@@ -87,7 +88,7 @@ def _table(figures: list[Figure], numbers: dict) -> list[str]:
         cells = [figure.title, figure.goal.text if figure.goal else '']
         for method in methods:
             value = row[method]
-            cell = _text(value if method in OWN else value and (value[0], np.nan, np.nan), figure.form)
+            cell = text(value if method in OWN else value and (value[0], np.nan, np.nan), figure.form)
             if method in OWN and value and figure.goal:
                 cell += MARKS[figure.goal.met(value[0], method, row, numbers)]
             cells.append(cell)
@@ -166,7 +167,7 @@ def by_group(numbers: dict) -> list[str]:
         for name in sorted({kind[key] for kind in kinds.values()}):
             own = {scan for scan, kind in kinds.items() if kind[key] == name}
             part = restricted(numbers, own)
-            cells = [_text(read(figure, OWN[0], part), figure.form) for figure in BY_GROUP]
+            cells = [text(read(figure, OWN[0], part), figure.form) for figure in BY_GROUP]
             made = numbers['measures'].get('brain', {}).get('scans', {}).get(OWN[0], own)
             rows.append([f'{title}: {name}', str(len(own & set(made))), *cells])
     return ['## By scanner and age', '', GROUPS_NOTE, '', *('| ' + ' | '.join(row) + ' |' for row in rows)]

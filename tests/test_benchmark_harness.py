@@ -429,6 +429,8 @@ def test_the_pages_have_the_goals_and_tables_of_the_results():
     page, card = (path.read_text(encoding='utf-8') for path in (goals.PAGE, goals.CARD))
     assert page == goals.insert(table.document(results['benchmark']), goals.lines(results))
     assert card == goals.insert(card, goals.lines(results, missed=True))
+    evidence = goals.EVIDENCE.read_text(encoding='utf-8')
+    assert evidence == goals.insert(evidence, goals.attacks(results))
     missed = sum('**missed**' in line for line in page.splitlines())
     assert missed == sum('**missed**' in line for line in card.splitlines())
     with pytest.raises(ValueError, match='no <!--'):
