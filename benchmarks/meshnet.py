@@ -95,7 +95,8 @@ def segment(conformed: np.ndarray, brain: np.ndarray, network: MeshNet) -> np.nd
     volume = conformed.astype(np.float32)
     low, high = np.percentile(volume, [5, 95]) if network.quantiles else (volume.min(), volume.max())
     window, _ = geometry.crop(brain, np.eye(4), margin=PADDING)
-    x = torch.from_numpy((volume[window] - low) / max(float(high - low), 1e-6))[None, None]
+    scaled = (volume[window] - low) / max(float(high - low), 1e-6)
+    x = torch.from_numpy(scaled.astype(np.float32))[None, None]  # percentiles are doubles
     with torch.inference_mode():
         *hidden, last = _layers(network.folder)
         for weight, bias, dilation, activation in hidden:

@@ -4,7 +4,8 @@
 
 HEADS is a BIDS dataset whose ``participants.tsv`` has a column ``split`` (default: $CPMAE_TEST_HEADS).
 OUTPUT, the derivatives dataset, stays for `benchmarks.contact_sheet` and `benchmarks.face_detection`. The
-voxels are counted here again with nibabel, by none of the code that gives the verdicts.
+voxels are counted here again with nibabel, by none of the code that gives the verdicts; with ``--also``,
+those of other contrasts too.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from benchmarks.contact_sheet import REPOSITORY, pairs, refuse_shared
+from benchmarks.contact_sheet import REPOSITORY, refuse_shared
+from benchmarks.provenance import Provenance
 from benchmarks.scans import command_line, find_t1w, read_split, write_result
 from cpmae_bids.bids.validation import validate_bids
 
@@ -74,8 +77,9 @@ def compare(original: Path, refaced: Path, kept_mask: Path) -> dict[str, float]:
         'kept_ml': float(kept.sum() * abs(np.linalg.det(before.affine[:3, :3])) / 1000),
         'outside_same': float(same[tissue].mean()),
         'header_changed': sum(
-            not np.array_equal(before.header[field], after.header[field], equal_nan=True)
+            not np.array_equal(before.header[field][of], after.header[field][of], equal_nan=True)
             for field in HEADER_FIELDS
+            for of in [slice(4) if field == 'pixdim' else ...]  # the rest of it is of no axis, and scrubbed
         ),
     }
 
@@ -89,22 +93,34 @@ def run(heads: Path, output: Path, labels: set[str], options: list[str]) -> tupl
     return done.returncode, time.perf_counter() - start
 
 
+def images(heads: Path, output: Path, labels: set[str]) -> Iterator[tuple[Path, Path, Path]]:
+    """Each image of these participants: original, refaced, and mask of the preserved region."""
+    for refaced in sorted(output.rglob('*_desc-refaced_*.nii.gz')):
+        start, _, rest = refaced.name.partition('_desc-refaced_')
+        suffix = rest.partition('.')[0]
+        of = '' if suffix == 'T1w' else suffix
+        folder = heads / refaced.relative_to(output).parent
+        for original in folder.glob(f'{start}_{suffix}.nii*'):
+            if start.partition('_')[0] in labels:
+                yield original, refaced, refaced.with_name(f'{start}_desc-brain{of}_mask.nii.gz')
+
+
 def count(heads: Path, output: Path, labels: set[str]) -> dict:
     """Numbers of a finished run; see `compare` for those of a scan."""
-    records = [json.loads(path.read_text(encoding='utf-8')) for path in output.glob('logs/verdicts/*.json')]
-    statuses = collections.Counter(record['status'] for record in records)
-    found = [
-        compare(
-            original, refaced, refaced.with_name(refaced.name.replace('desc-refaced_T1w', 'desc-brain_mask'))
-        )
-        for original, refaced in pairs(heads, output)
-    ]
-    scans = len(find_t1w(heads, labels))
+    records = {
+        path.stem: json.loads(path.read_text(encoding='utf-8'))
+        for path in output.glob('logs/verdicts/*.json')
+        if path.name.partition('_')[0] in labels
+    }
+    statuses = collections.Counter(record['status'] for record in records.values())
+    found = [compare(*image) for image in images(heads, output, labels)]
+    t1w = [path.name.partition('.')[0] for path in find_t1w(heads, labels)]
     return {
-        'scans': scans,
+        'scans': len(records.keys() | set(t1w)),
+        't1w': len(t1w),
         'images': len(found),
         'verdicts': {status: statuses[status] for status in ('pass', 'fail', 'error')},
-        'without_record': scans - len(records),
+        'without_record': len(set(t1w) - records.keys()),
         'kept_voxels': sum(one['kept'] for one in found),
         'kept_voxels_changed': sum(one['kept_changed'] for one in found),
         'kept_ml_smallest': round(min((one['kept_ml'] for one in found), default=0.0)),
@@ -133,7 +149,12 @@ def main(argv: list[str] | None = None) -> None:
 
     labels = read_split(args.heads / 'participants.tsv', args.split)
     code, seconds = run(args.heads, args.output, labels, options)
-    numbers = {'exit_code': code, 'seconds': round(seconds), **count(args.heads, args.output, labels)}
+    numbers = {
+        'provenance': [Provenance.today().dump()],
+        'exit_code': code,
+        'seconds': round(seconds),
+        **count(args.heads, args.output, labels),
+    }
     print(json.dumps(numbers, indent=2))
     print(write_result('test_split', numbers))
 

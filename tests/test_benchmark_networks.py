@@ -1,6 +1,7 @@
 """Networks of others do what their files say, and what they find is counted as it should be."""
 
 import base64
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -148,9 +149,12 @@ def network(tmp_path, monkeypatch) -> meshnet.MeshNet:
     return meshnet.MeshNet('tiny', 2)
 
 
-def test_a_meshnet_labels_what_it_learnt_and_only_around_the_brain(network):
+@pytest.mark.parametrize('quantiles', [False, True])
+def test_a_meshnet_labels_what_it_learnt_and_only_around_the_brain(network, quantiles):
+    network = dataclasses.replace(network, quantiles=quantiles)
     conformed = np.zeros((64,) * 3, np.uint8)
     conformed[20:40, 20:40, 20:40] = 200
+    conformed[50:] = 200  # enough of it for a percentile
     conformed[0, 0, 0] = 255
     brain = np.zeros_like(conformed, bool)
     brain[28:32, 28:32, 28:32] = True
