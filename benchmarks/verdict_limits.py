@@ -6,8 +6,8 @@ PRIVATE is a folder of ``cpmae-bids --private-report-dir``, such as ``private-25
 `benchmarks.run`, or a work directory, with ``verdict.json`` below it: what the tool makes. The records of an
 output lack the numbers that compare it with the original, and are passed over. A limit that such outputs
 exceed is a false alarm. PREPARED is the file of ``cpmae-bids-train prepare`` at 2 mm: what real heads are
-like, and how much two people differ. Each head, in the frame of its brain, is compared with the next one as
-an output is with its original. N takes every Nth head of it.
+like, and how much two people differ; without it, their earlier numbers stay. Each head, in the frame of its
+brain, is compared with the next one as an output is with its original. N takes every Nth head of it.
 
 Use outputs and heads of the training split: what a limit is drawn from must not be what it is tested with.
 Numbers go to ``results/verdict_limits.json``; with those of `benchmarks.verdict_sabotage`, they make the
@@ -144,8 +144,10 @@ def insert(page: str, content: dict, sabotages: dict[str, dict]) -> str:
     before, _, rest = page.partition(BEGIN)
     about = ' '.join(remarks([Provenance.read(one) for one in content.get('provenance', ())]))
     manipulations = sum(name != 'honest' for name in sabotages)
+    then = '' if content.get('real_heads_measured_now', True) else ' (measured by earlier code)'
     about += (
-        f' {content["outputs"]} outputs, {content["real_heads"]} real heads, {manipulations} manipulations.'
+        f' {content["outputs"]} outputs, {content["real_heads"]} real heads{then},'
+        f' {manipulations} manipulations.'
     )
     lines = [BEGIN, '', about, '', *table(content['measures'], sabotages), '', END]
     return before + '\n'.join(lines) + rest.partition(END)[2]
@@ -162,15 +164,23 @@ def main(argv: list[str] | None = None) -> None:
     if not outputs:
         parser.error('no verdict with all numbers in these folders')
     real = list(real_heads(args.prepared, args.every)) if args.prepared else []
+    # what real heads are like does not depend on weights
+    earlier = {} if real else json.loads((RESULTS / 'verdict_limits.json').read_text('utf-8'))
+    before = earlier.get('measures', {})
     numbers = {
         limit.metric: {
             'limit': [None if np.isinf(bound) else bound for bound in (limit.low, limit.high)],
             'outputs': summarise(outputs, limit),
-            'real_heads': summarise(real, limit),
+            'real_heads': summarise(real, limit) if real else before.get(limit.metric, {}).get('real_heads'),
         }
         for limit in thresholds_of('')
     }
-    content = {'outputs': len(outputs), 'real_heads': len(real), 'percentiles': PERCENTILES}
+    content = {
+        'outputs': len(outputs),
+        'real_heads': len(real) or earlier.get('real_heads', 0),
+        'real_heads_measured_now': bool(real),
+        'percentiles': PERCENTILES,
+    }
     path = write_result('verdict_limits', {**content, 'measures': numbers})
     sabotages = RESULTS / 'verdict_sabotage.json'
     found = json.loads(sabotages.read_text('utf-8'))['sabotages'] if sabotages.exists() else {}
