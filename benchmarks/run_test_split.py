@@ -48,6 +48,17 @@ HEADER_FIELDS = (
 )
 
 
+def header_changed(before: nib.Nifti1Header, after: nib.Nifti1Header) -> int:
+    """Number of `HEADER_FIELDS` that differ; the sizes of axes that are not there are scrubbed on purpose."""
+    sizes = slice(4)
+    return sum(
+        not np.array_equal(
+            *(one[field][sizes if field == 'pixdim' else ...] for one in (before, after)), equal_nan=True
+        )
+        for field in HEADER_FIELDS
+    )
+
+
 def compare(original: Path, refaced: Path, kept_mask: Path) -> dict[str, float]:
     """Compare stored values and header of a scan with those of its refaced version.
 
@@ -76,11 +87,7 @@ def compare(original: Path, refaced: Path, kept_mask: Path) -> dict[str, float]:
         'kept_changed': int((kept & ~same).sum()),
         'kept_ml': float(kept.sum() * abs(np.linalg.det(before.affine[:3, :3])) / 1000),
         'outside_same': float(same[tissue].mean()),
-        'header_changed': sum(
-            not np.array_equal(before.header[field][of], after.header[field][of], equal_nan=True)
-            for field in HEADER_FIELDS
-            for of in [slice(4) if field == 'pixdim' else ...]  # the rest of it is of no axis, and scrubbed
-        ),
+        'header_changed': header_changed(before.header, after.header),
     }
 
 

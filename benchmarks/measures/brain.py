@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.derived import mask
 from benchmarks.pairs import Pair
-from benchmarks.run_test_split import HEADER_FIELDS
+from benchmarks.run_test_split import header_changed
 
 
 def measure(pair: Pair) -> dict[str, float | int | bool | None]:
@@ -39,8 +39,3 @@ def changed(before: nib.Nifti1Image, after: nib.Nifti1Image) -> np.ndarray | Non
     if a.dtype.newbyteorder('=') != b.dtype.newbyteorder('=') or scaling[0] != scaling[1]:
         a, b = (one.get_fdata(dtype=np.float32) for one in (before, after))
     return (a != b) & ~((a != a) & (b != b))  # a NaN is equal to itself
-
-
-def header_changed(before: nib.Nifti1Header, after: nib.Nifti1Header) -> int:
-    """Number of `HEADER_FIELDS` that differ."""
-    return sum(not np.array_equal(before[field], after[field], equal_nan=True) for field in HEADER_FIELDS)
