@@ -1,4 +1,4 @@
-"""Do hundreds of drawn faces vary as real ones do, are they plausible, and are they nobody's?
+"""Do drawn faces vary as real ones do, are they plausible, and nobody's? What do a head's donors rule?
 
     python -m benchmarks.shape_draws WORK [--draws 8]
 
@@ -6,7 +6,9 @@ WORK is the work folder (``-w``) of a run over scans that no network was trained
 each of its brains from several seeds, and compared with those that the head VQ-VAE encoded of the originals:
 by 40 points on the skin of the face, in mm, in the frame in which the brains lie on each other. The original
 takes no part in a draw. A fit to a scan is smoother than its head: real faces vary more than their codes say
-(`benchmarks.measures.diversity` has it of the outputs). Numbers go to ``results/shape_draws.json``.
+(`benchmarks.measures.diversity` has it of the outputs). One head is put together for each brain: what its
+largest donor rules, how far a connected piece of a donor reaches, and how much the mismatch at the seams
+falls from random exemplars on. Numbers go to ``results/shape_draws.json``.
 """
 
 from __future__ import annotations
@@ -15,15 +17,19 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 from benchmarks.provenance import Provenance
 from benchmarks.scans import command_line, write_result
 from cpmae_bids.deid.images import volumes
+from cpmae_bids.models.exemplars import SITE, SITES
+from cpmae_bids.models.frame import VOXEL_MM
 from cpmae_bids.models.plausibility import RANGE, Plausibility
-from cpmae_bids.models.sampling import draw_shape
+from cpmae_bids.models.sampling import draw_appearance, draw_shape
 from cpmae_bids.models.shape import Shape
 from cpmae_bids.models.weights import load_model, resolve_weights
 
@@ -78,6 +84,27 @@ def compare(plausibility: Plausibility, drawn: Tensor, real: Tensor) -> dict[str
     }
 
 
+def donors(codes: Tensor, live: Tensor) -> tuple[float, float]:
+    """Share of the live sites that the largest donor rules, and extent in mm of the longest piece.
+
+    Parameters
+    ----------
+    codes : Tensor of int64, shape SITES
+        Exemplars of sites; a donor and its mirror image count as two.
+    live : Tensor of int64, shape (sites,)
+    """
+    ruled = torch.full(SITES, -1).flatten()
+    ruled[live] = codes.flatten()[live]
+    volume = ruled.view(SITES).numpy()
+    longest = 0
+    for donor in np.unique(volume[volume >= 0]):
+        pieces, _ = ndimage.label(volume == donor)
+        edges = [part.stop - part.start for box in ndimage.find_objects(pieces) for part in box]
+        longest = max(longest, *edges)
+    most = np.bincount(volume[volume >= 0]).max() / len(live)
+    return float(most), longest * SITE * VOXEL_MM
+
+
 def main(argv: list[str] | None = None) -> None:
     """Draw, compare, and write the numbers."""
     parser = command_line(__doc__)
@@ -89,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
     scans = list(first_scans(args.work))
     if len(scans) < 3:
         parser.error(f'{args.work}: codes of fewer than three scans')
-    drawn, rejected = [], Counter[str]()
+    drawn, rejected, parts = [], Counter[str](), []
     for levels, _ in scans:
         features = mae.brain(brain.latent_of(levels))[0]
         for seed in range(args.draws):
@@ -97,6 +124,11 @@ def main(argv: list[str] | None = None) -> None:
             codes, reasons = draw_shape(mae, head, features, generator=generator, steps=STEPS)
             drawn.append(Shape.values(codes))
             rejected.update(reasons)
+        trace: list[float] = []
+        scores = Shape.values(codes).float()
+        labels = draw_appearance(mae, head, scores, features, generator=generator, steps=STEPS, trace=trace)
+        bank = head.exemplars
+        parts.append([*donors(bank.scatter(labels), bank.live), trace[-1] / trace[0] - 1])
     real = Shape.values(torch.stack([codes for _, codes in scans]))
     numbers = compare(mae.plausibility, torch.stack(drawn).float(), real.float())
     result = {
@@ -106,6 +138,9 @@ def main(argv: list[str] | None = None) -> None:
         'accepted': round(len(drawn) / (len(drawn) + rejected.total()), 3),
         'rejected': dict(sorted(rejected.items())),
         **{name: round(value, 3) for name, value in numbers.items()},
+        'largest_share': round(max(share for share, _, _ in parts), 3),
+        'longest_piece_mm': max(piece for _, piece, _ in parts),
+        'seam_energy_change': round(float(np.median([change for _, _, change in parts])), 3),
     }
     print(result)
     print(write_result('shape_draws', result))

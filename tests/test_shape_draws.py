@@ -5,6 +5,8 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from benchmarks import shape_draws  # noqa: E402
+from cpmae_bids.models import exemplars  # noqa: E402
+from cpmae_bids.models.frame import VOXEL_MM  # noqa: E402
 from cpmae_bids.models.plausibility import POINTS, Plausibility  # noqa: E402
 
 CODES = 6
@@ -43,3 +45,16 @@ def test_copies_of_training_faces_are_somebody(plausibility):
     plausibility.faces.copy_(plausibility.coordinates(scores(20, 1.0, 3)))
     copies = scores(20, 1.0, 3).repeat(5, 1)
     assert shape_draws.compare(plausibility, copies, real)['nobody'] == 0
+
+
+def test_donors_are_counted_over_live_sites_and_pieces_are_connected():
+    codes = torch.zeros(exemplars.SITES, dtype=torch.int64)
+    codes[2:5, 3, 3] = 7
+    codes[8, 3, 3] = 7  # no part of that piece
+    codes[9:12, 3, 3] = torch.tensor([1, 2, 3])
+    row = torch.zeros(exemplars.SITES, dtype=torch.bool)
+    row[2:5, 3, 3] = row[8:12, 3, 3] = True
+    live = row.flatten().nonzero().flatten()
+    share, longest = shape_draws.donors(codes, live)
+    assert share == pytest.approx(4 / 7)
+    assert longest == 3 * exemplars.SITE * VOXEL_MM
