@@ -145,7 +145,7 @@ def speed(timing: dict, scaling: dict) -> list[Row]:
     return [
         at_most('a scan', timing['seconds'], 60, scan, '.0f', ' s'),
         at_most('models, of it', models, 20, scan, '.0f', ' s'),
-        at_most("over SynthStrip's mask alone", ratio, 1.5, scan),
+        at_most("over SynthStrip's mask alone", ratio, 0.6, scan),
         at_most('memory', timing['peak_gib'], 4, scan, '.1f', ' GiB'),
         at_least('two workers: efficiency', two['efficiency'], 0.9, scans),
         at_most('two workers: memory', two['peak_gib'], scaling['mem_gb'], scans, '.1f', ' GiB'),

@@ -23,7 +23,6 @@ import nibabel as nib
 import numpy as np
 
 from benchmarks.contact_sheet import REPOSITORY, refuse_shared
-from benchmarks.provenance import Provenance
 from benchmarks.scans import command_line, find_t1w, read_split, write_result
 from cpmae_bids.bids.validation import validate_bids
 
@@ -157,7 +156,6 @@ def main(argv: list[str] | None = None) -> None:
     labels = read_split(args.heads / 'participants.tsv', args.split)
     code, seconds = run(args.heads, args.output, labels, options)
     numbers = {
-        'provenance': [Provenance.today().dump()],
         'exit_code': code,
         'seconds': round(seconds),
         **count(args.heads, args.output, labels),

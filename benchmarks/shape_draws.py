@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from benchmarks.provenance import Provenance
 from benchmarks.scans import command_line, write_result
 from cpmae_bids.deid.images import volumes
 from cpmae_bids.models.exemplars import SITE, SITES
@@ -132,7 +131,6 @@ def main(argv: list[str] | None = None) -> None:
     real = Shape.values(torch.stack([codes for _, codes in scans]))
     numbers = compare(mae.plausibility, torch.stack(drawn).float(), real.float())
     result = {
-        'provenance': [Provenance.today().dump()],
         'scans': len(scans),
         'draws': len(drawn),
         'accepted': round(len(drawn) / (len(drawn) + rejected.total()), 3),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.provenance import Provenance
 from cpmae_bids.bids.atomic import locked, write_text
 
 HERE = Path(__file__).resolve().parent
@@ -47,7 +48,13 @@ def write(tests: dict[str, list[dict]], anew: bool) -> bool:
         tests = dict(sorted((known | tests).items()))
         faults = [note for notes in tests.values() for note in notes]
         by_kind = dict(sorted(Counter(note['kind'] for note in faults).items()))
-        report = {'totals': totals(faults), 'faults_by_kind': by_kind, 'tests': tests}
+        made_by = [Provenance.today().dump()]
+        report = {
+            'provenance': made_by,
+            'totals': totals(faults),
+            'faults_by_kind': by_kind,
+            'tests': tests,
+        }
         write_text(RESULTS, json.dumps(report, indent=1) + '\n')
     return False
 
