@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from cpmae_bids.deid.space import geometry
 from cpmae_bids.models import diffeomorphism as diffeo
-from cpmae_bids.models.frame import FIELD, SHAPE, VOXEL_MM
+from cpmae_bids.models.frame import BELOW, BOX, FIELD, GRID, SHAPE, VOXEL_MM
 
 MIDDLES_MM = ((-33.5, 56.0, -41.5), (33.5, 56.0, -41.5))
 """Of the globes of the mean head, from the origin of the template (right one first)."""
 
-ORIGIN_MM = (-102.0, -138.0, -174.0)
-"""Place of the first node of a field."""
-
 NODE_MM = VOXEL_MM * SHAPE[0] / FIELD[0]
+
+ORIGIN_MM = geometry.grid_affine(GRID)[:3, 3] + VOXEL_MM * np.array([BOX.start, 0, -BELOW]) + NODE_MM / 4
+"""Place of the first node of a field, in the middle of its first voxels."""
 
 RADIUS_MM, SOFT_MM = 12.0, 12.0
 """Of an adult's globe, and the width of what mediates between it and its surroundings."""
@@ -36,8 +38,8 @@ def rounded(field: Tensor, freedom: Tensor) -> Tensor:
         A shift within the globes, as before from `SOFT_MM` around them on.
     """
     grid = diffeo.points(FIELD)
-    for middle in torch.tensor(MIDDLES_MM):
-        at = ((middle - torch.tensor(ORIGIN_MM)) / NODE_MM).view(1, 3, 1, 1, 1)
+    for middle in (MIDDLES_MM - ORIGIN_MM) / NODE_MM:
+        at = torch.from_numpy(middle).float().view(1, 3, 1, 1, 1)
         away = (grid + field - at).norm(dim=1, keepdim=True) * NODE_MM
         inside = (away < RADIUS_MM).float()
         shift = (field * inside).sum((2, 3, 4), keepdim=True) / inside.sum().clamp_min(1)

@@ -50,7 +50,7 @@ MIN_NEIGHBOURS = 0.15  # share of tissue in the window of a voxel from which on 
 MAJORITY = 0.45
 """Share of tissue among 3 x 3 x 3 voxels from which on the middle is tissue: smooths the outline."""
 
-ROUNDS = 2  # Times that voxels are reassigned. The first window over an edge holds noise as well as skin.
+ROUNDS = 2  # times that voxels are reassigned. The first window over an edge holds noise as well as skin.
 
 
 @dataclass(frozen=True)
