@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 DEFAULT_STEPS = 12
-
 T1W = 'T1w'
 T1W_SUFFIXES = (T1W, 'UNIT1')  # T1w scans by their suffixes; UNIT1 is the uniform image of MP2RAGE
+# Contrasts that may be de-identified beside the T1w of a session
 ALSO_SUFFIXES = ('T2w', 'FLAIR', 'PDw', 'T2starw')
-"""Contrasts that may be de-identified beside the T1w of a session."""
 
 
+# Paths that decide which scans are processed, or what becomes of them
 DECIDING_PATHS = ('bids_filter_file', 'derivatives', 'weights')
-"""Paths that decide which scans are processed, or what becomes of them."""
 
 
 def option(default: Any, text: str, group: str, **more: Any) -> Any:

@@ -32,15 +32,14 @@ _WORD = re.compile(r'[A-Za-z][a-z]{3}')
 # Units of ages other than years, and how many of them make a year
 _UNITS = {r'months?|mos?': 12, r'weeks?|wks?': 52, r'days?|d': 365}
 
+# What may be said of a column
 DESCRIPTION_FIELDS = (
     *('Description', 'LongName', 'Levels', 'Units', 'TermURL', 'HED', 'Delimiter', 'Format', 'Minimum'),
     'Maximum',
 )
-"""What may be said of a column."""
 
 _OF_A_LEVEL = {'Description', 'TermURL'}
 _URL = re.compile(r'https?://[^\s@]+')
-
 _CATEGORIES = (*SHAREABLE_COLUMNS, 'strain', 'strain_rrid')
 _PRIVATE_NAME = re.compile(
     r'name|initials|birth|dob|date|address|street|postal|post_?code|zip|phone|mail|mrn|ssn|passport|insurance|contact|'

@@ -20,9 +20,7 @@ from cpmae_bids.exceptions import InputError
 # To open a folder takes the right to enter it, as a path through it would, and not the right to list it.
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, 'O_PATH', os.O_RDONLY)
 _TEMPORARY = '.tmp'
-
 NAME_MAX = 255  # bytes of the longest name of a file
-
 _untouchable: list[Path] = []
 
 

@@ -30,6 +30,7 @@ def hide_paths(text: str, config: RunConfig) -> str:
 
 
 _IN_PATH = r"(?:[^\n'\":;,<>()/]|(?<=\w)'(?=\w))"
+# An absolute path of two parts or more, that follows on none of the roles
 _OTHER_PATH = re.compile(
     # In quotation marks to their end; else to the last slash of the clause, as folders have blanks in their
     # names, and on to what looks like the end of a file name, or to the colon of "path: reason"
@@ -37,4 +38,3 @@ _OTHER_PATH = re.compile(
     rf"""(?<![\w>/.:])//?(?:{_IN_PATH}+/)+"""
     rf"""(?:{_IN_PATH}*?\.[A-Za-z]\w{{0,9}}(?:\.gz)?(?!\w)|{_IN_PATH}*(?=: )|[^\s'":;,<>()/]*)"""
 )
-"""An absolute path of two parts or more, that follows on none of the roles."""

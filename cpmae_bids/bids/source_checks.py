@@ -19,8 +19,8 @@ from cpmae_bids.bids.verdict_records import settings_of
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError
 
+# Fields of a record that name what its outputs are made from
 SOURCES = ('scan', 'first_echo', 'reference', 't1w')
-"""Fields of a record that name what its outputs are made from."""
 
 
 def checksums(record: dict[str, Any], bids_dir: Path) -> dict[str, str]:

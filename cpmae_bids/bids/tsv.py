@@ -19,10 +19,8 @@ from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime.content import unreadable
 
 logger = logging.getLogger(__name__)
-
 NOT_THERE = 'n/a'
 MAX_BYTES = 2**26  # largest text that is read
-
 _MARKS = {codecs.BOM_UTF8: 'utf-8-sig', codecs.BOM_UTF16_LE: 'utf-16', codecs.BOM_UTF16_BE: 'utf-16'}
 _SEPARATORS = (',', ';')
 _QUOTED = re.compile(r'"[^"\t]*"(\t"[^"\t]*")*')

@@ -11,10 +11,8 @@ from pathlib import Path
 from cpmae_bids.exceptions import CpmaeError
 
 logger = logging.getLogger(__name__)
-
 _COMMAND = 'bids-validator-deno'
 MESSAGE_LENGTH = 120  # characters of what the validator says that are shown
-
 _SHOWN_ISSUES = 5
 _EXIT_VALID, _EXIT_ERRORS = 0, 16
 

@@ -13,15 +13,14 @@ from cpmae_bids._version import __version__
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_USAGE
 
+# Fields of `RunConfig` that are options; the others are arguments, or what the pre-flight settles
 OPTIONS: dict[str, Field] = {field.name: field for field in fields(RunConfig) if 'help' in field.metadata}
-"""Fields of `RunConfig` that are options; the others are arguments, or what the pre-flight settles."""
 
 
 class Parser(argparse.ArgumentParser):
     """A parser that ends with the exit code of wrong use, and knows both spellings of a flag."""
 
-    origin = ''
-    """Where arguments come from, if not from the command line; to begin messages with."""
+    origin = ''  # where arguments come from, if not from the command line; to begin messages with
 
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(

@@ -11,7 +11,6 @@ from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.exceptions import UsageError
 
 logger = logging.getLogger(__name__)
-
 _NAME = '.subjects'
 
 

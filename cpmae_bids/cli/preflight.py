@@ -29,7 +29,6 @@ from cpmae_bids.workflows.cluster import check_batch, is_batch
 from cpmae_bids.workflows.run import plugin_settings
 
 logger = logging.getLogger(__name__)
-
 _GB = 1024**3
 # Upper bounds of what the intermediate files of one scan take, and of what it leaves in the output.
 WORK_GB = {'128': 0.3, '256': 0.6}

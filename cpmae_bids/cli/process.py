@@ -24,7 +24,6 @@ from cpmae_bids.workflows.progress import Progress, node_name
 from cpmae_bids.workflows.run import Failure, run_workflow
 
 logger = logging.getLogger(__name__)
-
 _NIPYPE_LEVELS = ('CRITICAL', 'INFO', 'DEBUG')
 
 

@@ -21,6 +21,7 @@ from cpmae_bids.runtime.lifeline import end_with_parent
 
 logger = logging.getLogger(__name__)
 
+# What steps load when they work; what they load at once comes with them
 LIBRARIES = (
     'torch',
     'deepbet.bet',
@@ -30,7 +31,6 @@ LIBRARIES = (
     'cpmae_bids.models.sampling',
     'cpmae_bids.models.weights',
 )
-"""What steps load when they work; what they load at once comes with them."""
 
 _loaded = False
 

@@ -30,11 +30,10 @@ from cpmae_bids.interfaces import process
 from cpmae_bids.runtime import lifeline, threads
 from cpmae_bids.steps import ERROR_PREFIX, Output, name_of
 
+# Parameters that say where something is done or lies, which does not make a cached result another one
 ELSEWHERE = ('device', 'weights', 'fetch_template')
-"""Parameters that say where something is done or lies, which does not make a cached result another one."""
-
+# What a step was given, in the folder of its node: ``python -m cpmae_bids.steps NAME inputs.json``
 INPUTS = 'inputs.json'
-"""What a step was given, in the folder of its node: ``python -m cpmae_bids.steps NAME inputs.json``."""
 
 
 class StepError(RuntimeError):

@@ -19,11 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STEP_VOXELS = 0.5
-"""Longest update of one iteration."""
-
+STEP_VOXELS = 0.5  # longest update of one iteration
+# By which a field is inverted, damped at first: how many at most, and the change that ends them
 ITERATIONS, EXACT_VOXELS = 20, 1e-3
-"""By which a field is inverted, damped at first: how many at most, and the change that ends them."""
 
 
 @dataclass(frozen=True)

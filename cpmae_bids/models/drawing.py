@@ -15,11 +15,8 @@ from cpmae_bids.models.head import HeadVQVAE
 from cpmae_bids.models.superresolution import SuperResolution
 from cpmae_bids.runtime import threads
 
-FURTHER = 16
-"""Voxels of 2 mm by which a head goes on below the frame before it gets its shape."""
-
-BLOCK_NODES = 8000
-"""Nodes of the field (4 mm) that are interpolated at once, one around them included."""
+FURTHER = 16  # voxels of 2 mm by which a head goes on below the frame before it gets its shape
+BLOCK_NODES = 8000  # nodes of the field (4 mm) that are interpolated at once, one around them included
 
 
 @torch.no_grad()

@@ -20,29 +20,14 @@ from cpmae_bids.models.diffeomorphism import gaussian, points
 from cpmae_bids.models.frame import SHAPE
 from cpmae_bids.runtime import threads
 
-SITE = 8
-"""Voxels of 2 mm along an edge of a site."""
-
+SITE = 8  # voxels of 2 mm along an edge of a site
 SITES = tuple(n // SITE for n in SHAPE)
-
-SAMPLE = 2
-"""Voxels along an edge of the samples that a descriptor sees, 4 mm."""
-
-WINDOW = 6
-"""Samples along an edge of its window: 24 mm, so that windows overlap."""
-
-STEPS = 12
-"""Steps of a stored descriptor per standard deviation."""
-
-WIDE, NARROW = 1.5, 8.0
-"""Powers of the weights of low and of high frequencies."""
-
-BACKGROUND = 0.01
-"""Weight of the mean head, which shows where no donor does."""
-
-WANDER_MM = 6.0
-"""Borders between donors wander by so much: a lattice of straight ones would be seen."""
-
+SAMPLE = 2  # voxels along an edge of the samples that a descriptor sees, 4 mm
+WINDOW = 6  # samples along an edge of its window: 24 mm, so that windows overlap
+STEPS = 12  # steps of a stored descriptor per standard deviation
+WIDE, NARROW = 1.5, 8.0  # powers of the weights of low and of high frequencies
+BACKGROUND = 0.01  # weight of the mean head, which shows where no donor does
+WANDER_MM = 6.0  # borders between donors wander by so much: a lattice of straight ones would be seen
 _FILTERS = [{'id': lzma.FILTER_LZMA2, 'preset': 6, 'lc': 0, 'lp': 0, 'pb': 0}]
 
 

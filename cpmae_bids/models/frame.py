@@ -20,35 +20,19 @@ from cpmae_bids.models import diffeomorphism as diffeo
 from cpmae_bids.models.diffeomorphism import Level
 from cpmae_bids.runtime import threads
 
-GRID = 128
-"""Voxels of 2 mm along an edge of the template grid."""
-
+GRID = 128  # voxels of 2 mm along an edge of the template grid
+# Voxels of the template grid that the frame covers from left to right; it covers all of the other axes
 BOX = slice(12, 116)
-"""Voxels of the template grid that the frame covers from left to right; it covers all of the other axes."""
-
-BELOW = 16
-"""Voxels by which it reaches below the template grid, whose lower edge cuts many chins."""
-
-SHAPE = (BOX.stop - BOX.start, GRID, GRID + BELOW)
-"""Voxels of the frame, 2 mm."""
-
-FIELD = tuple(n // 2 for n in SHAPE)
-"""Nodes of fields of displacements, 4 mm."""
-
+BELOW = 16  # voxels by which it reaches below the template grid, whose lower edge cuts many chins
+SHAPE = (BOX.stop - BOX.start, GRID, GRID + BELOW)  # voxels of the frame, 2 mm
+FIELD = tuple(n // 2 for n in SHAPE)  # nodes of fields of displacements, 4 mm
 VOXEL_MM = 2.0
-
+# Root of intensity that fills the brain: folds of the cortex must not drive a registration
 BRAIN_LEVEL = 0.55
-"""Root of intensity that fills the brain: folds of the cortex must not drive a registration."""
-
-SKIN_MM, BRAIN_MM = 16.0, 12.0
-"""Distances to the skin and to the surface of the brain are clipped here."""
-
-CLIPPED = 0.5
-"""What a clipped distance counts beside intensities, whose root is about 1 in white matter."""
-
+SKIN_MM, BRAIN_MM = 16.0, 12.0  # distances to the skin and to the surface of the brain are clipped here
+CLIPPED = 0.5  # what a clipped distance counts beside intensities, whose root is about 1 in white matter
 BRAIN_LEVELS = (Level(2, 2, 40), Level(1, 1, 25))
-HEAD_LEVELS = (Level(2, 2, 30), Level(1, 1, 25))
-"""Of registrations at 4 mm."""
+HEAD_LEVELS = (Level(2, 2, 30), Level(1, 1, 25))  # of registrations at 4 mm
 
 
 def in_frame(volume: np.ndarray) -> np.ndarray:

@@ -10,16 +10,13 @@ from cpmae_bids.deid.space import geometry
 from cpmae_bids.models import diffeomorphism as diffeo
 from cpmae_bids.models.frame import BELOW, BOX, FIELD, GRID, SHAPE, VOXEL_MM
 
+# Of the globes of the mean head, from the origin of the template (right one first)
 MIDDLES_MM = ((-33.5, 56.0, -41.5), (33.5, 56.0, -41.5))
-"""Of the globes of the mean head, from the origin of the template (right one first)."""
-
 NODE_MM = VOXEL_MM * SHAPE[0] / FIELD[0]
-
+# Place of the first node of a field, in the middle of its first voxels
 ORIGIN_MM = geometry.grid_affine(GRID)[:3, 3] + VOXEL_MM * np.array([BOX.start, 0, -BELOW]) + NODE_MM / 4
-"""Place of the first node of a field, in the middle of its first voxels."""
-
+# Of an adult's globe, and the width of what mediates between it and its surroundings
 RADIUS_MM, SOFT_MM = 12.0, 12.0
-"""Of an adult's globe, and the width of what mediates between it and its surroundings."""
 
 
 def rounded(field: Tensor, freedom: Tensor) -> Tensor:

@@ -12,14 +12,9 @@ from torch import Tensor, nn
 from cpmae_bids.models.diffeomorphism import resize
 from cpmae_bids.models.frame import FIELD
 
-STEP = 0.1
-"""Width of a quantisation step, in standard deviations of a component."""
-
-LEVELS = 64
-"""Codes per component: they cover 3.2 standard deviations to either side."""
-
-NODES = tuple(n // 2 for n in FIELD)
-"""Nodes of the components, 8 mm."""
+STEP = 0.1  # width of a quantisation step, in standard deviations of a component
+LEVELS = 64  # codes per component: they cover 3.2 standard deviations to either side
+NODES = tuple(n // 2 for n in FIELD)  # nodes of the components, 8 mm
 
 
 class Shape(nn.Module):

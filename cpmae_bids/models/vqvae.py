@@ -17,11 +17,8 @@ from torch import Tensor, nn
 from cpmae_bids.models.quantizer import Codebook
 from cpmae_bids.models.shuffle import pixel_shuffle, pixel_unshuffle
 
-PATCH = 4
-"""Voxels of 2 mm along the edge of a site of the finest grid (8 mm)."""
-
-SITES = 32
-"""Sites along the edge of the finest grid."""
+PATCH = 4  # voxels of 2 mm along the edge of a site of the finest grid (8 mm)
+SITES = 32  # sites along the edge of the finest grid
 
 
 @dataclass(frozen=True)

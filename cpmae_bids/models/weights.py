@@ -13,25 +13,21 @@ from typing import Any
 
 from cpmae_bids.exceptions import WeightsError
 
-VARIABLE = 'CPMAE_BIDS_WEIGHTS'
-"""Environment variable that names a folder of weights."""
-
+VARIABLE = 'CPMAE_BIDS_WEIGHTS'  # environment variable that names a folder of weights
+# File in the folder that lists, per model: file, size, sha256, configuration, licence, command
 REGISTRY = 'weights.json'
-"""File in the folder that lists, per model: file, size, sha256, configuration, licence, command."""
-
+# Names of the models: the two VQ-VAEs, the masked autoencoder, and what takes its heads to 1 mm
 MODELS = ('brain', 'head', 'mae', 'superresolution')
-"""Names of the models: the two VQ-VAEs, the masked autoencoder, and what takes its heads to 1 mm."""
 
+# Module and class of each of them; ``Config`` after the name of the class is that of its settings
 KINDS = {
     'brain': ('vqvae', 'VQVAE'),
     'head': ('head', 'HeadVQVAE'),
     'mae': ('mae', 'MAE'),
     'superresolution': ('superresolution', 'SuperResolution'),
 }
-"""Module and class of each of them; ``Config`` after the name of the class is that of its settings."""
 
-PACKAGED = Path(__file__).resolve().parent.parent / 'data' / 'weights'
-"""Weights that come with the package."""
+PACKAGED = Path(__file__).resolve().parent.parent / 'data' / 'weights'  # weights that come with the package
 
 
 @dataclass(frozen=True)

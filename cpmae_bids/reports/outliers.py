@@ -10,10 +10,8 @@ from cpmae_bids.bids.patterns import split_name
 from cpmae_bids.deid.qc.thresholds import Threshold, common_thresholds
 
 MIN_SCANS = 5  # scans that it takes to say that one of them differs
-
+# A spread below this share of the way from the median to the farther limit is taken to be as large
 MATERIAL = 0.01
-"""A spread below this share of the way from the median to the farther limit is taken to be as large."""
-
 UNUSUAL = 3.5  # robust z-score from which on a value is an outlier (Iglewicz and Hoaglin, 1993)
 
 

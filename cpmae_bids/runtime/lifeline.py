@@ -6,7 +6,6 @@ import signal
 import sys
 
 VARIABLE = 'CPMAE_BIDS_WORKS_FOR'  # environment variable with the number of the process that started a step
-
 _PR_SET_PDEATHSIG = 1
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from cpmae_bids.exceptions import CpmaeError
 
+# What Python raises where processes cannot wait for each other: /dev/shm is missing, full or read-only
 NO_SEMAPHORES = (OSError, ImportError, NotImplementedError)
-"""What Python raises where processes cannot wait for each other: /dev/shm is missing, full or read-only."""
 
 
 @contextlib.contextmanager

@@ -12,10 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
-
 PREFIX = 'cpmae-bids-'
 CRASH_FOLDER = 'crash'  # what is kept of a folder: crash files, which hold no voxels
-
 _LOCK = '.in-use'
 _OLD = 2 * 86400.0  # seconds after which a folder without a lock is nobody's
 _held: dict[Path, int] = {}

@@ -7,12 +7,10 @@ from typing import Any, TypeVar
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
-
+# Environment variable with the number of threads, which numerical libraries read as well
 VARIABLE = 'OMP_NUM_THREADS'
-"""Environment variable with the number of threads, which numerical libraries read as well."""
-
+# All variables that set the threads of a step
 VARIABLES = (VARIABLE, 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS')
-"""All variables that set the threads of a step."""
 
 
 def environment(count: int) -> dict[str, str]:

@@ -7,8 +7,8 @@ from cpmae_bids.deid.images import intensity, volumes
 from cpmae_bids.deid.space import geometry
 from cpmae_bids.steps import Output
 
+# Shortest edge of the voxels of a scan from which on detail is kept that would be noise in a finer one
 COARSE_MM = 1.5
-"""Shortest edge of the voxels of a scan from which on detail is kept that would be noise in a finer one."""
 
 
 def decode(

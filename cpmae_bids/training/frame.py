@@ -19,15 +19,15 @@ from cpmae_bids.models import frame
 from cpmae_bids.models.diffeomorphism import Level
 from cpmae_bids.training.data import Head
 
+# Levels of each round: 4, 14 and 14 s a head on one core
 ROUNDS: tuple[tuple[Level, ...], ...] = (
     (Level(4, 4, 60), Level(2, 2, 40)),
     (Level(2, 2, 30), Level(1, 2, 12)),
     (Level(2, 2, 15), Level(1, 2, 15, fluid=1.0, elastic=0.4)),
 )
-"""Levels of each round: 4, 14 and 14 s a head on one core."""
 
+# Quantiles of the intensity outside of the brain to which heads are mapped before they are registered
 QUANTILES = 11
-"""Quantiles of the intensity outside of the brain to which heads are mapped before they are registered."""
 
 
 def head_channels(head: Head, quantiles: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,8 @@ from cpmae_bids.deid.images.intensity import to_levels
 from cpmae_bids.deid.space.geometry import GRID_EDGE_MM
 from cpmae_bids.training.data import Head, write_prepared
 
+# Cube intensities below this are air and noise, and are set to zero: the models learn heads, not noise
 AIR = 0.06
-"""Cube intensities below this are air and noise, and are set to zero: the models learn heads, not noise."""
 
 
 def find_heads(bids_dir: Path) -> list[Path]:

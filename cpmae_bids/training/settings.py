@@ -10,8 +10,8 @@ from cpmae_bids.training.train_brain import BrainTraining
 from cpmae_bids.training.train_mae import MAETraining
 from cpmae_bids.training.train_superresolution import SuperResolutionTraining
 
+# Settings with which the weights of the package were made
 PACKAGED = Path(__file__).resolve().parent.parent / 'data' / 'training.toml'
-"""Settings with which the weights of the package were made."""
 
 
 def read_settings(path: Path | None, section: str):

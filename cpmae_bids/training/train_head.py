@@ -21,10 +21,8 @@ from cpmae_bids.training.data import Head
 from cpmae_bids.training.frame import common_quantiles, like_others, register_all
 
 FEATURES = 12
-
+# File in the folder of the training: the shapes of the heads, for the masked autoencoder
 SHAPES = 'shapes.npz'
-"""File in the folder of the training: the shapes of the heads, for the masked autoencoder."""
-
 SHADING_MM = 20.0  # scale at which exemplars are made as bright as the mean head, so that they fit each other
 SEEN_SHARE = 0.95  # a site of which a scan saw less says nothing there
 

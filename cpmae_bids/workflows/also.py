@@ -13,8 +13,8 @@ from cpmae_bids.steps.locate import locate
 from cpmae_bids.steps.recolour import recolour
 from cpmae_bids.workflows.anatomical import BRAIN_FIELDS, RESULT_FIELDS, fields, make_judge, make_node
 
+# What a scan of another contrast takes from the T1w scan by which its brain is found, as it calls it
 OF_T1W = {name: f't1w_{name}' for name in BRAIN_FIELDS}
-"""What a scan of another contrast takes from the T1w scan by which its brain is found, as it calls it."""
 
 
 def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> pe.Workflow:

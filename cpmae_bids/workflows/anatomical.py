@@ -21,12 +21,10 @@ from cpmae_bids.steps.skullstrip import skullstrip
 from cpmae_bids.steps.verdict import verdict
 from cpmae_bids.workflows.resources import CUDA_GB, MEM_GB, size_factor
 
+# What it takes to generate a head: if one of them fails, no scan of the subject gets one
 HEAD_STAGES = ('skullstrip', 'register', 'conform', 'encode_brain', 'remodel', 'decode_head')
-"""What it takes to generate a head: if one of them fails, no scan of the subject gets one."""
-
+# What it takes to find a brain: if one of them fails, no echo of the acquisition has one
 BRAIN_STAGES = ('skullstrip', 'register', 'coregister')
-"""What it takes to find a brain: if one of them fails, no echo of the acquisition has one."""
-
 # Of the scan: its brain and preserved region on its grid, and its affine map to the template
 PLACE_FIELDS = ('brain_mask', 'kept_mask', 'affine')
 # and the original brain and head on the template grid, with the brightness of its tissue

@@ -23,7 +23,6 @@ from cpmae_bids.workflows.progress import node_name
 # Polling for finished nodes each 2 s, nipype's default, would cost a scan half a minute. `SturdyMultiProc` is
 # told of each at once, and looks as often only where there is none to wait for.
 POLL_SECONDS = 0.02
-
 # What a scan takes from the workflow of its reference, and how it is called there.
 _OF_REFERENCE = fields(brain_mask='reference_mask', affine='reference_affine')
 _OF_HEAD = fields(head_codes='generated_codes', head='generated')

@@ -13,9 +13,8 @@ from typing import Any
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.workflows.progress import Progress
 
+# Plugin argument with options of `sbatch` for jobs on a GPU only, such as ``--gres=gpu:1``
 GPU_ARGS = 'gpu_sbatch_args'
-"""Plugin argument with options of `sbatch` for jobs on a GPU only, such as ``--gres=gpu:1``."""
-
 # Each poll is a call of squeue for each job, and a file of a job may take a while to show on this machine.
 EXECUTION = {'poll_sleep_duration': '5', 'job_finished_timeout': '30'}
 _SUBMITS_WITH = {'SLURM': 'sbatch', 'SGE': 'qsub', 'PBS': 'qsub', 'LSF': 'bsub', 'OAR': 'oarsub'}

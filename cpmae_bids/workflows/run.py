@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from nipype.pipeline import engine as pe
 
 logger = logging.getLogger(__name__)
-
 # What nipype adds to a traceback if a batch system's job left no result, or it has put that aside itself
 _POSTSCRIPTS = ('When creating this crashfile,', 'During the creation of this crashfile')
 

@@ -8,25 +8,19 @@ import numpy as np
 
 from cpmae_bids.exceptions import InputError
 
+# Least divisor of intensities: scans may have any unit, and values far below 1
 TINY = float(np.finfo(np.float32).tiny)
-"""Least divisor of intensities: scans may have any unit, and values far below 1."""
-
 CEILING = 2.5  # largest intensity on the template grid; white matter is about 1, fat and vessels reach 2
 
+# Training heads and exemplars are stored as the root of intensity in this many steps: finer near air, where
+# noise is small
 STORED_LEVELS = 63
-"""Training heads and exemplars are stored as the root of intensity in this many steps: finer near air, where
-noise is small."""
-
 TISSUE = 0.12  # tissue threshold (brain scale 1): brighter than air and noise
-
+# Intensity (brain scale 1) at the surface between air and skin: about half that of the darkest scalp
 SKIN = 0.15
-"""Intensity (brain scale 1) at the surface between air and skin: about half that of the darkest scalp."""
-
 HOLE = 0.3  # intensity that fills the brain in volumes of the head without brain
-
+# Multiple of the brain's median beyond which a voxel is a fault: fluid of a T2w scan reaches 5
 MAX_BRIGHT = 10.0
-"""Multiple of the brain's median beyond which a voxel is a fault: fluid of a T2w scan reaches 5."""
-
 SKIN_HEIGHT = 0.45  # of the skin between air and Otsu's threshold: lower draws noise, higher leaves holes
 
 

@@ -7,8 +7,8 @@ from scipy.spatial import cKDTree
 
 from cpmae_bids.deid.images.intensity import SKIN
 
+# A distance that exceeds a limit by less than this (mm) is within it: affines come in single precision
 ROUNDING = 1e-3
-"""A distance that exceeds a limit by less than this (mm) is within it: affines come in single precision."""
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:

@@ -21,29 +21,25 @@ import numpy as np
 from cpmae_bids.exceptions import CpmaeError, InputError
 from cpmae_bids.runtime.content import command_to_fetch
 
+# What travels from the input's header: geometry, type, scaling and units. All else may carry names or dates
+# (``descrip``, ``aux_file``, ``db_name``, ``intent_name``, the unused fields of ANALYZE) and starts empty.
 KEPT_FIELDS = (
     *('dim_info', 'dim', 'datatype', 'bitpix', 'pixdim', 'scl_slope', 'scl_inter', 'xyzt_units'),
     *('qform_code', 'sform_code', 'quatern_b', 'quatern_c', 'quatern_d'),
     *('qoffset_x', 'qoffset_y', 'qoffset_z', 'srow_x', 'srow_y', 'srow_z'),
 )
-"""What travels from the input's header: geometry, type, scaling and units. All else may carry names or dates
-(``descrip``, ``aux_file``, ``db_name``, ``intent_name``, the unused fields of ANALYZE) and starts empty."""
 
 GZIP_LEVEL = 4  # noise hardly compresses: higher levels cost seconds per scan and save a few percent
 
+# Largest volume that is read: holds a whole head at 0.25 mm in single precision. A small compressed file can
+# claim, and even hold, far more than there is memory.
 MAX_BYTES = 2**31
-"""Largest volume that is read: holds a whole head at 0.25 mm in single precision. A small compressed file can
-claim, and even hold, far more than there is memory."""
-
 MAX_OFFSET = 2**28  # furthest that header extensions may reach
 MAX_TRAILING = 2**20  # bytes behind the volume that are ignored, as programs that pad files leave them
-
+# Length of the quaternion of a qform up to which its excess over 1 is taken for rounding
 MAX_QUATERNION = 1.001
-"""Length of the quaternion of a qform up to which its excess over 1 is taken for rounding."""
-
 _QUATERNION = ('quatern_b', 'quatern_c', 'quatern_d')
 _DEFLATE_RATIO = 1032  # the most that deflate can make of one byte
-
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 LONGEST_HEADER = max(_HEADERS)
 

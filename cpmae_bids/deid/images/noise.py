@@ -8,24 +8,19 @@ from scipy import ndimage
 
 from cpmae_bids.exceptions import InputError
 
+# Statistics are gathered in blocks of about this edge: air is a property of a region, not of a voxel
 BLOCK_MM = 5.0
-"""Statistics are gathered in blocks of about this edge: air is a property of a region, not of a voxel."""
-
 HEAD_LEVEL = 0.12  # blocks whose mean is above this share of the brain scale belong to the head
-
+# Distance from the head within which blocks are no air: ringing, motion ghosts and thin skin lie there
 CLEARANCE_MM = 10.0
-"""Distance from the head within which blocks are no air: ringing, motion ghosts and thin skin lie there."""
-
+# Share of the air blocks, by ascending mean, that is used: the rest holds ghosts and wrap-around
 QUIET_SHARE = 0.95
-"""Share of the air blocks, by ascending mean, that is used: the rest holds ghosts and wrap-around."""
-
 MIN_AIR_ML = 5.0  # least volume of air to take statistics from
 TAIL = 0.999  # upper end of the quantiles: single bright voxels (zippers, vendor marks) are not noise
 
+# Levels of the air, as shares of the brain scale, that count: below, a tenth of all blocks may as well be
+# bone, and above, as in ratios of images, they are no air. 0.13 at a signal-to-noise ratio of 8.
 FLOOR_RANGE = (0.08, 0.25)
-"""Levels of the air, as shares of the brain scale, that count: below, a tenth of all blocks may as well be
-bone, and above, as in ratios of images, they are no air. 0.13 at a signal-to-noise ratio of 8."""
-
 FLOOR_SHARE = 0.1  # share of all blocks, by ascending mean, that are air in any scan of a head
 ABOVE_FLOOR = 1.5  # multiple of the floor that averages over few voxels of air do not exceed
 MAX_SIGMA = 0.15  # largest sigma of tissue noise, as a share of the brain scale

@@ -8,8 +8,8 @@ import numpy as np
 
 from cpmae_bids.exceptions import InputError
 
+# What numpy raises for ``.npz`` files that are damaged, or hold something else
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, BadZipFile)
-"""What numpy raises for ``.npz`` files that are damaged, or hold something else."""
 
 
 def write(path: Path, *, dtype: type = np.float16, **arrays: np.ndarray | float) -> None:

@@ -5,9 +5,8 @@ import numpy as np
 from cpmae_bids.deid.images import intensity, masks, nifti
 from cpmae_bids.deid.synthesis import seam
 
+# Edge of the blocks in which stored values are compared: an ear, or half a nose, fills several
 REGION_MM = 16.0
-"""Edge of the blocks in which stored values are compared: an ear, or half a nose, fills several."""
-
 MIN_REGION_SHARE = 0.2  # share of a block that must be tissue to say anything about it
 
 

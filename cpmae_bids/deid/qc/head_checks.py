@@ -14,25 +14,21 @@ from cpmae_bids.deid.qc.thresholds import THRESHOLDS, threshold
 from cpmae_bids.deid.space import alignment, geometry, regions
 from cpmae_bids.exceptions import InputError
 
+# Area of brain that may touch one side of the field of view; the spinal cord does, half a brain must not
 CUT_BRAIN_CM2 = 60.0
-"""Area of brain that may touch one side of the field of view; the spinal cord does, half a brain must not."""
 
+# Largest area in the face where tissue borders on the constant background without a transition, see
+# `measure_head`: up to 18 in whole heads, 26 and more after a plane or a mask was cut through the face
 MAX_FACE_CUT_CM2 = 22.0
-"""Largest area in the face where tissue borders on the constant background without a transition, see
-`measure_head`: up to 18 in whole heads, 26 and more after a plane or a mask was cut through the face."""
-
 AIR_MM = 40.0  # distance from the brain beyond which there is nothing but air in `regions.ABOVE_EARS`
-
+# Share of that air that may be as bright as tissue: 0 in magnitude images, all in ratios of images
 MAX_BRIGHT_AIR = 0.3
-"""Share of that air that may be as bright as tissue: 0 in magnitude images, all in ratios of images."""
 
+# Least share of the tissue that a T1w shows, away from the brain and in the face, which another contrast of
+# the same head shows as well: 0.8 and more in real T2w, FLAIR and PDw
 MIN_SHOWN = 0.5
-"""Least share of the tissue that a T1w shows, away from the brain and in the face, which another contrast of
-the same head shows as well: 0.8 and more in real T2w, FLAIR and PDw."""
-
+# Volumes of tissue that it takes to say anything about a level of the head, and about a face
 MIN_LEVEL_ML, MIN_FACE_ML = 2.0, 10.0
-"""Volumes of tissue that it takes to say anything about a level of the head, and about a face."""
-
 _COARSE = 64  # voxels along the template grid: 4 mm show whether there is tissue, and cost next to nothing
 
 

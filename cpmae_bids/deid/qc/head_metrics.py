@@ -11,12 +11,10 @@ SKULL_MM = (4.0, 7.0)  # range of distances from the brain that lie within the h
 FAR_MM = 28.0  # distance from the brain beyond which there is air above every head
 MIN_VOXELS = 500  # voxels of 2 mm in view that it takes to say anything about a part of the head
 
+# Share of the mean face that must be in view to ask whether a part of the face stayed: the forehead alone
+# follows the brain
 MIN_FACE_IN_VIEW = 0.8
-"""Share of the mean face that must be in view to ask whether a part of the face stayed: the forehead alone
-follows the brain."""
-
 FACE_ROOM_MM = 8.0  # room in front of the mean face that must be in view to look for the relief of a face
-
 _N = 128  # voxels along the template grid: 2 mm
 
 

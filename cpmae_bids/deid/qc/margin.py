@@ -16,18 +16,17 @@ from cpmae_bids.deid.space import geometry
 
 GRID_MM = 2.0  # voxels in which distances are taken, along the axes of the world
 
+# Radius of the ball whose reach is the outside: it enters neither nostrils nor ears, nor the cavities where
+# the field of view cuts a head
 BALL_MM = 12.0
-"""Radius of the ball whose reach is the outside: it enters neither nostrils nor ears, nor the cavities where
-the field of view cuts a head."""
-
+# Skull and scalp are thicker than this; where they are not, the preserved region reaches into the scalp
 NEAR_MM = 4.0
-"""Skull and scalp are thicker than this; where they are not, the preserved region reaches into the scalp."""
 
 
+# Standard deviation of the Gaussian that extrapolates the brightness of the brain, share of its median below
+# which a part of the head is in the shade of the coil, and the darkest that is lit up. There, scalp would
+# count as air.
 GAIN_MM, SHADED, LEAST_GAIN = 15.0, 0.6, 0.1
-"""Standard deviation of the Gaussian that extrapolates the brightness of the brain, share of its median below
-which a part of the head is in the shade of the coil, and the darkest that is lit up. There, scalp would count
-as air."""
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from cpmae_bids.deid.space.template import Template
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime import threads
 
+# Distance from the brain of the template within which brains and their rim lie, once aligned
 BRAIN_ROOM_MM = 12.0
-"""Distance from the brain of the template within which brains and their rim lie, once aligned."""
-
 _COARSE = 64  # template grid on which masks are compared with the template's: 4 mm
 _N = 128  # template grid on which heads are compared: 2 mm
 

@@ -21,40 +21,32 @@ from cpmae_bids.runtime.packaged import packaged_json
 
 GRID_MM = 3.0  # voxel size (mm) at which heads are examined; the columns and rows of depth maps
 
+# Multiples of the skin's usual height above the air (`intensity.skin_level`) at which the surface is taken,
+# one after the other: artefacts of teeth or motion hide a face at one of them and rarely at all
 LEVELS = (0.25, 1.0, 2.0)
-"""Multiples of the skin's usual height above the air (`intensity.skin_level`) at which the surface is taken,
-one after the other: artefacts of teeth or motion hide a face at one of them and rarely at all."""
-
+# Directions (degrees) from which heads are viewed: in a scanner they turn to the side
 YAWS = (0.0, -15.0, 15.0)
-"""Directions (degrees) from which heads are viewed: in a scanner they turn to the side."""
-
+# The same where a face is looked for along all axes: brains and cut heads agree by up to 0.85 along some
 MIN_TURNED = 0.86
-"""The same where a face is looked for along all axes: brains and cut heads agree by up to 0.85 along some."""
-
 STRENGTH = (0.5, 2.0)  # range of the height of the relief, as a multiple of the average's
 BELOW_TOP_MM = (60.0, 170.0)  # range of distances of the nose from the top of what is in view
 OFF_CENTRE_MM = 15.0  # how far the middle of the face may lie from the middle of the silhouette
-
+# What lies further behind the foremost point of a window counts as this deep: beside the head, or a hole
 DEEPEST_MM = 60.0
-"""What lies further behind the foremost point of a window counts as this deep: beside the head, or a hole."""
-
 MAX_EMPTY = 0.3  # share of a window where there may be nothing at all
-
+# Rows of the relief (brows, eyes, root of the nose) that must be in view, where the scan ends below them
 MIN_ROWS = 16
-"""Rows of the relief (brows, eyes, root of the nose) that must be in view, where the scan ends below them."""
-
 FILLED = 0.001  # share of a scan that has its least value, from which on it may be filled with that value
-
+# How far below air a filling is ignored, as a share of the contrast between air and bright tissue
 DARKER = 0.3
-"""How far below air a filling is ignored, as a share of the contrast between air and bright tissue."""
 
+# Share of the border of the field of view that may seem to be tissue: with more, air and head cannot be
+# distinguished and there may be a face within
 MAX_OPAQUE_BORDER = 0.6
-"""Share of the border of the field of view that may seem to be tissue: with more, air and head cannot be
-distinguished and there may be a face within."""
 
+# The same where less than half of it is solid: MP2RAGE images have such noise in place of air. Up to 0.14 in
+# whole heads, whose necks are cut by the border.
 MAX_NOISY_BORDER = 0.2
-"""The same where less than half of it is solid: MP2RAGE images have such noise in place of air. Up to 0.14 in
-whole heads, whose necks are cut by the border."""
 
 
 @dataclass(frozen=True)

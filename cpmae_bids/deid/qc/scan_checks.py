@@ -12,14 +12,13 @@ from cpmae_bids.deid.images.masks import ROUNDING
 from cpmae_bids.deid.space import alignment
 from cpmae_bids.exceptions import InputError
 
+# Range of voxel edges: clinical slices are up to 7.5 mm thick, with their gap; a brain cannot be found well
+# enough in thicker ones
 VOXEL_MM = (0.1, 8.0)
-"""Range of voxel edges: clinical slices are up to 7.5 mm thick, with their gap; a brain cannot be found well
-enough in thicker ones."""
 
+# Rotation between sform and qform (degrees) from which on no head can lie as both say: scans that were moved
+# onto a template differ by less
 MAX_DISAGREEMENT = 45.0
-"""Rotation between sform and qform (degrees) from which on no head can lie as both say: scans that were moved
-onto a template differ by less."""
-
 EXTENT_MM = (100.0, 700.0)  # range of the field of view along each axis; a brain does not fit into less
 _SPACE_UNITS = {0, 2}  # NIfTI codes of the spatial unit that are read as mm: unknown, and mm
 

@@ -5,8 +5,8 @@ from scipy import ndimage
 
 from cpmae_bids.deid.space import geometry, regions
 
+# Surface voxels of 2 mm below which a face is not in view, and the whole head is compared instead
 MIN_FACE_VOXELS = 500
-"""Surface voxels of 2 mm below which a face is not in view, and the whole head is compared instead."""
 
 
 def outer_surface(head: np.ndarray, in_fov: np.ndarray) -> np.ndarray:

@@ -12,15 +12,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 
+# Kinds of output: a T1w, and another contrast filled with the generated head or with noise
 T1W, HEAD, AIR = '', 'head', 'air'
-"""Kinds of output: a T1w, and another contrast filled with the generated head or with noise."""
-
 REPORT = 'run again with --overwrite, and report it if it stays'
 SCAN = 'check the scan for artefacts, lesions, its orientation and contrast'
 MASK = 'check the brain mask: it holds more than the brain'
 SEED = 'try another --seed with --overwrite'
 UNFILTERED = 'give the scan as it was before it was masked or filtered'
-
 PUBLIC, PRIVATE = True, False
 ALL, HEADS, ONLY_T1W, OTHERS = (T1W, HEAD, AIR), (T1W, HEAD), (T1W,), (HEAD, AIR)
 
@@ -134,7 +132,6 @@ THRESHOLDS = (
 # fmt: on
 
 PUBLIC_UNJUDGED = frozenset({'replaced_share'})  # metrics without thresholds whose numbers may be published
-
 _PUBLIC = PUBLIC_UNJUDGED | {row.metric for row in THRESHOLDS if row.public}
 
 

@@ -7,25 +7,20 @@ from cpmae_bids.deid.images.intensity import TINY, without_spikes
 from cpmae_bids.deid.space import geometry
 from cpmae_bids.deid.space.template import Template
 
+# Gaussians (sigma, mm) between which a scan is compared with the template, an average over many brains. Finer
+# is the anatomy of one person; coarser is the coil, and the dark rim and bright middle of any brain.
 BAND_MM = (4.0, 12.0)
-"""Gaussians (sigma, mm) between which a scan is compared with the template, an average over many brains.
-Finer is the anatomy of one person; coarser is the coil, and the dark rim and bright middle of any brain."""
 
+# Gaussian (sigma, mm) that leaves the shading of a brain, and the ratio of its 95th to its fifth percentile
+# from which on it is taken off: surface coils without normalisation give tissue by the rim several times the
+# signal of the same tissue in the middle, which hides all detail there
 SHADING_MM, STRONG_SHADING = 20.0, 2.0
-"""Gaussian (sigma, mm) that leaves the shading of a brain, and the ratio of its 95th to its fifth percentile
-from which on it is taken off: surface coils without normalisation give tissue by the rim several times the
-signal of the same tissue in the middle, which hides all detail there."""
-
+# Shifts (mm) along each axis, after which two volumes of one head must share less than before
 SHIFT_MM, PEAK_MM = 4.0, 2.0
-"""Shifts (mm) along each axis, after which two volumes of one head must share less than before."""
-
+# Depth below the surface of the template's brain from which on a brain is compared by what is within it
 INTERIOR_MM = 12.0
-"""Depth below the surface of the template's brain from which on a brain is compared by what is within it."""
-
 SIZES = np.arange(0.8, 1.42, 0.02)  # sizes that are tried, as multiples of that after the alignment
-
 _BINS = 32
-
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 

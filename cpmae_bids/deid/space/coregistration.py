@@ -10,12 +10,10 @@ from scipy import ndimage, optimize
 
 from cpmae_bids.deid.space import geometry
 
+# Full width at half maximum (mm) to which both volumes are smoothed, number of points at which they are
+# compared, and first step of the search (degrees and mm), coarse to fine
 LEVELS = ((8.0, 2_000, 4.0), (4.0, 10_000, 2.0), (2.0, 40_000, 0.5))
-"""Full width at half maximum (mm) to which both volumes are smoothed, number of points at which they are
-compared, and first step of the search (degrees and mm), coarse to fine."""
-
 MIN_SEEN = 0.4  # least share of the points that the other volume must show
-
 _BINS = 32
 
 

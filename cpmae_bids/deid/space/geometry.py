@@ -17,15 +17,11 @@ from cpmae_bids.runtime import threads
 
 PRESETS = {'128': 128, '256': 256}  # voxels along an edge of the template grid, by the name of the preset
 GRID_EDGE_MM = 256.0  # edge of the template grid in mm
-
+# Outer left, posterior, inferior corner of the template grid, in mm of the template's world
 GRID_CORNER_MM = (-128.0, -140.0, -144.0)
-"""Outer left, posterior, inferior corner of the template grid, in mm of the template's world."""
-
 _SLAB = 16  # planes of the first axis that are resampled at a time, whatever the number of threads
-
+# Voxels from which on a voxel counts for nothing in cubic spline interpolation: less than 1 in 2000
 _REACH = 6
-"""Voxels from which on a voxel counts for nothing in cubic spline interpolation: less than 1 in 2000."""
-
 _TAPS = 4  # voxels of a scan that a low-pass filter reaches to either side
 
 

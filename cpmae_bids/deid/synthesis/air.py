@@ -20,69 +20,39 @@ from scipy import ndimage, optimize, special, stats
 
 from cpmae_bids.deid.images import noise
 
+# Distances from the head at which the air is described; in between, numbers are interpolated
 SHELLS_MM = (5.0, 40.0)
-"""Distances from the head at which the air is described; in between, numbers are interpolated."""
-
+# Standard deviations of the Gaussians by which patches are found. Ghosts are drawn in the larger ones.
 PATCHES_MM = (4.0, 16.0)
-"""Standard deviations of the Gaussians by which patches are found. Ghosts are drawn in the larger ones."""
-
+# Distances at which voxels are compared to find out how much lies in patches
 LAGS_MM = (4.0, 8.0, 16.0, 32.0)
-"""Distances at which voxels are compared to find out how much lies in patches."""
-
-SITE_MM = 2.0
-"""The air is looked at in sites of about this edge."""
-
+SITE_MM = 2.0  # the air is looked at in sites of about this edge
+# Share of the brain scale above which sites near the skin are head, where the noise allows it
 FAINT_LEVEL = 0.06
-"""Share of the brain scale above which sites near the skin are head, where the noise allows it."""
-
-SKIN_MM = 2.5
-"""Distance from the head within which there is still skin."""
-
-FILLED_SHARE = 0.9
-"""Share of voxels other than 0 beyond which planes of zeros around them are padding."""
-
+SKIN_MM = 2.5  # distance from the head within which there is still skin
+FILLED_SHARE = 0.9  # share of voxels other than 0 beyond which planes of zeros around them are padding
+# Least share of voxels other than 0 in the outermost planes of what is padded, of the fullest plane
 EDGE_SHARE = 0.5
-"""Least share of voxels other than 0 in the outermost planes of what is padded, of the fullest plane."""
-
+# Step of levels: a factor of 1.4. They are those of the brain scale, so that 0 dB is white matter.
 DECIBEL = 3.0
-"""Step of levels: a factor of 1.4. They are those of the brain scale, so that 0 dB is white matter."""
-
+# Step of the odds of a voxel above the least value, a factor: 80 %, 50 %, 20 %, 6 % and so on
 ODDS_STEP = 4.0
-"""Step of the odds of a voxel above the least value, a factor: 80 %, 50 %, 20 %, 6 % and so on."""
-
-ALL = 0.9
-"""Share from which on it is all of the air: values that are rounded to the least one do not show."""
-
+ALL = 0.9  # share from which on it is all of the air: values that are rounded to the least one do not show
+# Step of the logarithm (base 2) of the shape of the Weibull distribution: 2 is Rayleigh, 1 exponential
 SHAPE_STEP = 0.5
-"""Step of the logarithm (base 2) of the shape of the Weibull distribution: 2 is Rayleigh, 1 exponential."""
 
+# How much brighter the air is in line with the head along the axis of ghosts, in standard deviations, and
+# what of that is the least to tell such an axis
 IN_LINE, LEAST_IN_LINE = 0.6, 0.3
-"""How much brighter the air is in line with the head along the axis of ghosts, in standard deviations, and
-what of that is the least to tell such an axis."""
-
-LEAST_STEP = 0.01
-"""Step of the least value, as a share of the brain scale."""
-
-SHARE = 0.4
-"""Share of the variance that lies in patches, where there are any."""
-
+LEAST_STEP = 0.01  # step of the least value, as a share of the brain scale
+SHARE = 0.4  # share of the variance that lies in patches, where there are any
+# Blurs, in voxels, that are told apart. Of the three axes, the middle one counts.
 BLURS = (0.0, 1.0, 2.0)
-"""Blurs, in voxels, that are told apart. Of the three axes, the middle one counts."""
-
-RARE = 1e-4
-"""Least share above the least value: rarer ones are single voxels."""
-
-MAX_TIES = 0.95
-"""Share of the least value beyond which the rest is too little to say where it lies."""
-
-GAP = 0.5
-"""Distance (brain scale 1) of a negative least value from all others that makes it padding, no air."""
-
-RAYLEIGH_MEDIAN = 1.1774
-"""Median of the magnitude of noise whose standard deviation is 1."""
-
-MIN_SITES = 1000
-"""Sites of air that say nothing if they are fewer."""
+RARE = 1e-4  # least share above the least value: rarer ones are single voxels
+MAX_TIES = 0.95  # share of the least value beyond which the rest is too little to say where it lies
+GAP = 0.5  # distance (brain scale 1) of a negative least value from all others that makes it padding, no air
+RAYLEIGH_MEDIAN = 1.1774  # median of the magnitude of noise whose standard deviation is 1
+MIN_SITES = 1000  # sites of air that say nothing if they are fewer
 
 
 @dataclass(frozen=True)

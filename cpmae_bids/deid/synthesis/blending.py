@@ -19,11 +19,8 @@ from cpmae_bids.deid.synthesis import air as air_model
 from cpmae_bids.deid.synthesis import neck
 from cpmae_bids.deid.synthesis.air import AirStatistics
 
-RANGE_STEP = 0.1
-"""Step, as a share of the range of the preserved region, by which the rest may be brighter."""
-
-AIR_LEVEL = 0.02
-"""Generated intensities (brain scale 1) below this are air: a decoder never gives an exact 0."""
+RANGE_STEP = 0.1  # step, as a share of the range of the preserved region, by which the rest may be brighter
+AIR_LEVEL = 0.02  # generated intensities (brain scale 1) below this are air: a decoder never gives an exact 0
 
 
 def place(

@@ -15,29 +15,21 @@ from cpmae_bids.deid.images import intensity, masks
 from cpmae_bids.deid.synthesis.blending import AIR_LEVEL
 from cpmae_bids.exceptions import InputError
 
+# T1w intensities (white matter 1) of the rows of a table
 LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5, 1.8, 2.1, 2.5)
-"""T1w intensities (white matter 1) of the rows of a table."""
-
+# Of the quantiles in a row. The tails are what registration and motion mismatch.
 PROBABILITIES = (0.3, 0.5, 0.8)
-"""Of the quantiles in a row. The tails are what registration and motion mismatch."""
+ROUNDING = 0.05  # numbers of a table are rounded to this
+MIN_VOXELS = 100  # voxels of 2 mm that it takes to fill a row; others are interpolated
+MIN_ROWS = 4  # rows that must be filled, or the two scans have no head in common
 
-ROUNDING = 0.05
-"""Numbers of a table are rounded to this."""
-
-MIN_VOXELS = 100
-"""Voxels of 2 mm that it takes to fill a row; others are interpolated."""
-
-MIN_ROWS = 4
-"""Rows that must be filled, or the two scans have no head in common."""
-
+# Depth in voxels of 2 mm of zeros that are no bone, and their share of the head from which on they are
+# padding: a slab that was resampled to another grid has zeros where it shows nothing
 PADDING_VOXELS, MIN_PADDED_SHARE = 3, 0.05
-"""Depth in voxels of 2 mm of zeros that are no bone, and their share of the head from which on they are
-padding: a slab that was resampled to another grid has zeros where it shows nothing."""
 
+# Standard deviation of the Gaussian that makes what a T1w intensity leaves open vary in space: tissue varies
+# from organ to organ, and less within, where the T1w head has detail of its own
 TEXTURE_MM = 8.0
-"""Standard deviation of the Gaussian that makes what a T1w intensity leaves open vary in space: tissue varies
-from organ to organ, and less within, where the T1w head has detail of its own."""
-
 _CUBE_MM = 2.0
 
 

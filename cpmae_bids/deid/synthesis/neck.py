@@ -12,32 +12,20 @@ from scipy import ndimage
 from cpmae_bids.deid.images.intensity import SKIN
 from cpmae_bids.deid.space import geometry
 
-LENGTH_MM = 96.0
-"""How far a neck goes on below the grid."""
+LENGTH_MM = 96.0  # how far a neck goes on below the grid
+START_MM = 14.0  # height above the lowest slice at which it begins: few training heads reach down to that one
 
-START_MM = 14.0
-"""Height above the lowest slice at which it begins: few training heads reach down to that one."""
-
+# Positions in mm (y in the template's world), and how much faster than it descends a neck recedes there: the
+# nape goes straight down, beneath the chin lies the floor of the mouth
 RECEDES = ((-40.0, 20.0, 45.0), (0.0, 1.0, 3.0))
-"""Positions in mm (y in the template's world), and how much faster than it descends a neck recedes there: the
-nape goes straight down, beneath the chin lies the floor of the mouth."""
-
-TEXTURE_MM = 40.0
-"""Height of the slices that are mirrored, there and back."""
-
+TEXTURE_MM = 40.0  # height of the slices that are mirrored, there and back
+# Standard deviations of the Gaussians that smooth the outline, at the start and `ROUND_AFTER_MM` below
 ROUND_MM = (2.0, 12.0)
-"""Standard deviations of the Gaussians that smooth the outline, at the start and `ROUND_AFTER_MM` below."""
-
 ROUND_AFTER_MM = 40.0
-
-DEPTH_MM = 3.0
-"""Depth below the skin from which on intensities are no partial volume."""
-
-EDGE_MM = 1.5
-"""Half the width of the edge between skin and air."""
-
+DEPTH_MM = 3.0  # depth below the skin from which on intensities are no partial volume
+EDGE_MM = 1.5  # half the width of the edge between skin and air
+# Share of the local mean below which no tissue falls: mouth and airway are not mirrored into the neck
 LEAST = 0.6
-"""Share of the local mean below which no tissue falls: mouth and airway are not mirrored into the neck."""
 
 
 def lengthen(head: np.ndarray, lowest: int) -> tuple[np.ndarray, int]:

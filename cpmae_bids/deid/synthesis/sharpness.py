@@ -10,17 +10,15 @@ from scipy import ndimage
 
 from cpmae_bids.deid.space import geometry
 
-DEPTH = 3
-"""Voxels of 2 mm beneath the surface of the brain from which on it counts."""
+DEPTH = 3  # voxels of 2 mm beneath the surface of the brain from which on it counts
 
+# Share of fine contrast from which on a scan is sharp: training scans have 0.257 and more on the template
+# grid at 2 mm, and a tenth less by way of that at 1 mm
 SHARP = 0.2
-"""Share of fine contrast from which on a scan is sharp: training scans have 0.257 and more on the template
-grid at 2 mm, and a tenth less by way of that at 1 mm."""
-
 BLUR_MM = (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+# Standard deviation of a Gaussian, and the share of fine contrast that is left by it: means of 35 training
+# heads (`python -m benchmarks.brain_sharpness`)
 FINE = (0.296, 0.234, 0.173, 0.134, 0.106, 0.085, 0.057, 0.040, 0.030, 0.017)
-"""Standard deviation of a Gaussian, and the share of fine contrast that is left by it: means of 35 training
-heads (`python -m benchmarks.brain_sharpness`)."""
 
 
 def fine_contrast(brain: np.ndarray) -> float:

@@ -16,41 +16,24 @@ from cpmae_bids.deid.images import masks
 from cpmae_bids.deid.images.intensity import TISSUE
 from cpmae_bids.deid.space import geometry
 
-PROBABILITIES = (0.05, 0.15, 0.3, 0.45, 0.6, 0.75, 0.87, 0.95, 0.99)
-"""Of the quantiles of a zone."""
-
+PROBABILITIES = (0.05, 0.15, 0.3, 0.45, 0.6, 0.75, 0.87, 0.95, 0.99)  # of the quantiles of a zone
+# Depth below the skin at which a zone is pure: scalp, what lies beneath, deep tissue
 DEPTHS_MM = (5.0, 14.0, 40.0)
-"""Depth below the skin at which a zone is pure: scalp, what lies beneath, deep tissue."""
-
-STEP = 0.05
-"""Numbers are rounded to this: white matter is 1."""
-
-MIN_VOXELS = 800
-"""Voxels of 2 mm that it takes to say something about a zone."""
-
-BRAIN_ROOM_MM = 4.0
-"""Tissue nearer to the preserved region does not count: it follows the brain."""
-
-PARTIAL_MM = 2.5
-"""Depth below the skin from which on a voxel is no partial volume with air."""
-
+STEP = 0.05  # numbers are rounded to this: white matter is 1
+MIN_VOXELS = 800  # voxels of 2 mm that it takes to say something about a zone
+BRAIN_ROOM_MM = 4.0  # tissue nearer to the preserved region does not count: it follows the brain
+PARTIAL_MM = 2.5  # depth below the skin from which on a voxel is no partial volume with air
+# Voxels along an edge of the blocks by which the shading is found, and how many of them it takes
 BLOCK, MIN_BLOCKS = 8, 40
-"""Voxels along an edge of the blocks by which the shading is found, and how many of them it takes."""
-
+# Limits of the shading, which is not known where there is no tissue: a darker face sinks into the noise
 GAINS = (0.7, 3.0)
-"""Limits of the shading, which is not known where there is no tissue: a darker face sinks into the noise."""
 
+# Least share of its brightness that tissue keeps in a zone that does not get darker as a whole: the darkest
+# part of the original's scalp is bone and hair, that of a generated one may be its lids and lips
 DARKEST = 0.8
-"""Least share of its brightness that tissue keeps in a zone that does not get darker as a whole: the darkest
-part of the original's scalp is bone and hair, that of a generated one may be its lids and lips."""
-
-ROUNDS, WITHIN = 4, (0.7, 1.4)
-"""Of the refinement of curves, and by how much one round may move them."""
-
+ROUNDS, WITHIN = 4, (0.7, 1.4)  # of the refinement of curves, and by how much one round may move them
 _N = 128
-
-Curve = tuple[np.ndarray, np.ndarray]
-"""Knots of a monotone curve: values before and after."""
+Curve = tuple[np.ndarray, np.ndarray]  # knots of a monotone curve: values before and after
 
 
 @dataclass(frozen=True)

@@ -9,40 +9,38 @@ from typing import Any
 
 import numpy as np
 
+# Texts of BIDS that may hold numbers alone and be long, such as recordings of breathing
 TABLES = ('.tsv', '.tsv.gz', '.bval', '.bvec')
-"""Texts of BIDS that may hold numbers alone and be long, such as recordings of breathing."""
 
+# Texts that hold pictures or surfaces by their nature; others do only if they embed one
 PICTURE_TEXTS = (
     *('.svg', '.gii', '.vtk', '.vtp', '.obj', '.ply', '.stl', '.off', '.asc', '.ipynb', '.ps', '.eps'),
     *('.nhdr', '.mhd', '.xml.gz', '.pbm', '.pgm', '.ppm', '.pnm', '.xbm', '.xpm'),
 )  # fmt: skip
-"""Texts that hold pictures or surfaces by their nature; others do only if they embed one."""
 
+# Longest texts (bytes) that are taken for texts, those of numbers alone and others: volumes and surfaces (two
+# thousand points) can be written in numbers, too
 MAX_NUMBERS, MAX_TEXT = 1 << 15, 1 << 28
-"""Longest texts (bytes) that are taken for texts, those of numbers alone and others: volumes and surfaces
-(two thousand points) can be written in numbers, too."""
-
+# Share of letters in a text that is more than numbers, and its longest line: base64 has long ones
 MIN_LETTERS, MAX_LINE = 0.2, 10_000
-"""Share of letters in a text that is more than numbers, and its longest line: base64 has long ones."""
 
+# Recordings of signals, in the folders of their datatypes
 RECORDINGS = (
     *('.edf', '.bdf', '.vhdr', '.vmrk', '.eeg', '.set', '.fdt', '.fif', '.snirf', '.nwb', '.con', '.sqd'),
     *('.kdf', '.meg4', '.res4', '.hc', '.infods', '.acq', '.hist', '.pos', '.mrk', '.elp', '.hsp'),
 )  # fmt: skip
-"""Recordings of signals, in the folders of their datatypes."""
 
 RECORDED = frozenset(('eeg', 'ieeg', 'meg', 'nirs', 'motion', 'emg'))  # BIDS folders of recordings
 
+# Pictures, films and sounds that are shown or played to participants, in the folder of stimuli
 MEDIA = (
     *('.png', '.jpg', '.jpeg', '.gif', '.bmp', '.webp', '.tif', '.tiff', '.svg', '.pdf'),
     *('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv'),
     *('.wav', '.mp3', '.ogg', '.flac', '.m4a', '.aac'),
 )  # fmt: skip
-"""Pictures, films and sounds that are shown or played to participants, in the folder of stimuli."""
 
 BLOCK = 1 << 20  # bytes that are examined after an image: more than a writer's padding
 NIFTI, TEXT = 'NIfTI', 'text'
-
 _HEAD = 1 << 16
 _MAGIC = {
     b'\x89PNG': 'PNG',
@@ -64,15 +62,14 @@ _MAGIC = {
 }
 _LETTERS = b'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'
 _UTF16 = (b'\xff\xfe', b'\xfe\xff')  # how texts begin that spreadsheets save
-
 _CONTROL = bytes(set(range(32)) - set(b'\t\n\r\f\v\x1b'))
 _BASE64 = rb'(?<![A-Za-z0-9+/])[A-Za-z0-9+/]'
+# Pictures, surfaces, and base64 or hexadecimal digits, in one line or in many
 _EMBEDDED = re.compile(
     rb';base64,|<(?:svg:)?svg|<gifti|image/(?:png|jpe?g|gif|webp|bmp|tiff)|facet normal|\\pict|'
     rb'\A(?:P[1-6]\s|/\* XPM|#define \w+_width )|' + _BASE64 + rb'{4096}|(?:' + _BASE64 + rb'{60,}\s+){16}',
     re.IGNORECASE,
 )
-"""Pictures, surfaces, and base64 or hexadecimal digits, in one line or in many."""
 
 _LONGEST = 1 << 13  # bytes that it takes to see any of them
 

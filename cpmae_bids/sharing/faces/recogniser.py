@@ -19,9 +19,9 @@ UPSAMPLE = 1  # the detector's smallest face has 80 pixels: one doubling makes r
 
 
 FACE_YAWS = (0.0, -20.0, 20.0)
+# The detector's score, and in how many views it must be reached, for a head to have a face. At a score of 0,
+# the detector's own limit, it takes the holes in a head that was cut open for eyes.
 MIN_SCORE, MIN_VIEWS = 1.0, 2
-"""The detector's score, and in how many views it must be reached, for a head to have a face. At a score of 0,
-the detector's own limit, it takes the holes in a head that was cut open for eyes."""
 
 
 def is_installed() -> bool:

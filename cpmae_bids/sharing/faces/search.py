@@ -19,36 +19,29 @@ from cpmae_bids.sharing.faces import contents
 from cpmae_bids.sharing.faces.promises import Promise, Promises
 from cpmae_bids.sharing.walk import files_below
 
+# Formats that nibabel reads; a volume in one of them is examined
 READABLE = ('.nii', '.nii.gz', '.mgz', '.mgh', '.mgh.gz', '.img', '.img.gz', '.mnc')
-"""Formats that nibabel reads; a volume in one of them is examined."""
 
+# Formats of images and of archives that are not read, and therefore never found to be free of faces
 FOREIGN = (
     *('.dcm', '.ima', '.nrrd', '.nhdr', '.mif', '.mif.gz', '.mha', '.mhd', '.par', '.brik', '.brik.gz'),
     *('.tar', '.tgz', '.tar.gz', '.tar.bz2', '.tar.xz', '.zip', '.7z', '.rar', '.bz2', '.xz', '.zst'),
 )
-"""Formats of images and of archives that are not read, and therefore never found to be free of faces."""
 
+# Least size of what could show a face, and greatest of what is a slice: what lies between is a slab, of which
+# several can show one
 MIN_EXTENT_MM, SLICE_MM = 60.0, 8.0
-"""Least size of what could show a face, and greatest of what is a slice: what lies between is a slab, of
-which several can show one."""
-
+# Range of the longest edge of a field of view: beyond it, the unit of the header is not the millimetre
 HEAD_MM = (60.0, 1000.0)
-"""Range of the longest edge of a field of view: beyond it, the unit of the header is not the millimetre."""
-
+# Range of the longest edge beyond which a head is also looked for as if that edge were the usual one
 LONGEST_MM, USUAL_MM = (150.0, 400.0), 240.0
-"""Range of the longest edge beyond which a head is also looked for as if that edge were the usual one."""
-
 LONGEST_SLICE = 2048  # voxels along a slice, beyond which it is a volume in disguise
 MAX_HEADER = 1 << 16  # bytes of a header beside its image; what is longer holds something else
-
+# Volumes of a series that are examined, and bytes up to which a series is read as a whole
 MAX_VOLUMES, MAX_LOADED = 5, 1 << 29
-"""Volumes of a series that are examined, and bytes up to which a series is read as a whole."""
-
+# Voxels of a volume that is examined: a small compressed file can hold more than there is memory
 MAX_VOXELS = 1 << 30
-"""Voxels of a volume that is examined: a small compressed file can hold more than there is memory."""
-
 _ACROSS = 'a face across several cannot be ruled out'
-
 OK = ('clear', 'passed')  # findings that are no reason not to share
 
 

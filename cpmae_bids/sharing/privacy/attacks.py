@@ -25,13 +25,13 @@ MIN_SEEN = 0.1  # share of the face that two scans must have in common to be com
 FEW = 10  # outputs below which the numbers mean little
 MAX_LUCK = 0.001  # probability up to which hits in few outputs are no luck
 
+# Mean distance of an output's skin to that of its original below which it is the same face: the limit of the
+# verdict's ``surface_moved_mm``
 SAME_MM = 0.7
-"""Mean distance of an output's skin to that of its original below which it is the same face: the limit of the
-verdict's ``surface_moved_mm``."""
 
+# Area under the curve that heads which were generated from the brain may reach, since a brain tells something
+# about its head
 TOLERATED = {'geometry': 0.65, 'recogniser': 0.60}
-"""Area under the curve that heads which were generated from the brain may reach, since a brain tells
-something about its head."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from cpmae_bids.steps.skullstrip import GUARD_MM
 from cpmae_bids.templates import find_template
 
 POINTS = 3000  # of each surface, drawn at random with a fixed seed
-
 ROUNDS = 60
 TOLERANCE = 1e-3  # change of the matrix below which the fit has come to rest
 
