@@ -3,8 +3,6 @@
 Pandas would change cells (``01``, ``NA``, ``1.50``), and takes longer to load than the tables take to read.
 """
 
-from __future__ import annotations
-
 import codecs
 import csv
 import io
@@ -69,12 +67,12 @@ class Table:
     rows: list[list[str]]
 
     @classmethod
-    def load(cls, path: Path) -> Table:
+    def load(cls, path: Path) -> 'Table':
         """Read a file; InputError if it cannot be read, or is no table."""
         return cls.read(read_text(path), str(path))
 
     @classmethod
-    def read(cls, text: str, name: str) -> Table:
+    def read(cls, text: str, name: str) -> 'Table':
         """Read values that are separated by tabs or, where the first line has none, by commas or semicolons.
 
         Shorter rows end with ``n/a``, and columns without a name are left out. Raises InputError if a row is
@@ -100,13 +98,13 @@ class Table:
         index = self.columns.index(name)
         return [row[index] for row in self.rows]
 
-    def select(self, names: Sequence[str]) -> Table:
+    def select(self, names: Sequence[str]) -> 'Table':
         """Return a table of those columns that are there, in that order."""
         names = [name for name in names if name in self.columns]
         rows = [list(row) for row in zip(*map(self.column, names), strict=True)]
         return Table(names, rows)
 
-    def labelled(self, key: str, prefix: str) -> Table:
+    def labelled(self, key: str, prefix: str) -> 'Table':
         """Return a table whose labels in one column all have their prefix: ``sub-01`` for ``01``."""
         if key not in self.columns:
             return self
@@ -114,13 +112,13 @@ class Table:
         rows = [[*row[:index], _label(row[index], prefix), *row[index + 1 :]] for row in self.rows]
         return Table(self.columns, rows)
 
-    def only(self, keep: Callable[[dict[str, str]], bool]) -> Table:
+    def only(self, keep: Callable[[dict[str, str]], bool]) -> 'Table':
         """Return a table of the rows that `keep` accepts."""
         return Table(
             self.columns, [row for row in self.rows if keep(dict(zip(self.columns, row, strict=True)))]
         )
 
-    def mapped(self, each: Callable[[str, list[str]], list[str] | None]) -> tuple[Table, list[str]]:
+    def mapped(self, each: Callable[[str, list[str]], list[str] | None]) -> 'tuple[Table, list[str]]':
         """Replace columns by what `each` returns, or drop them where it is None; also return their names."""
         cells = {name: each(name, self.column(name)) for name in self.columns}
         kept = {name: values for name, values in cells.items() if values is not None}

@@ -1,7 +1,5 @@
 """The command ``cpmae-bids-audit``: does any image of a folder still show a face?"""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys
@@ -89,7 +87,7 @@ def _run(args: argparse.Namespace) -> int:
     return EXIT_FAILED if bad else EXIT_OK
 
 
-def _look(folder: Path, listing: Listing, recognise: bool, each, verbose: bool) -> list[Finding]:
+def _look(folder: Path, listing: 'Listing', recognise: bool, each, verbose: bool) -> 'list[Finding]':
     """Judge all images, and name each that is not in order as soon as it is judged."""
     from cpmae_bids.sharing.faces.search import judge_all, stacks
 
@@ -104,7 +102,7 @@ def _look(folder: Path, listing: Listing, recognise: bool, each, verbose: bool) 
     return findings + together
 
 
-def _match(args: argparse.Namespace, recognise: bool, each) -> Privacy:
+def _match(args: argparse.Namespace, recognise: bool, each) -> 'Privacy':
     """Attack the outputs in a folder with their originals."""
     from cpmae_bids.bids.completeness import verified_records
     from cpmae_bids.bids.derivatives import is_output_dataset
@@ -118,7 +116,7 @@ def _match(args: argparse.Namespace, recognise: bool, each) -> Privacy:
     return audit(pairs, recognise, each)
 
 
-def _summarise(findings: list[Finding], listing: Listing, privacy: Privacy | None) -> None:
+def _summarise(findings: 'list[Finding]', listing: 'Listing', privacy: 'Privacy | None') -> None:
     from cpmae_bids.sharing.privacy.attacks import describe_attacks
 
     counts = Counter(finding.finding for finding in findings)
@@ -138,13 +136,15 @@ def _summarise(findings: list[Finding], listing: Listing, privacy: Privacy | Non
             say(PROG, line)
 
 
-def _skipped(listing: Listing) -> list[str]:
+def _skipped(listing: 'Listing') -> list[str]:
     """Say in a line what was not examined, if anything."""
     skipped = [f'{count} {what}' if what != '.git' else what for what, count in (+listing.skipped).items()]
     return [f'not examined: {", ".join(skipped)}'] if skipped else []
 
 
-def _write(target: Path, findings: list[Finding], listing: Listing, privacy: Privacy | None, recognise: bool):
+def _write(
+    target: Path, findings: 'list[Finding]', listing: 'Listing', privacy: 'Privacy | None', recognise: bool
+):
     """Write the report: paths relative to the folder, and numbers."""
     from cpmae_bids.bids.atomic import write_text
     from cpmae_bids.bids.jsontext import to_json

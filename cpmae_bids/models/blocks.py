@@ -1,7 +1,5 @@
 """Boxes that hold the tissue of a volume: most of a volume is air, which needs no work."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

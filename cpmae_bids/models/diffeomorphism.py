@@ -10,8 +10,6 @@ References
 Vercauteren et al., Diffeomorphic demons, NeuroImage 2009; Yushkevich et al., greedy, 2016.
 """
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 

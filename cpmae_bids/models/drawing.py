@@ -1,7 +1,5 @@
 """From the codes of a head to the head around a brain, at 1 mm."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -5,8 +5,6 @@ low frequencies widely and high ones narrowly (Burt and Adelson, A multiresoluti
 Graphics 1983), and gives the result the common skin of its donors.
 """
 
-from __future__ import annotations
-
 import lzma
 
 import numpy as np

@@ -6,8 +6,6 @@ heads, and finds the two maps that a scan needs: from its brain to that of the f
 from the frame to a whole head (`Frame.fit_head`).
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """Globes stay round: what stretches a head does not stretch its eyes."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -4,8 +4,6 @@ Every combination of principal components of smooth deformations is a smooth def
 `cpmae_bids.models.head.HeadVQVAE.folds` tells.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

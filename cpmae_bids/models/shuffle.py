@@ -1,7 +1,5 @@
 """Channels to space and back, in three dimensions; torch has them in two."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 

@@ -1,7 +1,5 @@
 """The transformer block that all stages of the masked autoencoder share."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 

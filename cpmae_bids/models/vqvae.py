@@ -6,8 +6,6 @@ left over. Encoder and codebooks are linear and fitted without gradients (princi
 the decoder is trained. For that of the head see `cpmae_bids.models.head`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

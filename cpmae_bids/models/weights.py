@@ -1,7 +1,5 @@
 """Trained weights: where they are, whether they are whole, and loading them."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import json

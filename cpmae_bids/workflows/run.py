@@ -1,7 +1,5 @@
 """Execute a workflow and report which scans failed."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -46,7 +44,9 @@ class WorkflowError(Exception):
         self.failures = failures
 
 
-def run_workflow(workflow: pe.Workflow, config: RunConfig, progress: Progress | None = None) -> list[Failure]:
+def run_workflow(
+    workflow: 'pe.Workflow', config: RunConfig, progress: Progress | None = None
+) -> list[Failure]:
     """Run a workflow to its end; the failure of one scan stops the others only if the settings say so.
 
     `progress` is told of each stage; by default it writes to standard error. Returns the nodes that failed.

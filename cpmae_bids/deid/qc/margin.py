@@ -4,8 +4,6 @@ No alignment is involved: a brain mask that includes the scalp is shrunk onto th
 other brain there.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +36,7 @@ class Outside:
     affine: np.ndarray  # shape (4, 4): its voxels to world (RAS mm)
 
     @classmethod
-    def of(cls, values: np.ndarray, affine: np.ndarray, scale: float, brain: np.ndarray) -> Outside:
+    def of(cls, values: np.ndarray, affine: np.ndarray, scale: float, brain: np.ndarray) -> 'Outside':
         """Find the air around a head.
 
         `values` (X, Y, Z) are in the scan's unit, `affine` leads to RAS mm, `scale` is the brain scale, and

@@ -9,8 +9,6 @@ noise (Rayleigh) is one, the long tail of ghosts is another, and the air of filt
 standard deviations.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 

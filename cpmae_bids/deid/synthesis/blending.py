@@ -5,8 +5,6 @@ outside of it; the statistics of the air and the range of stored values. Nothing
 the preserved region, the feather and a voxel beyond (`sharpness`, `seam`).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -5,8 +5,6 @@ generated head of that contrast takes nothing else from the original one, its ai
 position, hence no shape.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 from scipy.special import ndtr

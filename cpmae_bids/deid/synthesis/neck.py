@@ -4,8 +4,6 @@ The outline of the head a little above the lowest slice continues downwards and 
 lies the tissue of the slices above, mirrored.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 

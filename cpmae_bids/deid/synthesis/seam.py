@@ -4,8 +4,6 @@ A generated head has the texture of the training scans. Around a smoother scan (
 averaged, denoised) it is too rough. Most of that shows in the brain (`sharpness`), the rest at the seam.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Callable
 

@@ -3,8 +3,6 @@
 Measured in the brain alone, which is preserved anyway: how much of its contrast is finer than some 4 mm.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 

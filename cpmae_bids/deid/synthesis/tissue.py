@@ -5,8 +5,6 @@ skin describe this, and nine terms the shading of the coil. The numbers are roun
 published with the output (docs/privacy.md).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +51,7 @@ class TissueStatistics:
     quantiles: np.ndarray
     shading: np.ndarray
 
-    def rounded(self) -> TissueStatistics:
+    def rounded(self) -> 'TissueStatistics':
         """As published: in steps of `STEP`."""
         return TissueStatistics(*(np.round(x / STEP) * STEP for x in (self.quantiles, self.shading)))
 
@@ -63,7 +61,7 @@ class TissueStatistics:
         return {'Quantiles': rows, 'Shading': [round(float(v), 2) for v in self.shading]}
 
     @classmethod
-    def from_dict(cls, values: dict) -> TissueStatistics:
+    def from_dict(cls, values: dict) -> 'TissueStatistics':
         """Inverse of `to_dict`."""
         return cls(*(np.array(values[name], dtype=np.float32) for name in ('Quantiles', 'Shading')))
 
