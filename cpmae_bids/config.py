@@ -23,7 +23,6 @@ def option(default: Any, text: str, group: str, **more: Any) -> Any:
 
     Parameters
     ----------
-    default : object
     text : str
         What ``--help`` says.
     group : str

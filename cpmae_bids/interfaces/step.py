@@ -68,7 +68,6 @@ class Step(BaseInterface):
         are files to write also its outputs, relative to the folder of the node. A step with a ``device`` has
         the input ``use_gpu`` as well, by which nipype counts GPUs; one with ``weights`` has ``model_hash``,
         since what they are makes a result another one, and where they lie does not.
-    **inputs
     """
 
     input_spec = StepInputSpec

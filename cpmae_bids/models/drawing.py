@@ -34,8 +34,6 @@ def draw(
 
     Parameters
     ----------
-    head : HeadVQVAE
-    finer : SuperResolution
     codes : list of Tensor of int64
         See `HeadVQVAE.encode`.
     brain : ndarray of bool, shape (128, 128, 128)

@@ -49,10 +49,7 @@ class Weights:
 def resolve_weights(directory: str | Path | None = None) -> Weights:
     """Find and verify the weights: the argument, else ``$CPMAE_BIDS_WEIGHTS``, else the package's own.
 
-    Raises
-    ------
-    WeightsError
-        If a file is missing, truncated or has another hash.
+    Raises WeightsError if a file is missing, truncated or has another hash.
     """
     if directory:
         folder, remedy = Path(directory), 'check --weights'
@@ -105,10 +102,7 @@ def _sha256(path: Path, state: tuple[int, ...]) -> str:
 def load_model(weights: Weights, name: str, device: str = 'cpu') -> Any:
     """Load 'brain', 'head', 'mae' or 'superresolution' in evaluation mode on 'cpu', 'cuda' or 'cuda:N'.
 
-    Raises
-    ------
-    WeightsError
-        If the file does not fit the configuration in the registry.
+    Raises WeightsError if the file does not fit the configuration in the registry.
     """
     from safetensors.torch import load_file
 

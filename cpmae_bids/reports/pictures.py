@@ -59,6 +59,8 @@ def slices_picture(
 def face_picture(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Render the skin of a head from three sides, side by side.
 
+    Raises ValueError if the volume shows no head (see `cpmae_bids.reports.render.skin_field`).
+
     Parameters
     ----------
     volume : ndarray, shape (X, Y, Z)
@@ -67,11 +69,6 @@ def face_picture(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray, shape (H, W), uint8
-
-    Raises
-    ------
-    ValueError
-        If the volume shows no head (see `cpmae_bids.reports.render.skin_field`).
     """
     field = skin_field(volume, affine)
     views = threads.each(lambda yaw: render_field(field, yaw_deg=yaw, size=FACE_PIXELS), FACE_YAWS)

@@ -39,6 +39,8 @@ class SkinField:
 def skin_field(volume: np.ndarray, affine: np.ndarray, level: float | None = None) -> SkinField:
     """Prepare a scan for rendering: average down, smooth, find the skin and drop what floats around it.
 
+    Raises ValueError if `volume` is not three-dimensional, is constant, or has nothing above `level`.
+
     Parameters
     ----------
     volume : ndarray, shape (X, Y, Z)
@@ -47,11 +49,6 @@ def skin_field(volume: np.ndarray, affine: np.ndarray, level: float | None = Non
         Voxel indices to world coordinates (RAS, mm).
     level : float, optional
         Intensity of the skin surface; found from the histogram by default.
-
-    Raises
-    ------
-    ValueError
-        If `volume` is not three-dimensional, is constant, or has nothing above `level`.
     """
     volume = np.asarray(volume)
     if volume.ndim != 3:
@@ -89,7 +86,6 @@ def render_field(
 
     Parameters
     ----------
-    field : SkinField
     yaw_deg : float
         Turn of the head about the vertical axis, in degrees: 0 faces the viewer, 90 faces the left of the
         picture (the subject's right).

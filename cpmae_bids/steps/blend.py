@@ -1,4 +1,4 @@
-"""Put the generated head, or noise, around the kept part of a scan, on its own grid."""
+"""Put the generated head, or noise, around the preserved region of a scan, on its own grid."""
 
 import json
 from pathlib import Path
@@ -30,29 +30,8 @@ def blend(
 ) -> None:
     """Write the refaced scan, and the mask of what was replaced.
 
-    Parameters
-    ----------
-    t1w, kept_mask, affine : Path
-        The scan, what of it stays, and its affine map to the template.
-    conformed : Path
-        ``.npz`` of the brain: gives ``scale``, the intensity of the scan that is 1 on the template grid, and
-        how sharp the scan is.
-    seed : int
-        Of the noise.
-    refaced, deface_mask : Path
-        NIfTI to write; 1 in the mask where the scan was replaced.
-    noise_model : Path
-        JSON to write: ``Air``, by which noise was drawn, and ``StoredRange``, within which values lie.
-    head : Path, optional
-        ``.npz``, (n, n, n): generated head on the template grid; None for noise alone.
-    statistics : Path, optional
-        What is known of the tissue of the scan, from the conform step; None leaves the head as bright as it
-        is.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be read, or there is no air around the head to take the noise from.
+    InputError also if there is no air around the head to take the noise from. Without a generated `head`
+    there is noise alone; without `statistics` it stays as bright as it is. `seed` is that of the noise.
     """
     scan = scan_checks.load_t1w(t1w)
     kept, sizes = nifti.read_mask(kept_mask, scan), scan.voxel_sizes

@@ -27,7 +27,6 @@ def deidentify(
 
     Parameters
     ----------
-    t1w : Path
     out : Path
         The refaced scan to write, ``.nii`` or ``.nii.gz``.
     seed : int

@@ -31,25 +31,7 @@ def conform(
 ) -> None:
     """Write the brain and the head of a scan on the template grid, and statistics of the tissue.
 
-    Parameters
-    ----------
-    t1w, brain_mask, affine : Path
-        The scan, its brain, and its affine map to the template.
-    brain : Path
-        To write, ``.npz``: ``brain`` float32 (128, 128, 128) in units of ``scale``, the mean of what lies at
-        1 mm and is 0 outside the brain; ``mask`` bool, where most of that is brain; ``scale``, the intensity
-        of the scan that is 1 on the template grid; ``edge_mm``, the shortest edge of its voxels.
-    head : Path
-        To write, ``.npz``: ``head`` float16 (128, 128, 128), constant in the brain; ``brain`` and ``seen``
-        bool, brain mask and field of view.
-    statistics : Path
-        To write, JSON: see `cpmae_bids.deid.synthesis.tissue.TissueStatistics`. All that the new head owes to
-        the old one.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be read or the brain has no contrast.
+    InputError also if the brain has no contrast.
     """
     scan = scan_checks.load_t1w(t1w)
     mask = nifti.read_mask(brain_mask, scan)

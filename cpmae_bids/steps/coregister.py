@@ -28,22 +28,8 @@ def coregister(
 ) -> None:
     """Write the affine map from a scan to the template, composed of a rigid one and that of the reference.
 
-    Parameters
-    ----------
-    t1w, brain_mask : Path
-        The scan, and its brain on the same grid.
-    reference, reference_mask : Path
-        The reference scan, and its brain.
-    reference_affine : Path
-        Its affine map to the template, from the register step.
-    affine : Path
-        Text file to write: 4x4, world of the scan (RAS mm) to world of the template (RAS mm).
-
-    Raises
-    ------
-    InputError
-        If no plausible alignment is found, or the aligned scan turns out to have no head or face around the
-        brain.
+    InputError also if no plausible alignment is found, or the aligned scan turns out to have no head or face
+    around the brain.
     """
     scan, target = scan_checks.load_t1w(t1w), scan_checks.load_t1w(reference)
     mask, target_mask = nifti.read_mask(brain_mask, scan), nifti.read_mask(reference_mask, target)

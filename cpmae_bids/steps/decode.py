@@ -21,20 +21,9 @@ def decode(
     weights: Path | None = None,
     device: str = 'cpu',
 ) -> None:
-    """Write the head that codes stand for, around a brain.
+    """Write the head that codes stand for, around a brain, which its skull follows.
 
-    Parameters
-    ----------
-    conformed : Path
-        ``.npz`` of the brain on the template grid, as the conform step writes it: the skull follows the
-        brain.
-    head : Path
-        To write, ``.npz``: float16 (256, 256, 256), axes x to the right, y to the front, z up; white matter
-        is about 1.
-    preset : {'128', '256'}
-        Whether detail is drawn at 2 mm or 1 mm.
-    seed : int
-        Of the detail.
+    The `preset` says whether detail is drawn at 2 mm ('128') or 1 mm ('256'); `seed` is that of the detail.
     """
     import torch
 

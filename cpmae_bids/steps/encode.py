@@ -15,17 +15,7 @@ def encode(
     weights: Path | None = None,
     device: str = 'cpu',
 ) -> None:
-    """Write the codes of a brain or a head on the template grid.
-
-    Parameters
-    ----------
-    conformed : Path
-        ``.npz`` with an array named `which`, float16 (n, n, n), as the conform step writes it; for a head
-        ``brain`` and ``seen`` as well.
-    codes : Path
-        To write, ``.npz``: ``level0``, ``level1``, ...; int16, coarse to fine.
-    which : {'brain', 'head'}
-    """
+    """Write the codes of a brain or a head; `which` says whose file of the conform step it is."""
     import torch
 
     from cpmae_bids.models.weights import load_model, resolve_weights

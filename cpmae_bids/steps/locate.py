@@ -39,25 +39,10 @@ def locate(
     kept_mask: Annotated[Path, Output('kept_mask.nii.gz')],
     affine: Annotated[Path, Output('affine.txt')],
 ) -> None:
-    """Write the masks of a scan and its affine map to the template.
+    """Write masks of a scan and its affine map to the template, by those of a T1w scan of the same person.
 
-    Parameters
-    ----------
-    image : Path
-        Any contrast, of the whole brain and as much of the head as it sees.
-    t1w, t1w_brain, t1w_kept : Path
-        A T1w scan of the same person, its brain and its kept mask, on its grid.
-    t1w_affine : Path
-        Affine map of the T1w scan to the template.
-    brain_mask, kept_mask : Path
-        NIfTI to write, uint8 on the grid of the scan.
-    affine : Path
-        Text file to write: 4x4, world of the scan (RAS mm) to world of the template (RAS mm).
-
-    Raises
-    ------
-    InputError
-        If the scan does not align to the T1w scan, or lacks a part of the head that it should see.
+    InputError also if the scan does not align to the T1w scan, or lacks a part of the head that it should
+    see.
     """
     scan, target = scan_checks.load_t1w(image), scan_checks.load_t1w(t1w)
     brain, kept = (nifti.read_mask(path, target) for path in (t1w_brain, t1w_kept))

@@ -24,19 +24,8 @@ def private_report(
 ) -> None:
     """Write a page with the scan before and after, and the verdict beside it, readable for the owner alone.
 
-    A failed scan has a page too: it shows why.
-
-    Parameters
-    ----------
-    original, refaced, kept_mask : Path
-        The scan, its refaced version and what was kept, on one grid.
-    verdict : Path
-        JSON file of the verdict.
-    title : str
-        Name of the scan.
-    page : Path
-        HTML file to write; it must lie outside input and output. The verdict is copied to a JSON file of the
-        same name: first, so that where there is a page there are numbers.
+    A failed scan has a page too: it shows why. The verdict is copied to a JSON file of the same name as the
+    page: first, so that where there is a page there are numbers. Both must lie outside input and output.
     """
     judged = verdict.read_text(encoding='utf-8')
     folder = OutputFolder(page.parent)

@@ -20,19 +20,8 @@ def recolour(
 ) -> None:
     """Write a generated head in another contrast.
 
-    Parameters
-    ----------
-    generated : Path
-        ``.npz``, (n, n, n): generated head on the template grid, as a T1w.
-    conformed, statistics : Path
-        Brain of the T1w on the template grid, and what is known of its head, from the conform step: the table
-        holds for the intensities of that T1w.
-    table : Path
-        From the contrast step.
-    head : Path
-        To write, ``.npz``: float16 (n, n, n), in units of the brain scale of the contrast.
-    seed : int
-        Of what a T1w intensity leaves open.
+    `conformed` and `statistics` are of the T1w, for whose intensities the table holds. `seed` is that of what
+    a T1w intensity leaves open.
     """
     toned = tone.tone(generated, conformed, statistics)
     volumes.write(head, head=contrast.apply(toned, np.load(table), seed))

@@ -48,20 +48,8 @@ def register(
 ) -> None:
     """Write the affine map from a scan to the template.
 
-    Parameters
-    ----------
-    t1w, brain_mask : Path
-        The scan, and its brain on the same grid.
-    affine : Path
-        Text file to write: 4x4, world of the scan (RAS mm) to world of the template (RAS mm).
-    fetch_template : bool
-        Let TemplateFlow download the template.
-
-    Raises
-    ------
-    InputError
-        If no plausible alignment is found, or the aligned scan turns out to have no head or face around the
-        brain.
+    InputError also if no plausible alignment is found, or the aligned scan turns out to have no head or face
+    around the brain. `fetch_template` lets TemplateFlow download the template.
     """
     scan = scan_checks.load_t1w(t1w)
     mask = nifti.read_mask(brain_mask, scan)

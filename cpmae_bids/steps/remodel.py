@@ -16,15 +16,7 @@ def remodel(
     weights: Path | None = None,
     device: str = 'cpu',
 ) -> None:
-    """Write the codes of a new head around a brain.
-
-    Parameters
-    ----------
-    brain_codes, head_codes : Path
-        Codes of the brain, from the encode step; those to write.
-    seed, steps : int
-        Seed of the scan, and rounds of refinement.
-    """
+    """Write the codes of a new head around a brain, from random ones refined `steps` times."""
     import torch
 
     from cpmae_bids.models.sampling import remodel as sample

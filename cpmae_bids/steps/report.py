@@ -20,18 +20,9 @@ def report(
     slices: Annotated[Path, Output('slices.png', optional=True)],
     face: Annotated[Path, Output('face.png', optional=True)],
 ) -> None:
-    """Write the pictures of one scan; none if its verdict is not 'pass'.
+    """Write the pictures (PNG) of one scan; none if its verdict is not 'pass'.
 
     VerdictError if it passed but shows no head that could be drawn.
-
-    Parameters
-    ----------
-    refaced, kept_mask : Path
-        The scan with the generated head, and what was kept of it, on one grid.
-    verdict : Path
-        JSON file with ``status``.
-    slices, face : Path
-        PNG files to write.
     """
     if json.loads(verdict.read_text(encoding='utf-8'))['status'] != 'pass':
         return

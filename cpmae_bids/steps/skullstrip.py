@@ -1,4 +1,4 @@
-"""Find the brain, and the kept mask: the brain and a rim around it that is never changed."""
+"""Find the brain, and the preserved region: the brain and a rim around it that is never changed."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,23 +23,10 @@ def skullstrip(
     device: str = 'cpu',
     given: Path | None = None,
 ) -> None:
-    """Write the brain mask and the kept mask of a scan.
+    """Write brain mask (largest component, no holes) and preserved region (the same and a rim) of a scan.
 
-    Parameters
-    ----------
-    t1w : Path
-    brain_mask, kept_mask : Path
-        NIfTI to write, uint8 on the grid of the scan: the largest component of the brain without holes, and
-        the same dilated by `GUARD_MM`.
-    device : str
-        'cpu', 'cuda' or 'cuda:N'.
-    given : Path, optional
-        Brain mask of another pipeline to use; see `read_brain`.
-
-    Raises
-    ------
-    InputError
-        If the scan is unusable or shows no whole brain, or the given mask is none of a whole brain.
+    `given` is a brain mask of another pipeline to use; see `read_brain`. InputError also if the scan is
+    unusable or shows no whole brain, or the given mask is none of a whole brain.
     """
     scan = scan_checks.load_t1w(t1w)
     if given is None:
@@ -70,18 +57,7 @@ def without_padding(values: np.ndarray) -> tuple[slice, ...] | None:
 
 
 def find_brain(values: np.ndarray, affine: np.ndarray, device: str = 'cpu') -> np.ndarray:
-    """Brain mask by deepbet: largest component, filled. Empty if there is no brain.
-
-    Parameters
-    ----------
-    values : ndarray of float32, shape (X, Y, Z)
-    affine : ndarray, shape (4, 4)
-    device : str
-
-    Returns
-    -------
-    brain : ndarray of bool, shape (X, Y, Z)
-    """
+    """Brain mask (X, Y, Z) by deepbet: largest component, filled; empty if there is no brain."""
     import torch
     from deepbet.bet import BrainExtraction
 
@@ -97,22 +73,10 @@ def find_brain(values: np.ndarray, affine: np.ndarray, device: str = 'cpu') -> n
 
 
 def read_brain(path: Path, scan: nifti.Image) -> np.ndarray:
-    """Brain mask by another pipeline: largest component, filled, on the grid of the scan.
+    """Brain mask by another pipeline: largest component, filled, on the grid of the scan; bool.
 
-    Parameters
-    ----------
-    path : Path
-        Two values, on any grid: pipelines turn and resample scans.
-    scan : nifti.Image
-
-    Returns
-    -------
-    brain : ndarray of bool, shape (X, Y, Z)
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, says not where it lies, or has more than two values.
+    It may lie on any grid: pipelines turn and resample scans. InputError if it cannot be read, says not where
+    it lies, or has more than two values.
     """
     mask = nifti.read(path)
     scan_checks.check_orientation(mask)

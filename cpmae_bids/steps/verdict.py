@@ -49,27 +49,17 @@ def verdict(
     by_scan: str = '',
     fill: str = '',
 ) -> dict:
-    """Write the verdict on a refaced scan, pass or fail.
+    """Write the verdict on a refaced scan, pass or fail, and return it.
 
     Parameters
     ----------
-    t1w, refaced, deface_mask, brain_mask, kept_mask, affine : Path
+    t1w, refaced, deface_mask, brain_mask, kept_mask, affine, conformed : Path
         The original, and what the steps wrote.
-    conformed : Path
-        ``.npz`` of the brain: gives the intensity scale.
-    noise_model : Path
-        From the blend step, for the record.
-    verdict : Path
-        JSON to write.
     generated_codes, original_codes : Path, optional
         Codes of both heads, to be compared; required for a T1w scan.
-    statistics : Path, optional
-        Tissue statistics of the original, from the conform step, for the record.
-    table : Path, optional
-        Of the contrast step, for the record.
-    scan, preset, seed, steps, reference, model_hash
-        For the record: path of the scan in its dataset, and what the head was generated with; `reference` is
-        the path of the scan around whose brain it was.
+    noise_model, statistics, table, scan, preset, seed, steps, reference, model_hash
+        For the record: numbers of the original that the output knows, path of the scan in its dataset, and
+        what the head was generated with; `reference` is the path of the scan around whose brain it was.
     by, by_brain, by_kept, by_affine : Path, optional
         All of them for another contrast: the T1w scan that locates its brain, with its brain, its preserved
         region and its affine map.
@@ -82,9 +72,9 @@ def verdict(
     -------
     verdict : dict
         ``scan``, ``status`` ('pass' or 'fail'), ``reasons``, ``measures``, ``version``, ``model_hash``,
-        ``preset``, ``seed``, ``steps``, ``template``, ``reference``,
-        ``noise``, ``head_statistics`` (numbers of the original outside of the preserved region),
-        ``source_crc32``, ``judged``; of another contrast also ``t1w`` and ``fill``.
+        ``preset``, ``seed``, ``steps``, ``template``, ``reference``, ``noise``, ``head_statistics`` (numbers
+        of the original outside of the preserved region), ``source_crc32``, ``judged``; of another contrast
+        also ``t1w`` and ``fill``.
 
     Raises
     ------

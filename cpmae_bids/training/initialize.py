@@ -25,7 +25,6 @@ def initialize(model: VQVAE, volumes: Tensor, *, seed: int = 0) -> None:
 
     Parameters
     ----------
-    model : VQVAE
     volumes : Tensor, shape (B, 1, 128, 128, 128)
         Training volumes on the template grid at 2 mm.
     seed : int

@@ -22,9 +22,6 @@ class Run:
     ----------
     folder : Path
         Holds ``checkpoint.pt`` and what the loop writes beside it.
-    model : nn.Module
-    optimizer : torch.optim.Optimizer
-    seed : int
     time_budget : float, optional
         Seconds after which `steps` ends, with a checkpoint.
     """

@@ -99,7 +99,6 @@ def prepare(
 
     Parameters
     ----------
-    bids_dir : Path
     out : Path
         The prepared file, safetensors.
     work_dir : Path
@@ -110,7 +109,6 @@ def prepare(
         Fraction of scans held out for validation.
     max_voxel_mm : float, optional
         Leave out scans with coarser voxels.
-    processes : int
     """
     import nibabel as nib
     from tqdm import tqdm

@@ -43,7 +43,6 @@ def exemplar(
 
     Parameters
     ----------
-    head : Head
     field : Tensor, shape (1, 3, *FIELD)
         Point of the frame to point of the head.
     quantiles : ndarray
@@ -132,19 +131,14 @@ def train_head(
 ) -> HeadVQVAE:
     """Register heads to each other and fit a head VQ-VAE to them; `folder` keeps the registrations.
 
+    Raises UsageError if no head is left.
+
     Parameters
     ----------
     heads : list of Head
         Of the prepared file at 2 mm.
-    folder : Path
     not_exemplars : sequence of str
         Names of heads that shape the frame but lend no tissue.
-    processes : int
-
-    Raises
-    ------
-    UsageError
-        If no head is left.
     """
     donors = [k for k, head in enumerate(heads) if head.name not in not_exemplars]
     if len(donors) < 2:

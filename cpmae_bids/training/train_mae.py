@@ -59,13 +59,10 @@ def build(
 
     Parameters
     ----------
-    head, brain : HeadVQVAE, VQVAE
-    heads : list of Head
     beyond : Tensor, shape (N, 3, *FIELD)
         Shape of each head; see `cpmae_bids.training.train_head.fit_head`.
     donors : list of int
         Heads that are exemplars, in the order of the exemplars.
-    config : MAETraining
     """
     bank = head.exemplars
     blocks, _ = token_of(bank.live)

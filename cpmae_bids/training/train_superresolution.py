@@ -115,8 +115,6 @@ def train_superresolution(
         Prepared file at 1 mm.
     folder : Path
         Checkpoint and log; a second call resumes from there.
-    config : SuperResolutionTraining
-    device : str
     time_budget : float, optional
         Seconds.
     """

@@ -99,8 +99,6 @@ def init_scan_wf(scan: Scan, config: RunConfig, *, head: bool = True, outputs: b
 
     Parameters
     ----------
-    scan : Scan
-    config : RunConfig
     head : bool
         False leaves out the head, of which no scan has need.
     outputs : bool

@@ -29,6 +29,8 @@ def brain_scale(values_in_brain: np.ndarray) -> float:
 
     That is close to white matter on a T1-weighted scan, and needs no segmentation.
 
+    Raises InputError if the brain is empty, constant or not positive.
+
     Parameters
     ----------
     values_in_brain : ndarray
@@ -37,11 +39,6 @@ def brain_scale(values_in_brain: np.ndarray) -> float:
     Returns
     -------
     scale : float
-
-    Raises
-    ------
-    InputError
-        If the brain is empty, constant or not positive.
     """
     values = np.asarray(values_in_brain, dtype=np.float64)
     values = values[np.isfinite(values)]
@@ -83,10 +80,7 @@ def otsu_threshold(values: np.ndarray) -> float:
 
     The brightest percent is clipped first, so that a few vessels or spikes do not stretch the histogram.
 
-    Raises
-    ------
-    ValueError
-        If all values are the same or none is finite.
+    Raises ValueError if all values are the same or none is finite.
     """
     values = np.asarray(values, dtype=np.float32).ravel()
     values = values[np.isfinite(values)]

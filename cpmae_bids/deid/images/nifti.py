@@ -78,18 +78,12 @@ class Image:
 def read(path: Path | str) -> Image:
     """Read a 3D single-file NIfTI, compressed or not.
 
-    Parameters
-    ----------
-    path : Path or str
+    Raises InputError if the file is missing, unreadable, truncated, not a NIfTI, or not a 3D volume of real
+    numbers.
 
     Returns
     -------
     scan : Image
-
-    Raises
-    ------
-    InputError
-        If the file is missing, unreadable, truncated, not a NIfTI, or not a 3D volume of real numbers.
     """
     path = Path(path)
     with opened(path) as (stream, at_most):
@@ -136,6 +130,8 @@ def write(path: Path | str, raw: np.ndarray, like: Image) -> None:
     The file appears under its name when it is complete. ``.gz`` is written without file name or time stamp,
     so that equal volumes give equal bytes.
 
+    Raises CpmaeError if the file cannot be written.
+
     Parameters
     ----------
     path : Path or str
@@ -144,11 +140,6 @@ def write(path: Path | str, raw: np.ndarray, like: Image) -> None:
         Values as stored, of the data type of `like`.
     like : Image
         Source of geometry, data type, byte order, scaling and units.
-
-    Raises
-    ------
-    CpmaeError
-        If the file cannot be written.
     """
     if raw.dtype != like.raw.dtype or raw.shape != like.shape:
         raise ValueError(f'{raw.dtype}{raw.shape} does not fit the header of {like.raw.dtype}{like.shape}')
@@ -173,10 +164,7 @@ def write_mask(path: Path | str, mask: np.ndarray, like: Image) -> None:
 def read_mask(path: Path | str, like: Image) -> np.ndarray:
     """Read a mask that must lie on the grid of a scan; bool, shape (X, Y, Z).
 
-    Raises
-    ------
-    InputError
-        If it cannot be read or has another shape or affine.
+    Raises InputError if it cannot be read or has another shape or affine.
     """
     mask = read(path)
     if mask.shape != like.shape or not np.allclose(mask.affine, like.affine, atol=1e-3):
@@ -232,10 +220,7 @@ def ends_soon(stream: IO[bytes], at_most: int = MAX_TRAILING) -> bool:
 def parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
     """Return the header of a single-file NIfTI from its first bytes, `LONGEST_HEADER` of them at least.
 
-    Raises
-    ------
-    InputError
-        If it is none.
+    Raises InputError if it is none.
     """
     sizes = {int.from_bytes(content[:4], order) for order in ('little', 'big')}
     kind = next((kind for size, kind in _HEADERS.items() if size in sizes), None)

@@ -83,6 +83,8 @@ def above_floor(values: np.ndarray, level: float) -> np.ndarray:
 def far_air(values: np.ndarray, brain_mask: np.ndarray, voxel_sizes: ArrayLike, scale: float) -> FarAir:
     """Measure the air far from the head, where there is hardly anything but noise.
 
+    Raises InputError if there is too little air around the head.
+
     Parameters
     ----------
     values : ndarray of float32, shape (X, Y, Z)
@@ -92,11 +94,6 @@ def far_air(values: np.ndarray, brain_mask: np.ndarray, voxel_sizes: ArrayLike, 
         mm.
     scale : float
         Brain scale (`intensity.brain_scale`).
-
-    Raises
-    ------
-    InputError
-        If there is too little air around the head.
     """
     size = block_size(voxel_sizes, BLOCK_MM)
     cut = blocks(values, size)

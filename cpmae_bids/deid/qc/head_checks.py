@@ -35,10 +35,7 @@ _COARSE = 64  # voxels along the template grid: 4 mm show whether there is tissu
 def check_brain(brain: np.ndarray, scan: nifti.Image) -> None:
     """Check that a mask (bool, on the grid of the scan) is that of one whole brain.
 
-    Raises
-    ------
-    InputError
-        If the mask is empty, of the wrong size, or cut by the field of view.
+    Raises InputError if the mask is empty, of the wrong size, or cut by the field of view.
     """
     if not brain.any():
         raise InputError(f'{scan.path}: no brain found: is this a scan of a head?')
@@ -76,10 +73,8 @@ def alignment_fault(world_to_template: np.ndarray, overlap: float, correlation: 
 def check_head(scan: nifti.Image, brain: np.ndarray, world_to_template: np.ndarray) -> None:
     """Check that there is a head around the brain, with its face as far as it lies in the field of view.
 
-    Raises
-    ------
-    InputError
-        If the scan was skull-stripped or defaced, or if its air cannot be distinguished from tissue.
+    Raises InputError if the scan was skull-stripped or defaced, or if its air cannot be distinguished from
+    tissue.
     """
     metrics = measure_head(scan, brain, world_to_template)
     if metrics['bright_air_share'] > MAX_BRIGHT_AIR:
@@ -127,15 +122,13 @@ def check_other_head(
 ) -> None:
     """Check that a scan of another contrast shows the head that its T1w shows, as far as it sees it.
 
+    Raises InputError if the scan was skull-stripped or defaced, or if its air cannot be distinguished from
+    tissue.
+
     Parameters
     ----------
     other, t1w : tuple of nifti.Image, ndarray of bool and ndarray, shape (4, 4)
         Each a scan, its brain, and its affine map to the template.
-
-    Raises
-    ------
-    InputError
-        If the scan was skull-stripped or defaced, or if its air cannot be distinguished from tissue.
     """
     scan, by = other[0], t1w[0].path.name
     metrics = measure_other_head(other, t1w)

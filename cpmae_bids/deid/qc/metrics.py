@@ -64,7 +64,6 @@ def measure(
     world_to_template : ndarray, shape (4, 4)
     scale : float
         Intensity of the scan that is 1 on the template grid.
-    template : Template
     t1w : T1w, optional
         For a scan of another contrast.
     original_codes, generated_codes : list of ndarray of int, optional
@@ -139,7 +138,6 @@ def kept_far_ml(
     preserved : ndarray of bool, shape (X, Y, Z)
     affine, world_to_template : ndarray, shape (4, 4)
         Voxels to world, world to template world.
-    template : Template
 
     Returns
     -------

@@ -28,10 +28,7 @@ def load_t1w(path: Path | str) -> nifti.Image:
 
     Noise as bright as tissue in place of air is suppressed; see `background`.
 
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or is not such a volume.
+    Raises InputError if the file cannot be read, or is not such a volume.
     """
     scan = nifti.read(path)
     check_orientation(scan)

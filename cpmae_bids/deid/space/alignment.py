@@ -90,7 +90,6 @@ def intensity_correlation(
         Brain of the scan.
     affine, world_to_template : ndarray, shape (4, 4)
         Native voxels to world, world to template world (RAS mm).
-    template : Template
 
     Returns
     -------

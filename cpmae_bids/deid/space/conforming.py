@@ -28,6 +28,8 @@ def conform_brain(
     Brain and head are smoothed and interpolated each within its own mask (normalised convolution), so that
     the brain on the template grid does not change with the head around it.
 
+    Raises InputError if the brain is empty or has no positive intensity.
+
     Parameters
     ----------
     data : ndarray, shape (X, Y, Z)
@@ -44,11 +46,6 @@ def conform_brain(
         In units of `scale`, 0 outside the brain. Depends on voxels inside the brain mask alone.
     scale : float
         Intensity of the scan that is 1 on the template grid.
-
-    Raises
-    ------
-    InputError
-        If the brain is empty or has no positive intensity.
     """
     mask = np.asarray(brain_mask, dtype=bool)
     scale = intensity.brain_scale(data[mask])

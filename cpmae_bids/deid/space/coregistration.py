@@ -72,7 +72,6 @@ def refine(compare: MutualInformation, to_moving: np.ndarray, center: np.ndarray
 
     Parameters
     ----------
-    compare : MutualInformation
     to_moving : ndarray, shape (4, 4)
         Start.
     center : ndarray, shape (3,)

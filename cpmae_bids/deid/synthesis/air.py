@@ -107,6 +107,8 @@ def estimate(
 ) -> AirStatistics:
     """Describe the air around a head.
 
+    Raises InputError if there is too little air.
+
     Parameters
     ----------
     values : ndarray of float32, shape (X, Y, Z)
@@ -117,11 +119,6 @@ def estimate(
         mm.
     scale : float
         Brain scale (`intensity.brain_scale`).
-
-    Raises
-    ------
-    InputError
-        If there is too little air.
     """
     within = _unpadded(values)
     values, preserved = values[within], preserved[within]
@@ -325,14 +322,12 @@ def draw(
 
     Parameters
     ----------
-    air : AirStatistics
     head : ndarray of float32, shape (X, Y, Z)
         Intensities of the generated head, 0 in the air.
     voxel_sizes : sequence of 3 float
         mm.
     scale : float
         Brain scale.
-    generator : numpy.random.Generator
 
     Returns
     -------

@@ -72,7 +72,6 @@ def add_air(clean: np.ndarray, scale: float, affine: np.ndarray, air: AirStatist
         Intensity of the scan that is 1 on the template grid.
     affine : ndarray, shape (4, 4)
         Voxels to world.
-    air : AirStatistics
     seed : int
         Of the noise.
 
@@ -95,7 +94,6 @@ def add_noise(clean: np.ndarray, air: np.ndarray, sigma: float, generator: np.ra
         Generated intensities in the units of the scan, 0 in the air; and what lies there.
     sigma : float
         Of the noise in tissue.
-    generator : numpy.random.Generator
 
     Returns
     -------

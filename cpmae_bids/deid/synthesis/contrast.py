@@ -34,6 +34,8 @@ _CUBE_MM = 2.0
 def learn(t1w: np.ndarray, other: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Table of a contrast, from what lies around the brain.
 
+    Raises InputError if the scans have too little of a head in common.
+
     Parameters
     ----------
     t1w, other : ndarray, shape (n, n, n)
@@ -45,11 +47,6 @@ def learn(t1w: np.ndarray, other: np.ndarray, where: np.ndarray) -> np.ndarray:
     -------
     table : ndarray of float32, shape (11, 3)
         Quantiles of the other contrast (`PROBABILITIES`), by T1w intensity (`LEVELS`).
-
-    Raises
-    ------
-    InputError
-        If the scans have too little of a head in common.
     """
     step = len(t1w) // 128
     part = (slice(None, None, step),) * 3

@@ -180,7 +180,6 @@ def face_depth(scan: nifti.Image, scale: float, world_to_template: np.ndarray) -
 
     Parameters
     ----------
-    scan : nifti.Image
     scale : float
         Intensity that is 1 on the template grid.
     world_to_template : ndarray, shape (4, 4)
