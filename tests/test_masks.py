@@ -51,7 +51,7 @@ def test_a_rim_of_exactly_the_voxel_size_counts_in_spite_of_rounding():
 @given(random_masks(), SIZES)
 def test_the_feather_lies_outside_and_falls_with_distance(mask, sizes):
     width = masks.feather_width(sizes)
-    weights = masks.feather_weights(mask, sizes, width)
+    weights = masks.feather_weights(masks.distance_outside(mask, sizes, width), width)
     assert (weights[mask] == 1).all()
     assert weights.min() >= 0
     if mask.any():
@@ -66,7 +66,8 @@ def test_the_feather_lies_outside_and_falls_with_distance(mask, sizes):
 def test_there_is_always_a_voxel_to_blend(sizes):
     mask = np.zeros((30, 30, 30), bool)
     mask[10:20, 10:20, 10:20] = True
-    weights = masks.feather_weights(mask, sizes, masks.feather_width(sizes))
+    width = masks.feather_width(sizes)
+    weights = masks.feather_weights(masks.distance_outside(mask, sizes, width), width)
     line = weights[19:, 15, 15]
     assert line[0] == 1
     assert 0 < line[1] < 1

@@ -24,22 +24,12 @@ ITERATIONS, EXACT_VOXELS = 20, 1e-3
 
 @dataclass(frozen=True)
 class Level:
-    """One level of the pyramid.
+    """One level of the pyramid."""
 
-    Attributes
-    ----------
-    pool : int
-        Volumes are averaged over blocks of so many voxels.
-    field : int
-        Voxels of the volume along one of the field; a multiple of `pool`.
-    iterations : int
-    fluid, elastic : float
-        Standard deviations of the Gaussians on updates and on the field, in voxels of the field.
-    """
-
-    pool: int
-    field: int
+    pool: int  # volumes are averaged over blocks of so many voxels
+    field: int  # voxels of the volume along one of the field; a multiple of `pool`
     iterations: int
+    # fluid, elastic: standard deviations of the Gaussians on updates and on the field, in its voxels
     fluid: float = 1.5
     elastic: float = 0.5
 
@@ -96,9 +86,8 @@ def resize(field: Tensor, shape: tuple[int, ...]) -> Tensor:
     if tuple(field.shape[2:]) == tuple(shape):
         return field
     factor = torch.tensor([n / m for n, m in zip(shape, field.shape[2:], strict=True)], device=field.device)
-    return F.interpolate(field, size=tuple(shape), mode='trilinear', align_corners=False) * factor.view(
-        1, 3, 1, 1, 1
-    )
+    resized = F.interpolate(field, size=tuple(shape), mode='trilinear', align_corners=False)
+    return resized * factor.view(1, 3, 1, 1, 1)
 
 
 def compose(first: Tensor, second: Tensor) -> Tensor:

@@ -21,31 +21,16 @@ SITES = 32  # sites along the edge of the finest grid
 
 @dataclass(frozen=True)
 class VQVAEConfig:
-    """Sizes of a VQ-VAE.
+    """Sizes of a VQ-VAE."""
 
-    Attributes
-    ----------
-    latent : int
-        Channels of the latent volume on the 32^3 grid.
-    width, decoder_blocks : int
-        Channels and number of the residual blocks of the decoder.
-    fine : int
-        Channels at 4 mm, on the way to voxels.
-    grids : tuple of int
-        Grid of each level of codes, coarse to fine; each divides 32.
-    dims : tuple of int
-        Length of the code vectors of each level.
-    codebook : int
-        Entries of each codebook.
-    """
-
-    latent: int = 16
+    latent: int = 16  # channels of the latent volume on the 32^3 grid
+    # width, decoder_blocks: channels and number of the residual blocks of the decoder
     width: int = 32
     decoder_blocks: int = 1
-    fine: int = 8
-    grids: tuple[int, ...] = (8, 16, 32)
-    dims: tuple[int, ...] = (48, 32, 16)
-    codebook: int = 256
+    fine: int = 8  # channels at 4 mm, on the way to voxels
+    grids: tuple[int, ...] = (8, 16, 32)  # grid of each level of codes, coarse to fine; each divides 32
+    dims: tuple[int, ...] = (48, 32, 16)  # length of the code vectors of each level
+    codebook: int = 256  # entries of each codebook
 
 
 class ResidualBlock(nn.Module):
@@ -67,16 +52,8 @@ class ResidualBlock(nn.Module):
 class CodeLevel(nn.Module):
     """One integer volume: blocks of the latent volume, projected, quantised and projected back.
 
-    Parameters
-    ----------
-    latent : int
-        Channels of the latent volume.
-    grid : int
-        Sites along the edge; a site covers ``(32 / grid)**3`` sites of the latent volume.
-    dim : int
-        Length of a code vector.
-    codebook : int
-        Number of code vectors.
+    A site of the `grid` covers ``(32 / grid)**3`` sites of the latent volume; `dim` is the length of a code
+    vector, `codebook` their number.
     """
 
     def __init__(self, latent: int, grid: int, dim: int, codebook: int):

@@ -22,6 +22,8 @@ def slices_picture(
 ) -> np.ndarray:
     """Draw two rows of sagittal, coronal and axial slices, through the brain and through the face.
 
+    The subject's front is on the left of sagittal slices, the right on the left of the others.
+
     Parameters
     ----------
     volume : ndarray, shape (X, Y, Z)
@@ -35,8 +37,7 @@ def slices_picture(
 
     Returns
     -------
-    ndarray, shape (H, W), uint8
-        The subject's front is on the left of sagittal slices, the right on the left of the others.
+    picture : ndarray of uint8, shape (H, W)
     """
     low, high = window or intensity_window(volume)
     image = nb.as_closest_canonical(nb.Nifti1Image(np.asarray(volume, np.float32), affine))
@@ -57,18 +58,9 @@ def slices_picture(
 
 
 def face_picture(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Render the skin of a head from three sides, side by side.
+    """Render the skin of a head (X, Y, Z) from three sides, side by side; uint8, shape (H, W).
 
     Raises ValueError if the volume shows no head (see `cpmae_bids.reports.render.skin_field`).
-
-    Parameters
-    ----------
-    volume : ndarray, shape (X, Y, Z)
-    affine : ndarray, shape (4, 4)
-
-    Returns
-    -------
-    ndarray, shape (H, W), uint8
     """
     field = skin_field(volume, affine)
     views = threads.each(lambda yaw: render_field(field, yaw_deg=yaw, size=FACE_PIXELS), FACE_YAWS)

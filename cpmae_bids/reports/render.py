@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from nibabel.affines import apply_affine, from_matvec
 from scipy import ndimage
 
 from cpmae_bids.deid.images.intensity import TINY, skin_level
+from cpmae_bids.deid.images.masks import largest_component
 
 VIEW_MM = 256.0  # width and height of the view, whatever the size in pixels
 VERTEX_TO_CENTRE_MM = 118.0  # the view's centre lies this far below the top: chin and vertex both fit
@@ -60,21 +62,18 @@ def skin_field(volume: np.ndarray, affine: np.ndarray, level: float | None = Non
     values -= level
     air = min(float(np.median(values[values <= 0])), 0.0) if np.any(values <= 0) else -abs(float(level))
     values = np.pad(values, MARGIN, constant_values=air)  # a cut through the neck is a surface too
-    affine = affine @ _shift(-MARGIN)
+    affine = affine @ from_matvec(np.eye(3), [-MARGIN] * 3)
     zooms = np.linalg.norm(affine[:3, :3], axis=0)
     values = ndimage.gaussian_filter(values, SMOOTHING_MM / zooms, mode='nearest', truncate=3.0)
 
-    components, count = ndimage.label(values > 0)
-    if count == 0:
+    head = largest_component(values > 0)
+    if not head.any():
         raise ValueError(f'nothing in the volume is brighter than {level:g}')
-    sizes = np.bincount(components.ravel())
-    head = components == 1 + np.argmax(sizes[1:])
     # what floats in the air may come up to the skin level but not cross it; the ramp from air to skin stays
     values = np.where(head, values, np.minimum(values, 0.0))
 
     (window,) = ndimage.find_objects(head.astype(np.uint8))
-    corners = np.array(list(product(*((part.start, part.stop - 1) for part in window))))
-    corners = corners @ affine[:3, :3].T + affine[:3, 3]
+    corners = apply_affine(affine, list(product(*((part.start, part.stop - 1) for part in window))))
     surface = np.array(np.nonzero(head & ~ndimage.binary_erosion(head)))
     return SkinField(values, affine, np.array([corners.min(axis=0), corners.max(axis=0)]), surface)
 
@@ -119,7 +118,7 @@ def render_field(
     start = centre + np.array([*(top_left - middle), lowest[2]]) @ steps
     to_voxel = np.linalg.inv(field.affine)
     matrix = to_voxel[:3, :3] @ steps.T
-    offset = to_voxel[:3, :3] @ start + to_voxel[:3, 3]
+    offset = apply_affine(to_voxel, start)
     rows, columns, depth = _first_crossings(field, matrix, offset, shape)
 
     points = matrix @ np.stack([rows, columns, depth]) + offset[:, None]
@@ -178,9 +177,7 @@ def _average_down(values: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, n
         return values, affine
     values = values[tuple(slice(0, n * f) for n, f in zip(shape, factors, strict=True))]
     blocks = values.reshape(shape[0], factors[0], shape[1], factors[1], shape[2], factors[2])
-    coarse = affine.copy()
-    coarse[:3, :3] = affine[:3, :3] * factors
-    coarse[:3, 3] = affine[:3, :3] @ ((factors - 1) / 2) + affine[:3, 3]
+    coarse = from_matvec(affine[:3, :3] * factors, apply_affine(affine, (factors - 1) / 2))
     return blocks.mean(axis=(1, 3, 5)), coarse
 
 
@@ -216,10 +213,3 @@ def _sample(values: np.ndarray, points: np.ndarray, axis: int, step: int) -> np.
     moved = points.copy()
     moved[axis] += step
     return ndimage.map_coordinates(values, moved, order=1, mode='nearest')
-
-
-def _shift(voxels: float) -> np.ndarray:
-    """Affine that moves all three voxel indices by the same amount."""
-    matrix = np.eye(4)
-    matrix[:3, 3] = voxels
-    return matrix

@@ -54,7 +54,7 @@ def blend(
     clean, around, distance = threads.together(
         generated, air_of_scan, lambda: masks.distance_outside(kept, sizes, masks.seam_width(sizes))
     )
-    weights = masks.weights_at(distance, masks.feather_width(sizes))
+    weights = masks.feather_weights(distance, masks.feather_width(sizes))
 
     def blended(clean: np.ndarray) -> np.ndarray:
         return blending.blend(scan, kept, blending.add_air(clean, scale, scan.affine, around, seed), weights)

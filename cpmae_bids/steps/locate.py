@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+from nibabel.affines import apply_affine, from_matvec
 from scipy import ndimage
 
 from cpmae_bids.deid.images import masks, nifti
@@ -76,7 +77,7 @@ def _align(
         for fwhm, points, step in coregistration.LEVELS
     ]
     (coarse, first_step), *finer = levels
-    centers = [_center(*volume) for volume in (fixed, moving)]
+    centers = [apply_affine(to_world, ndimage.center_of_mass(volume)) for volume, to_world in (fixed, moving)]
 
     def plausible(start: np.ndarray) -> np.ndarray | None:
         to_scan = start
@@ -109,17 +110,10 @@ def _distance(a: np.ndarray, b: np.ndarray, center: np.ndarray) -> float:
     return float(np.linalg.norm(points @ (a - b)[:3].T, axis=1).max())
 
 
-def _center(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    return affine[:3, :3] @ ndimage.center_of_mass(volume) + affine[:3, 3]
-
-
 def _starts(brain_center: np.ndarray, center: np.ndarray) -> Iterator[np.ndarray]:
     """World of the T1w to world of the scan: by the headers; turned, in the middle of the scan or above."""
     yield np.eye(4)
     for angles in STARTS:
+        turn = geometry.rotation(angles)
         for above in ABOVE_MM:
-            start = np.eye(4)
-            start[:3, :3] = geometry.rotation(angles)
-            start[:3, 3] = center - start[:3, :3] @ brain_center
-            start[2, 3] += above
-            yield start
+            yield from_matvec(turn, center - turn @ brain_center + [0, 0, above])

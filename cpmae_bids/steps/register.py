@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import numpy as np
+from nibabel.affines import apply_affine, from_matvec
 
 from cpmae_bids.deid.images import nifti
 from cpmae_bids.deid.images.intensity import TINY, without_spikes
@@ -122,9 +123,8 @@ def align(
         World of the brain to world of the template.
     """
     source, target = _center(brain, affine), _center(template_brain, template_affine)
-    initial = np.eye(4)
-    initial[:3, :3] = np.eye(3) if start is None else start
-    initial[:3, 3] = target - initial[:3, :3] @ source
+    turn = np.eye(3) if start is None else start
+    initial = from_matvec(turn, target - turn @ source)
     ants = import_ants()
     with scratch.made() as folder:
         begin = str(folder / 'start.mat')
@@ -173,8 +173,7 @@ def to_ants(data: np.ndarray, affine: np.ndarray) -> Any:
 
 
 def _center(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    index = np.argwhere(brain > 0).mean(axis=0)
-    return affine[:3, :3] @ index + affine[:3, 3]
+    return apply_affine(affine, np.argwhere(brain > 0).mean(axis=0))
 
 
 def brain_on_grid(values: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from nibabel.affines import from_matvec
 
 from cpmae_bids.deid.images.intensity import to_levels
 from cpmae_bids.deid.space.geometry import GRID_EDGE_MM
@@ -80,9 +81,7 @@ def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, n
 
 def _below(affine: np.ndarray) -> np.ndarray:
     """Map to the template under which the lowest slices of its grid are those just below it."""
-    lift = np.eye(4)
-    lift[2, 3] = GRID_EDGE_MM / 8
-    return lift @ affine
+    return from_matvec(np.eye(3), [0, 0, GRID_EDGE_MM / 8]) @ affine
 
 
 def prepare(

@@ -126,18 +126,14 @@ def has_bright_noise(values: np.ndarray) -> bool:
 
 
 def segment_tissue(values: np.ndarray, voxel_sizes: np.ndarray) -> np.ndarray:
-    """What is no noise, in one piece.
+    """What is no noise, in one piece, of a scan for which `has_bright_noise` holds; bool, shape (X, Y, Z).
 
     Parameters
     ----------
     values : ndarray of float32, shape (X, Y, Z)
-        Scaled intensities of a scan for which `has_bright_noise` holds.
+        Scaled intensities.
     voxel_sizes : ndarray, shape (3,)
         mm.
-
-    Returns
-    -------
-    tissue : ndarray of bool, shape (X, Y, Z)
     """
 
     def window(volume):

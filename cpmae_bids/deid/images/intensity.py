@@ -27,18 +27,8 @@ SKIN_HEIGHT = 0.45  # of the skin between air and Otsu's threshold: lower draws 
 def brain_scale(values_in_brain: np.ndarray) -> float:
     """Intensity that becomes 1 on the template grid: the mean of the brain voxels above the brain's median.
 
-    That is close to white matter on a T1-weighted scan, and needs no segmentation.
-
-    Raises InputError if the brain is empty, constant or not positive.
-
-    Parameters
-    ----------
-    values_in_brain : ndarray
-        Scaled intensities (slope and intercept applied) inside the brain mask.
-
-    Returns
-    -------
-    scale : float
+    That is close to white matter on a T1-weighted scan, and needs no segmentation. `values_in_brain` are
+    scaled intensities. Raises InputError if they are none, constant or not positive.
     """
     values = np.asarray(values_in_brain, dtype=np.float64)
     values = values[np.isfinite(values)]

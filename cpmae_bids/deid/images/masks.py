@@ -36,25 +36,20 @@ def head_mask(
     within: np.ndarray | None = None,
     fill: bool = False,
 ) -> np.ndarray:
-    """Segment a head by a threshold: the largest component, without what floats in the air.
+    """Segment a head by a threshold: the largest component, without what floats in the air; bool.
 
     Parameters
     ----------
     volume : ndarray of float, shape (X, Y, Z)
         Air 0; brain scale 1, or in the unit of the threshold.
     threshold : float
-        `intensity.SKIN` or `intensity.TISSUE`, or the level of the skin of a scan
-        (`intensity.skin_level`).
+        `intensity.SKIN` or `intensity.TISSUE`, or the level of the skin of a scan (`intensity.skin_level`).
     sigma : float
         Standard deviation in voxels of the Gaussian that smooths the volume first.
     brain, within : ndarray of bool, shape (X, Y, Z), optional
         What belongs to the head, however dark, and where alone it may lie.
     fill : bool
         Whether cavities belong to it.
-
-    Returns
-    -------
-    head : ndarray of bool, shape (X, Y, Z)
     """
     tissue = (ndimage.gaussian_filter(volume, sigma) if sigma else volume) > threshold
     if brain is not None:
@@ -66,21 +61,9 @@ def head_mask(
 
 
 def distance_outside(mask: np.ndarray, voxel_sizes: ArrayLike, limit: float) -> np.ndarray:
-    """Distance to the nearest voxel of the mask, up to a limit.
+    """Distance (mm) between voxel centres to the nearest voxel of a mask, 0 inside; float32, shape (X, Y, Z).
 
-    Parameters
-    ----------
-    mask : ndarray of bool, shape (X, Y, Z)
-    voxel_sizes : sequence of 3 float
-        mm.
-    limit : float
-        mm. Only this shell around the mask is computed: a distance transform of the whole grid takes ten
-        times as long.
-
-    Returns
-    -------
-    distance : ndarray of float32, shape (X, Y, Z)
-        mm between voxel centres, 0 inside the mask, ``inf`` beyond the limit.
+    It is ``inf`` beyond the limit (mm): a distance transform of the whole grid takes ten times as long.
     """
     mask = np.asarray(mask, dtype=bool)
     sizes = np.asarray(voxel_sizes, dtype=float)
@@ -121,26 +104,11 @@ def seam_width(voxel_sizes: ArrayLike) -> float:
     return feather_width(voxel_sizes) + float(np.max(voxel_sizes))
 
 
-def feather_weights(preserved: np.ndarray, voxel_sizes: ArrayLike, width: float) -> np.ndarray:
-    """Weight of the original: 1 in the preserved region, falling to 0 over `width`, and only outside of it.
+def feather_weights(distance: np.ndarray, width: float) -> np.ndarray:
+    """Weight of the original: 1 in the preserved region, and half a cosine down to 0 at `width` (mm) from it.
 
-    Parameters
-    ----------
-    preserved : ndarray of bool, shape (X, Y, Z)
-    voxel_sizes : sequence of 3 float
-        mm.
-    width : float
-        Distance from the preserved region in mm at which the weight reaches 0 (half a cosine).
-
-    Returns
-    -------
-    weights : ndarray of float32, shape (X, Y, Z)
+    By the distances that `distance_outside` gave, up to `width` or more; float32, shape (X, Y, Z).
     """
-    return weights_at(distance_outside(preserved, voxel_sizes, width), width)
-
-
-def weights_at(distance: np.ndarray, width: float) -> np.ndarray:
-    """`feather_weights` by the distances (mm) that `distance_outside` gave, up to `width` or more."""
     weights = np.zeros(distance.shape, np.float32)
     near = distance < width
     weights[near] = 0.5 * (1 + np.cos(np.pi * distance[near] / width))

@@ -63,7 +63,7 @@ class Image:
     @property
     def voxel_sizes(self) -> np.ndarray:
         """Edges of a voxel in mm, shape (3,)."""
-        return np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+        return nib.affines.voxel_sizes(self.affine)
 
     def values(self) -> np.ndarray:
         """Scaled values as float32, shape (X, Y, Z)."""
@@ -80,10 +80,6 @@ def read(path: Path | str) -> Image:
 
     Raises InputError if the file is missing, unreadable, truncated, not a NIfTI, or not a 3D volume of real
     numbers.
-
-    Returns
-    -------
-    scan : Image
     """
     path = Path(path)
     with opened(path) as (stream, at_most):
@@ -127,19 +123,9 @@ def kept_fields(header: nib.Nifti1Header, fields: Iterable[str] = KEPT_FIELDS) -
 def write(path: Path | str, raw: np.ndarray, like: Image) -> None:
     """Write raw values under the geometry, type and scaling of another scan, and nothing else of its header.
 
-    The file appears under its name when it is complete. ``.gz`` is written without file name or time stamp,
-    so that equal volumes give equal bytes.
-
-    Raises CpmaeError if the file cannot be written.
-
-    Parameters
-    ----------
-    path : Path or str
-        Ends in ``.nii`` or ``.nii.gz``.
-    raw : ndarray, shape (X, Y, Z)
-        Values as stored, of the data type of `like`.
-    like : Image
-        Source of geometry, data type, byte order, scaling and units.
+    The file (``.nii`` or ``.nii.gz``) appears under its name when it is complete. ``.gz`` is written without
+    file name or time stamp, so that equal volumes give equal bytes. Raises CpmaeError if it cannot be
+    written.
     """
     if raw.dtype != like.raw.dtype or raw.shape != like.shape:
         raise ValueError(f'{raw.dtype}{raw.shape} does not fit the header of {like.raw.dtype}{like.shape}')
@@ -151,9 +137,7 @@ def write(path: Path | str, raw: np.ndarray, like: Image) -> None:
 
 def write_mask(path: Path | str, mask: np.ndarray, like: Image) -> None:
     """Write a mask (0 and 1, uint8, no scaling) on the grid of a scan; see `write`."""
-    header = nib.Nifti1Header()
-    if type(like.header) is nib.Nifti2Header:
-        header = nib.Nifti2Header()
+    header = type(like.header)()
     for field, value in kept_fields(like.header).items():
         header[field] = value
     header.set_data_dtype(np.uint8)

@@ -50,18 +50,10 @@ class FarAir:
 
 
 def floor(values: np.ndarray, voxel_sizes: ArrayLike, scale: float) -> float:
-    """Level of loud air in a scan's intensities, at its lower end; 0 where it does not matter.
+    """Level of loud air in a scan's intensities (X, Y, Z), at its lower end; 0 where it does not matter.
 
     The mean magnitude of noise is 1.25 sigma. Where that nears the thresholds between tissue and air, those
-    have to rise.
-
-    Parameters
-    ----------
-    values : ndarray of float32, shape (X, Y, Z)
-    voxel_sizes : sequence of 3 float
-        mm.
-    scale : float
-        Brain scale.
+    have to rise. Voxel sizes are in mm, `scale` is the brain scale.
     """
     return _floor(blocks(values, block_size(voxel_sizes, BLOCK_MM)).mean(axis=-1), scale)
 

@@ -6,6 +6,7 @@ quickshear and masked by pydeface.
 """
 
 import numpy as np
+from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from cpmae_bids.deid.images import intensity, nifti, noise
@@ -206,14 +207,13 @@ def _face_cut(values, scale: float, affine: np.ndarray, world_to_template: np.nd
     """
     background = (values == values.min()) | (values == 0)
     tissue = values > 0.35 * scale
-    to_template = world_to_template @ affine
     sizes = geometry.voxel_sizes(affine)
     face = scalp = 0.0
     for axis in range(3):
         lower = tuple(slice(0, -1) if a == axis else slice(None) for a in range(3))
         upper = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
         edges = (background[lower] & tissue[upper]) | (tissue[lower] & background[upper])
-        position = np.argwhere(edges) @ to_template[:3, :3].T + to_template[:3, 3]
+        position = apply_affine(world_to_template @ affine, np.argwhere(edges))
         area = np.prod(sizes) / sizes[axis] / 100
         face += area * ((position[:, 1] > 30) & (position[:, 2] < 0)).sum()
         scalp += area * (position[:, 2] > 20).sum()

@@ -10,6 +10,7 @@ from functools import cache
 from itertools import permutations, product
 
 import numpy as np
+from nibabel.affines import apply_affine, from_matvec
 from scipy import ndimage
 
 from cpmae_bids.deid.images import masks
@@ -93,15 +94,13 @@ def find_face(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...] = 
 def find_turned(values: np.ndarray, affine: np.ndarray) -> Relief:
     """Look for a face along all axes, since a header may be wrong; see `find_face`, `MIN_TURNED`."""
     coarse, grid, _ = _on_grid(values, affine)
-    middle = grid[:3, :3] @ ((np.array(coarse.shape) - 1) / 2) + grid[:3, 3]
-    grid[:3, 3] -= middle
+    grid[:3, 3] -= apply_affine(grid, (np.array(coarse.shape) - 1) / 2)
     found = []
     for order in permutations(range(3)):
         for signs in product((1, -1), repeat=3):
-            turn = np.eye(4)
-            turn[:3, :3] = np.diag(signs)[list(order)]
+            turn = np.diag(signs)[list(order)]
             if np.linalg.det(turn) > 0:
-                found.append(find_face(coarse, turn @ grid, yaws=(0.0,)))
+                found.append(find_face(coarse, from_matvec(turn) @ grid, yaws=(0.0,)))
     return max(found, key=lambda one: one.agreement)
 
 
@@ -143,9 +142,11 @@ def _turn(values: np.ndarray, in_fov: np.ndarray, yaw: float) -> tuple[np.ndarra
     if yaw == 0:
         return values, in_fov
     cosine, sine = np.cos(np.radians(yaw)), np.sin(np.radians(yaw))
-    matrix, middle = np.eye(4), (np.array(values.shape) - 1) / 2
-    matrix[:2, :2] = [[cosine, -sine], [sine, cosine]]
-    matrix[:3, 3] = middle - matrix[:3, :3] @ middle
+    turn, middle = (
+        np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]]),
+        (np.array(values.shape) - 1) / 2,
+    )
+    matrix = from_matvec(turn, middle - turn @ middle)
     covered = geometry.resample(in_fov, matrix, values.shape) > 0.99
     return geometry.resample(values, matrix, values.shape, mode='nearest'), covered
 

@@ -1,6 +1,7 @@
 """Affine maps between a scan and the template: conventions and plausibility."""
 
 import numpy as np
+from nibabel.affines import apply_affine, from_matvec
 from scipy import ndimage
 
 from cpmae_bids.deid.images.intensity import TINY, without_spikes
@@ -45,10 +46,9 @@ def itk_to_ras(parameters: np.ndarray, center: np.ndarray) -> np.ndarray:
         World (RAS mm) of ITK's fixed image to world of its moving image: the way in which ITK looks up
         intensities, and the inverse of the way in which it moves the image.
     """
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(parameters[:9], (3, 3))
-    matrix[:3, 3] = np.asarray(parameters[9:12]) + center - matrix[:3, :3] @ center
-    return _LPS @ matrix @ _LPS
+    linear = np.reshape(parameters[:9], (3, 3))
+    shift = np.asarray(parameters[9:12]) + center - linear @ center
+    return _LPS @ from_matvec(linear, shift) @ _LPS
 
 
 def rotation_and_scales(matrix: np.ndarray) -> tuple[float, np.ndarray]:
@@ -138,14 +138,13 @@ def volume_by_interior(
     deep = deep[1:-1, 1:-1, 1:-1]
     if not deep.any():
         return float('nan')
-    center = template.affine[:3, :3] @ np.argwhere(template.mask).mean(axis=0) + template.affine[:3, 3]
+    center = apply_affine(template.affine, np.argwhere(template.mask).mean(axis=0))
     window, grid = geometry.crop(deep, template.affine, margin=1)
     deep = deep[window]
     expected = _band(template.brain[window], deep, grid)
     found = []
     for size in SIZES:
-        resize = np.diag([size, size, size, 1.0])
-        resize[:3, 3] = center - size * center
+        resize = from_matvec(size * np.eye(3), center - size * center)
         matrix = np.linalg.inv(affine) @ np.linalg.inv(resize @ world_to_template) @ grid
         detail = _band(geometry.resample(values, matrix, deep.shape), deep, grid)
         if min(np.ptp(detail), np.ptp(expected)) >= 1e-3:
@@ -197,12 +196,12 @@ def shared_information(
     part = tuple(slice(None, None, step) for step in steps)
     inside = np.argwhere(other_mask[part]) * steps
     reference = other[part][other_mask[part]]
-    world = inside @ other_affine[:3, :3].T + other_affine[:3, 3]
+    world = apply_affine(other_affine, inside)
     smoothed = geometry.smooth(values, 1.0 / geometry.voxel_sizes(affine))
     to_voxels = np.linalg.inv(affine) @ np.linalg.inv(to_other)
 
     def information(shift) -> float:
-        voxels = (world + shift) @ to_voxels[:3, :3].T + to_voxels[:3, 3]
+        voxels = apply_affine(to_voxels, world + shift)
         seen = ((voxels > -0.5) & (voxels < np.array(values.shape) - 0.5)).all(axis=1)
         if seen.mean() < 0.5:
             return float('nan')

@@ -6,6 +6,7 @@ nothing.
 """
 
 import numpy as np
+from nibabel.affines import apply_affine, from_matvec
 from scipy import ndimage, optimize
 
 from cpmae_bids.deid.space import geometry
@@ -44,13 +45,12 @@ class MutualInformation:
         reference = geometry.smooth(fixed, next(sigmas))[tuple(inside.T)]
         self._moving = geometry.smooth(moving, next(sigmas))
         self._to_voxels = np.linalg.inv(moving_affine)
-        self._world = inside @ fixed_affine[:3, :3].T + fixed_affine[:3, 3]
+        self._world = apply_affine(fixed_affine, inside)
         self._bins = _bin(reference)
 
     def __call__(self, to_moving: np.ndarray) -> float:
         """Information under a map from the world of the first volume to that of the other; 0 to 1."""
-        matrix = self._to_voxels @ to_moving
-        voxels = self._world @ matrix[:3, :3].T + matrix[:3, 3]
+        voxels = apply_affine(self._to_voxels @ to_moving, self._world)
         seen = ((voxels > -0.5) & (voxels < np.array(self._moving.shape) - 0.5)).all(axis=1)
         if seen.mean() < MIN_SEEN:
             return 0.0
@@ -70,14 +70,7 @@ class MutualInformation:
 def refine(compare: MutualInformation, to_moving: np.ndarray, center: np.ndarray, step: float) -> np.ndarray:
     """Rigid map (4, 4) near another under which two volumes share most information.
 
-    Parameters
-    ----------
-    to_moving : ndarray, shape (4, 4)
-        Start.
-    center : ndarray, shape (3,)
-        Of rotation, in the world of the first volume.
-    step : float
-        Degrees and mm.
+    `center` is that of rotation, in the world of the first volume, `step` the first one, in degrees and mm.
     """
     found = optimize.minimize(
         lambda change: -compare(to_moving @ _change(change, center)),
@@ -90,10 +83,8 @@ def refine(compare: MutualInformation, to_moving: np.ndarray, center: np.ndarray
 
 def _change(parameters: np.ndarray, center: np.ndarray) -> np.ndarray:
     """Rotation by degrees about x, y and z, and shift by mm."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = geometry.rotation(parameters[:3])
-    matrix[:3, 3] = center - matrix[:3, :3] @ center + parameters[3:]
-    return matrix
+    rotation = geometry.rotation(parameters[:3])
+    return from_matvec(rotation, center - rotation @ center + parameters[3:])
 
 
 def _bin(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

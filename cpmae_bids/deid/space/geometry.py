@@ -1,16 +1,18 @@
 """Grids and the resampling between them.
 
 Three spaces are in use. *Native* is the voxel grid of the scan. *World* is millimetres, RAS. The *template
-grid* is a cube of 256 mm edge in the world of the template, axes in RAS order.
+grid* is a cube of 256 mm edge in the world of the template, ``n`` voxels along each edge, axes in RAS order.
 
 An ``affine`` maps voxel indices to world millimetres; ``world_to_template`` maps the world of the scan to the
-world of the template. Both are ``(4, 4)`` arrays that act on column vectors.
+world of the template; ``target_to_source`` maps voxel indices of one grid to those of another. All are ``(4,
+4)`` arrays that act on column vectors.
 """
 
 from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+from nibabel.affines import from_matvec, voxel_sizes
 from scipy import ndimage
 
 from cpmae_bids.runtime import threads
@@ -31,14 +33,7 @@ def grid_affine(n: int) -> np.ndarray:
     The centre of voxel ``i`` lies at ``corner + (i + 0.5) * size``.
     """
     size = GRID_EDGE_MM / n
-    affine = np.diag([size, size, size, 1.0])
-    affine[:3, 3] = np.add(GRID_CORNER_MM, size / 2)
-    return affine
-
-
-def voxel_sizes(affine: np.ndarray) -> np.ndarray:
-    """Edge lengths (mm) of the voxels of a grid, shape (3,)."""
-    return np.sqrt((np.asarray(affine)[:3, :3] ** 2).sum(axis=0))
+    return from_matvec(size * np.eye(3), np.add(GRID_CORNER_MM, size / 2))
 
 
 def world_grid(
@@ -47,8 +42,7 @@ def world_grid(
     """Affine and shape of the isotropic grid (mm) along the axes of the world that covers a whole scan."""
     corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in shape])).reshape(3, -1)
     corners = affine[:3, :3] @ corners + affine[:3, 3:]
-    grid = np.diag([size, size, size, 1.0])
-    grid[:3, 3] = corners.min(axis=1) + size / 2
+    grid = from_matvec(size * np.eye(3), corners.min(axis=1) + size / 2)
     counts = np.ceil(np.ptp(corners, axis=1) / size - 1e-6).astype(int)
     return grid, (int(counts[0]), int(counts[1]), int(counts[2]))
 
@@ -58,13 +52,7 @@ def on_world_grid(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Resample a scan, after smoothing, to the grid of `world_grid`, repeating the outermost voxels.
 
-    Returns
-    -------
-    volume : ndarray of float32, shape (A, B, C)
-    grid : ndarray, shape (4, 4)
-        Its voxels to world (RAS mm).
-    in_fov : ndarray of bool, shape (A, B, C)
-        What the scan covers.
+    Returns the volume (float32), the affine of its grid, and what of it the scan covers (bool).
     """
     grid, shape = world_grid(values.shape, affine, size)
     matrix = np.linalg.inv(affine) @ grid
@@ -91,26 +79,18 @@ def resample(
     mode: str = 'constant',
     cval: float = 0.0,
 ) -> np.ndarray:
-    """Sample a volume on another grid.
+    """Sample a volume on another grid; float32, shape `target_shape`.
 
     Parameters
     ----------
     data : ndarray, shape (X, Y, Z)
         The source volume; booleans and integers are sampled as float32.
     target_to_source : ndarray, shape (4, 4)
-        Voxel indices of the target to voxel indices of the source.
     target_shape : tuple of int
-        Shape of the result.
     order : int
         0 for the nearest voxel, 1 for linear, 3 for cubic spline interpolation, which overshoots at edges.
-    mode : str
+    mode, cval
         What lies outside of the source, as in `scipy.ndimage.affine_transform`.
-    cval : float
-        Value outside of the source with ``mode='constant'``.
-
-    Returns
-    -------
-    resampled : ndarray of float32, shape `target_shape`
     """
     if order not in (0, 1, 3):
         raise ValueError(f'order must be 0, 1 or 3, not {order}')
@@ -144,9 +124,7 @@ def resample(
 
 def _shift(voxels: Sequence[int]) -> np.ndarray:
     """Matrix that takes indices of a part of a grid, which begins at some voxel, to those of the grid."""
-    matrix = np.eye(4)
-    matrix[:3, 3] = voxels
-    return matrix
+    return from_matvec(np.eye(3), voxels)
 
 
 def _filled(data: np.ndarray, window: tuple[slice, ...], reach: int) -> tuple[slice, ...]:
@@ -181,22 +159,10 @@ def lowest_slice(
 
 
 def antialias_sigma(affine: np.ndarray, world_to_template: np.ndarray, target_size: float) -> np.ndarray:
-    """Gaussian that takes the resolution of a scan down to that of a coarser grid.
+    """Gaussian that takes the resolution of a scan down to that of a coarser grid; in its voxels, shape (3,).
 
     The voxel edge stands for the full width at half maximum, before and after. Axes of the scan that are
-    already as coarse as the target are left alone.
-
-    Parameters
-    ----------
-    affine, world_to_template : ndarray, shape (4, 4)
-        Geometry of the scan.
-    target_size : float
-        Voxel edge of the target in mm of the template's world.
-
-    Returns
-    -------
-    sigma : ndarray, shape (3,)
-        Standard deviation in voxels of the scan, per axis.
+    already as coarse as the target (`target_size`, mm of the template's world) are left alone.
     """
     size = voxel_sizes(np.asarray(world_to_template) @ affine)
     fwhm = np.sqrt(np.clip(target_size**2 - size**2, 0, None))
@@ -234,20 +200,9 @@ def pool(volume: np.ndarray, factor: int) -> np.ndarray:
 
 
 def crop(mask: np.ndarray, affine: np.ndarray, margin: int = 0) -> tuple[tuple[slice, ...], np.ndarray]:
-    """Bounding box of a mask, with a margin, and the affine of the cropped grid.
+    """Bounding box of a mask that is not empty, and the affine of the cropped grid.
 
-    Parameters
-    ----------
-    mask : ndarray of bool, shape (X, Y, Z)
-        Not empty.
-    affine : ndarray, shape (4, 4)
-    margin : int
-        Voxels added on each side, as far as the grid reaches.
-
-    Returns
-    -------
-    window : tuple of slice
-    cropped_affine : ndarray, shape (4, 4)
+    `margin` is the number of voxels added on each side, as far as the grid reaches.
     """
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
     window = tuple(
@@ -273,10 +228,6 @@ def to_template(
     ----------
     data : ndarray, shape (X, Y, Z)
         Volume on the native grid; of a mask, the box around it is looked at.
-    affine, world_to_template : ndarray, shape (4, 4)
-        Native voxels to world, world to template world.
-    n : int
-        Voxels along an edge of the template grid.
     mode : {'grid-constant', 'nearest'}
         Over the outer half voxel of the scan: fade to zero, or repeat the outermost voxel.
     antialias : bool
@@ -330,8 +281,6 @@ def from_template(
     Parameters
     ----------
     volume : ndarray, shape (n, n, n + below)
-    affine, world_to_template : ndarray, shape (4, 4)
-        Native voxels to world, world to template world.
     shape : tuple of int
         Shape of the scan.
     below : int
@@ -368,18 +317,7 @@ def _decimate(data: np.ndarray, factor: int, axis: int) -> np.ndarray:
 def inside_grid(
     target_to_source: np.ndarray, target_shape: Sequence[int], source_shape: Sequence[int]
 ) -> np.ndarray:
-    """Voxels of the target whose centre lies within the extent of the source grid.
-
-    Parameters
-    ----------
-    target_to_source : ndarray, shape (4, 4)
-        Voxel indices of the target to voxel indices of the source.
-    target_shape, source_shape : tuple of int
-
-    Returns
-    -------
-    inside : ndarray of bool, shape `target_shape`
-    """
+    """Voxels of the target whose centre lies within the extent of the source grid; bool, `target_shape`."""
     inside = np.ones(target_shape, dtype=bool)
     index = [np.arange(size, dtype=np.float32) for size in target_shape]
     for row, size in zip(target_to_source[:3], source_shape, strict=True):

@@ -55,33 +55,16 @@ MIN_SITES = 1000  # sites of air that say nothing if they are fewer
 
 @dataclass(frozen=True)
 class AirStatistics:
-    """What the output knows of the air of a scan; every number is rounded.
+    """What the output knows of the air of a scan; every number is rounded."""
 
-    Attributes
-    ----------
-    least : float
-        Least value, as a share of the brain scale.
-    busy : tuple of float
-        Share of the air above it, at each distance of `SHELLS_MM`. 0 where software removed the background.
-    level : tuple of float
-        Median of that, in excess of the least value, at each distance: dB of the brain scale.
-    shape : float
-        Of its Weibull distribution.
-    in_line : int or None
-        Voxel axis along which lines that meet the head are brighter, by `IN_LINE`.
-    patches : float
-        Share of the variance that lies in patches.
-    blur : float
-        Standard deviation of the Gaussian that makes neighbours alike, in voxels.
-    """
-
-    least: float
+    least: float  # least value, as a share of the brain scale
+    # share of the air above it, at each distance of `SHELLS_MM`; 0 where software removed the background
     busy: tuple[float, ...]
-    level: tuple[float, ...]
-    shape: float
-    in_line: int | None = None
-    patches: float = 0.0
-    blur: float = 0.0
+    level: tuple[float, ...]  # median of that, in excess of the least value: dB of the brain scale
+    shape: float  # of its Weibull distribution
+    in_line: int | None = None  # voxel axis along which lines that meet the head are brighter, by `IN_LINE`
+    patches: float = 0.0  # share of the variance that lies in patches
+    blur: float = 0.0  # standard deviation of the Gaussian that makes neighbours alike, in voxels
 
     @property
     def sigma(self) -> float:

@@ -37,7 +37,7 @@ def place(
     scale : float
         Intensity of the scan that is 1 on the template grid.
     affine, world_to_template : ndarray, shape (4, 4)
-        Native voxels to world, world to template world.
+        See `geometry`.
     shape : tuple of int
         Shape of the scan.
 
@@ -63,22 +63,10 @@ def soften(clean: np.ndarray, mm: float, scale: float, voxel_sizes: ArrayLike) -
 
 
 def add_air(clean: np.ndarray, scale: float, affine: np.ndarray, air: AirStatistics, seed: int) -> np.ndarray:
-    """Air and noise like those of a scan on a head that was placed on its grid.
+    """Air and noise like those of a scan on a head that was placed on its grid; scaled intensities, float32.
 
-    Parameters
-    ----------
-    clean : ndarray of float32, shape (X, Y, Z)
-    scale : float
-        Intensity of the scan that is 1 on the template grid.
-    affine : ndarray, shape (4, 4)
-        Voxels to world.
-    seed : int
-        Of the noise.
-
-    Returns
-    -------
-    values : ndarray of float32, shape (X, Y, Z)
-        Scaled intensities.
+    `scale` is the intensity of the scan that is 1 on the template grid, `affine` leads from its voxels to
+    world, and `seed` is that of the noise.
     """
     generator = np.random.default_rng(seed)
     drawn = air_model.draw(air, clean, geometry.voxel_sizes(affine), scale, generator)
@@ -88,16 +76,8 @@ def add_air(clean: np.ndarray, scale: float, affine: np.ndarray, air: AirStatist
 def add_noise(clean: np.ndarray, air: np.ndarray, sigma: float, generator: np.random.Generator) -> np.ndarray:
     """Noise a generated volume as a magnitude image: air where it is empty, Rician in tissue.
 
-    Parameters
-    ----------
-    clean, air : ndarray of float32, shape (X, Y, Z)
-        Generated intensities in the units of the scan, 0 in the air; and what lies there.
-    sigma : float
-        Of the noise in tissue.
-
-    Returns
-    -------
-    noisy : ndarray of float32, shape (X, Y, Z)
+    `clean` and `air`, float32, (X, Y, Z), are the generated intensities in the units of the scan, 0 in the
+    air, and what lies there; `sigma` is that of the noise in tissue.
     """
     if sigma == 0:
         # the background was removed: nothing to model
@@ -134,7 +114,8 @@ def blend(
         numbers where the preserved region has no others.
     """
     if weights is None:
-        weights = masks.feather_weights(preserved, scan.voxel_sizes, masks.feather_width(scan.voxel_sizes))
+        width = masks.feather_width(scan.voxel_sizes)
+        weights = masks.feather_weights(masks.distance_outside(preserved, scan.voxel_sizes, width), width)
     mixed = (weights > 0) & ~preserved
     original = scan.raw[mixed].astype(np.float32) * np.float32(scan.slope) + np.float32(scan.inter)
     values = generated.copy()

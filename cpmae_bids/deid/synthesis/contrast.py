@@ -72,7 +72,7 @@ def learn(t1w: np.ndarray, other: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 def apply(head: np.ndarray, table: np.ndarray, seed: int) -> np.ndarray:
-    """A generated head in another contrast.
+    """A generated head in another contrast, in units of its brain scale; float32, shape (n, n, m).
 
     Parameters
     ----------
@@ -82,11 +82,6 @@ def apply(head: np.ndarray, table: np.ndarray, seed: int) -> np.ndarray:
         See `learn`.
     seed : int
         Of what a T1w intensity leaves open.
-
-    Returns
-    -------
-    recoloured : ndarray of float32, shape (n, n, m)
-        In units of the brain scale of the other contrast.
     """
     head = np.asarray(head, np.float32)
     row = np.interp(head, LEVELS, range(len(LEVELS)))

@@ -27,7 +27,7 @@ LEAST = 0.6
 
 
 def lengthen(head: np.ndarray, lowest: int) -> tuple[np.ndarray, int]:
-    """Extend a head below the template grid.
+    """Extend a head below the template grid; also the number of slices by which the result reaches below it.
 
     Parameters
     ----------
@@ -35,12 +35,6 @@ def lengthen(head: np.ndarray, lowest: int) -> tuple[np.ndarray, int]:
         Generated head on the template grid, and below it as far as training heads reach.
     lowest : int
         Lowest slice that is needed, counted upwards; negative below the template grid.
-
-    Returns
-    -------
-    longer : ndarray, shape (n, n, n + below)
-    below : int
-        Slices by which it reaches below the template grid.
     """
     n = len(head)
     longest = round(LENGTH_MM * n / geometry.GRID_EDGE_MM)
@@ -49,19 +43,7 @@ def lengthen(head: np.ndarray, lowest: int) -> tuple[np.ndarray, int]:
 
 
 def go_on(head: np.ndarray, added: int) -> np.ndarray:
-    """Extend a head downwards.
-
-    Parameters
-    ----------
-    head : ndarray, shape (m, n, k)
-        Along y on all of the template grid.
-    added : int
-        Slices.
-
-    Returns
-    -------
-    longer : ndarray, shape (m, n, added + k)
-    """
+    """Extend a head (m, n, k), along y on all of the template grid, by so many slices downwards."""
     m, n, _ = head.shape
     voxel = geometry.GRID_EDGE_MM / n
     start, height = (round(mm / voxel) for mm in (START_MM, TEXTURE_MM))

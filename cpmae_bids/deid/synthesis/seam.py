@@ -22,17 +22,8 @@ def least_softened(
 ) -> np.ndarray:
     """Blur a generated head as little as it takes, by bisection of `SOFTER_MM`.
 
-    Parameters
-    ----------
-    softened : callable
-        Refaced scan whose head is blurred by so many mm.
-    ratio_of : callable
-        `ratio` of a refaced scan.
-
-    Returns
-    -------
-    refaced : ndarray
-        That of the largest blur if none serves: the verdict decides then.
+    `softened` gives the refaced scan whose head is blurred by so many mm, `ratio_of` the `ratio` of a refaced
+    scan. If none serves, that of the largest blur is returned: the verdict decides then.
     """
     tried = {}
 
@@ -45,7 +36,7 @@ def least_softened(
 
 
 def ratio(before: np.ndarray, after: np.ndarray, shell: np.ndarray) -> float:
-    """Mean difference of neighbours at the seam, after over before.
+    """Mean difference of neighbours at the seam, after over before; NaN if there is nothing to compare.
 
     Parameters
     ----------
@@ -54,11 +45,6 @@ def ratio(before: np.ndarray, after: np.ndarray, shell: np.ndarray) -> float:
         the preserved rim of both.
     shell : ndarray of bool, shape (X, Y, Z)
         The preserved region, and what counts beyond it.
-
-    Returns
-    -------
-    ratio : float
-        NaN if there is nothing to compare.
     """
     box = ndimage.find_objects(shell.astype(np.uint8))
     if not box:

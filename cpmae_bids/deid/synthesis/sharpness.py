@@ -22,15 +22,7 @@ FINE = (0.296, 0.234, 0.173, 0.134, 0.106, 0.085, 0.057, 0.040, 0.030, 0.017)
 def fine_contrast(brain: np.ndarray) -> float:
     """Standard deviation of what a Gaussian of 2 mm takes away, as a share of that of the brain.
 
-    Parameters
-    ----------
-    brain : ndarray of float32, shape (128, 128, 128)
-        Brain on the template grid, 0 elsewhere.
-
-    Returns
-    -------
-    share : float
-        NaN for a brain too small to tell.
+    `brain` is on the template grid, (128, 128, 128), and 0 elsewhere. NaN if it is too small to tell.
     """
     deep = ndimage.binary_erosion(brain > 0, iterations=DEPTH)
     if not deep.any() or brain[deep].std() == 0:
@@ -40,18 +32,7 @@ def fine_contrast(brain: np.ndarray) -> float:
 
 
 def blur_mm(brain: np.ndarray) -> float:
-    """Gaussian that makes a generated head as sharp as the brain of a scan.
-
-    Parameters
-    ----------
-    brain : ndarray of float32, shape (128, 128, 128)
-        See `fine_contrast`.
-
-    Returns
-    -------
-    sigma : float
-        Standard deviation in mm; 0 for a scan that is sharp.
-    """
+    """Gaussian (mm) by which a generated head is as sharp as a brain (`fine_contrast`); 0 for a sharp one."""
     fine = fine_contrast(brain)
     if not fine < SHARP:
         return 0.0

@@ -36,19 +36,13 @@ Curve = tuple[np.ndarray, np.ndarray]  # knots of a monotone curve: values befor
 
 @dataclass(frozen=True)
 class TissueStatistics:
-    """Quantiles of the tissue of a head, and its shading: 36 numbers.
+    """Quantiles of the tissue of a head, and its shading: 36 numbers."""
 
-    Attributes
-    ----------
-    quantiles : ndarray of float32, shape (3, 9)
-        Intensity (white matter 1) at `PROBABILITIES`, by zone from the skin inwards. NaN for a zone out of
-        view.
-    shading : ndarray of float32, shape (9,)
-        Logarithm of the mean intensity of tissue by x, y, z, x^2, y^2, z^2, xy, xz, yz; coordinates in units
-        of 100 mm from the middle of the template grid.
-    """
-
+    # float32, shape (3, 9): intensity (white matter 1) at `PROBABILITIES`, by zone from the skin inwards; NaN
+    # for a zone out of view
     quantiles: np.ndarray
+    # float32, shape (9,): logarithm of the mean intensity of tissue by x, y, z, x^2, y^2, z^2, xy, xz, yz, in
+    # units of 100 mm from the middle of the template grid
     shading: np.ndarray
 
     def rounded(self) -> 'TissueStatistics':
@@ -112,7 +106,7 @@ def _quantiles(values: np.ndarray, share: np.ndarray, counted: np.ndarray) -> np
 
 
 def like(head: np.ndarray, brain: np.ndarray, wanted: TissueStatistics) -> np.ndarray:
-    """A generated head whose tissue is as bright as statistics say.
+    """A generated head whose tissue is as bright as the statistics of an original say; float32.
 
     Parameters
     ----------
@@ -120,12 +114,6 @@ def like(head: np.ndarray, brain: np.ndarray, wanted: TissueStatistics) -> np.nd
         Generated head on the template grid, and below it; n 128 or 256, white matter about 1, air 0.
     brain : ndarray of bool, shape (128, 128, 128)
         Brain that it lies around.
-    wanted : TissueStatistics
-        Of the original.
-
-    Returns
-    -------
-    toned : ndarray of float32, shape (n, n, m)
     """
     if not np.isfinite(wanted.quantiles).any():
         return head

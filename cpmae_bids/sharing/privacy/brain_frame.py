@@ -7,6 +7,7 @@ within about 2 mm of the one by intensities (`cpmae_bids.steps.register`), in a 
 from functools import cache
 
 import numpy as np
+from nibabel.affines import apply_affine, from_matvec
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
@@ -21,7 +22,7 @@ TOLERANCE = 1e-3  # change of the matrix below which the fit has come to rest
 
 
 def world_to_template(preserved: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Affine map from the world of a scan to that of the template, by iterated closest points.
+    """Affine map (4, 4) from the world of a scan to that of the template, by iterated closest points.
 
     Parameters
     ----------
@@ -29,10 +30,6 @@ def world_to_template(preserved: np.ndarray, affine: np.ndarray) -> np.ndarray:
         The preserved region of an output: brain and guard rim; not empty.
     affine : ndarray, shape (4, 4)
         Voxel indices to world (RAS mm).
-
-    Returns
-    -------
-    matrix : ndarray, shape (4, 4)
     """
     target, tree = _template_surface()
     points = _draw(_surface(preserved, affine))
@@ -54,16 +51,14 @@ def world_to_template(preserved: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 def _by_moments(points: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Map that matches the centres and the extent along each axis."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.diag(target.std(axis=0) / points.std(axis=0))
-    matrix[:3, 3] = target.mean(axis=0) - matrix[:3, :3] @ points.mean(axis=0)
-    return matrix
+    scale = np.diag(target.std(axis=0) / points.std(axis=0))
+    return from_matvec(scale, target.mean(axis=0) - scale @ points.mean(axis=0))
 
 
 def _surface(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """World coordinates of the outermost voxels of a mask, shape (N, 3)."""
     rim = mask & ~ndimage.binary_erosion(mask)
-    return np.argwhere(rim) @ affine[:3, :3].T + affine[:3, 3]
+    return apply_affine(affine, np.argwhere(rim))
 
 
 def _draw(points: np.ndarray) -> np.ndarray:
