@@ -12,24 +12,15 @@ T1W = 'T1w'
 T1W_SUFFIXES = (T1W, 'UNIT1')  # T1w scans by their suffixes; UNIT1 is the uniform image of MP2RAGE
 # Contrasts that may be de-identified beside the T1w of a session
 ALSO_SUFFIXES = ('T2w', 'FLAIR', 'PDw', 'T2starw')
-
-
 # Paths that decide which scans are processed, or what becomes of them
 DECIDING_PATHS = ('bids_filter_file', 'derivatives', 'weights')
 
 
 def option(default: Any, text: str, group: str, **more: Any) -> Any:
-    """Return a field of `RunConfig` that is an option of the command line.
+    """Return a field of `RunConfig` that is an option of the command line, with the `text` and `group` of its help.
 
-    Parameters
-    ----------
-    text : str
-        What ``--help`` says.
-    group : str
-        Heading that it is listed under there.
-    **more
-        What `cpmae_bids.cli.arguments.add_option` cannot tell from the type: ``short`` and ``aliases`` of the
-        flag, ``metavar``, ``kind`` of a text or path, ``choices``, ``minimum``.
+    `more` is what `cpmae_bids.cli.arguments.add_option` cannot tell from the type: ``short`` and ``aliases``
+    of the flag, ``kind`` of a text or path, ``choices`` and their ``metavar``, ``minimum``.
     """
     return dataclasses.field(default=default, metadata={'help': text, 'group': group, **more})
 
@@ -41,39 +32,25 @@ GROUPS = (WHICH, HOW, UPLOAD, SPEED, FOLDERS, RUN, MESSAGES)
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that one call of ``cpmae-bids`` needs to know.
+    """Everything that one call of ``cpmae-bids`` needs to know: its command line, and what is settled later.
 
-    The command line, and what `cpmae_bids.cli.preflight.preflight` settles before any work starts: after it,
-    `device` is not 'auto', and `work_dir`, `seed` and `model_hash` are set.
-
-    Parameters
-    ----------
-    bids_dir, output_dir : Path
-        The dataset to read and the derivatives dataset to write.
-    analysis_level : {'participant', 'group'}
-    model_hash : str
-        Hash of the weights in use.
-    temporary_work_dir : bool
-        Whether `work_dir` was made for this run, to be removed at its end.
-
-    Notes
-    -----
-    Labels are without ``sub-`` and ``ses-``. `omp_nthreads` is 0 until
-    `cpmae_bids.cli.batches.share_processors` chooses; `mem_gb` None means
-    `cpmae_bids.runtime.memory.usable_gb`. Each scan's own seed is derived from `seed`.
+    After `cpmae_bids.cli.preflight.preflight`, `device` is not 'auto', and `work_dir`, `seed` and
+    `model_hash` are set. `omp_nthreads` is 0 until `cpmae_bids.cli.batches.share_processors` chooses;
+    `mem_gb` None means `cpmae_bids.runtime.memory.usable_gb`. Each scan's own seed is derived from `seed`.
+    Labels are without ``sub-`` and ``ses-``.
     """
 
     bids_dir: Path
     output_dir: Path
     analysis_level: Literal['participant', 'group'] = 'participant'
     participant_label: tuple[str, ...] = option(
-        (), 'subjects to process, with or without "sub-" (default: all)', WHICH, kind='sub-', metavar='LABEL'
+        (), 'subjects to process, with or without "sub-" (default: all)', WHICH, kind='sub-'
     )
     session_label: tuple[str, ...] = option(
-        (), 'sessions to process, with or without "ses-" (default: all)', WHICH, kind='ses-', metavar='LABEL'
+        (), 'sessions to process, with or without "ses-" (default: all)', WHICH, kind='ses-'
     )
     exclude_participant_label: tuple[str, ...] = option(
-        (), 'subjects to leave out, with or without "sub-"', WHICH, kind='sub-', metavar='LABEL'
+        (), 'subjects to leave out, with or without "sub-"', WHICH, kind='sub-'
     )
     subject_anatomical_reference: Literal['first', 'sessionwise'] = option(
         'first',
@@ -83,11 +60,7 @@ class RunConfig:
         kind='reference',
     )
     bids_filter_file: Path | None = option(
-        None,
-        'JSON file with PyBIDS filters, such as {"t1w": {"acquisition": "mprage"}}',
-        WHICH,
-        kind='file',
-        metavar='FILE',
+        None, 'JSON file with PyBIDS filters, such as {"t1w": {"acquisition": "mprage"}}', WHICH, kind='file'
     )
     derivatives: tuple[Path, ...] = option(
         (),
@@ -95,49 +68,36 @@ class RunConfig:
         WHICH,
         short='-d',
         kind='derivatives',
-        metavar='[PACKAGE=]PATH',
     )
     skip_bids_validation: bool = option(
         False, 'do not run the BIDS validator', WHICH, aliases=('--skip-bids-validator',)
     )
     nprocs: int = option(
-        1,
-        'processors that the run uses (default: all available)',
-        SPEED,
-        aliases=('--n-procs',),
-        minimum=1,
-        metavar='N',
+        1, 'processors that the run uses (default: all available)', SPEED, aliases=('--n-procs',), minimum=1
     )
     omp_nthreads: int = option(
         1,
         'threads of each processing step (default: 1 if scans are processed in parallel, else up to 8)',
         SPEED,
         minimum=1,
-        metavar='N',
     )
     mem_gb: float | None = option(
         None,
         'memory of the whole run (default: 90 %% of what the machine, container or job has)',
         SPEED,
         kind='positive',
-        metavar='GB',
     )
     device: Literal['auto', 'cpu', 'cuda'] = option(
         'auto', 'where the models run (default: %(default)s)', SPEED
     )
     n_gpu_procs: int = option(
-        1,
-        'processing steps that may use the GPU at the same time (default: %(default)s)',
-        SPEED,
-        minimum=1,
-        metavar='N',
+        1, 'processing steps that may use the GPU at the same time (default: %(default)s)', SPEED, minimum=1
     )
     work_dir: Path | None = option(
         None,
         'intermediate files (default: a private temporary folder, removed afterwards)',
         FOLDERS,
         short='-w',
-        metavar='DIR',
     )
     preset: Literal['128', '256'] = option(
         '256',
@@ -150,20 +110,15 @@ class RunConfig:
         'seed of the dataset (default: that of earlier runs into this output, else drawn)',
         HOW,
         minimum=0,
-        metavar='N',
     )
     steps: int = option(
         DEFAULT_STEPS,
         'refinement iterations of the masked autoencoder (default: %(default)s)',
         HOW,
         minimum=1,
-        metavar='N',
     )
     weights: Path | None = option(
-        None,
-        'folder of weights (default: $CPMAE_BIDS_WEIGHTS, else those of the package)',
-        HOW,
-        metavar='DIR',
+        None, 'folder of weights (default: $CPMAE_BIDS_WEIGHTS, else those of the package)', HOW
     )
     also: tuple[str, ...] = option(
         (),
@@ -185,7 +140,7 @@ class RunConfig:
         UPLOAD,
     )
     raw_like_dir: Path | None = option(
-        None, 'folder of the raw-like dataset (default: "bids" in output_dir)', UPLOAD, metavar='DIR'
+        None, 'folder of the raw-like dataset (default: "bids" in output_dir)', UPLOAD
     )
     scan_dates: Literal['drop', 'shift'] = option(
         'drop',
@@ -198,14 +153,9 @@ class RunConfig:
         'folder for before/after reports, which show the original face, and for all QC metrics; outside '
         'input and output',
         FOLDERS,
-        metavar='DIR',
     )
     nipype_plugin_file: Path | None = option(
-        None,
-        'YAML, JSON or TOML file with nipype\'s "plugin" and "plugin_args"',
-        SPEED,
-        kind='file',
-        metavar='FILE',
+        None, 'YAML, JSON or TOML file with nipype\'s "plugin" and "plugin_args"', SPEED, kind='file'
     )
     stop_on_first_crash: bool = option(
         False, 'stop after the first failure instead of going on with other scans', RUN
@@ -220,8 +170,8 @@ class RunConfig:
     write_graph: bool = option(False, 'draw the workflow into --work-dir', RUN)
     verbose: int = option(0, 'more messages; twice for debugging', MESSAGES, short='-v')
 
-    model_hash: str = ''
-    temporary_work_dir: bool = False
+    model_hash: str = ''  # of the weights in use
+    temporary_work_dir: bool = False  # whether `work_dir` was made for this run, to be removed at its end
 
     @property
     def work_folder(self) -> Path:

@@ -70,12 +70,12 @@ def add_option(parser: argparse._ActionsContainer, name: str, **changes: Any) ->
     if isinstance(field.default, tuple):
         arguments |= {'nargs': '+', 'action': 'extend', 'default': []}
     if Path in (kind, *get_args(kind)):
-        arguments['type'] = path
-    arguments |= {key: more[key] for key in ('metavar', 'choices') if key in more}
+        arguments |= {'type': path, 'metavar': 'DIR'}
     if 'minimum' in more:
-        arguments['type'] = at_least(more['minimum'])
+        arguments |= {'type': at_least(more['minimum']), 'metavar': 'N'}
     if 'kind' in more:
-        arguments['type'] = _TYPES[more['kind']]
+        arguments['type'], arguments['metavar'] = _TYPES[more['kind']]
+    arguments |= {key: more[key] for key in ('metavar', 'choices') if key in more}
     parser.add_argument(*names, **arguments | changes)
 
 
@@ -151,11 +151,12 @@ def positive(text: str) -> float:
     return value
 
 
-_TYPES: dict[str, Callable[[str], Any]] = {
-    'sub-': label_of('sub-'),
-    'ses-': label_of('ses-'),
-    'file': file,
-    'derivatives': derivatives,
-    'positive': positive,
-    'reference': lambda text: text.removesuffix('-lex'),  # as fMRIPrep spells it
+# Types of the kinds of options, and what stands for their values in the help
+_TYPES: dict[str, tuple[Callable[[str], Any], str | None]] = {
+    'sub-': (label_of('sub-'), 'LABEL'),
+    'ses-': (label_of('ses-'), 'LABEL'),
+    'file': (file, 'FILE'),
+    'derivatives': (derivatives, '[PACKAGE=]PATH'),
+    'positive': (positive, 'GB'),
+    'reference': (lambda text: text.removesuffix('-lex'), None),  # as fMRIPrep spells it
 }

@@ -19,8 +19,6 @@ from cpmae_bids.exceptions import UsageError
 from cpmae_bids.workflows.progress import node_name
 
 logger = logging.getLogger(__name__)
-
-
 # What the folder of a new raw-like dataset may hold: derivatives, and what ``datalad create`` makes
 _MAY_BE_THERE = frozenset(('derivatives', '.git', '.gitattributes', '.gitignore', '.gitmodules', '.datalad'))
 

@@ -16,15 +16,10 @@ class Interruption:
     Nipype counts an exception inside a node, even this one, as a failure of that node, and would go on
     with the next; Python drops exceptions that are raised during garbage collection. So call `check` between
     nodes, and while a run waits.
-
-    Attributes
-    ----------
-    requested : bool
-        Whether one of the signals has come.
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = False  # whether one of the signals has come
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:

@@ -22,8 +22,6 @@ from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.steps.register import STARTS, brain_on_grid
 
 RIM_MM = 6.0  # margin around the brain (mm): includes the skull, but no muscle of the face
-
-
 # Height of the brain above the centre of mass of a scan: of a slab, and of a head with its neck
 ABOVE_MM = (0.0, 40.0)
 # How far apart results of a coarse search must be to be two, and how many of them are refined

@@ -20,7 +20,6 @@ BALL_MM = 12.0
 # Skull and scalp are thicker than this; where they are not, the preserved region reaches into the scalp
 NEAR_MM = 4.0
 
-
 # Standard deviation of the Gaussian that extrapolates the brightness of the brain, share of its median below
 # which a part of the head is in the shade of the coil, and the darkest that is lit up. There, scalp would
 # count as air.

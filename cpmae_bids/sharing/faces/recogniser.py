@@ -16,8 +16,6 @@ from cpmae_bids.reports.render import render_field, skin_field
 EXTRA = 'cpmae-bids[audit]'
 YAWS = (-20.0, -10.0, 0.0, 10.0, 20.0)
 UPSAMPLE = 1  # the detector's smallest face has 80 pixels: one doubling makes room for small heads
-
-
 FACE_YAWS = (0.0, -20.0, 20.0)
 # The detector's score, and in how many views it must be reached, for a head to have a face. At a score of 0,
 # the detector's own limit, it takes the holes in a head that was cut open for eyes.
