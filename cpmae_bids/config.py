@@ -17,7 +17,7 @@ DECIDING_PATHS = ('bids_filter_file', 'derivatives', 'weights')
 
 
 def option(default: Any, text: str, group: str, **more: Any) -> Any:
-    """Return a field of `RunConfig` that is an option of the command line, with the `text` and `group` of its help.
+    """Return a field of `RunConfig` that is an option of the command line; `text` and `group` are for help.
 
     `more` is what `cpmae_bids.cli.arguments.add_option` cannot tell from the type: ``short`` and ``aliases``
     of the flag, ``kind`` of a text or path, ``choices`` and their ``metavar``, ``minimum``.
