@@ -7,19 +7,10 @@ from torch import Tensor
 
 
 def blocks_of_tissue(tissue: Tensor, halo: int, voxels: int) -> Iterator[tuple[slice, slice, slice]]:
-    """Boxes that cover all tissue, each of few enough voxels.
+    """Boxes that cover all tissue (bool, shape (X, Y, Z)), each of few enough voxels.
 
-    Parameters
-    ----------
-    tissue : Tensor of bool, shape (X, Y, Z)
-    halo : int
-        Voxels that are computed around each box.
-    voxels : int
-        Most voxels of a box with its halo, as long as a single layer has fewer.
-
-    Yields
-    ------
-    box : tuple of slice
+    `halo` is the number of voxels that are computed around each box, `voxels` the most that a box has with
+    its halo, as long as a single layer has fewer.
     """
     pending = [tuple(slice(0, size) for size in tissue.shape)]
     while pending:

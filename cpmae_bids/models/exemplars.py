@@ -49,18 +49,9 @@ def exemplar_levels(volume: np.ndarray, outer: np.ndarray) -> np.ndarray:
 class Exemplars(nn.Module):
     """The exemplars of a head VQ-VAE, and what describes each of them at every site.
 
-    Code ``k < count`` names exemplar ``k``, code ``count + k`` its mirror image.
-
-    Parameters
-    ----------
-    count : int
-        Number of exemplars.
-    size : int
-        Bytes of all of them, compressed.
-    sites : int
-        Number of live sites: those that hold tissue in some head.
-    features : int
-        Length of a descriptor.
+    Code ``k < count`` names exemplar ``k``, code ``count + k`` its mirror image. `size` is the number of
+    bytes of all of them, compressed; `sites` that of live sites, which hold tissue in some head; `features`
+    the length of a descriptor.
     """
 
     data: Tensor

@@ -40,7 +40,7 @@ def in_frame(volume: np.ndarray) -> np.ndarray:
 
 
 def outer_mask(volume: np.ndarray, brain: np.ndarray, *, closing_mm: float) -> np.ndarray:
-    """All that the skin encloses, cavities included.
+    """All that the skin encloses, cavities included; bool, shape (X, Y, Z).
 
     Parameters
     ----------
@@ -49,10 +49,6 @@ def outer_mask(volume: np.ndarray, brain: np.ndarray, *, closing_mm: float) -> n
     brain : ndarray of bool, shape (X, Y, Z)
     closing_mm : float
         Openings up to twice as wide are closed: nostrils, mouth, ear canals.
-
-    Returns
-    -------
-    mask : ndarray of bool, shape (X, Y, Z)
     """
     tissue = masks.head_mask(volume, sigma=0.7, brain=brain)
     steps = round(closing_mm / VOXEL_MM)
@@ -128,15 +124,8 @@ class Frame(nn.Module):
     def fit_brain(self, brain: np.ndarray) -> Tensor:
         """Map that lays the brain of the frame on that of a scan; nothing else of the scan takes part.
 
-        Parameters
-        ----------
-        brain : ndarray of bool, shape (128, 128, 128)
-            Brain mask on the template grid, 2 mm.
-
-        Returns
-        -------
-        field : Tensor of float32, shape (1, 3, *FIELD)
-            Point of the template grid to point of the frame, in voxels of 4 mm.
+        `brain` is its mask on the template grid at 2 mm. The field, float32, (1, 3, *FIELD), leads from a
+        point of the template grid to a point of the frame, in voxels of 4 mm.
         """
         surface = torch.from_numpy(signed_distance(in_frame(brain), BRAIN_MM) * (CLIPPED / BRAIN_MM))[
             None, None
@@ -146,10 +135,8 @@ class Frame(nn.Module):
     def fit_head(self, values: Tensor, weights: Tensor, start: Tensor | None = None) -> Tensor:
         """Map from the frame to a head; see `channels` for the inputs.
 
-        Returns
-        -------
-        field : Tensor of float32, shape (1, 3, *FIELD)
-            Point of the frame to point of the head, in voxels of 4 mm.
+        The field, float32, (1, 3, *FIELD), leads from a point of the frame to a point of the head, in voxels
+        of 4 mm.
         """
         moving, known = F.avg_pool3d(values, 2), F.avg_pool3d(weights, 2)
         return diffeo.register(self.mean[None].float(), moving, HEAD_LEVELS, weights=known, start=start)

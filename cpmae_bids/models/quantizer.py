@@ -6,15 +6,7 @@ from torch import Tensor, nn
 
 
 class Codebook(nn.Module):
-    """Nearest-neighbour quantiser whose entries k-means finds.
-
-    Parameters
-    ----------
-    size : int
-        Number of entries.
-    dim : int
-        Length of an entry.
-    """
+    """Nearest-neighbour quantiser, entries (size, dim), which k-means finds."""
 
     entries: Tensor
 

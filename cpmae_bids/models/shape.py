@@ -18,10 +18,7 @@ NODES = tuple(n // 2 for n in FIELD)  # nodes of the components, 8 mm
 class Shape(nn.Module):
     """Scalar quantiser of the principal components of fields.
 
-    Parameters
-    ----------
-    edge : int
-        ``edge**3`` components are kept, so that their codes form an integer volume as the other levels do.
+    ``edge**3`` components are kept, so that their codes form an integer volume as the other levels do.
 
     References
     ----------
@@ -71,7 +68,7 @@ class Shape(nn.Module):
 
     @torch.no_grad()
     def fit(self, fields: Tensor, weight: Tensor) -> Tensor:
-        """Take the principal components of fields.
+        """Take the principal components of fields; return the scores, shape (N, K).
 
         Parameters
         ----------
@@ -79,10 +76,6 @@ class Shape(nn.Module):
             In nodes of 8 mm, mirror images included.
         weight : Tensor, shape NODES
             What a displacement counts: that of air, or deep in the brain, little.
-
-        Returns
-        -------
-        scores : Tensor, shape (N, K)
         """
         self.centre.copy_(fields.mean(0))
         rows = (fields - self.centre).flatten(1)

@@ -6,20 +6,10 @@ from cpmae_bids.deid.qc.thresholds import Threshold, thresholds_of
 
 
 def decide(metrics: dict[str, float], thresholds: tuple[Threshold, ...]) -> tuple[str, list[str]]:
-    """Decide by the thresholds.
+    """Decide by the thresholds: 'pass' or 'fail', and the reasons.
 
-    Parameters
-    ----------
-    metrics : dict
-        Name to number. One that is NaN fails, and one that is missing unless its threshold is optional.
-    thresholds : tuple of Threshold
-        See `thresholds_of`.
-
-    Returns
-    -------
-    status : {'pass', 'fail'}
-    reasons : list of str
-        A line for each metric that failed: what it means, how it failed, and the remedy.
+    A metric that is NaN fails, and one that is missing unless its threshold is optional. Each that failed has
+    a line: what it means, how it failed, and the remedy.
     """
     reasons = []
     for row in thresholds:

@@ -19,13 +19,10 @@ MIN_SEEN = 0.3  # share of the mean face that must be in view to compare with it
 
 @cache
 def mean_depth() -> np.ndarray:
-    """Position of the skin of the mean head, in mm of the template's world to the front.
+    """Position of the skin of the mean head, in mm to the front of the template's world; not to be changed.
 
-    Returns
-    -------
-    depth : ndarray of float, shape (a, c)
-        A value per voxel of x and z of `regions.FACE` at 2 mm; NaN where heads differ too much, as beside
-        the cheeks. Not to be written to.
+    A value per voxel of x and z of `regions.FACE` at 2 mm; NaN where heads differ too much, as beside the
+    cheeks.
     """
     mean = np.array(json.loads(MEAN.read_text('utf-8'))['depth_mm'], dtype=float)
     mean.setflags(write=False)
@@ -33,30 +30,17 @@ def mean_depth() -> np.ndarray:
 
 
 def foremost(head: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where rays from the front meet a head.
+    """Where rays from the front meet a head mask (X, Y, Z), y to the front.
 
-    Parameters
-    ----------
-    head : ndarray of bool, shape (X, Y, Z)
-        With y to the front.
-
-    Returns
-    -------
-    index : ndarray of int, shape (X, Z)
-        Of the first voxel along y, from the front.
-    there : ndarray of bool, shape (X, Z)
-        Whether there is one.
+    The index along y of the first voxel from the front, and whether there is one; both of shape (X, Z).
     """
     return head.shape[1] - 1 - head[:, ::-1].argmax(axis=1), np.any(head, axis=1)
 
 
 def depth(head: np.ndarray) -> np.ndarray:
-    """Position of the foremost voxel of a head mask, in mm of the template's world to the front.
+    """Position of the foremost voxels of a head mask, in mm to the front; as `mean_depth`.
 
-    Returns
-    -------
-    depth : ndarray of float, shape (a, c)
-        As in `mean_depth`; the back of the box where it holds no head.
+    The back of the box where it holds no head.
     """
     window, front = _window(head.shape[0])
     index, there = foremost(head[window])
@@ -66,15 +50,7 @@ def depth(head: np.ndarray) -> np.ndarray:
 def distance_to_mean(head: np.ndarray, in_fov: np.ndarray) -> float | None:
     """Mean distance (mm, to front or back) of a face to the mean face, as far as that is in view.
 
-    Parameters
-    ----------
-    head, in_fov : ndarray of bool, shape (128, 128, 128)
-        Head mask and field of view on the template grid at 2 mm.
-
-    Returns
-    -------
-    distance : float or None
-        None if too little of the face is in view.
+    Head mask and field of view lie on the template grid at 2 mm. None if too little of the face is in view.
     """
     seen = _seen(in_fov)
     if seen.sum() < MIN_SEEN * np.isfinite(mean_depth()).sum():
@@ -83,13 +59,7 @@ def distance_to_mean(head: np.ndarray, in_fov: np.ndarray) -> float | None:
 
 
 def in_view(in_fov: np.ndarray, margin_mm: float = 0.0) -> float:
-    """Fraction of the mean face that is in view, with `margin_mm` of room in front of it.
-
-    Parameters
-    ----------
-    in_fov : ndarray of bool, shape (128, 128, 128)
-        Field of view on the template grid at 2 mm.
-    """
+    """Fraction of the mean face that is in view at 2 mm, with `margin_mm` of room in front of it."""
     return float(_seen(in_fov, margin_mm).sum() / np.isfinite(mean_depth()).sum())
 
 

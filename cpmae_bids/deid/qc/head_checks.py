@@ -92,15 +92,11 @@ def check_head(scan: nifti.Image, brain: np.ndarray, world_to_template: np.ndarr
 def measure_head(scan: nifti.Image, brain: np.ndarray, world_to_template: np.ndarray) -> dict[str, float]:
     """What `check_head` decides on.
 
-    Returns
-    -------
-    metrics : dict
-        ``head_share``: volume of tissue at 1 cm and more from the brain over that of the brain.
-        ``nose_share``: share of tissue in `regions.NOSE`, 1 where the box lies outside the field of view.
-        ``bright_air_share``: share of what must be air (`regions.ABOVE_EARS`, `AIR_MM`) that is as bright as
-        tissue, 0 where none is in view.
-        ``face_cut_cm2``: area of the face that borders on the background without a transition, less half of
-        the same on the scalp, which is large where software removed the whole background.
+    ``head_share``: volume of tissue at 1 cm and more from the brain over that of the brain. ``nose_share``:
+    share of tissue in `regions.NOSE`, 1 where the box lies outside the field of view. ``bright_air_share``:
+    share of what must be air (`regions.ABOVE_EARS`, `AIR_MM`) that is as bright as tissue, 0 where none is in
+    view. ``face_cut_cm2``: area of the face that borders on the background without a transition, less half of
+    the same on the scalp, which is large where software removed the whole background.
     """
     tissue, inside, in_fov = _coarse(scan, brain, world_to_template)
     away = ~ndimage.binary_dilation(inside, iterations=2)
@@ -123,13 +119,8 @@ def check_other_head(
 ) -> None:
     """Check that a scan of another contrast shows the head that its T1w shows, as far as it sees it.
 
-    Raises InputError if the scan was skull-stripped or defaced, or if its air cannot be distinguished from
-    tissue.
-
-    Parameters
-    ----------
-    other, t1w : tuple of nifti.Image, ndarray of bool and ndarray, shape (4, 4)
-        Each a scan, its brain, and its affine map to the template.
+    Each is given with its brain (bool) and its affine map to the template. Raises InputError if the scan was
+    skull-stripped or defaced, or if its air cannot be distinguished from tissue.
     """
     scan, by = other[0], t1w[0].path.name
     metrics = measure_other_head(other, t1w)
@@ -153,14 +144,9 @@ def measure_other_head(
     """What `check_other_head` decides on.
 
     A slab may end anywhere, in its own grid or, once resampled, in a larger one. There the whole level of the
-    head is missing, whereas a face that was removed leaves what is behind it.
-
-    Returns
-    -------
-    metrics : dict
-        ``head_shown``, ``face_shown``: share of the tissue of the T1w, away from the brain and in the face,
-        that is tissue in the other contrast too; 1 for a face that lies outside the field of view.
-        ``bright_air_share``: see `measure_head`.
+    head is missing, whereas a face that was removed leaves what is behind it. ``head_shown``, ``face_shown``:
+    share of the tissue of the T1w, away from the brain and in the face, that is tissue in the other contrast
+    too; 1 for a face that lies outside the field of view. ``bright_air_share``: see `measure_head`.
     """
     tissue, inside, in_fov = _coarse(*other)
     expected, t1w_inside, t1w_in_fov = _coarse(*t1w)

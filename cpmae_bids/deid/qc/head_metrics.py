@@ -27,19 +27,17 @@ def compare_heads(
     *,
     vague: bool = False,
 ) -> dict[str, float]:
-    """Metrics of one head, and of how far it is from another, on the template grid at 2 mm.
+    """Metrics of one head, and of how far it is from another, on the template grid at 2 mm, (128, 128, 128).
 
     Parameters
     ----------
-    before, after : ndarray of float32, shape (128, 128, 128)
+    before, after : ndarray of float32
         Intensities (brain scale 1).
-    brain, preserved : ndarray of bool, shape (128, 128, 128)
-        Brain, and what the two have in common.
-    in_fov : ndarray of bool, shape (128, 128, 128)
-        What both show.
+    brain, preserved, in_fov : ndarray of bool
+        Brain, what the two have in common, and what both show.
     vague : bool
-        Whether the outline of the first head may be off by a voxel: it is then moved by as much
-        to both sides, and the surfaces that are most alike count.
+        Whether the outline of the first head may be off by a voxel: it is then moved by as much to both
+        sides, and the surfaces that are most alike count.
 
     Returns
     -------

@@ -53,12 +53,10 @@ def measure(
     original_codes: list[np.ndarray] | None = None,
     generated_codes: list[np.ndarray] | None = None,
 ) -> dict[str, float]:
-    """Measure a refaced scan against its original.
+    """Measure a refaced scan against its original, both as read from disk.
 
     Parameters
     ----------
-    original, refaced : nifti.Image
-        Both as read from disk.
     brain, preserved, deface_mask : ndarray of bool, shape (X, Y, Z)
         The brain, what was to be preserved, and what was replaced according to the output.
     world_to_template : ndarray, shape (4, 4)
@@ -72,8 +70,7 @@ def measure(
     Returns
     -------
     metrics : dict
-        Name to number; `thresholds` says what each must be. A refaced scan on another grid has
-        ``header_fields_changed`` alone.
+        Name to number. A refaced scan on another grid has ``header_fields_changed`` alone.
     """
     metrics = {'header_fields_changed': float(file_metrics.header_fields_changed(original, refaced))}
     if refaced.shape != original.shape or refaced.raw.dtype != original.raw.dtype:
@@ -133,16 +130,7 @@ def kept_far_ml(
 ) -> float:
     """How much is preserved that lies far from any brain: a nose, say, that a brain mask has grown into.
 
-    Parameters
-    ----------
-    preserved : ndarray of bool, shape (X, Y, Z)
-    affine, world_to_template : ndarray, shape (4, 4)
-        Voxels to world, world to template world.
-
-    Returns
-    -------
-    volume : float
-        Millilitres of the template's world that lie more than `BRAIN_ROOM_MM` beyond its brain.
+    In millilitres of the template's world that lie more than `BRAIN_ROOM_MM` beyond its brain.
     """
     size = geometry.GRID_EDGE_MM / _COARSE
     expected = geometry.to_template(template.mask, template.affine, np.eye(4), _COARSE) >= 0.5
@@ -198,17 +186,8 @@ def code_agreement(original: list[np.ndarray], generated: list[np.ndarray]) -> d
 
     A site is live where neither volume holds the original's most frequent code of that level, the air: heads
     agree on most of the air. Chance is the agreement of independent draws from the two frequencies of codes
-    at the live sites.
-
-    Parameters
-    ----------
-    original, generated : list of ndarray of int
-        A volume per level, coarse to fine; equal shapes at each level.
-
-    Returns
-    -------
-    metrics : dict
-        ``code_agreement_<level>``, ``code_chance_<level>``, and ``code_agreement``, the largest of them.
+    at the live sites. Both lists have a volume per level, coarse to fine. The result has
+    ``code_agreement_<level>``, ``code_chance_<level>``, and ``code_agreement``, the largest of them.
     """
     metrics = {}
     for level, (a, b) in enumerate(zip(original, generated, strict=True)):

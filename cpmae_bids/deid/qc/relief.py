@@ -73,10 +73,6 @@ def find_face(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...] = 
         Voxel indices to world coordinates (RAS, mm).
     yaws : tuple of float
         Directions (degrees) from which to look; 0 is enough where the head is known to look ahead.
-
-    Returns
-    -------
-    Relief
     """
     low, high = np.min(values), np.max(values)
     if low == high:
@@ -159,20 +155,10 @@ def _is_opaque(head: np.ndarray, in_fov: np.ndarray) -> bool:
 
 
 def depth_map(values: np.ndarray, head: np.ndarray, level: float) -> np.ndarray:
-    """Position of the skin along each ray from the front.
+    """Position of the skin along each ray from the front; shape (X, Z), mm from an arbitrary origin.
 
-    Parameters
-    ----------
-    values : ndarray, shape (X, Y, Z)
-        Intensities on the grid, y to the front.
-    head : ndarray of bool, shape (X, Y, Z)
-    level : float
-        Intensity of the skin; between two voxels its position is interpolated.
-
-    Returns
-    -------
-    depth : ndarray, shape (X, Z)
-        mm along y from an arbitrary origin; NaN where a ray meets nothing.
+    NaN where a ray meets nothing. `values` and `head` (bool) lie on one grid (X, Y, Z), y to the front;
+    `level` is the intensity of the skin, to which the position is interpolated between two voxels.
     """
     hit, there = foremost(head)
     before = np.minimum(hit + 1, head.shape[1] - 1)
@@ -185,17 +171,7 @@ def depth_map(values: np.ndarray, head: np.ndarray, level: float) -> np.ndarray:
 def agreement(depth: np.ndarray) -> float:
     """Greatest correlation of a part of a depth map with the relief of an average face.
 
-    Position along all axes and the tilt of the face are free: a plane is taken away from both.
-
-    Parameters
-    ----------
-    depth : ndarray, shape (X, Z)
-        As of `depth_map`.
-
-    Returns
-    -------
-    float
-        -1 if no part has the size and strength of a face.
+    It is -1 if no part has the size and strength of a face. Position along all axes and the tilt of the face are free: a plane is taken away from both.
     """
     average, nose_row = average_relief()
     width, height = average.shape
@@ -246,11 +222,7 @@ def _correlate(windows: np.ndarray, average: np.ndarray) -> float:
 def average_relief() -> tuple[np.ndarray, int]:
     """Relief of an average face, and the row of the tip of its nose.
 
-    Returns
-    -------
-    relief : ndarray, shape (X, Z)
-        Depth in mm, subject's left to right and bottom to top, voxels of `GRID_MM`.
-    nose_row : int
+    Shape (X, Z), mm, subject's left to right and bottom to top, voxels of `GRID_MM`.
     """
     content = packaged_json('face_relief')
     return np.array(content['depth_mm'], dtype=float), int(content['nose_row'])

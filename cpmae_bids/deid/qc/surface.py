@@ -28,11 +28,7 @@ def mean_distance(a: np.ndarray, b: np.ndarray, voxel_size: float) -> float:
 def surface_moved(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) -> float:
     """Mean distance (mm) of two heads' outer surfaces: over the face, or the head where no face is in view.
 
-    Parameters
-    ----------
-    original, refaced : ndarray of bool, shape (n, n, n)
-        Head masks (`masks.head_mask`, filled).
-    in_fov : ndarray of bool, shape (n, n, n)
+    Filled head masks (`masks.head_mask`) and field of view, bool, shape (n, n, n).
     """
     return mean_distance(*_faces(original, refaced, in_fov), geometry.GRID_EDGE_MM / original.shape[0])
 

@@ -1,4 +1,8 @@
-"""Affine maps between a scan and the template: conventions and plausibility."""
+"""Affine maps between a scan and the template: conventions and plausibility.
+
+Of a scan, ``values`` are intensities, shape (X, Y, Z), and ``mask`` is its brain, bool; ``affine`` and
+``world_to_template`` are as in `geometry`.
+"""
 
 import numpy as np
 from nibabel.affines import apply_affine, from_matvec
@@ -31,20 +35,11 @@ def to_lps(affine: np.ndarray) -> np.ndarray:
 
 
 def itk_to_ras(parameters: np.ndarray, center: np.ndarray) -> np.ndarray:
-    """Matrix of an ITK affine transform between RAS worlds.
+    """Matrix (4, 4) of an ITK affine transform between RAS worlds.
 
-    Parameters
-    ----------
-    parameters : ndarray, shape (12,)
-        Rows of the 3x3 matrix, then the translation.
-    center : ndarray, shape (3,)
-        Centre of rotation.
-
-    Returns
-    -------
-    matrix : ndarray, shape (4, 4)
-        World (RAS mm) of ITK's fixed image to world of its moving image: the way in which ITK looks up
-        intensities, and the inverse of the way in which it moves the image.
+    It leads from the world of ITK's fixed image to that of its moving image: the way in which ITK looks up
+    intensities, and the inverse of the way in which it moves the image. `parameters`, shape (12,), are the
+    rows of the 3x3 matrix, then the translation; `center`, shape (3,), is that of rotation.
     """
     linear = np.reshape(parameters[:9], (3, 3))
     shift = np.asarray(parameters[9:12]) + center - linear @ center
@@ -80,21 +75,7 @@ def intensity_correlation(
     """Pearson correlation of a scan's intensities with the template's where both have brain.
 
     Both are band-pass filtered (`BAND_MM`) within the brain that they share, after strong shading was taken
-    off.
-
-    Parameters
-    ----------
-    values : ndarray, shape (X, Y, Z)
-        Intensities of the scan; only those inside the mask count.
-    mask : ndarray of bool, shape (X, Y, Z)
-        Brain of the scan.
-    affine, world_to_template : ndarray, shape (4, 4)
-        Native voxels to world, world to template world (RAS mm).
-
-    Returns
-    -------
-    correlation : float
-        NaN if the brains do not meet, or one of them is constant.
+    off. NaN if the brains do not meet, or one of them is constant.
     """
     template = _coarse(template)
     matrix = _template_to_scan_voxels(affine, world_to_template, template)
@@ -119,18 +100,9 @@ def volume_by_interior(
 ) -> float:
     """Volume of a brain mask over that of the template's, where the size is that of what lies within.
 
-    An alignment fits the outlines of two brains. A mask that holds skull and scalp is shrunk by it, with
-    the brain within; it then has the size of a brain, and the brain has not.
-
-    Parameters
-    ----------
-    values, mask, affine, world_to_template, template
-        As of `intensity_correlation`.
-
-    Returns
-    -------
-    ratio : float
-        After the change in size (`SIZES`) by which the interiors correlate most. NaN if they do for none.
+    An alignment fits the outlines of two brains. A mask that holds skull and scalp is shrunk by it, with the
+    brain within; it then has the size of a brain, and the brain has not. So the size is changed (`SIZES`) to
+    that at which the interiors correlate most. NaN if they do for none.
     """
     template = _coarse(template)
     sizes = geometry.voxel_sizes(template.affine)
@@ -175,7 +147,8 @@ def shared_information(
     """How sharply two contrasts of one brain share most information where they are aligned.
 
     Mutual information (histograms of 32 bins) within the brain, over the greatest of those after a shift
-    along one axis. Brains of two persons have no such peak, nor has one brain beside its place.
+    along one axis, at `SHIFT_MM` and at `PEAK_MM`. Brains of two persons have no such peak, nor has one brain
+    beside its place.
 
     Parameters
     ----------
@@ -189,8 +162,7 @@ def shared_information(
     Returns
     -------
     sharpness, peak : float
-        Ratios to the greatest at `SHIFT_MM` and at `PEAK_MM`. NaN if the first volume shows less than half
-        of the brain, there or after a shift.
+        NaN if the first volume shows less than half of the brain, there or after a shift.
     """
     steps = np.maximum(1, 2.0 / geometry.voxel_sizes(other_affine) + 1e-3).astype(int)
     part = tuple(slice(None, None, step) for step in steps)

@@ -23,12 +23,11 @@ class ConformedHead:
 def conform_brain(
     data: np.ndarray, brain_mask: np.ndarray, affine: np.ndarray, world_to_template: np.ndarray, n: int
 ) -> tuple[np.ndarray, float]:
-    """Bring the brain of a scan onto the template grid.
+    """Bring the brain of a scan onto the template grid, ``n`` voxels along each edge.
 
     Brain and head are smoothed and interpolated each within its own mask (normalised convolution), so that
-    the brain on the template grid does not change with the head around it.
-
-    Raises InputError if the brain is empty or has no positive intensity.
+    the brain on the template grid does not change with the head around it. Raises InputError if the brain is
+    empty or has no positive intensity.
 
     Parameters
     ----------
@@ -36,9 +35,7 @@ def conform_brain(
         Scaled intensities on the native grid; finite.
     brain_mask : ndarray of bool, shape (X, Y, Z)
     affine, world_to_template : ndarray, shape (4, 4)
-        Native voxels to world, world to template world (mm).
-    n : int
-        Voxels along an edge of the template grid.
+        See `geometry`.
 
     Returns
     -------
@@ -71,16 +68,7 @@ def conform_head(
 ) -> ConformedHead:
     """Bring the head of a scan, without its brain, onto the template grid.
 
-    Parameters
-    ----------
-    data, brain_mask, affine, world_to_template, n
-        See `conform_brain`.
-    scale : float
-        What `conform_brain` returns.
-
-    Returns
-    -------
-    head : ConformedHead
+    `scale` is what `conform_brain` returns; see there for the other parameters.
     """
     mask = np.asarray(brain_mask, dtype=bool)
     window, window_affine = _around(mask, affine)

@@ -19,19 +19,10 @@ _BINS = 32
 
 
 class MutualInformation:
-    """Normalised mutual information of two volumes under rigid maps, at points of the first.
+    """Normalised mutual information of two volumes under rigid maps, at some points of the first.
 
-    Parameters
-    ----------
-    fixed : ndarray of float32, shape (A, B, C)
-        Compared where it is above 0.
-    moving : ndarray of float32, shape (X, Y, Z)
-    fixed_affine, moving_affine : ndarray, shape (4, 4)
-        Voxel indices to world (RAS mm).
-    fwhm : float
-        mm, to which both are smoothed.
-    points : int
-        Number of voxels of the first volume to compare.
+    The `fixed` volume (A, B, C) is compared where it is above 0, at that many of its voxels (`points`);
+    affines lead to world (RAS mm), and both volumes are smoothed to `fwhm` (mm).
     """
 
     def __init__(self, fixed, fixed_affine, moving, moving_affine, fwhm: float, points: int) -> None:

@@ -94,24 +94,18 @@ def add_noise(clean: np.ndarray, air: np.ndarray, sigma: float, generator: np.ra
 def blend(
     scan: nifti.Image, preserved: np.ndarray, generated: np.ndarray, weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """Raw values of the refaced scan.
+    """Raw values of the refaced scan, of the data type, byte order and range of the original.
+
+    They are whole numbers where the preserved region has no others.
 
     Parameters
     ----------
-    scan : nifti.Image
-        The original.
     preserved : ndarray of bool, shape (X, Y, Z)
         Where stored values are copied.
     generated : ndarray of float32, shape (X, Y, Z)
         Scaled intensities of the generated head.
     weights : ndarray of float32, shape (X, Y, Z), optional
         Of the original, by `masks.feather_weights`, if they are known already.
-
-    Returns
-    -------
-    raw : ndarray, shape (X, Y, Z)
-        Of the data type and byte order of the original, within its range of stored values; whole
-        numbers where the preserved region has no others.
     """
     if weights is None:
         width = masks.feather_width(scan.voxel_sizes)
