@@ -17,18 +17,10 @@ SPREAD = 1.2  # standard deviation of the components of the shape, in their own 
 
 
 def write_phantom(path: Path, head: Any, mae: Any, seed: int = 0) -> None:
-    """Write a T1w phantom of a whole head, 128 voxels of 2 mm along each axis, int16.
+    """Write a T1w phantom of a whole head (NIfTI), 128 voxels of 2 mm along each axis, int16.
 
-    Raises TemplateError if there is no brain to put into it.
-
-    Parameters
-    ----------
-    path : Path
-        NIfTI to write.
-    mae : MAE
-        Draw what lies around the brain, with a shape of their own.
-    seed : int
-        Of the head and the noise.
+    `head` and `mae` draw what lies around the brain, with a shape of their own; `seed` is that of the head
+    and the noise. Raises TemplateError if there is no brain to put into it.
     """
     import torch
 

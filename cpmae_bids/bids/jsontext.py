@@ -11,12 +11,8 @@ MAX_BYTES = 2**25  # largest JSON file that is read; real ones have a few kiloby
 def read_json(path: Path) -> Any:
     """Read a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    ValueError
-        If it is not JSON, is nested too deeply or is too large for a sidecar.
+    Raises OSError if it cannot be read, ValueError if it is not JSON, is nested too deeply or too large for a
+    sidecar.
     """
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
         raise ValueError('is not a file')

@@ -34,16 +34,9 @@ _PARTS_WITHOUT_CONTRAST = ('phase', 'real', 'imag')
 def collect_scans(config: RunConfig) -> list[Scan]:
     """Find the T1w scans and other contrasts that a run asks for, by path (``run-2`` before ``run-10``).
 
-    Scans that cannot be processed are among them and say so in `Scan.problem`.
-
-    Raises
-    ------
-    UsageError
-        If subjects, sessions or filters name what does not exist.
-    NothingToDoError
-        If no scan matches.
-    InputError
-        If a name is not UTF-8 text, or too long.
+    Scans that cannot be processed are among them and say so in `Scan.problem`. Raises UsageError if subjects,
+    sessions or filters name what does not exist, NothingToDoError if no scan matches, InputError if a name is
+    not UTF-8 text, or too long.
     """
     if config.seed is None:
         raise ValueError('the seed must be settled before scans are collected')

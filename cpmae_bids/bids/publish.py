@@ -49,19 +49,13 @@ def publish_scan(
     """Publish the outputs of a scan if its verdict is 'pass', and write its record in any case.
 
     `files` are the finished images 'refaced', 'defacemask' and 'brainmask' (the preserved region), as
-    ``.nii.gz``; `verdict` is that of the verdict step, and `config` has the hash of the weights. With another
-    verdict no file of the scan is left in the output, nor one of an earlier run.
+    ``.nii.gz``; `verdict` is that of the verdict step, and `config` has the hash of the weights. Returns the
+    sidecars and images that are now in the output, the image last. With another verdict these are none, and
+    no file of the scan is left in the output, nor one of an earlier run.
 
-    Returns the sidecars and images that are now in the output, the image last; none if the verdict is not
-    'pass'.
-
-    Raises
-    ------
-    VerdictError
-        If the verdict belongs to another scan, other settings or other images, an image is missing, or a
-        header gives something away. Then no file and no record of the scan is left.
-    InputError
-        If the scan has changed since QC, or a file cannot be written. Likewise.
+    Raises VerdictError if the verdict belongs to another scan, other settings or other images, an image is
+    missing, or a header gives something away; InputError if the scan has changed since QC, or a file cannot
+    be written. Then no file and no record of the scan is left.
     """
     try:
         with never_written_to(config.bids_dir), locked(config.output_dir, 'logs'):

@@ -22,12 +22,8 @@ def _labels(folder: Path, prefix: str) -> list[str]:
 def select_subjects(config: RunConfig) -> list[str]:
     """Return the subjects of a run.
 
-    Raises
-    ------
-    UsageError
-        If subjects or sessions do not exist; the message names all of them.
-    NothingToDoError
-        If the dataset has no subjects.
+    Raises UsageError if subjects or sessions do not exist; the message names all of them. Raises
+    NothingToDoError if the dataset has no subjects.
     """
     subjects = list_subjects(config.bids_dir)
     if not subjects:

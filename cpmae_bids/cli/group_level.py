@@ -23,14 +23,8 @@ def run_group(config: RunConfig) -> int:
     """Write ``group_verdicts.tsv``, ``group.html`` and ``logs/verdicts.tsv``; return the exit code.
 
     Every image is compared with its record, so that what was lost, changed or left behind is an error.
-    Outputs are compared with the originals, where those are there.
-
-    Raises
-    ------
-    NothingToDoError
-        If the output holds no record and no image.
-    UsageError
-        If the folders cannot be used.
+    Outputs are compared with the originals, where those are there. Raises NothingToDoError if the output
+    holds no record and no image, UsageError if the folders cannot be used.
     """
     # Without the originals the output can still be checked against itself
     if os.access(config.bids_dir, os.R_OK | os.X_OK):

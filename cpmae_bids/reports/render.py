@@ -41,16 +41,9 @@ class SkinField:
 def skin_field(volume: np.ndarray, affine: np.ndarray, level: float | None = None) -> SkinField:
     """Prepare a scan for rendering: average down, smooth, find the skin and drop what floats around it.
 
-    Raises ValueError if `volume` is not three-dimensional, is constant, or has nothing above `level`.
-
-    Parameters
-    ----------
-    volume : ndarray, shape (X, Y, Z)
-        Whole-head scan in any orientation, scaled values of any unit.
-    affine : ndarray, shape (4, 4)
-        Voxel indices to world coordinates (RAS, mm).
-    level : float, optional
-        Intensity of the skin surface; found from the histogram by default.
+    `volume` (X, Y, Z) is a whole-head scan in any orientation, scaled values of any unit, and `affine` leads
+    to RAS mm. `level` is the intensity of the skin; found from the histogram by default. Raises ValueError if
+    `volume` is not three-dimensional, is constant, or has nothing above `level`.
     """
     volume = np.asarray(volume)
     if volume.ndim != 3:
@@ -81,7 +74,9 @@ def skin_field(volume: np.ndarray, affine: np.ndarray, level: float | None = Non
 def render_field(
     field: SkinField, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0, size: int = 256
 ) -> np.ndarray:
-    """Render one view of a prepared head.
+    """Render one view of a prepared head: a grey picture on black, (size, size), uint8, first row at the top.
+
+    The subject's right is on the left, as when facing them; the view is always 256 mm wide.
 
     Parameters
     ----------
@@ -91,12 +86,7 @@ def render_field(
     pitch_deg : float
         Height of the camera, in degrees: positive values look up from below, as if the head was thrown back.
     size : int
-        Height and width of the picture in pixels; the view is always 256 mm wide.
-
-    Returns
-    -------
-    ndarray, shape (size, size), uint8
-        Grey picture on black, first row at the top; the subject's right is on the left, as when facing them.
+        Height and width of the picture in pixels.
     """
     pixel = VIEW_MM / size
     right, down, away = _camera_axes(yaw_deg, pitch_deg)

@@ -23,42 +23,16 @@ def deidentify(
     verdict_file: Path | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> dict:
-    """De-identify one scan. The file appears only if it passes QC.
+    """De-identify one scan; the refaced scan (`out`) appears only if it passes QC.
 
-    Parameters
-    ----------
-    out : Path
-        The refaced scan to write, ``.nii`` or ``.nii.gz``.
-    seed : int
-        Of the generated head and the noise.
-    preset : {'128', '256'}
-        Resolution at which detail is generated.
-    steps : int
-        Rounds of refinement.
-    weights : Path, optional
-        Folder of weights; see `cpmae_bids.models.weights.resolve_weights`.
-    device : str
-        'cpu', 'cuda' or 'cuda:N'.
-    work_dir : Path, optional
-        Keeps the intermediate files, which show the original head; by default a private temporary folder.
-    fetch_template : bool
-        Let TemplateFlow download the template.
-    verdict_file : Path, optional
-        Where to write the public form of the verdict, pass or fail.
-    progress : callable
-        Called with the name of each step before it starts.
+    `seed` is that of the generated head and the noise, `preset` the resolution at which detail is generated,
+    `steps` the number of refinement rounds. `work_dir` keeps the intermediate files, which show the original
+    head; by default they lie in a private temporary folder. `fetch_template` lets TemplateFlow download the
+    template, `verdict_file` is where to write the public form of the verdict, pass or fail, and `progress` is
+    called with the name of each step before it starts.
 
-    Returns
-    -------
-    verdict : dict
-        Of `cpmae_bids.steps.verdict.verdict`, with all numbers, some of which are about the original head.
-
-    Raises
-    ------
-    VerdictError
-        If the result does not pass.
-    CpmaeError
-        If a step fails.
+    Returns the verdict (`cpmae_bids.steps.verdict.verdict`) with all numbers, some of which are about the
+    original head. Raises VerdictError if the result does not pass, another CpmaeError if a step fails.
     """
     from cpmae_bids.bids.atomic import crc32_of, write_text
     from cpmae_bids.bids.jsontext import to_json

@@ -104,7 +104,7 @@ def align(
     *,
     rigid: bool = False,
 ) -> np.ndarray:
-    """Affine map from one brain to another; equal input gives equal output.
+    """Affine map (4, 4) from the world of one brain to that of another; equal input gives equal output.
 
     Parameters
     ----------
@@ -116,11 +116,6 @@ def align(
         Rotation of the scan to begin with; the centres of mass are matched in any case.
     rigid : bool
         Allow rotation and translation only.
-
-    Returns
-    -------
-    matrix : ndarray, shape (4, 4)
-        World of the brain to world of the template.
     """
     source, target = _center(brain, affine), _center(template_brain, template_affine)
     turn = np.eye(3) if start is None else start

@@ -61,12 +61,8 @@ def common_quantiles(heads: list[Head]) -> np.ndarray:
 def register_all(heads: list[Head], folder: Path, *, processes: int = 1) -> tuple[Tensor, list[Tensor]]:
     """Register heads to their mean, in `ROUNDS`; `folder` keeps what was found.
 
-    Returns
-    -------
-    mean : Tensor of float32, shape (1, 3, *SHAPE)
-        Mean of the channels.
-    fields : list of Tensor of float32, shape (1, 3, *FIELD)
-        Point of the frame to point of the head, in voxels of 4 mm.
+    Returns the mean of the channels, float32, (1, 3, *SHAPE), and a field for each head, float32, (1, 3,
+    *FIELD): point of the frame to point of the head, in voxels of 4 mm.
     """
     folder.mkdir(parents=True, exist_ok=True)
     quantiles = common_quantiles(heads)

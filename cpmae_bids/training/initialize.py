@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from cpmae_bids.models.shuffle import pixel_unshuffle
 from cpmae_bids.models.vqvae import PATCH, VQVAE, CodeLevel
 
 
@@ -14,21 +15,14 @@ def principal_components(rows: Tensor, count: int) -> Tensor:
 
 def blocks(volume: Tensor, edge: int) -> Tensor:
     """Non-overlapping blocks of (B, C, X, Y, Z) as rows (M, C edge^3)."""
-    b, c, sx, sy, sz = volume.shape
-    volume = volume.view(b, c, sx // edge, edge, sy // edge, edge, sz // edge, edge)
-    return volume.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(-1, c * edge**3)
+    return pixel_unshuffle(volume, edge).movedim(1, -1).flatten(0, 3)
 
 
 @torch.no_grad()
 def initialize(model: VQVAE, volumes: Tensor, *, seed: int = 0) -> None:
     """Fit the linear path and, by k-means, the codebooks of a VQ-VAE.
 
-    Parameters
-    ----------
-    volumes : Tensor, shape (B, 1, 128, 128, 128)
-        Training volumes on the template grid at 2 mm.
-    seed : int
-        Of the k-means.
+    `volumes`, (B, 1, 128, 128, 128), are training volumes on the template grid at 2 mm.
     """
     generator = torch.Generator().manual_seed(seed)
     latent = model.config.latent

@@ -13,17 +13,11 @@ from tqdm import tqdm
 
 
 class Run:
-    """State of one training run in a folder.
+    """State of one training run in a folder: ``checkpoint.pt``, and what the loop writes beside it.
 
     Everything random in step ``i`` follows from ``(seed, i)``: see `rng`. A resumed run therefore makes the
-    same steps as one that was never interrupted.
-
-    Parameters
-    ----------
-    folder : Path
-        Holds ``checkpoint.pt`` and what the loop writes beside it.
-    time_budget : float, optional
-        Seconds after which `steps` ends, with a checkpoint.
+    same steps as one that was never interrupted. After the `time_budget` (seconds) `steps` ends, with a
+    checkpoint.
     """
 
     def __init__(

@@ -37,12 +37,8 @@ def is_validation(name: str, share: float) -> bool:
 def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
     """Skull-strip, register and conform one scan; `work_dir` keeps brain mask and affine for later calls.
 
-    Returns
-    -------
-    name : str
-    image : ndarray of uint8, shape (n, n, n + n / 8)
-        Whole head, as stored in a prepared file: on the template grid, and below it.
-    brain, fov : ndarray of bool, of the same shape
+    Returns its name, the whole head as stored in a prepared file (uint8, shape (n, n, n + n / 8)), brain mask
+    and field of view (bool, of the same shape).
     """
     import nibabel as nib
 
@@ -96,18 +92,9 @@ def prepare(
 ) -> list[Head]:
     """Write the prepared file of a BIDS dataset of whole-head (not defaced) T1w, and return its heads.
 
-    Parameters
-    ----------
-    out : Path
-        The prepared file, safetensors.
-    work_dir : Path
-        Keeps masks and affines; a second call resumes from them.
-    n : int
-        Voxels along an edge of the template grid: 128 (2 mm) or 256 (1 mm, for super-resolution).
-    validation : float
-        Fraction of scans held out for validation.
-    max_voxel_mm : float, optional
-        Leave out scans with coarser voxels.
+    `work_dir` keeps masks and affines, from which a second call resumes. The template grid has `n` voxels
+    along an edge: 128 (2 mm) or 256 (1 mm, for super-resolution). The share `validation` of the scans is held
+    out; those with voxels coarser than `max_voxel_mm` are left out.
     """
     import nibabel as nib
     from tqdm import tqdm

@@ -39,22 +39,11 @@ def beyond_brain(model: HeadVQVAE, heads: list[Head], fields: list[Tensor]) -> T
 def exemplar(
     head: Head, field: Tensor, quantiles: np.ndarray, mean_root: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bring a head into the frame as an exemplar, with the mask of what the scan shows.
+    """Bring a head into the frame as an exemplar, with the mask of what the scan shows; both of shape SHAPE.
 
-    Parameters
-    ----------
-    field : Tensor, shape (1, 3, *FIELD)
-        Point of the frame to point of the head.
-    quantiles : ndarray
-        See `cpmae_bids.training.frame.like_others`.
-    mean_root : ndarray of float32, shape SHAPE
-        Root of the intensity of the mean head.
-
-    Returns
-    -------
-    levels : ndarray of uint8, shape SHAPE
-        See `cpmae_bids.models.exemplars.to_levels`; 0 in the brain.
-    seen : ndarray of bool, shape SHAPE
+    `field`, (1, 3, *FIELD), leads from a point of the frame to a point of the head, `quantiles` are those of
+    `cpmae_bids.training.frame.like_others`, and `mean_root` is the root of the intensity of the mean head.
+    The exemplar is in levels (`cpmae_bids.models.exemplars.exemplar_levels`), uint8, 0 in the brain.
     """
     brain, fov = frames.in_frame(head.brain), frames.in_frame(head.fov)
     volume = like_others(head, quantiles)
@@ -76,25 +65,16 @@ def exemplar(
 def fit_head(
     heads: list[Head], fields: list[Tensor], mean: Tensor, quantiles: np.ndarray, donors: list[int]
 ) -> tuple[HeadVQVAE, Tensor]:
-    """Fit a head's VQ-VAE.
+    """Fit a head's VQ-VAE to training heads; also return the shape of each of them, (N, 3, *FIELD).
 
     Parameters
     ----------
-    heads : list of Head
-        Training heads.
     fields : list of Tensor
         Of `cpmae_bids.training.frame.register_all`.
     mean : Tensor, shape (1, 3, *SHAPE)
         Mean of the channels.
-    quantiles : ndarray
     donors : list of int
         Heads that become exemplars: one scan of each person.
-
-    Returns
-    -------
-    model : HeadVQVAE
-    beyond : Tensor, shape (N, 3, *FIELD)
-        Shape of each head.
     """
     root = mean[0, 0].numpy()
     packed, described, seen_at = [], [], []
@@ -131,14 +111,8 @@ def train_head(
 ) -> HeadVQVAE:
     """Register heads to each other and fit a head VQ-VAE to them; `folder` keeps the registrations.
 
-    Raises UsageError if no head is left.
-
-    Parameters
-    ----------
-    heads : list of Head
-        Of the prepared file at 2 mm.
-    not_exemplars : sequence of str
-        Names of heads that shape the frame but lend no tissue.
+    The heads are those of the prepared file at 2 mm; `not_exemplars` are names of heads that shape the frame
+    but lend no tissue. Raises UsageError if no head is left.
     """
     donors = [k for k, head in enumerate(heads) if head.name not in not_exemplars]
     if len(donors) < 2:

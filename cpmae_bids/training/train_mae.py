@@ -57,12 +57,8 @@ def build(
 ) -> tuple[MAE, Corpus]:
     """A masked autoencoder whose closed-form parts are fitted, and what its transformer learns from.
 
-    Parameters
-    ----------
-    beyond : Tensor, shape (N, 3, *FIELD)
-        Shape of each head; see `cpmae_bids.training.train_head.fit_head`.
-    donors : list of int
-        Heads that are exemplars, in the order of the exemplars.
+    `beyond`, (N, 3, *FIELD), is the shape of each head (`cpmae_bids.training.train_head.fit_head`), `donors`
+    are the heads that are exemplars, in the order of the exemplars.
     """
     bank = head.exemplars
     blocks, _ = token_of(bank.live)

@@ -109,14 +109,8 @@ def train_superresolution(
 ) -> SuperResolution:
     """Train super-resolution from 2 mm to 1 mm; return the moving average over the steps, on the CPU.
 
-    Parameters
-    ----------
-    prepared : Path
-        Prepared file at 1 mm.
-    folder : Path
-        Checkpoint and log; a second call resumes from there.
-    time_budget : float, optional
-        Seconds.
+    `prepared` is a prepared file at 1 mm; `folder` holds checkpoint and log, from which a second call
+    resumes; `time_budget` is in seconds.
     """
     torch.manual_seed(config.seed)
     model = SuperResolution(config.model)
@@ -269,12 +263,7 @@ def structure_difference(first: Tensor, second: Tensor) -> Tensor:
 
     It asks for gradients as strong and as parallel as in the other volume, not in the same place to a voxel,
     where a difference voxel by voxel is least for a blur. Bands count one by one: otherwise the coarser ones,
-    which are stronger, make up for the finest.
-
-    Parameters
-    ----------
-    first, second : Tensor, shape (B, 1, X, Y, Z)
-        At 1 mm.
+    which are stronger, make up for the finest. Both volumes are (B, 1, X, Y, Z) at 1 mm.
     """
     total = first.new_zeros(())
     for ours, theirs in zip(_bands(first), _bands(second), strict=True):
@@ -297,18 +286,7 @@ def _bands(volume: Tensor) -> list[Tensor]:
 
 
 def structure_tensor(volume: Tensor) -> Tensor:
-    """Products of gradients, averaged over 6 mm.
-
-    Parameters
-    ----------
-    volume : Tensor, shape (B, 1, X, Y, Z)
-        At 1 mm.
-
-    Returns
-    -------
-    tensors : Tensor, shape (B, 6, ...)
-        xx, yy, zz, xy, xz, yz.
-    """
+    """Products of gradients (xx, yy, zz, xy, xz, yz), averaged over 6 mm; of (B, 1, X, Y, Z) at 1 mm."""
     mean = [F.avg_pool3d(volume, kernel, stride=1) for kernel in ((1, 2, 2), (2, 1, 2), (2, 2, 1))]
     x, y, z = (m.diff(dim=axis) for axis, m in zip((2, 3, 4), mean, strict=True))
     products = torch.cat([x * x, y * y, z * z, x * y, x * z, y * z], 1)

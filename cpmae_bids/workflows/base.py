@@ -95,14 +95,9 @@ def init_scan_wf(scan: Scan, config: RunConfig, *, head: bool = True, outputs: b
 
     ``docs/graph.svg`` draws it. A scan with a reference has coregister in place of register, and no head of
     its own (encode_brain, remodel, decode_head): that is to be connected. An echo that is not the first has
-    none of skullstrip and register either. Another contrast has locate, contrast and recolour.
-
-    Parameters
-    ----------
-    head : bool
-        False leaves out the head, of which no scan has need.
-    outputs : bool
-        False ends the workflow before the refaced scan.
+    none of skullstrip and register either. Another contrast has locate, contrast and recolour. Without
+    `head`, the head is left out, of which no scan has need; without `outputs`, the workflow ends before the
+    refaced scan.
     """
     workflow = pe.Workflow(name=f'{node_name(scan.name)}_wf')
     if scan.t1w is not None:

@@ -50,13 +50,8 @@ def run_workflow(
     """Run a workflow to its end; the failure of one scan stops the others only if the settings say so.
 
     `progress` is told of each stage; by default it writes to standard error. Returns the nodes that failed.
-
-    Raises
-    ------
-    UsageError
-        If the plugin file cannot be read.
-    WorkflowError
-        If anything but a node kept the workflow from getting to its end.
+    Raises UsageError if the plugin file cannot be read, WorkflowError if anything but a node kept the
+    workflow from getting to its end.
     """
     plugin, plugin_args = plugin_settings(config)
     progress = progress or Progress()

@@ -171,7 +171,8 @@ def depth_map(values: np.ndarray, head: np.ndarray, level: float) -> np.ndarray:
 def agreement(depth: np.ndarray) -> float:
     """Greatest correlation of a part of a depth map with the relief of an average face.
 
-    It is -1 if no part has the size and strength of a face. Position along all axes and the tilt of the face are free: a plane is taken away from both.
+    It is -1 if no part has the size and strength of a face. Position along all axes and the tilt of the face
+    are free: a plane is taken away from both.
     """
     average, nose_row = average_relief()
     width, height = average.shape

@@ -28,20 +28,10 @@ def is_installed() -> bool:
 
 
 def look(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...] = YAWS) -> np.ndarray:
-    """Render a head from several sides and describe the face that is found in each.
+    """Render a head (X, Y, Z) from several sides and describe the face that is found in each.
 
-    Parameters
-    ----------
-    values : ndarray, shape (X, Y, Z)
-    affine : ndarray, shape (4, 4)
-        Voxel indices to world (RAS, mm).
-    yaws : tuple of float
-        Degrees, as in `render.render_field`.
-
-    Returns
-    -------
-    embeddings : ndarray of float, shape (views, 128)
-        NaN in views without a face.
+    `affine` leads to world (RAS, mm); `yaws` are in degrees, as in `render.render_field`. The embeddings,
+    (views, 128), are NaN in views without a face.
     """
     detector, landmarker, network = load_models()
     embeddings = np.full((len(yaws), 128), np.nan)

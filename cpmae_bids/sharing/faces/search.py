@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime.packaged import packaged_json
@@ -264,7 +265,7 @@ def _scaled(affine: np.ndarray, factor: float) -> np.ndarray:
 
 def _extents(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Edges of a field of view, mm."""
-    return np.sqrt((affine[:3, :3] ** 2).sum(axis=0)) * shape
+    return voxel_sizes(affine) * shape
 
 
 def _slice_mm(shape: tuple[int, ...], affine: np.ndarray) -> float:
@@ -286,21 +287,11 @@ def face_in_copy(path: Path) -> str:
 
 
 def read_volumes(path: Path) -> tuple[list[np.ndarray], np.ndarray, bool]:
-    """Read an image as real volumes.
+    """Read an image as real volumes (X, Y, Z), float32; also its affine, and whether it is more than a guess.
 
-    Returns
-    -------
-    volumes : list of ndarray of float32, shape (X, Y, Z)
-        The mean of a series comes first, if it can be read as a whole, then `MAX_VOLUMES` of it: the most
-        unusual one, the brightest, and others evenly spaced.
-    affine : ndarray, shape (4, 4)
-    oriented : bool
-        False where the header gives no orientation and the affine is a guess.
-
-    Raises
-    ------
-    Exception
-        Whatever nibabel raises, and ValueError if the data are no volume of numbers.
+    The mean of a series comes first, if it can be read as a whole, then `MAX_VOLUMES` of it: the most unusual
+    one, the brightest, and others evenly spaced. Raises whatever nibabel raises, and ValueError if the data
+    are no volume of numbers.
     """
     import nibabel as nib
 

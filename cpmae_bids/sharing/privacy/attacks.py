@@ -176,19 +176,11 @@ def describe(pair: Pair, recognise: bool) -> Faces | str:
 
 
 def face_depth(scan: nifti.Image, scale: float, world_to_template: np.ndarray) -> np.ndarray:
-    """Depth of the skin of the face in the frame of the brain.
+    """Depth of the skin of the face in the frame of the brain; float32, shape (P,).
 
-    Parameters
-    ----------
-    scale : float
-        Intensity that is 1 on the template grid.
-    world_to_template : ndarray, shape (4, 4)
-
-    Returns
-    -------
-    depth : ndarray of float32, shape (P,)
-        mm from the front of `regions.FACE`, a ray for each 2 mm; the depth of the box where there is no
-        skin, and NaN where the field of view begins within the head.
+    In mm from the front of `regions.FACE`, a ray for each 2 mm; the depth of the box where there is no skin,
+    and NaN where the field of view begins within the head. `scale` is the intensity that is 1 on the template
+    grid.
     """
     window = ndimage.find_objects(regions.box(regions.FACE, N).astype(np.uint8))[0]
     cube = geometry.to_template(scan.values(), scan.affine, world_to_template, N)[window] / scale

@@ -37,21 +37,10 @@ class Attack:
 
 
 def attack(distances: np.ndarray, own: np.ndarray, persons: np.ndarray) -> Attack | None:
-    """Rank the originals by their distance to each output.
+    """Rank the originals by their distance to each output; of several scans of a person the nearest counts.
 
-    Parameters
-    ----------
-    distances : ndarray, shape (outputs, originals)
-        NaN where there is nothing to compare.
-    own : ndarray of int, shape (outputs,)
-        The person of each output.
-    persons : ndarray of int, shape (originals,)
-        The person of each original. Of several scans of a person the nearest counts.
-
-    Returns
-    -------
-    Attack or None
-        None if no output, or not two persons, can be compared.
+    `distances`, (outputs, originals), are NaN where there is nothing to compare; `own` is the person of each
+    output, `persons` that of each original. None if no output, or not two persons, can be compared.
     """
     people = np.unique(persons)
     usual = np.zeros(distances.shape[1])
