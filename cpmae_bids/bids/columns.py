@@ -74,7 +74,8 @@ def column_of_persons(name: str, cells: list[str], key: str, description: Any) -
         return cells
     cells = [cell.strip() or NOT_THERE for cell in cells]
     description = description if isinstance(description, dict) else {}
-    levels = _levels_of(description)
+    levels = description.get('Levels')
+    levels = set(map(str, levels)) if isinstance(levels, dict | list) else set()
     if _AGE.search(name) and not _PRIVATE_NAME.search(name):
         oldest = age_limit(name, description)
         return [
@@ -87,7 +88,8 @@ def column_of_persons(name: str, cells: list[str], key: str, description: Any) -
     if _PRIVATE_NAME.search(name) or names_somebody(name) or are_short_dates(cells) or are_years(cells):
         return None
     shareable = all(
-        cell == NOT_THERE or _is_shareable_number(cell) or _is_level(cell, levels) for cell in cells
+        cell == NOT_THERE or (is_number(cell) and not is_private_number(cell)) or _is_level(cell, levels)
+        for cell in cells
     )
     return cells if shareable else None
 
@@ -142,10 +144,6 @@ def _is_level(cell: str, levels: Collection[str]) -> bool:
     return cell in levels and not is_private_text(cell)
 
 
-def _is_shareable_number(cell: str) -> bool:
-    return is_number(cell) and not is_private_number(cell)
-
-
 def age_limit(name: str, description: dict[str, Any]) -> int:
     """Return the greatest age to share, in the unit of the column: years unless name or sidecar differ."""
     unit = str(description.get('Units', '')).strip()
@@ -161,12 +159,6 @@ def age_limit(name: str, description: dict[str, Any]) -> int:
         if found:
             return MAX_AGE * in_a_year
     return MAX_AGE
-
-
-def _levels_of(description: dict[str, Any]) -> set[str]:
-    """Return the values that a sidecar lists for a column."""
-    levels = description.get('Levels')
-    return set(map(str, levels)) if isinstance(levels, dict | list) else set()
 
 
 def shareable_category(column: str, value: str, levels: Collection[str], count: int) -> str:

@@ -18,7 +18,6 @@ from cpmae_bids.bids.header import header_leaks
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.metadata import output_sidecar
 from cpmae_bids.bids.output_folder import OutputFolder, OutsideError, never_written_to
-from cpmae_bids.bids.patterns import output_path
 from cpmae_bids.bids.private_paths import hide_paths
 from cpmae_bids.bids.raw_like import withdraw_image
 from cpmae_bids.bids.scan import Scan
@@ -102,11 +101,8 @@ def _publish_passed(
 
     images: dict[Path, str] = {}
     sources: dict[Path, Path | str] = {}
-    for kind in PUBLISHING_ORDER:
-        sidecar, image = (
-            config.output_dir / output_path(scan.relative_path, kind, extension)
-            for extension in ('.json', None)
-        )
+    paths = output_files(scan, config.output_dir)
+    for kind, sidecar, image in zip(PUBLISHING_ORDER, paths[::2], paths[1::2], strict=True):
         content = output_sidecar(kind, scan.relative_path, scan.metadata, record)
         sources[sidecar] = to_json(content)
         sources[image] = files[kind]

@@ -5,7 +5,6 @@ private reports or in the work directory, if there is one. Otherwise geometry an
 """
 
 import contextlib
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,11 @@ from cpmae_bids.bids.verdict_records import settings_of
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError
 
-# Fields of a record that name what its outputs are made from
-SOURCES = ('scan', 'first_echo', 'reference', 't1w')
+
+def sources_of(record: dict[str, Any]) -> list[str]:
+    """Return the paths in the dataset of what the outputs of a record are made from."""
+    named = (record.get(key) for key in ('scan', 'first_echo', 'reference', 't1w'))
+    return list(dict.fromkeys(str(path) for path in named if path))
 
 
 def checksums(record: dict[str, Any], bids_dir: Path) -> dict[str, str]:
@@ -29,7 +31,7 @@ def checksums(record: dict[str, Any], bids_dir: Path) -> dict[str, str]:
     Raises InputError if one of them cannot be read any more.
     """
     found = {}
-    for path in _sources(record):
+    for path in sources_of(record):
         try:
             found[path] = crc32_of(bids_dir / path)
         except OSError as err:
@@ -74,10 +76,6 @@ def changed_source(record: dict[str, Any], config: RunConfig) -> str:
     if known is not None:
         return next((path for path, value in crc32.items() if known.get(path) != value), '')
     return next((path for path in crc32 if not _is_source_of_its_output(path, config)), '')
-
-
-def _sources(record: dict[str, Any]) -> Iterator[str]:
-    yield from dict.fromkeys(str(record[key]) for key in SOURCES if record.get(key))
 
 
 def _private_path(record: dict[str, Any], config: RunConfig) -> Path | None:

@@ -11,7 +11,6 @@ from cpmae_bids.bids.verdict_records import measured
 from cpmae_bids.deid.qc.thresholds import common_thresholds, is_public
 
 TABLE = 'group_verdicts.tsv'
-IGNORED = 'group_verdicts.*'  # pattern for .bidsignore: BIDS has no name for such a table in derivatives
 
 _COLUMNS = {
     'scan': 'Path of the scan in its dataset',
@@ -58,7 +57,6 @@ def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers:
     folder = OutputFolder(output_dir)
     folder.write(path.with_suffix('.json'), to_json(_describe(table.columns, records)))
     folder.write(path, table.text())
-    _ignore(output_dir)
     return path
 
 
@@ -102,14 +100,6 @@ def _describe(names: list[str], records: list[dict[str, Any]]) -> dict[str, dict
         bounds = (('Minimum', limit.low), ('Maximum', limit.high))
         columns[name] |= {key: float(bound) for key, bound in bounds if math.isfinite(bound)}
     return columns
-
-
-def _ignore(output_dir: Path) -> None:
-    """Have validators pass the table over, in outputs of earlier versions too."""
-    path = output_dir / '.bidsignore'
-    lines = path.read_text('utf-8').splitlines() if path.is_file() else []
-    if IGNORED not in lines:
-        OutputFolder(output_dir).write(path, '\n'.join([*lines, IGNORED, '']))
 
 
 def _cell(value: Any) -> str:

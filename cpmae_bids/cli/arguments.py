@@ -3,7 +3,7 @@
 import argparse
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import Field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -77,12 +77,6 @@ def add_option(parser: argparse._ActionsContainer, name: str, **changes: Any) ->
         arguments['type'], arguments['metavar'] = _TYPES[more['kind']]
     arguments |= {key: more[key] for key in ('metavar', 'choices') if key in more}
     parser.add_argument(*names, **arguments | changes)
-
-
-def add_options(parser: argparse._ActionsContainer, names: Iterable[str]) -> None:
-    """Add several options of `RunConfig` as its fields say."""
-    for name in names:
-        add_option(parser, name)
 
 
 def path(text: str) -> Path:

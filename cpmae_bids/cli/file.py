@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cpmae_bids.cli.arguments import Parser, add_option, add_options, path
+from cpmae_bids.cli.arguments import Parser, add_option, path
 from cpmae_bids.cli.outcome import exit_code_of, say
 from cpmae_bids.cli.streams import forgiving_streams
 from cpmae_bids.exceptions import EXIT_OK, UsageError
@@ -26,7 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('output', type=path, metavar='OUT', help='refaced scan to write, .nii or .nii.gz')
     add_option(parser, 'preset')
     add_option(parser, 'seed', help='seed of the head (default: drawn)')
-    add_options(parser, ('steps', 'weights', 'device', 'fetch_template'))
+    for name in ('steps', 'weights', 'device', 'fetch_template'):
+        add_option(parser, name)
     add_option(parser, 'overwrite', help='replace OUT if it exists')
     parser.add_argument(
         '--verdict',

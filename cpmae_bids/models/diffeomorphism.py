@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+FLOOR = 1e-3  # squared gradient below which nothing is matched: that of noise
 STEP_VOXELS = 0.5  # longest update of one iteration
 # By which a field is inverted, damped at first: how many at most, and the change that ends them
 ITERATIONS, EXACT_VOXELS = 20, 1e-3
@@ -57,9 +58,9 @@ def _blur_matrix(n: int, sigma: float) -> Tensor:
     return matrix
 
 
-def points(shape: tuple[int, ...], device=None) -> Tensor:
+def points(shape: tuple[int, ...]) -> Tensor:
     """Voxel indices (1, 3, X, Y, Z) as float."""
-    axes = [torch.arange(n, dtype=torch.float32, device=device) for n in shape]
+    axes = [torch.arange(n, dtype=torch.float32) for n in shape]
     return torch.stack(torch.meshgrid(*axes, indexing='ij'))[None]
 
 
@@ -136,7 +137,6 @@ def register(
     *,
     weights: Tensor | None = None,
     start: Tensor | None = None,
-    floor: float = 1e-3,
 ) -> Tensor:
     """Field that brings a moving volume onto a fixed one.
 
@@ -150,8 +150,6 @@ def register(
         On the grid of the moving volume: 0 where it knows nothing.
     start : Tensor, shape (1, 3, x, y, z), optional
         Field to begin with.
-    floor : float
-        Squared gradient below which nothing is matched: that of noise.
 
     Returns
     -------
@@ -181,7 +179,7 @@ def register(
                 difference = difference * inside
             toward = 0.5 * (slope + gradient(warped))
             push = torch.zeros(1, 3, *target.shape[2:])
-            size = torch.full((1, 1, *target.shape[2:]), floor)
+            size = torch.full((1, 1, *target.shape[2:]), FLOOR)
             for c in range(channels):
                 push += difference[:, c : c + 1] * toward[:, c]
                 size += toward[:, c].square().sum(1, keepdim=True)

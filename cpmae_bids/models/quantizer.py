@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+ITERATIONS = 15  # of k-means
+
 
 class Codebook(nn.Module):
     """Nearest-neighbour quantiser, entries (size, dim), which k-means finds."""
@@ -30,14 +32,12 @@ class Codebook(nn.Module):
         return F.embedding(indices, self.entries)
 
     @torch.no_grad()
-    def fit(self, vectors: Tensor, *, iterations: int = 15, generator: torch.Generator | None = None) -> None:
+    def fit(self, vectors: Tensor, *, generator: torch.Generator | None = None) -> None:
         """Start the entries by k-means on vectors (M, dim), at least as many as there are entries."""
         vectors = vectors.float()
-        chosen = torch.randperm(len(vectors), generator=generator, device='cpu')[: self.size].to(
-            vectors.device
-        )
-        self.entries.copy_(vectors[chosen])
-        for _ in range(iterations):
+        chosen = torch.randperm(len(vectors), generator=generator, device='cpu')[: self.size]
+        self.entries.copy_(vectors[chosen.to(vectors.device)])
+        for _ in range(ITERATIONS):
             nearest = self.indices(vectors)
             counts = torch.bincount(nearest, minlength=self.size)
             sums = torch.zeros_like(self.entries).index_add_(0, nearest, vectors)

@@ -100,7 +100,9 @@ class VQVAE(nn.Module):
     @torch.no_grad()
     def encode(self, volume: Tensor) -> list[Tensor]:
         """Integer volumes of a brain at 2 mm or 1 mm; (B, 1, n, n, n) to a list of (B, g, g, g) int64."""
-        residual, codes = self.stem(to_two_millimetres(volume)), []
+        if volume.shape[-1] > SITES * PATCH:
+            volume = F.avg_pool3d(volume, 2)
+        residual, codes = self.stem(volume), []
         for level in self.levels:
             vectors = level.vectors(residual)
             indices = level.codebook.indices(vectors.reshape(-1, vectors.shape[-1]))
@@ -126,8 +128,3 @@ class VQVAE(nn.Module):
     def decode(self, codes: list[Tensor]) -> Tensor:
         """Volume of integer volumes, at 2 mm; list of (B, g, g, g) int64 to (B, 1, 128, 128, 128)."""
         return self.decode_latent(self.latent_of(codes))
-
-
-def to_two_millimetres(volume: Tensor) -> Tensor:
-    """A volume at 1 mm is averaged to 2 mm; one at 2 mm is returned as it is."""
-    return volume if volume.shape[-1] <= SITES * PATCH else F.avg_pool3d(volume, 2)

@@ -104,8 +104,7 @@ def verdict(
             image.affine,
             from_scan=np.linalg.inv(read_affine(by_affine)) @ read_affine(affine),
         )
-    with np.load(conformed) as arrays:
-        scale = float(arrays['scale'])
+    scale = float(volumes.read(conformed, 'scale'))
     measures = metrics.measure(
         original,
         written,
@@ -124,7 +123,7 @@ def verdict(
         'scan': scan,
         'status': status,
         'reasons': reasons,
-        'measures': {name: _json_number(value) for name, value in measures.items()},
+        'measures': {k: round(v, 6) if math.isfinite(v) else None for k, v in measures.items()},
         'version': __version__,
         'model_hash': model_hash,
         'preset': preset,
@@ -143,8 +142,3 @@ def verdict(
     }
     write_text(verdict, json.dumps(result, indent=2, allow_nan=False) + '\n')
     return result
-
-
-def _json_number(value: float) -> float | None:
-    """JSON knows neither NaN nor infinity."""
-    return round(value, 6) if math.isfinite(value) else None

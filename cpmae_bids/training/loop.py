@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+SAVE_SECONDS = 120.0  # how often a run is saved
+
 
 class Run:
     """State of one training run in a folder: ``checkpoint.pt``, and what the loop writes beside it.
@@ -73,13 +75,13 @@ class Run:
         with (self.folder / 'log.jsonl').open('a', encoding='utf-8') as log:
             log.write(json.dumps(values) + '\n')
 
-    def steps(self, total: int, *, save_every: float = 120.0):
+    def steps(self, total: int):
         """Yield step numbers up to `total`, saving now and then, at the end, and when time is up."""
         saved = time.monotonic()
         while self.step < total and (self.deadline is None or time.monotonic() < self.deadline):
             yield self.step
             self.step += 1
-            if time.monotonic() - saved > save_every:
+            if time.monotonic() - saved > SAVE_SECONDS:
                 self.save()
                 saved = time.monotonic()
         self.save()

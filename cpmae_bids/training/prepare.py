@@ -60,12 +60,13 @@ def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, n
     mask = np.asarray(nib.load(mask_path).dataobj) > 0
     place = (mask, image.affine, affine, n)
     _, scale = conforming.conform_brain(values, *place)
-    lower, upper = _below(affine), affine
+    # under which the lowest slices of the template grid are those just below it
+    lower = from_matvec(np.eye(3), [0, 0, GRID_EDGE_MM / 8]) @ affine
     # cubic: linear interpolation takes a quarter of the finest contrast
     parts = [
-        geometry.to_template(values, image.affine, to, n, mode='nearest', order=3) for to in (lower, upper)
+        geometry.to_template(values, image.affine, to, n, mode='nearest', order=3) for to in (lower, affine)
     ]
-    seen = [geometry.field_of_view(mask.shape, image.affine, to, n) for to in (lower, upper)]
+    seen = [geometry.field_of_view(mask.shape, image.affine, to, n) for to in (lower, affine)]
     brain = [np.zeros_like(seen[0]), geometry.to_template(mask, image.affine, affine, n) >= 0.5]
     volume, fov, brain = (
         np.concatenate([low[:, :, : n // 8], high], 2) for low, high in (parts, seen, brain)
@@ -73,11 +74,6 @@ def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, n
     volume = np.where(fov, intensity.normalize(volume, scale), 0)
     volume[volume < AIR] = 0
     return name, to_levels(volume), brain, fov
-
-
-def _below(affine: np.ndarray) -> np.ndarray:
-    """Map to the template under which the lowest slices of its grid are those just below it."""
-    return from_matvec(np.eye(3), [0, 0, GRID_EDGE_MM / 8]) @ affine
 
 
 def prepare(

@@ -281,17 +281,23 @@ def _scaling(path: Path, header: nib.Nifti1Header) -> tuple[float, float]:
     return (1.0, 0.0) if slope is None else (float(slope), float(inter or 0.0))
 
 
-def _write_volume(path: Path, header: nib.Nifti1Header, raw: np.ndarray) -> None:
+def single_file(header: nib.Nifti1Header) -> bytes:
+    """What a single file begins with: a header, and that there are no extensions."""
     header['vox_offset'] = len(header.binaryblock) + 4
     header['magic'] = b'n+1' if len(header.binaryblock) == 348 else b'n+2'
+    return header.binaryblock + bytes(4)
+
+
+def _write_volume(path: Path, header: nib.Nifti1Header, raw: np.ndarray) -> None:
+    start = single_file(header)
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
         with open(part, 'wb') as file:
             if path.suffix == '.gz':
                 with gzip.GzipFile('', 'wb', GZIP_LEVEL, file, mtime=0) as stream:
-                    _write_to(stream, header, raw)
+                    stream.writelines((start, raw.tobytes(order='F')))
             else:
-                _write_to(file, header, raw)
+                file.writelines((start, raw.tobytes(order='F')))
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -300,9 +306,3 @@ def _write_volume(path: Path, header: nib.Nifti1Header, raw: np.ndarray) -> None
         raise CpmaeError(f'{path}: cannot be written ({reason}): check space and permissions') from error
     finally:
         part.unlink(missing_ok=True)
-
-
-def _write_to(stream, header: nib.Nifti1Header, raw: np.ndarray) -> None:
-    stream.write(header.binaryblock)
-    stream.write(bytes(4))  # no extensions
-    stream.write(raw.tobytes(order='F'))

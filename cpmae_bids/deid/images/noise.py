@@ -22,6 +22,7 @@ TAIL = 0.999  # upper end of the quantiles: single bright voxels (zippers, vendo
 # bone, and above, as in ratios of images, they are no air. 0.13 at a signal-to-noise ratio of 8.
 FLOOR_RANGE = (0.08, 0.25)
 FLOOR_SHARE = 0.1  # share of all blocks, by ascending mean, that are air in any scan of a head
+RAYLEIGH_MEDIAN = 1.1774  # median of the magnitude of noise whose standard deviation is 1
 ABOVE_FLOOR = 1.5  # multiple of the floor that averages over few voxels of air do not exceed
 MAX_SIGMA = 0.15  # largest sigma of tissue noise, as a share of the brain scale
 
@@ -143,5 +144,5 @@ def _sigma(quantiles: np.ndarray) -> float:
     """Sigma of the noise behind magnitude air: from the median where it looks Rayleigh, else the rms."""
     median, high = float(quantiles[50]), float(quantiles[95])
     if median > 0 and 1.7 < high / median < 2.5:  # 2.08 for Rayleigh
-        return median / 1.1774
+        return median / RAYLEIGH_MEDIAN
     return float(np.sqrt(np.mean((quantiles - quantiles[0]).astype(float) ** 2) / 2))

@@ -49,7 +49,6 @@ BLURS = (0.0, 1.0, 2.0)
 RARE = 1e-4  # least share above the least value: rarer ones are single voxels
 MAX_TIES = 0.95  # share of the least value beyond which the rest is too little to say where it lies
 GAP = 0.5  # distance (brain scale 1) of a negative least value from all others that makes it padding, no air
-RAYLEIGH_MEDIAN = 1.1774  # median of the magnitude of noise whose standard deviation is 1
 MIN_SITES = 1000  # sites of air that say nothing if they are fewer
 
 
@@ -69,7 +68,7 @@ class AirStatistics:
     @property
     def sigma(self) -> float:
         """Of noise in tissue that makes the air as loud as it is; a share of the brain scale."""
-        return float(np.sqrt(self.busy[-1])) * 10 ** (self.level[-1] / 20) / RAYLEIGH_MEDIAN
+        return float(np.sqrt(self.busy[-1])) * 10 ** (self.level[-1] / 20) / noise.RAYLEIGH_MEDIAN
 
     def to_dict(self) -> dict[str, Any]:
         """Named numbers for a sidecar; lists are by distance. None stands for no axis."""

@@ -176,7 +176,8 @@ def _curves(own: np.ndarray, wanted: np.ndarray) -> list[Curve]:
 
 def _gain(shading: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """By how much a shading brightens each voxel (of 2 mm); float32."""
-    return np.clip(np.exp(_log_shading(shading, shape)), *GAINS)
+    logarithm = sum(weight * term for weight, term in zip(shading, _terms(shape), strict=True))
+    return np.clip(np.exp(np.broadcast_to(logarithm, shape)), *GAINS)
 
 
 def _terms(shape: tuple[int, ...], block: int = 1) -> list[np.ndarray]:
@@ -187,13 +188,6 @@ def _terms(shape: tuple[int, ...], block: int = 1) -> list[np.ndarray]:
     )
     (x, y, z), squares = np.ix_(x, y, z), np.ix_(xx, yy, zz)
     return [x, y, z, *squares, x * y, x * z, y * z]
-
-
-def _log_shading(shading: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Logarithm of a shading at all voxels (of 2 mm); float32."""
-    return np.broadcast_to(
-        sum(weight * term for weight, term in zip(shading, _terms(shape), strict=True)), shape
-    )
 
 
 def _shading(volume: np.ndarray, counted: np.ndarray) -> np.ndarray:

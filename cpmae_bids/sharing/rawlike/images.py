@@ -98,9 +98,7 @@ def _scrubbed_header(header: nib.Nifti1Header) -> bytes:
         scrubbed['slice_start'] = scrubbed['slice_end'] = 0
     if not abs(scrubbed['toffset']) < _MAX_TOFFSET:
         scrubbed['toffset'] = 0
-    scrubbed['vox_offset'] = len(scrubbed.binaryblock) + 4
-    scrubbed['magic'] = b'n+1' if len(scrubbed.binaryblock) == 348 else b'n+2'
-    return scrubbed.binaryblock + bytes(4)
+    return nifti.single_file(scrubbed)
 
 
 def copy_numbers(source: Path) -> bytes:

@@ -16,7 +16,7 @@ from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, output_path, split_name
 from cpmae_bids.bids.private_paths import hide_paths
 from cpmae_bids.bids.raw_like import raw_name, unit_of
 from cpmae_bids.bids.sidecars import applicable_files, read_sidecars
-from cpmae_bids.bids.source_checks import SOURCES, changed_source
+from cpmae_bids.bids.source_checks import changed_source, sources_of
 from cpmae_bids.bids.tsv import Table
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError
@@ -138,7 +138,7 @@ class Subject:
         source = str(output_path(entry.path, 'refaced'))
         if source not in files:
             raise InputError('its record names no de-identified image; run this scan again')
-        for name in dict.fromkeys(str(record[key]) for key in SOURCES if record.get(key)):
+        for name in sources_of(record):
             if problem := unreadable(self.config.bids_dir / name):
                 raise InputError(f'{name}: {problem}')
         if changed := changed_source(record, self.config):
