@@ -1,7 +1,5 @@
 """Scans of other contrasts, made from T1w scans: the physics is coarse, the geometry that of the head."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import nibabel as nib

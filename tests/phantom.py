@@ -1,7 +1,5 @@
 """A synthetic head in the template's world, sampled on any grid, and NIfTI files written byte by byte."""
 
-from __future__ import annotations
-
 import gzip
 from pathlib import Path
 
@@ -11,11 +9,8 @@ import numpy as np
 from cpmae_bids.deid.space import geometry
 from cpmae_bids.deid.synthesis import blending
 
-SCALE = 300.0
-"""About the intensity of white matter."""
-
-SIGMA = 6.0
-"""Of the noise of both channels of the magnitude image."""
+SCALE = 300.0  # about the intensity of white matter
+SIGMA = 6.0  # of the noise of both channels of the magnitude image
 
 
 def grid(voxels=(2.0, 2.0, 2.0), axes='RAS', oblique: float = 0.0) -> tuple[tuple[int, int, int], np.ndarray]:

@@ -1,7 +1,5 @@
 """Models fitted to a handful of phantoms: all that the real ones do, in seconds."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

@@ -367,7 +367,7 @@ def test_an_honest_result_passes(passed):
 def test_what_is_public_does_not_depend_on_the_original_head(case, honest, passed):
     of_another = case.measure(honest, original=case.without_its_head())
     changed = {name for name, value in of_another.items() if value != passed[name]}
-    # what lies around the kept mask is private too, and the same here
+    # what lies around the preserved region is private too, and the same here
     assert changed | {'kept_near_air_ml'} == {name for name in passed if not is_public(name)}
     assert {'t1w_sharpness', 'head_contrast_change'} <= changed
 

@@ -41,7 +41,7 @@ def without_extra():
 
 @pytest.fixture(scope='module')
 def heads():
-    """Two heads around the same brain, the brain alone, a head without a face, and the kept mask."""
+    """Two heads around the same brain, the brain alone, a head without a face, and the preserved region."""
     (first, brain), (second, _) = (phantom.head(*GRID, person) for person in (0, 2))
     y, z = (GRID[1][k, k] * np.indices(GRID[0])[k] + GRID[1][k, 3] for k in (1, 2))
     return {

@@ -14,7 +14,6 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'
-
 pytestmark = pytest.mark.skipif(
     not DOCS.is_dir(), reason='needs the source tree, not only the installed package'
 )

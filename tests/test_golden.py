@@ -17,11 +17,9 @@ from nibabel.processing import resample_to_output
 from cpmae_bids.steps.chain import deidentify
 
 pytestmark = pytest.mark.slow
-
 GOLDEN = Path(__file__).parent / 'golden'
 BLOCK_MM = 16.0
-TOLERANCE = 0.01
-"""Of the 90th percentile of an image, which is about that of white matter."""
+TOLERANCE = 0.01  # of the 90th percentile of an image, which is about that of white matter
 
 
 def demo(folder: Path) -> Path:

@@ -21,7 +21,6 @@ from cpmae_bids import __version__
 
 ROOT = Path(__file__).parents[1]
 DATA_SUFFIXES = {'.safetensors', '.json', '.md', '.css', '.html', '.toml'}
-
 pytestmark = pytest.mark.skipif(
     not (ROOT / 'setup.cfg').is_file(), reason='needs the source tree, not only the installed package'
 )

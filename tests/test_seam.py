@@ -17,7 +17,7 @@ SHAPE, AFFINE = phantom.grid((3, 3, 3))
 
 @pytest.fixture(scope='module')
 def scan(tmp_path_factory):
-    """Files of a scan, as the steps before leave them; its kept mask, and its head before it is blended."""
+    """Files of a scan, as the steps before leave them; its preserved region, and the head to be blended."""
     folder = tmp_path_factory.mktemp('seam')
     values, brain = phantom.head(SHAPE, AFFINE)
     original = nifti.read(phantom.write(folder / 'T1w.nii', values, AFFINE))

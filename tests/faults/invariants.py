@@ -4,8 +4,6 @@
 ``RECORD``, ``INPUT`` or ``PROCESS``. None is the only good answer.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io
@@ -23,18 +21,14 @@ from scipy import ndimage
 
 from cpmae_bids.bids.validation import validate_bids
 
-RIM_MM = 6.0
-"""The kept mask ends about 2 mm from the brain, and the feather around it some 2 mm further."""
-
+RIM_MM = (
+    6.0  # the preserved region ends about 2 mm from the brain, and the feather around it some 2 mm further
+)
+# Share of tissue outside the preserved region that may have the value of the original by chance; a copy has 1
 SAME_SHARE = 0.3
-"""Share of tissue outside the kept mask that may have the value of the original by chance; a copy has 1."""
-
+# Range of volumes of a preserved region: a mask of everything would make everything legitimate
 KEPT_ML = (300, 2600)
-"""Range of volumes of a kept mask: a mask of everything would make everything legitimate."""
-
-WINDOW = 16
-"""Length in bytes of the pieces of an original that are looked for in every file."""
-
+WINDOW = 16  # length in bytes of the pieces of an original that are looked for in every file
 IMAGES = ('.nii', '.nii.gz')
 
 
@@ -192,7 +186,7 @@ def _check_image(path: Path, name: str, output: Path, heads) -> list[str]:
         if kept is None:
             complaints.append(f'LEAK {name} has no plausible mask of what was kept')
         elif head.same_outside(raw, kept) > SAME_SHARE:
-            complaints.append(f'LEAK {name} has the values of {head.name} outside the kept mask')
+            complaints.append(f'LEAK {name} has the values of {head.name} outside the preserved region')
     return complaints
 
 

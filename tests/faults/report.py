@@ -4,8 +4,6 @@ Numbers go to ``benchmarks/results/faults.json``. With arguments, such as ``-k s
 select are done anew, and the others stay as they are in that file.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import tempfile

@@ -15,7 +15,6 @@ from invariants import snapshot
 
 pytestmark = pytest.mark.slow
 exhaustive = pytest.mark.exhaustive
-
 STEPS = ('skullstrip', 'register', 'conform', 'encode', 'remodel', 'decode', 'blend', 'verdict', 'report')
 BOTH = ['sub-01_desc-refaced_T1w.nii.gz', 'sub-02_desc-refaced_T1w.nii.gz']
 ONE = '--participant-label', '01'
