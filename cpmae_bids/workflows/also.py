@@ -17,7 +17,7 @@ from cpmae_bids.workflows.anatomical import BRAIN_FIELDS, RESULT_FIELDS, fields,
 OF_T1W = {name: f't1w_{name}' for name in BRAIN_FIELDS}
 
 
-def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> pe.Workflow:
+def init_also_wf(scan: Scan, config: RunConfig) -> pe.Workflow:
     """Build the graph that puts the generated head, or noise, around a brain in another contrast.
 
     It takes `OF_T1W` and ``generated``, the head of the reference scan, which noise does not need, and gives
@@ -33,7 +33,7 @@ def init_also_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> p
     blended = make_node(Step(blend, t1w=path, seed=scan.noise_seed), 'blend', config)
     judged = make_judge(scan, config, by=t1w, by_scan=scan.t1w.relative_path, fill=config.also_fill)
     by = {'t1w_brain_mask': 'by_brain', 't1w_kept_mask': 'by_kept', 't1w_affine': 'by_affine'}
-    workflow = pe.Workflow(name=name)
+    workflow = pe.Workflow(name='reface_wf')
     workflow.connect([
         (inputnode, located, fields('t1w_affine', t1w_brain_mask='t1w_brain', t1w_kept_mask='t1w_kept')),
         (inputnode, judged, fields(**by)),

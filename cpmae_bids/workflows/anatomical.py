@@ -35,14 +35,14 @@ HEAD_FIELDS = ('head_codes', 'head')
 RESULT_FIELDS = ('refaced', 'deface_mask', 'kept_mask', 'verdict')
 
 
-def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> pe.Workflow:
+def init_brain_wf(scan: Scan, config: RunConfig) -> pe.Workflow:
     """Build the graph that finds the brain and conforms brain and head, separately, to the template grid.
 
     It gives `BRAIN_FIELDS`. A scan with a reference takes the ``reference_mask`` and ``reference_affine``,
     and an echo `PLACE_FIELDS` of the first one.
     """
     t1w = str(scan.path)
-    workflow = pe.Workflow(name=name)
+    workflow = pe.Workflow(name='brain_wf')
     inputs = ['reference_mask', 'reference_affine', *PLACE_FIELDS]
     inputnode = pe.Node(IdentityInterface(fields=inputs), name='inputnode')
     outputnode = pe.Node(IdentityInterface(fields=list(BRAIN_FIELDS)), name='outputnode')
@@ -73,7 +73,7 @@ def init_brain_wf(scan: Scan, config: RunConfig, *, name: str = 'brain_wf') -> p
     return workflow
 
 
-def init_head_wf(scan: Scan, config: RunConfig, *, name: str = 'head_wf') -> pe.Workflow:
+def init_head_wf(scan: Scan, config: RunConfig) -> pe.Workflow:
     """Build the graph that generates a head (`HEAD_FIELDS`) around a ``brain``, its only input."""
     models = _models(config)
     inputnode = pe.Node(IdentityInterface(fields=['brain']), name='inputnode')
@@ -81,7 +81,7 @@ def init_head_wf(scan: Scan, config: RunConfig, *, name: str = 'head_wf') -> pe.
     encoded = make_node(Step(encode, which='brain', **models), 'encode_brain', config)
     remodelled = make_node(Step(remodel, seed=scan.seed, steps=config.steps, **models), 'remodel', config)
     decoded = make_node(Step(decode, seed=scan.seed, preset=config.preset, **models), 'decode_head', config)
-    workflow = pe.Workflow(name=name)
+    workflow = pe.Workflow(name='head_wf')
     workflow.connect([
         (inputnode, encoded, fields(brain='conformed')),
         (inputnode, decoded, fields(brain='conformed')),
@@ -93,7 +93,7 @@ def init_head_wf(scan: Scan, config: RunConfig, *, name: str = 'head_wf') -> pe.
     return workflow
 
 
-def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') -> pe.Workflow:
+def init_reface_wf(scan: Scan, config: RunConfig) -> pe.Workflow:
     """Build the graph that puts a generated head around the brain of a scan, and checks it.
 
     It takes `BRAIN_FIELDS` of the scan and the head as ``generated_codes`` and ``generated``, and gives
@@ -106,7 +106,7 @@ def init_reface_wf(scan: Scan, config: RunConfig, *, name: str = 'reface_wf') ->
     blended = make_node(Step(blend, t1w=str(scan.path), seed=scan.noise_seed), 'blend', config)
     judged = make_judge(scan, config)
     of_brain = fields('kept_mask', 'affine', 'statistics', brain='conformed')
-    workflow = pe.Workflow(name=name)
+    workflow = pe.Workflow(name='reface_wf')
     workflow.connect([
         (inputnode, encoded, fields(head='conformed')),
         (inputnode, blended, of_brain + fields(generated='head')),

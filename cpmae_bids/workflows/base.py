@@ -28,16 +28,14 @@ _OF_REFERENCE = fields(brain_mask='reference_mask', affine='reference_affine')
 _OF_HEAD = fields(head_codes='generated_codes', head='generated')
 
 
-def init_cpmae_bids_wf(
-    scans: Sequence[Scan], config: RunConfig, *, name: str = 'cpmae_bids_wf'
-) -> pe.Workflow:
+def init_cpmae_bids_wf(scans: Sequence[Scan], config: RunConfig) -> pe.Workflow:
     """Build the workflow of a run, after the pre-flight.
 
     It holds ``sub-<label>_wf`` for each subject, which holds ``<scan>_wf`` for each scan, and for the
     reference scan of the subject.
     """
     work_dir = config.work_folder.absolute()
-    workflow = pe.Workflow(name=name, base_dir=str(work_dir))
+    workflow = pe.Workflow(name='cpmae_bids_wf', base_dir=str(work_dir))
     workflow.config['execution'] = {
         'crashdump_dir': str(work_dir / 'crash'),
         'crashfile_format': 'txt',

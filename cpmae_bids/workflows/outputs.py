@@ -13,7 +13,7 @@ from cpmae_bids.workflows.anatomical import RESULT_FIELDS, fields
 from cpmae_bids.workflows.resources import MEM_GB, size_factor
 
 
-def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') -> pe.Workflow:
+def init_outputs_wf(scan: Scan, config: RunConfig) -> pe.Workflow:
     """Build the graph that draws the refaced scan and publishes it if it passed, from `RESULT_FIELDS`."""
     inputnode = pe.Node(IdentityInterface(fields=list(RESULT_FIELDS)), name='inputnode')
     size = size_factor(scan.path)
@@ -23,7 +23,7 @@ def init_outputs_wf(scan: Scan, config: RunConfig, *, name: str = 'outputs_wf') 
         Publish(scan=scan, config=config), name='sink', run_without_submitting=True, mem_gb=MEM_GB['sink']
     )
 
-    workflow = pe.Workflow(name=name)
+    workflow = pe.Workflow(name='outputs_wf')
     workflow.connect([
         (inputnode, drawn, fields('refaced', 'kept_mask', 'verdict')),
         (inputnode, sink, fields(*RESULT_FIELDS)),
