@@ -4,6 +4,7 @@ import io
 from types import SimpleNamespace
 
 import pytest
+from nipype.pipeline import engine as pe
 
 from cpmae_bids.workflows.progress import Progress, node_name, scan_and_stage
 
@@ -38,10 +39,21 @@ def test_names():
     assert scan_and_stage('other_wf.summary') == ('', 'summary')
 
 
-def test_no_two_scans_share_a_workflow():
-    names = ['sub-1_acq-a+b_T1w', 'sub-1_acq-a b_T1w', 'sub-1_acq-a;b_T1w', 'sub-1_acq-a-b_T1w']
-    assert len({*map(node_name, names)}) == len(names)
-    assert node_name(names[-1]) == names[-1]
+@pytest.mark.parametrize(
+    'label', ['a+b', 'a b', 'a;b', 'a.b', 'a-b', 'a-2b-b', 'a-2b+', 'a+2b-', 'a++b', 'é']
+)
+def test_a_label_is_told_as_it_is(label):
+    name = f'sub-1_acq-{label}_T1w'
+    pe.Workflow(name=node_name(name))
+    assert scan_and_stage(f'cpmae_bids_wf.sub-1_wf.{node_name(name)}_wf.reface_wf.blend') == (name, 'blend')
+
+
+def test_a_label_writes_one_line_and_no_commands_for_the_terminal(clock):
+    log = io.StringIO()
+    name = node_name('sub-1_acq-a\n\x1b[2J_T1w')
+    odd = SimpleNamespace(fullname=f'w.sub-1_wf.{name}_wf.reface_wf.blend', run_without_submitting=False)
+    Progress(log, clock)(odd, 'exception')
+    assert log.getvalue() == '[sub-1_acq-a\\n\\x1b[2J_T1w] blend ... FAILED\n'
 
 
 @pytest.mark.parametrize(

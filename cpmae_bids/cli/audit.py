@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from cpmae_bids._version import __version__
 from cpmae_bids.cli.arguments import Parser, add_option, path
 from cpmae_bids.cli.outcome import exit_code_of, say
-from cpmae_bids.cli.streams import forgiving_streams, one_line
+from cpmae_bids.cli.streams import forgiving_streams
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, NothingToDoError, UsageError
+from cpmae_bids.runtime.text import one_line
 from cpmae_bids.runtime.threads import available_cpus
 
 if TYPE_CHECKING:

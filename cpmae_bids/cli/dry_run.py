@@ -6,10 +6,10 @@ from cpmae_bids.bids.scan import Scan
 from cpmae_bids.bids.selection import list_subjects
 from cpmae_bids.bids.verdict_records import read_record, settings_of
 from cpmae_bids.cli.raw_like import of_this_run
-from cpmae_bids.cli.streams import one_line
 from cpmae_bids.cli.summary import count
 from cpmae_bids.config import T1W_SUFFIXES, RunConfig
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK
+from cpmae_bids.runtime.text import one_line
 from cpmae_bids.sharing.inventory import list_files, unprocessed
 
 

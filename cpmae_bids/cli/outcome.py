@@ -5,8 +5,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from cpmae_bids.cli.streams import one_line
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_INTERRUPTED, CpmaeError
+from cpmae_bids.runtime.text import one_line
 
 NO_HOME = '/nonexistent'
 

@@ -20,7 +20,7 @@ from cpmae_bids.cli.batches import make_batches
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import CpmaeError, InputError
 from cpmae_bids.runtime.scratch import CRASH_FOLDER
-from cpmae_bids.workflows.progress import Progress, node_name
+from cpmae_bids.workflows.progress import Progress
 from cpmae_bids.workflows.run import Failure, run_workflow
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
 def _reason(scan: Scan, failures: Sequence[Failure]) -> str:
     """Return the node that failed a scan, its own or of a scan that it depends on; or nothing."""
     first = {failure.scan: failure for failure in reversed(failures)}
-    if failure := first.get(node_name(scan.name)):
+    if failure := first.get(scan.name):
         return f'{failure.stage}: {failure.message}'
     if scan.t1w and (reason := _reason(scan.t1w, failures)):
         return without_t1w(scan.t1w, reason)

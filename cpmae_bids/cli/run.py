@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from cpmae_bids.bids.output_folder import never_written_to
 from cpmae_bids.cli.outcome import settle_surroundings
 from cpmae_bids.cli.parser import parse_config
-from cpmae_bids.cli.streams import forgiving_streams, one_line
+from cpmae_bids.cli.streams import forgiving_streams
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_INTERRUPTED, CpmaeError
+from cpmae_bids.runtime.text import one_line
 
 logger = logging.getLogger(__name__)
 

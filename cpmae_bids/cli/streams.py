@@ -1,15 +1,10 @@
-"""Standard streams whose errors do not end a command, and lines that are one."""
+"""Standard streams whose errors do not end a command."""
 
 import contextlib
 import os
 import sys
 from collections.abc import Iterator
 from typing import Any
-
-
-def one_line(text: str) -> str:
-    """Return a text without line ends and control characters, which names of files may hold."""
-    return ''.join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class Forgiving:

@@ -5,12 +5,22 @@ import sys
 import time
 from typing import TextIO
 
+from cpmae_bids.runtime.text import one_line
+
 CLEAR_LINE = '\r\x1b[K'
 
 
 def node_name(name: str) -> str:
-    """Return a name with the codes of characters that nipype rejects in names of workflows and nodes."""
-    return re.sub(r'[^\w-]', lambda match: f'-{ord(match[0]):x}-', name)  # no two names become one
+    """Return a name with the codes of characters that nipype rejects in names of workflows and nodes.
+
+    ``a+b`` becomes ``a-2b-b``. What looks like a code gets one too, so that no two names become one.
+    """
+    return re.sub(r'[^\w-]|-(?=[0-9a-f]+[^\w])', lambda match: f'-{ord(match[0]):x}-', name)
+
+
+def _as_given(name: str) -> str:
+    """Inverse of `node_name`."""
+    return re.sub(r'-([0-9a-f]+)-', lambda match: chr(int(match[1], 16)), name)
 
 
 def scan_and_stage(fullname: str) -> tuple[str, str]:
@@ -19,7 +29,7 @@ def scan_and_stage(fullname: str) -> tuple[str, str]:
     ``cpmae_bids_wf.sub-01_wf.sub-01_T1w_wf.reface_wf.blend`` gives ``('sub-01_T1w', 'blend')``.
     """
     *around, stage = fullname.split('.')
-    return (around[2].removesuffix('_wf') if len(around) > 2 else ''), stage
+    return (_as_given(around[2].removesuffix('_wf')) if len(around) > 2 else ''), stage
 
 
 def _outcome(node) -> str:
@@ -70,10 +80,10 @@ class Progress:
         self._show()
 
     def _show(self, line: str | None = None) -> None:
-        text = '' if line is None else f'{line}\n'
+        text = '' if line is None else f'{one_line(line)}\n'
         if self.stream.isatty():
             now = ', '.join(' '.join(scan_and_stage(name)) for name in self.running)
-            text = f'{CLEAR_LINE}{text}{now}'
+            text = f'{CLEAR_LINE}{text}{one_line(now)}'
         if text:
             self.stream.write(text)
             self.stream.flush()
