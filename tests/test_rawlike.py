@@ -741,7 +741,21 @@ def test_a_table_of_numbers_is_one(tmp_path):
         *((name, ['43588', '43590'], None) for name in ('scan_day', 'days_since_epoch')),
         ('measured', ['737527.5', '725001'], None),
         ('measured', ['2458586', '2458590'], None),
-        ('measured', ['737527.5', '99'], ['737527.5', '99']),
+        ('measured', ['737527.5', '99'], None),
+        ('measured', ['737527.5', '12', '13'], ['737527.5', '12', '13']),
+        ('visit', ['43831', '-999', 'n/a', '9999'], None),  # 2020-01-01 in a spreadsheet
+        ('v2', ['15342.5', '31022', '28'], None),  # birthdays, one mistyped
+        ('when', ['18262', '18263'], None),  # 2020-01-01 in R
+        (
+            'rowid',
+            ['10001', '10002', '10003', '10004', '10005'],
+            ['10001', '10002', '10003', '10004', '10005'],
+        ),
+        ('income', ['42000', '38500', '0'], ['42000', '38500', '0']),
+        ('hippocampus', ['3412.5', '4120.25'], ['3412.5', '4120.25']),
+        ('etiv', ['1512345', '1398765'], ['1512345', '1398765']),
+        ('n', ['1', '2', '12000'], ['1', '2', '12000']),
+        ('measured', ['nan', '0'], ['nan', '0']),
         *((name, ['91.2', '30'], ['89', '30']) for name in ('yrs', 'Lebensalter')),
         *(
             (name, ['1', '2'], ['1', '2'])
@@ -778,6 +792,14 @@ def test_ages_in_other_units_are_capped_as_well(units, limit, rounded):
     assert column_of_persons('age', cells, 'participant_id', {'Units': units}) == [str(limit), rounded]
 
 
+@pytest.mark.parametrize('units', ['mm^3', 'steps'])
+def test_numbers_with_a_unit_are_no_dates(units):
+    cells = ['21345', '19872']
+    assert column_of_persons('thalamus', cells, 'participant_id', {'Units': units}) == cells
+    for unit in ('', 'n/a', 'days', 'Excel serial date', ['mm']):
+        assert column_of_persons('thalamus', cells, 'participant_id', {'Units': unit}) is None
+
+
 def test_columns_about_events():
     assert column_of_events('trial_type', ['go', 'stop']) == ['go', 'stop']
     assert (
@@ -812,6 +834,15 @@ def test_descriptions_of_columns_hold_no_date_address_or_further_field():
 def test_names_of_columns_that_stay_behind_are_told_unless_they_are_private():
     assert left_behind(['notes', 'Doe^Jane', '2019-04-12']) == (
         'columns left out: notes, one whose name is private, one whose name is private'
+    )
+
+
+def test_a_column_that_may_be_dates_is_told_with_what_to_do():
+    table = Table(['notes', 'dob', 'visit', 'volume'], [['', '21345', ' 43831', '21345']])
+    sidecar = {'volume': {'Units': 'mm3'}}
+    assert left_behind(table.columns[:3], table, sidecar) == (
+        'columns left out: notes, dob, visit '
+        '(visit: may count days; if not, give Units in the JSON file of the table)'
     )
 
 

@@ -12,9 +12,10 @@ from cpmae_bids.bids.private_text import (
     is_number,
     is_private_number,
     is_private_text,
+    may_count_days,
     names_somebody,
 )
-from cpmae_bids.bids.tsv import NOT_THERE
+from cpmae_bids.bids.tsv import NOT_THERE, Table
 from cpmae_bids.runtime.packaged import packaged_json
 
 # None of these identifies anybody by itself, nor does any free text hide in them.
@@ -38,6 +39,7 @@ DESCRIPTION_FIELDS = (
     'Maximum',
 )
 
+_UNIT_OF_DATES = re.compile(r'^\W*(n/?a|none|unknown)?\W*$|day|date|time|serial|excel|since', re.IGNORECASE)
 _OF_A_LEVEL = {'Description', 'TermURL'}
 _URL = re.compile(r'https?://[^\s@]+')
 _CATEGORIES = (*SHAREABLE_COLUMNS, 'strain', 'strain_rrid')
@@ -85,7 +87,7 @@ def column_of_persons(name: str, cells: list[str], key: str, description: Any) -
     if name in _CATEGORIES:
         counts = Counter(cells)
         return [shareable_category(name, cell, levels, counts[cell]) for cell in cells]
-    if _PRIVATE_NAME.search(name) or names_somebody(name) or are_short_dates(cells) or are_years(cells):
+    if _has_private_name(name) or are_short_dates(cells) or are_years(cells) or _are_days(cells, description):
         return None
     shareable = all(
         cell == NOT_THERE or (is_number(cell) and not is_private_number(cell)) or _is_level(cell, levels)
@@ -105,10 +107,32 @@ def column_of_events(name: str, cells: list[str]) -> list[str] | None:
     return None if private else cells
 
 
-def left_behind(names: Collection[str]) -> str:
-    """Say which columns were dropped, in a list that is shared."""
+def left_behind(names: Collection[str], table: Table | None = None, sidecar: Any = None) -> str:
+    """Say which columns were dropped, in a list that is shared.
+
+    With the table and its sidecar, that of numbers without a unit that may be dates is told, too.
+    """
     told = ('one whose name is private' if names_somebody(name) else name for name in names)
-    return f'columns left out: {", ".join(told)}'
+    text = f'columns left out: {", ".join(told)}'
+    days = [
+        name
+        for name in names
+        if table and not _has_private_name(name) and _are_days(table.column(name), sidecar.get(name))
+    ]
+    if not days:
+        return text
+    return f'{text} ({", ".join(days)}: may count days; if not, give Units in the JSON file of the table)'
+
+
+def _has_private_name(column: str) -> bool:
+    return _PRIVATE_NAME.search(column) is not None or names_somebody(column)
+
+
+def _are_days(cells: list[str], description: Any) -> bool:
+    """Whether the numbers of a column may be dates, and its sidecar names no other unit."""
+    units = description.get('Units') if isinstance(description, dict) else None
+    named = isinstance(units, str) and units.strip() and not _UNIT_OF_DATES.search(units)
+    return not named and may_count_days([cell.strip() for cell in cells])
 
 
 def descriptions_of(columns: list[str], sidecar: dict[str, Any]) -> dict[str, dict[str, Any]]:

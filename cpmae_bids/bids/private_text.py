@@ -3,6 +3,8 @@
 import re
 import unicodedata
 from collections.abc import Collection
+from itertools import pairwise
+from math import isfinite
 
 # Longer strings are free text; these patterns are dates, times and addresses inside a short one.
 _MAX_TEXT = 64
@@ -38,8 +40,12 @@ _SPLIT_DAY = re.compile(r'(?<!\d)\d\d[^0-9]+\d\d[^0-9]+(?:\d\d|19\d\d)(?!\d)')
 _SPLIT_NUMBER = re.compile(r'\d{2,}(?:[^0-9A-Za-z]+\d{2,})+')
 _MAX_SPLIT = 6
 _MAX_CODE_LETTERS = 3
-# Years, and the days that MATLAB (700 000 is in 1916) and astronomers (2 430 000 is in 1941) count
-_YEAR = re.compile(r'((?:19[0-9]|20[0-4])[0-9]|7[0-4][0-9]{4}|24[3-6][0-9]{4})(?:\.[0-9]+)?')
+_YEAR = re.compile(r'(?:19[0-9]|20[0-4])[0-9](?:\.[0-9]+)?')
+# Days as they are counted by spreadsheets from 1900 (1920 to 2050; 1904, SAS, Stata and R are later), by
+# MATLAB (1916 to 2053) and by astronomers (1941 to 2050)
+_DAYS = ((7306, 54789), (700_000, 750_000), (2_430_000, 2_470_000))
+_MISSING = re.compile(r'-.*|[+]?(?:0+|8+|9+)(?:\.0*)?')  # codes for what was not measured
+_MIN_RUN = 5  # numbers that follow one another in this many rows count the rows
 _TECHNICAL = re.compile(r'[A-Za-z0-9\s_./\\,;:+*()&#-]*')
 _NUMBER = re.compile(r'[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?|nan|[+-]?inf', re.IGNORECASE)
 
@@ -109,6 +115,21 @@ def are_short_dates(cells: Collection[str]) -> bool:
 
 
 def are_years(cells: Collection[str]) -> bool:
-    """Whether all numbers of a column are years of this century or the last one, or counts of days."""
+    """Whether all numbers of a column are years of this century or the last one."""
     numbers = [cell for cell in cells if is_number(cell) and cell.lower() != 'nan']
     return bool(numbers) and all(_YEAR.fullmatch(number) for number in numbers)
+
+
+def may_count_days(cells: Collection[str]) -> bool:
+    """Whether most numbers of a column may be dates, as spreadsheets and programs store them.
+
+    Round numbers and those that count the rows are none.
+    """
+    numbers = [float(cell) for cell in cells if is_number(cell) and not _MISSING.fullmatch(cell)]
+    numbers = [number for number in numbers if isfinite(number)]
+    days = [number for number in numbers if any(low <= number < high for low, high in _DAYS)]
+    if not days or 2 * len(days) < len(numbers):
+        return False
+    counts_rows = len(numbers) >= _MIN_RUN and all(b - a == 1 for a, b in pairwise(numbers))
+    is_round = len({*numbers}) > 1 and all(number % 100 == 0 for number in numbers)
+    return not counts_rows and not is_round

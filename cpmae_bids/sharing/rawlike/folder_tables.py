@@ -45,11 +45,11 @@ def place_folder_table(
             return [shifted(cell, _shift(entries, config)) for cell in cells]
         return column_of_persons(name, cells, key, sidecar.get(name))
 
-    table, left = table.mapped(each)
+    shared, left = table.mapped(each)
     if left:
-        unit.leave_out(entry, left_behind(left), False)
-    unit.texts[entry.path] = table.text().encode()
-    if content := descriptions_of(table.columns, sidecar):
+        unit.leave_out(entry, left_behind(left, table, sidecar), False)
+    unit.texts[entry.path] = shared.text().encode()
+    if content := descriptions_of(shared.columns, sidecar):
         unit.texts[sidecar_of(entry.path)] = to_json(content).encode()
 
 

@@ -105,15 +105,15 @@ def _write_once(
             left_out.append(DatasetFile(entry.path, 'out', f'cannot be read: {reason}'))
             continue
         if left:
-            left_out.append(DatasetFile(entry.path, 'out', left_behind(left)))
+            left_out.append(DatasetFile(entry.path, 'out', left))
     if not any(path.startswith('README') for path in texts):
         texts['README'] = _README.format(name=describe(bids_dir)['Name']).encode()
     commit(dataset, Unit(DATASET, texts=texts, left_out=left_out))
     return left_out, failures
 
 
-def _place(bids_dir: Path, path: str, texts: dict[str, bytes], subjects: Collection[str]) -> list[str]:
-    """Add one file to the texts; return the names of dropped columns."""
+def _place(bids_dir: Path, path: str, texts: dict[str, bytes], subjects: Collection[str]) -> str:
+    """Add one file to the texts; say which columns were dropped."""
     source = bids_dir / path
     if path.endswith('.tsv'):
         return _place_table(source, path, texts, subjects)
@@ -122,21 +122,21 @@ def _place(bids_dir: Path, path: str, texts: dict[str, bytes], subjects: Collect
         if len(text) > _MAX_TEXT:
             raise InputError(f'{path}: too large for a text')
         texts[path] = text.encode()
-    return []  # JSON files go with their tables
+    return ''  # JSON files go with their tables
 
 
-def _place_table(source: Path, path: str, texts: dict[str, bytes], subjects: Collection[str]) -> list[str]:
+def _place_table(source: Path, path: str, texts: dict[str, bytes], subjects: Collection[str]) -> str:
     table = read_participants(source, subjects)
     if not table.rows:
-        return []
+        return ''
     sidecar_path = source.with_suffix('.json')
     sidecar = read_json_object(sidecar_path) if sidecar_path.is_file() else {}
 
-    table, left = table.mapped(lambda name, cells: column_of_persons(name, cells, KEY, sidecar.get(name)))
-    texts[path] = table.text().encode()
-    content: dict[str, Any] = descriptions_of(table.columns, sidecar)
+    shared, left = table.mapped(lambda name, cells: column_of_persons(name, cells, KEY, sidecar.get(name)))
+    texts[path] = shared.text().encode()
+    content: dict[str, Any] = descriptions_of(shared.columns, sidecar)
     if tool := described(sidecar.get('MeasurementToolMetadata'), _FIELDS_OF_MEASURES):
         content['MeasurementToolMetadata'] = tool
     if content:
         texts[path.removesuffix('.tsv') + '.json'] = to_json(content).encode()
-    return left
+    return left_behind(left, table, sidecar) if left else ''
