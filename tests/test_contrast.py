@@ -88,12 +88,13 @@ def pair():
     return other, t1w, brain, affine
 
 
-def shared(pair, shift=(0, 0, 0), other=None):
+def shared(pair, shift=(0, 0, 0), other=None, other_affine=None):
     values, t1w, brain, affine = pair
     matrix = np.eye(4)
     matrix[:3, 3] = shift
+    other_affine = affine if other_affine is None else other_affine
     return alignment.shared_information(
-        values if other is None else other, affine, matrix, t1w, brain, affine
+        values if other is None else other, other_affine, matrix, t1w, brain, affine
     )
 
 
@@ -101,6 +102,15 @@ def test_contrasts_share_most_where_they_are_aligned(pair):
     sharpness, peak = shared(pair)
     assert sharpness > threshold('t1w_sharpness', 'head').low
     assert peak > 1
+
+
+def test_padding_around_a_slab_counts_for_nothing(pair):
+    values, _, brain, affine = pair
+    first = int(np.flatnonzero(brain.any(axis=(0, 1)))[0]) + 3
+    padded, start = values.copy(), np.eye(4)
+    padded[:, :, :first], start[2, 3] = -7, first
+    sharpness, peak = shared(pair, other=values[:, :, first:], other_affine=affine @ start)
+    assert shared(pair, other=padded) == pytest.approx((sharpness, peak), rel=0.02)
 
 
 @pytest.mark.parametrize('shift', [(3, 0, 0), (0, -3, 0), (0, 2, 3)])

@@ -117,3 +117,15 @@ def test_a_contrast_that_lost_its_face_or_head_is_refused(t1w, tmp_path, change,
         find(tmp_path / 'T2w.nii.gz', t1w, tmp_path)
     assert str(tmp_path / 'T2w.nii.gz') in str(caught.value)
     assert not (tmp_path / 'affine.txt').exists()
+
+
+def test_a_slab_of_half_the_brain_on_the_grid_of_a_whole_head_is_refused_for_what_it_is(t1w, tmp_path):
+    make(t1w, tmp_path / 'T2w.nii.gz', padded(-5, 0.0), angles=(1, 0, 1), shift=(1, 0, -1))
+    with pytest.raises(InputError, match=r'shows only \d\d% of the brain: give a scan of the whole brain'):
+        find(tmp_path / 'T2w.nii.gz', t1w, tmp_path)
+
+
+def test_a_padded_scan_that_does_not_align_is_to_be_given_as_acquired(t1w, tmp_path):
+    make(t1w, tmp_path / 'T2w.nii.gz', padded(45, 0.0), angles=(1, 0, 1), shift=(1, 0, -1))
+    with pytest.raises(InputError, match='not resampled'):
+        find(tmp_path / 'T2w.nii.gz', t1w, tmp_path)

@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import phantom
 import pytest
+from nibabel.affines import apply_affine
 
 from cpmae_bids.deid.images import intensity, nifti
 from cpmae_bids.deid.qc import head_checks
@@ -196,6 +198,12 @@ def test_a_header_turned_by_a_right_angle_is_refused(tmp_path, phantom_template,
     assert not files[2].exists()
 
 
+def positions():
+    """Right, anterior and superior of each voxel, mm."""
+    shape, affine = phantom.grid((2.5, 2.5, 2.5), 'LPS', 10)
+    return np.moveaxis(apply_affine(affine, np.moveaxis(np.indices(shape), 0, -1)), -1, 0)
+
+
 def hot(values, brain):
     values[tuple(np.argwhere(brain)[len(np.argwhere(brain)) // 3])] = 3e4
     return values
@@ -234,19 +242,44 @@ def stripped(values, brain):
 
 
 def face_cut_away(values, brain):
-    shape, affine = phantom.grid((2.5, 2.5, 2.5), 'LPS', 10)
-    index = np.indices(shape)
-    y, z = (sum(affine[a, i] * index[i] for i in range(3)) + affine[a, 3] for a in (1, 2))
+    _, y, z = positions()
     return np.where((y > 40) & (z < -22), 0, values)
 
 
-@pytest.mark.parametrize(('change', 'says'), [(stripped, 'skull-stripped'), (face_cut_away, 'defaced')])
+def face_as_noise(values, brain):
+    _, y, z = positions()
+    noise = phantom.SIGMA * np.random.default_rng(0).rayleigh(size=values.shape)
+    return np.where((y > 40) & (z < -22), noise, values)
+
+
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [(stripped, 'skull-stripped'), (face_cut_away, 'defaced'), (face_as_noise, 'defaced')],
+)
 def test_scans_without_head_or_face_are_refused(tmp_path, phantom_template, change, says):
     files = write_scan(tmp_path, change)
     with pytest.raises(InputError, match=says) as caught:
         register(*files)
     assert str(files[0]) in str(caught.value)
     assert not files[2].exists()
+
+
+def in_the_shade(values):
+    """As one coil behind the head: the face has a small part of the signal of the neck."""
+    _, y, _ = positions()
+    return values * np.exp(-np.log(30) * np.clip((y + 110) / 200, 0, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize('change', [None, face_cut_away, face_as_noise])
+def test_a_face_in_the_shade_of_the_coil_is_there_unless_it_was_removed(tmp_path, phantom_template, change):
+    files = write_scan(
+        tmp_path, lambda values, brain: in_the_shade(change(values, brain) if change else values)
+    )
+    scan = nifti.read(files[0])
+    brain = nifti.read_mask(files[1], scan)
+    refused = pytest.raises(InputError, match='defaced') if change else nullcontext()
+    with refused:
+        head_checks.check_head(scan, brain, np.eye(4))
 
 
 def test_an_empty_mask_is_refused(tmp_path, phantom_template):

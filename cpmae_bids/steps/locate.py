@@ -48,9 +48,10 @@ def locate(
     values, target_values = scan.values(), target.values()
     to_t1w = _align(scan, values, target, target_values, brain)
     if to_t1w is None:
+        acquired = '' if alignment.padding(values) is None else '; give a slab as acquired, not resampled'
         raise InputError(
             f'{image}: does not align to {t1w.name}: check that both are scans of one person, and the '
-            'orientation in the headers'
+            f'orientation in the headers{acquired}'
         )
     to_voxels = np.linalg.inv(target.affine) @ to_t1w @ scan.affine
     found, stays = (geometry.resample(mask, to_voxels, scan.shape, order=0) > 0.5 for mask in (brain, kept))

@@ -5,11 +5,14 @@ head. The limits were set on 165 whole heads, all of which pass, and on the same
 quickshear and masked by pydeface.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from cpmae_bids.deid.images import intensity, nifti, noise
+from cpmae_bids.deid.qc import margin
 from cpmae_bids.deid.qc.decision import violation
 from cpmae_bids.deid.qc.thresholds import THRESHOLDS, threshold
 from cpmae_bids.deid.space import alignment, geometry, regions
@@ -30,6 +33,11 @@ MAX_BRIGHT_AIR = 0.3
 MIN_SHOWN = 0.5
 # Volumes of tissue that it takes to say anything about a level of the head, and about a face
 MIN_LEVEL_ML, MIN_FACE_ML = 2.0, 10.0
+# Least share of the brain without the value of the padding around a resampled slab, which fluid may have
+MIN_BRAIN = 0.7
+# Share of the field of view, the darkest, that is air, and multiple of its level that tissue exceeds in the
+# shade of the coil, where it may be as dark as noise is elsewhere
+AIR_SHARE, ABOVE_AIR = 0.1, 2.5
 _COARSE = 64  # voxels along the template grid: 4 mm show whether there is tissue, and cost next to nothing
 
 
@@ -98,16 +106,16 @@ def measure_head(scan: nifti.Image, brain: np.ndarray, world_to_template: np.nda
     view. ``face_cut_cm2``: area of the face that borders on the background without a transition, less half of
     the same on the scalp, which is large where software removed the whole background.
     """
-    tissue, inside, in_fov = _coarse(scan, brain, world_to_template)
-    away = ~ndimage.binary_dilation(inside, iterations=2)
+    coarse = _coarse(scan, brain, world_to_template)
+    away = ~ndimage.binary_dilation(coarse.brain, iterations=2)
     box = regions.box(regions.NOSE, _COARSE)
-    nose = box & in_fov
+    nose = box & coarse.in_fov
     visible = nose.sum() > 0.3 * box.sum()
     values = scan.values()
     return {
-        'head_share': float((tissue & away).sum() / max(inside.sum(), 1)),
-        'nose_share': float(tissue[nose].mean()) if visible else 1.0,
-        'bright_air_share': _bright_air(tissue, inside, in_fov),
+        'head_share': float((coarse.tissue & away).sum() / max(coarse.brain.sum(), 1)),
+        'nose_share': float(coarse.tissue[nose].mean()) if visible else 1.0,
+        'bright_air_share': _bright_air(coarse),
         'face_cut_cm2': _face_cut(
             values, intensity.brain_scale(values[brain]), scan.affine, world_to_template
         ),
@@ -119,10 +127,16 @@ def check_other_head(
 ) -> None:
     """Check that a scan of another contrast shows the head that its T1w shows, as far as it sees it.
 
-    Each is given with its brain (bool) and its affine map to the template. Raises InputError if the scan was
-    skull-stripped or defaced, or if its air cannot be distinguished from tissue.
+    Each is given with its brain (bool) and its affine map to the template. Raises InputError if the scan
+    shows a part of the brain only, was skull-stripped or defaced, or if its air cannot be distinguished from
+    tissue.
     """
     scan, by = other[0], t1w[0].path.name
+    values = scan.values()
+    padding = alignment.padding(values)
+    shown = 1.0 if padding is None else float((values[other[1]] != padding).mean())
+    if shown < MIN_BRAIN:
+        raise InputError(f'{scan.path}: shows only {shown:.0%} of the brain: give a scan of the whole brain')
     metrics = measure_other_head(other, t1w)
     if metrics['bright_air_share'] > MAX_BRIGHT_AIR:
         raise InputError(
@@ -148,10 +162,10 @@ def measure_other_head(
     share of the tissue of the T1w, away from the brain and in the face, that is tissue in the other contrast
     too; 1 for a face that lies outside the field of view. ``bright_air_share``: see `measure_head`.
     """
-    tissue, inside, in_fov = _coarse(*other)
-    expected, t1w_inside, t1w_in_fov = _coarse(*t1w)
-    expected &= ndimage.binary_erosion(in_fov & t1w_in_fov)  # the outermost voxels are half empty
-    expected &= ~ndimage.binary_dilation(t1w_inside | inside, iterations=2)
+    coarse, of_t1w = _coarse(*other), _coarse(*t1w)
+    tissue = coarse.tissue
+    seen = ndimage.binary_erosion(coarse.in_fov & of_t1w.in_fov)  # the outermost voxels are half empty
+    expected = of_t1w.tissue & seen & ~ndimage.binary_dilation(of_t1w.brain | coarse.brain, iterations=2)
     voxel_ml = (geometry.GRID_EDGE_MM / _COARSE) ** 3 / 1000
     behind = expected & regions.box(regions.REAR, _COARSE)
     total = behind.sum(axis=(0, 1)) * voxel_ml
@@ -161,29 +175,37 @@ def measure_other_head(
     return {
         'head_shown': float(tissue[expected].mean()) if expected.any() else 0.0,
         'face_shown': float(tissue[face].mean()) if face.sum() * voxel_ml > MIN_FACE_ML else 1.0,
-        'bright_air_share': _bright_air(tissue, inside, in_fov),
+        'bright_air_share': _bright_air(coarse),
     }
 
 
-def _coarse(
-    scan: nifti.Image, brain: np.ndarray, world_to_template: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tissue, brain and field of view on a coarse template grid; bool, shape (64, 64, 64) each."""
+class _Coarse(NamedTuple):
+    """A scan on a coarse template grid; bool, shape (64, 64, 64) each."""
+
+    tissue: np.ndarray
+    bright: np.ndarray  # tissue wherever the coil sees as much as of the brain
+    brain: np.ndarray
+    in_fov: np.ndarray
+
+
+def _coarse(scan: nifti.Image, brain: np.ndarray, world_to_template: np.ndarray) -> _Coarse:
     values = scan.values()
     scale = intensity.brain_scale(values[brain])
     level = noise.floor(values, scan.voxel_sizes, scale)
+    inside = geometry.to_template(brain, scan.affine, world_to_template, _COARSE) >= 0.5
+    in_fov = geometry.field_of_view(scan.shape, scan.affine, world_to_template, _COARSE)
     volume = geometry.to_template(values, scan.affine, world_to_template, _COARSE)
-    return (
-        noise.above_floor(volume, level) > intensity.TISSUE * scale,
-        geometry.to_template(brain, scan.affine, world_to_template, _COARSE) >= 0.5,
-        geometry.field_of_view(scan.shape, scan.affine, world_to_template, _COARSE),
-    )
+    volume = noise.above_floor(volume, level) / scale
+    air = np.quantile(volume[in_fov], AIR_SHARE) if in_fov.any() else 0.0
+    shade = margin.gain(volume, inside, geometry.GRID_EDGE_MM / _COARSE)
+    dark = np.minimum(np.maximum(intensity.TISSUE * shade, ABOVE_AIR * air), intensity.TISSUE)
+    return _Coarse(volume > dark, volume > intensity.TISSUE, inside, in_fov)
 
 
-def _bright_air(tissue: np.ndarray, inside: np.ndarray, in_fov: np.ndarray) -> float:
-    far = ndimage.distance_transform_edt(~inside, sampling=geometry.GRID_EDGE_MM / _COARSE) > AIR_MM
-    air = regions.box(regions.ABOVE_EARS, _COARSE) & in_fov & far
-    return float(tissue[air].mean()) if air.any() else 0.0
+def _bright_air(coarse: _Coarse) -> float:
+    far = ndimage.distance_transform_edt(~coarse.brain, sampling=geometry.GRID_EDGE_MM / _COARSE) > AIR_MM
+    air = regions.box(regions.ABOVE_EARS, _COARSE) & coarse.in_fov & far
+    return float(coarse.bright[air].mean()) if air.any() else 0.0
 
 
 def _face_cut(values, scale: float, affine: np.ndarray, world_to_template: np.ndarray) -> float:

@@ -44,7 +44,7 @@ class Outside:
         head, grid, in_fov = geometry.on_world_grid(values, affine, GRID_MM)
         head = noise.above_floor(head, noise.floor(values, geometry.voxel_sizes(affine), scale)) / scale
         inside = geometry.resample(brain.astype(np.float32), np.linalg.inv(affine) @ grid, head.shape) >= 0.5
-        head = masks.head_mask(head / _gain(head, inside), within=in_fov)
+        head = masks.head_mask(head / gain(head, inside, GRID_MM), within=in_fov)
         air = in_fov & ~ndimage.binary_fill_holes(_closed(head))
         if not air.any():
             return cls(np.full(head.shape, np.nan, np.float32), grid)
@@ -60,12 +60,15 @@ class Outside:
         return float((preserved & (self.distance <= NEAR_MM)).sum() * GRID_MM**3 / 1000)
 
 
-def _gain(head: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """Brightness of the coil by that of the brain nearby, 1 where it is not far below that of the brain."""
+def gain(head: np.ndarray, brain: np.ndarray, grid_mm: float) -> np.ndarray:
+    """Brightness of the coil by that of the brain nearby, 1 where it is not far below that of the brain.
+
+    `head` (float32) and `brain` (bool) have a shape (A, B, C) and voxels of `grid_mm`.
+    """
     if not brain.any():
         return np.ones_like(head)
     bright, near = (
-        ndimage.gaussian_filter(part, GAIN_MM / GRID_MM)
+        ndimage.gaussian_filter(part, GAIN_MM / grid_mm)
         for part in (np.where(brain, head, np.float32(0)), brain.astype(np.float32))
     )
     level = np.divide(bright, near, out=np.full_like(head, np.inf), where=near > intensity.TINY)

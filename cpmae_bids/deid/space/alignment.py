@@ -162,7 +162,8 @@ def shared_information(
     Returns
     -------
     sharpness, peak : float
-        NaN if the first volume shows less than half of the brain, there or after a shift.
+        NaN if the first volume, less its `padding`, shows less than half of the brain, there or after a
+        shift.
     """
     steps = np.maximum(1, 2.0 / geometry.voxel_sizes(other_affine) + 1e-3).astype(int)
     part = tuple(slice(None, None, step) for step in steps)
@@ -171,10 +172,13 @@ def shared_information(
     world = apply_affine(other_affine, inside)
     smoothed = geometry.smooth(values, 1.0 / geometry.voxel_sizes(affine))
     to_voxels = np.linalg.inv(affine) @ np.linalg.inv(to_other)
+    unseen = padding(values)
 
     def information(shift) -> float:
         voxels = apply_affine(to_voxels, world + shift)
         seen = ((voxels > -0.5) & (voxels < np.array(values.shape) - 0.5)).all(axis=1)
+        if unseen is not None:
+            seen[seen] = values[tuple(np.rint(voxels[seen]).astype(int).T)] != unseen
         if seen.mean() < 0.5:
             return float('nan')
         sampled = ndimage.map_coordinates(smoothed, voxels[seen].T, order=1, mode='nearest')
@@ -185,6 +189,15 @@ def shared_information(
     greatest = [np.max([information(mm * way) for way in directions]) for mm in (SHIFT_MM, PEAK_MM)]
     sharpness, peak = (here / value if value > 0 else float('nan') for value in greatest)
     return sharpness, peak
+
+
+def padding(values: np.ndarray) -> float | None:
+    """Value of what lies around a slab that was resampled onto a larger grid, or around masked air.
+
+    None if no side of the volume (X, Y, Z) is constant.
+    """
+    sides = (np.take(values, end, axis=axis) for axis in range(3) for end in (0, -1))
+    return next((float(side.flat[0]) for side in sides if np.ptp(side) == 0), None)
 
 
 def _mutual_information(a: np.ndarray, b: np.ndarray) -> float:
