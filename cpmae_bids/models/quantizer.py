@@ -10,8 +10,6 @@ ITERATIONS = 15  # of k-means
 class Codebook(nn.Module):
     """Nearest-neighbour quantiser, entries (size, dim), which k-means finds."""
 
-    entries: Tensor
-
     def __init__(self, size: int, dim: int):
         super().__init__()
         self.register_buffer('entries', torch.randn(size, dim))

@@ -26,10 +26,6 @@ class Shape(nn.Module):
     al., Finite Scalar Quantization, 2023 (a codebook that is a grid).
     """
 
-    centre: Tensor
-    components: Tensor
-    spread: Tensor
-
     def __init__(self, edge: int):
         super().__init__()
         self.edge = edge

@@ -14,17 +14,16 @@ from cpmae_bids.exceptions import WeightsError
 VARIABLE = 'CPMAE_BIDS_WEIGHTS'  # environment variable that names a folder of weights
 # File in the folder that lists, per model: file, size, sha256, configuration, licence, command
 REGISTRY = 'weights.json'
-# Names of the models: the two VQ-VAEs, the masked autoencoder, and what takes its heads to 1 mm
-MODELS = ('brain', 'head', 'mae', 'superresolution')
 
-# Module and class of each of them; ``Config`` after the name of the class is that of its settings
+# Module and class of each model: the two VQ-VAEs, the masked autoencoder, and what takes its heads to 1 mm;
+# ``Config`` after the name of the class is that of its settings
 KINDS = {
     'brain': ('vqvae', 'VQVAE'),
     'head': ('head', 'HeadVQVAE'),
     'mae': ('mae', 'MAE'),
     'superresolution': ('superresolution', 'SuperResolution'),
 }
-
+MODELS = tuple(KINDS)
 PACKAGED = Path(__file__).resolve().parent.parent / 'data' / 'weights'  # weights that come with the package
 
 
