@@ -32,8 +32,7 @@ _PRIVATE = re.compile(
 )
 # A birthday of six digits: year, month, day; day, month, year; or month, day, year
 _SHORT_DATE = re.compile(rf'(?<![\d.])(?:\d\d{_MM}{_DD}|{_DD}{_MM}\d\d|{_MM}{_DD}\d\d)(?!\d|\.\d)')
-# What a spreadsheet would execute
-_FORMULA = re.compile(r'\s*=|\s*[+-].*[(|!]|[\t\r]')
+_FORMULA = re.compile(r'\s*=|\s*[+-].*[(|!]|[\t\r]')  # what a spreadsheet would execute
 # In names of software and coils three short numbers with anything between may be a day as well, and numbers
 # of two digits and more in a row that of a record
 _SPLIT_DAY = re.compile(r'(?<!\d)\d\d[^0-9]+\d\d[^0-9]+(?:\d\d|19\d\d)(?!\d)')

@@ -22,8 +22,7 @@ _LOST = (
     'StepError: its job ended without a result, killed or out of time or memory; the batch folder in the '
     'work folder has what it wrote\n'
 )
-# Nipype writes paths into scripts and command lines as they are.
-_PLAIN_PATH = re.compile(r'[\w./+@:,=-]+')
+_PLAIN_PATH = re.compile(r'[\w./+@:,=-]+')  # Nipype writes paths into scripts and command lines as they are
 
 
 def is_batch(plugin: str) -> bool:

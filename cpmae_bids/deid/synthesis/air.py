@@ -44,8 +44,7 @@ SHAPE_STEP = 0.5
 IN_LINE, LEAST_IN_LINE = 0.6, 0.3
 LEAST_STEP = 0.01  # step of the least value, as a share of the brain scale
 SHARE = 0.4  # share of the variance that lies in patches, where there are any
-# Blurs, in voxels, that are told apart. Of the three axes, the middle one counts.
-BLURS = (0.0, 1.0, 2.0)
+BLURS = (0.0, 1.0, 2.0)  # in voxels, that are told apart. Of the three axes, the middle one counts.
 RARE = 1e-4  # least share above the least value: rarer ones are single voxels
 MAX_TIES = 0.95  # share of the least value beyond which the rest is too little to say where it lies
 GAP = 0.5  # distance (brain scale 1) of a negative least value from all others that makes it padding, no air
