@@ -103,17 +103,16 @@ def _is_source_of_its_output(path: str, config: RunConfig) -> bool:
     return _has_preserved_voxels(*states)
 
 
-def _state(path: Path) -> tuple[Path, int, int, int]:
+_State = tuple[Path, int, int, int]  # a file, and what changes with it
+
+
+def _state(path: Path) -> _State:
     status = path.stat()
     return path, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @lru_cache(maxsize=4096)
-def _has_preserved_voxels(
-    original: tuple[Path, int, int, int],
-    refaced: tuple[Path, int, int, int],
-    mask: tuple[Path, int, int, int],
-) -> bool:
+def _has_preserved_voxels(original: _State, refaced: _State, mask: _State) -> bool:
     """Whether an output has the geometry of a scan and, within the mask, its stored values."""
     import numpy as np
 

@@ -33,6 +33,7 @@ LIBRARIES = (
 )
 
 _loaded = False
+Streams = tuple[TextIO, TextIO]  # standard output and standard error
 
 
 @contextlib.contextmanager
@@ -86,28 +87,23 @@ def run(arguments: Sequence[str], environment: Mapping[str, str], folder: Path) 
     opened = [path.open('w+', buffering=1, errors='backslashreplace') for path in paths]
     with opened[0] as stdout, opened[1] as stderr:
         work = _fork if _loaded else _anew
-        returncode = work(arguments, environment, folder, stdout, stderr)
+        returncode = work(arguments, environment, folder, (stdout, stderr))
         for stream in opened:
             stream.seek(0)
         return returncode, stdout.read(), stderr.read()
 
 
-def _anew(
-    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, stdout: TextIO, stderr: TextIO
-) -> int:
+def _anew(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, streams: Streams) -> int:
     command = [sys.executable, '-m', 'cpmae_bids.steps', *arguments]
-    changed = {**os.environ, **environment}
+    changed, (stdout, stderr) = {**os.environ, **environment}, streams
     return subprocess.run(
         command, cwd=folder, env=changed, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, check=False
     ).returncode
 
 
-def _fork(
-    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, stdout: TextIO, stderr: TextIO
-) -> int:
-    process = multiprocessing.get_context('fork').Process(
-        target=_work, args=(list(arguments), dict(environment), folder, stdout, stderr)
-    )
+def _fork(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, streams: Streams) -> int:
+    passed = list(arguments), dict(environment), folder, streams
+    process = multiprocessing.get_context('fork').Process(target=_work, args=passed)
     process.start()
     process.join()
     returncode = 1 if process.exitcode is None else process.exitcode
@@ -115,15 +111,13 @@ def _fork(
     return returncode
 
 
-def _work(
-    arguments: list[str], environment: dict[str, str], folder: Path, stdout: TextIO, stderr: TextIO
-) -> None:
+def _work(arguments: list[str], environment: dict[str, str], folder: Path, streams: Streams) -> None:
     """Run a step as a fresh process would."""
     os.environ.update(environment)
     end_with_parent()
-    sys.stdout, sys.stderr = stdout, stderr
-    os.dup2(stdout.fileno(), 1)
-    os.dup2(stderr.fileno(), 2)
+    sys.stdout, sys.stderr = streams
+    for number, stream in enumerate(streams, 1):
+        os.dup2(stream.fileno(), number)
     logging.getLogger('cpmae_bids').handlers.clear()  # those of the run; a step has its one line
     with contextlib.suppress(OSError):  # what `top` calls it
         Path('/proc/self/comm').write_text(arguments[0])

@@ -39,6 +39,7 @@ MIN_BRAIN = 0.7
 # shade of the coil, where it may be as dark as noise is elsewhere
 AIR_SHARE, ABOVE_AIR = 0.1, 2.5
 _COARSE = 64  # voxels along the template grid: 4 mm show whether there is tissue, and cost next to nothing
+Placed = tuple[nifti.Image, np.ndarray, np.ndarray]  # a scan, its brain, and its affine map to the template
 
 
 def check_brain(brain: np.ndarray, scan: nifti.Image) -> None:
@@ -122,12 +123,10 @@ def measure_head(scan: nifti.Image, brain: np.ndarray, world_to_template: np.nda
     }
 
 
-def check_other_head(
-    other: tuple[nifti.Image, np.ndarray, np.ndarray], t1w: tuple[nifti.Image, np.ndarray, np.ndarray]
-) -> None:
+def check_other_head(other: Placed, t1w: Placed) -> None:
     """Check that a scan of another contrast shows the head that its T1w shows, as far as it sees it.
 
-    Each is given with its brain (bool) and its affine map to the template. Raises InputError if the scan
+    Raises InputError if the scan
     shows a part of the brain only, was skull-stripped or defaced, or if its air cannot be distinguished from
     tissue.
     """
@@ -152,9 +151,7 @@ def check_other_head(
         )
 
 
-def measure_other_head(
-    other: tuple[nifti.Image, np.ndarray, np.ndarray], t1w: tuple[nifti.Image, np.ndarray, np.ndarray]
-) -> dict[str, float]:
+def measure_other_head(other: Placed, t1w: Placed) -> dict[str, float]:
     """What `check_other_head` decides on.
 
     A slab may end anywhere, in its own grid or, once resampled, in a larger one. There the whole level of the
