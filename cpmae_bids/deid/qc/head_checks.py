@@ -126,9 +126,8 @@ def measure_head(scan: nifti.Image, brain: np.ndarray, world_to_template: np.nda
 def check_other_head(other: Placed, t1w: Placed) -> None:
     """Check that a scan of another contrast shows the head that its T1w shows, as far as it sees it.
 
-    Raises InputError if the scan
-    shows a part of the brain only, was skull-stripped or defaced, or if its air cannot be distinguished from
-    tissue.
+    Raises InputError if the scan shows a part of the brain only, was skull-stripped or defaced, or if its air
+    cannot be distinguished from tissue.
     """
     scan, by = other[0], t1w[0].path.name
     values = scan.values()
