@@ -10,6 +10,7 @@ import pytest
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.scan import scan_seed
 from cpmae_bids.bids.selection import read_filters, select_subjects
+from cpmae_bids.bids.validation import count_errors
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError, NothingToDoError, UsageError
 from cpmae_bids.sharing.inventory import list_files
@@ -218,11 +219,30 @@ def test_scans_in_other_formats_are_named(make_bids, caplog):
     assert f'{pair[1]}: not a single-file NIfTI' in caplog.text
 
 
+def test_they_are_named_beside_scans_that_are_read(make_bids, caplog):
+    root = make_bids(['sub-01/anat/sub-01_T1w.nii.gz'])
+    for name in ('run-2_T1w.NII.GZ', 'run-3_T1w.mgz', 'T1w.json'):
+        (root / f'sub-01/anat/sub-01_{name}').write_text('{}')
+    with caplog.at_level(logging.WARNING):
+        assert len(collect_scans(settings(root))) == 1
+    assert [message.partition(': ')[::2] for message in caplog.messages] == [
+        ('sub-01/anat/sub-01_run-2_T1w.NII.GZ', 'left out; write its extension in small letters'),
+        (
+            'sub-01/anat/sub-01_run-3_T1w.mgz',
+            'not a single-file NIfTI, left out; convert it to .nii.gz',
+        ),
+    ]
+
+
 def test_two_files_of_one_name_cost_no_other_scan_its_result(make_bids):
     twice = ['sub-01/anat/sub-01_T1w.nii', 'sub-01/anat/sub-01_T1w.nii.gz']
-    first, other = collect_scans(settings(make_bids([*twice, 'sub-02/anat/sub-02_T1w.nii.gz'])))
-    assert first.problem == f'{twice[1]} is the same scan by its name; remove one'
+    root = make_bids([*twice, 'sub-02/anat/sub-02_T1w.nii.gz'])
+    first, other = collect_scans(settings(root))
+    says = f'{twice[1]} is the same scan by its name; remove one'
+    assert first.problem == says
     assert not other.problem
+    (root / twice[0]).write_bytes(b'')  # which another copy would not mend
+    assert collect_scans(settings(root))[0].problem == says
 
 
 def test_names_that_leave_no_room_for_those_of_outputs_are_refused(make_bids, tmp_path):
@@ -366,6 +386,18 @@ def test_a_pointer_to_content_elsewhere_is_a_problem_of_its_scan_alone(make_bids
     pointer, present = collect_scans(settings(root))
     assert says in pointer.problem
     assert not present.problem
+
+
+def test_content_that_was_not_fetched_is_no_fault_of_the_dataset(make_bids):
+    """One subject of a DataLad dataset may be enough; the others are links and pointers."""
+    images = [f'sub-{subject}/anat/sub-{subject}_T1w.nii.gz' for subject in ('01', '02', '03')]
+    root = make_bids(images)
+    (root / images[1]).unlink()
+    (root / images[1]).symlink_to('../../.git/annex/objects/MD5E-s1--4d7a.nii.gz')
+    (root / images[2]).write_text('/annex/objects/MD5E-s1--4d7a.nii.gz\n')
+    assert count_errors(root, 'not validated') == 0
+    (root / images[0]).write_text('no image')
+    assert count_errors(root, 'not validated') == 1
 
 
 def test_empty_file_is_a_problem_of_its_scan_alone(make_bids):

@@ -59,7 +59,9 @@ def collect_scans(config: RunConfig) -> list[Scan]:
     if not scans:
         raise NothingToDoError(f'{config.bids_dir}: no T1w scan matches; check the labels and filters')
     for subject in sorted(set(subjects) - {scan.subject for scan in t1ws}):
-        _warn_of_none(config.bids_dir, subject)
+        logger.warning('sub-%s: no T1w scan', subject)
+    for subject in subjects:
+        _warn_of_other_formats(config.bids_dir, subject)
     _reject_long_names(scans)
     return scans
 
@@ -228,13 +230,15 @@ def _reject_long_names(scans: list[Scan]) -> None:
             )
 
 
-def _warn_of_none(bids_dir: Path, subject: str) -> None:
-    """Say that a subject has no T1w scan, and which files of another format seem to be one."""
-    logger.warning('sub-%s: no T1w scan', subject)
+def _warn_of_other_formats(bids_dir: Path, subject: str) -> None:
+    """Name the files of a subject that seem to be T1w scans, but in no format that is read."""
     folder = bids_dir / f'sub-{subject}'
-    for path in sorted(path for where in ('', 'ses-*/') for path in folder.glob(f'{where}anat/*_T1w.*')):
-        if not path.name.endswith((*IMAGE_EXTENSIONS, '.json')):
-            relative = path.relative_to(bids_dir).as_posix()
+    for path in sorted(path for where in ('', 'ses-*/') for path in folder.glob(f'{where}anat/sub-*_T1w.*')):
+        relative = path.relative_to(bids_dir).as_posix()
+        if path.name.lower().endswith(IMAGE_EXTENSIONS):
+            if not path.name.endswith(IMAGE_EXTENSIONS):
+                logger.warning('%s: left out; write its extension in small letters', relative)
+        elif not path.name.endswith('.json'):
             logger.warning('%s: not a single-file NIfTI, left out; convert it to .nii.gz', relative)
 
 
@@ -246,5 +250,5 @@ def _one_of_each_name(scans: list[Scan]) -> list[Scan]:
         first = kept.setdefault(name, scan)
         if first is not scan:
             problem = f'{scan.relative_path} is the same scan by its name; remove one'
-            kept[name] = replace(first, problem=first.problem or problem)
+            kept[name] = replace(first, problem=problem)
     return list(kept.values())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cpmae_bids.exceptions import CpmaeError
+from cpmae_bids.runtime.content import is_elsewhere
 
 logger = logging.getLogger(__name__)
 _COMMAND = 'bids-validator-deno'
@@ -71,12 +72,16 @@ def validate_bids(dataset: Path, *, warnings: bool = False) -> list[Issue]:
 
 
 def count_errors(dataset: Path, unchecked: str) -> int:
-    """Count the validator's errors and log the first ones; without a validator log `unchecked`, return 0."""
+    """Count the validator's errors and log the first ones; without a validator log `unchecked`, return 0.
+
+    A file whose content was not fetched yet is no fault of the dataset, and named where its turn comes.
+    """
     try:
         issues = validate_bids(dataset)
     except ValidatorMissingError as err:
         logger.warning('%s: %s', unchecked, err)
         return 0
+    issues = [issue for issue in issues if not is_elsewhere(dataset / issue.location.lstrip('/'))]
     for issue in issues[:_SHOWN_ISSUES]:
         logger.error('%s', issue)
     return len(issues)

@@ -16,6 +16,15 @@ def command_to_fetch(start: bytes) -> str:
     return 'datalad get' if start[:1] in (b'/', b'.') and _ANNEX in start[:200] else ''
 
 
+def is_elsewhere(path: Path) -> bool:
+    """Whether git-annex or git-lfs has not fetched the content of a file yet."""
+    try:
+        with path.open('rb') as file:
+            return bool(command_to_fetch(file.read(200)))
+    except OSError:
+        return path.is_symlink() and not path.exists()
+
+
 def unreadable(path: Path) -> str:
     """Say why a file's content cannot be read, or nothing."""
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
