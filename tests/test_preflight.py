@@ -116,6 +116,19 @@ def test_a_description_that_cannot_be_read_is_refused(config, ready, content):
         preflight.preflight(config)
 
 
+@pytest.mark.parametrize('is_link', [True, False])
+def test_a_description_that_was_not_fetched_is_to_be_fetched(config, is_link):
+    path = config.bids_dir / 'dataset_description.json'
+    path.unlink()
+    where = '.git/annex/objects/MD5E-s1--4d7a.json'
+    if is_link:
+        path.symlink_to(where)
+    else:
+        path.write_text(f'/{where}\n')
+    with pytest.raises(UsageError, match=r'dataset_description\.json: cannot be read \(.*"datalad get"'):
+        folder_checks.check_description(config.bids_dir)
+
+
 def test_a_description_in_another_encoding_is_read(config):
     path = config.bids_dir / 'dataset_description.json'
     path.write_bytes(path.read_text().encode('utf-16'))

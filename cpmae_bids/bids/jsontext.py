@@ -1,9 +1,12 @@
 """Read JSON that other programs wrote, and write JSON that they can read."""
 
+import errno
 import json
 import math
 from pathlib import Path
 from typing import Any
+
+from cpmae_bids.runtime.content import is_elsewhere, unreadable
 
 MAX_BYTES = 2**25  # largest JSON file that is read; real ones have a few kilobytes
 
@@ -16,6 +19,8 @@ def read_json(path: Path) -> Any:
     """
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
         raise ValueError('is not a file')
+    if is_elsewhere(path):
+        raise FileNotFoundError(errno.ENOENT, unreadable(path))
     with path.open('rb') as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
