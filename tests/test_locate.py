@@ -125,6 +125,13 @@ def test_a_slab_of_half_the_brain_on_the_grid_of_a_whole_head_is_refused_for_wha
         find(tmp_path / 'T2w.nii.gz', t1w, tmp_path)
 
 
+def test_a_thin_slab_on_the_grid_of_a_whole_head_is_to_be_given_as_acquired(t1w, tmp_path):
+    """Its generated head would fill the grid."""
+    make(t1w, tmp_path / 'T2w.nii.gz', padded(-30, 0.0), angles=(1, 0, 1), shift=(1, 0, -1))
+    with pytest.raises(InputError, match=r'shows 4\d% of the head that T1w.* give it as acquired'):
+        find(tmp_path / 'T2w.nii.gz', t1w, tmp_path)
+
+
 def test_a_padded_scan_that_does_not_align_is_to_be_given_as_acquired(t1w, tmp_path):
     make(t1w, tmp_path / 'T2w.nii.gz', padded(45, 0.0), angles=(1, 0, 1), shift=(1, 0, -1))
     with pytest.raises(InputError, match='not resampled'):

@@ -31,6 +31,9 @@ MAX_BRIGHT_AIR = 0.3
 # Least share of the tissue that a T1w shows, away from the brain and in the face, which another contrast of
 # the same head shows as well: 0.8 and more in real T2w, FLAIR and PDw
 MIN_SHOWN = 0.5
+# The same of all levels, those that the other contrast does not see included: with less, the generated head
+# is more than twice the original one (`head_volume_ratio`)
+MIN_LEVELS_SHOWN = 0.45
 # Volumes of tissue that it takes to say anything about a level of the head, and about a face
 MIN_LEVEL_ML, MIN_FACE_ML = 2.0, 10.0
 # Least share of the brain without the value of the padding around a resampled slab, which fluid may have
@@ -148,6 +151,11 @@ def check_other_head(other: Placed, t1w: Placed) -> None:
         raise InputError(
             f'{scan.path}: the face that {by} shows is missing, defaced before: give the original scan'
         )
+    if metrics['levels_shown'] < MIN_LEVELS_SHOWN:
+        raise InputError(
+            f'{scan.path}: shows {metrics["levels_shown"]:.0%} of the head that {by} shows in its field of '
+            'view, as a slab does that was resampled onto a larger grid: give it as acquired'
+        )
 
 
 def measure_other_head(other: Placed, t1w: Placed) -> dict[str, float]:
@@ -156,13 +164,15 @@ def measure_other_head(other: Placed, t1w: Placed) -> dict[str, float]:
     A slab may end anywhere, in its own grid or, once resampled, in a larger one. There the whole level of the
     head is missing, whereas a face that was removed leaves what is behind it. ``head_shown``, ``face_shown``:
     share of the tissue of the T1w, away from the brain and in the face, that is tissue in the other contrast
-    too; 1 for a face that lies outside the field of view. ``bright_air_share``: see `measure_head`.
+    too; 1 for a face that lies outside the field of view. ``levels_shown``: the same of all levels.
+    ``bright_air_share``: see `measure_head`.
     """
     coarse, of_t1w = _coarse(*other), _coarse(*t1w)
     tissue = coarse.tissue
     seen = ndimage.binary_erosion(coarse.in_fov & of_t1w.in_fov)  # the outermost voxels are half empty
     expected = of_t1w.tissue & seen & ~ndimage.binary_dilation(of_t1w.brain | coarse.brain, iterations=2)
     voxel_ml = (geometry.GRID_EDGE_MM / _COARSE) ** 3 / 1000
+    levels_shown = float(tissue[expected].mean()) if expected.any() else 0.0
     behind = expected & regions.box(regions.REAR, _COARSE)
     total = behind.sum(axis=(0, 1)) * voxel_ml
     shown = (behind & tissue).sum(axis=(0, 1)) * voxel_ml
@@ -171,6 +181,7 @@ def measure_other_head(other: Placed, t1w: Placed) -> dict[str, float]:
     return {
         'head_shown': float(tissue[expected].mean()) if expected.any() else 0.0,
         'face_shown': float(tissue[face].mean()) if face.sum() * voxel_ml > MIN_FACE_ML else 1.0,
+        'levels_shown': levels_shown,
         'bright_air_share': _bright_air(coarse),
     }
 
