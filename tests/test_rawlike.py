@@ -746,6 +746,9 @@ def test_a_table_of_numbers_is_one(tmp_path):
         ('visit', ['43831', '-999', 'n/a', '9999'], None),  # 2020-01-01 in a spreadsheet
         ('v2', ['15342.5', '31022', '28'], None),  # birthdays, one mistyped
         ('when', ['18262', '18263'], None),  # 2020-01-01 in R
+        ('when', ['2019102', '2020001'], None),  # year and day
+        ('when', ['201904', '202001'], None),  # year and month
+        ('steps', ['201950', '202047', '188301'], ['201950', '202047', '188301']),
         (
             'rowid',
             ['10001', '10002', '10003', '10004', '10005'],

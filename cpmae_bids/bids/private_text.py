@@ -126,9 +126,18 @@ def may_count_days(cells: Collection[str]) -> bool:
     """
     numbers = [float(cell) for cell in cells if is_number(cell) and not _MISSING.fullmatch(cell)]
     numbers = [number for number in numbers if isfinite(number)]
-    days = [number for number in numbers if any(low <= number < high for low, high in _DAYS)]
+    days = [number for number in numbers if _may_be_day(number)]
     if not days or 2 * len(days) < len(numbers):
         return False
     counts_rows = len(numbers) >= _MIN_RUN and all(b - a == 1 for a, b in pairwise(numbers))
     is_round = len({*numbers}) > 1 and all(number % 100 == 0 for number in numbers)
     return not counts_rows and not is_round
+
+
+def _may_be_day(number: float) -> bool:
+    """Whether a number may count days, or be the year and its day (2020001) or month (202001)."""
+    if any(low <= number < high for low, high in _DAYS):
+        return True
+    (year, day), (year_of_month, month) = divmod(int(number), 1000), divmod(int(number), 100)
+    is_ordinal = 1900 <= year < 2050 and 1 <= day <= 366
+    return is_ordinal or (1900 <= year_of_month < 2050 and 1 <= month <= 12)
