@@ -455,6 +455,9 @@ def test_filter_file(make_bids, tmp_path):
     assert found({'acquisition': 'hi'}) == ['hi']
     assert found({'acquisition': None}) == [None]
     assert found({'acquisition': '*'}) == ['hi', 'lo']
+    assert found({'acquisition': 'Query.NONE'}) == [None]
+    assert found({'acquisition': 'Query.ANY'}) == ['hi', 'lo']
+    assert found({'acquisition': [None, 'hi']}) == [None, 'hi']
     assert found({'acquisition': ['hi', 'lo'], 'suffix': 'T1w'}) == ['hi', 'lo']
     assert found({'extension': '.nii'}) == ['lo']
     for key in ('colour', 'return_type'):

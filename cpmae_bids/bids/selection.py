@@ -50,9 +50,10 @@ def _reject_missing(option: str, prefix: str, asked: Iterable[str], present: Ite
 def read_filters(path: Path | None, suffix: str = T1W) -> dict[str, Any]:
     """Read the query terms for scans of a contrast from a BIDS filter file, as fMRIPrep does.
 
-    The file reads ``{"t1w": {"acquisition": "mprage", "run": null}}``: null means that the entity is absent,
-    "*" that it is present. Terms of ``t1w`` apply to `T1W_SUFFIXES` unless they name one of them; other keys
-    are ignored. Raises UsageError if the file is not of that form, or asks for another suffix or datatype.
+    The file reads ``{"t1w": {"acquisition": "mprage", "run": null}}``: null or "Query.NONE" means that the
+    entity is absent, "*" or "Query.ANY" that it is present. Terms of ``t1w`` apply to `T1W_SUFFIXES` unless
+    they name one of them; other keys are ignored. Raises UsageError if the file is not of that form, or asks
+    for another suffix or datatype.
     """
     if path is None:
         return {}
@@ -75,5 +76,10 @@ def read_filters(path: Path | None, suffix: str = T1W) -> dict[str, Any]:
         if not items_asked or any(item not in possible for item in items_asked):
             known = ' or '.join(possible)
             raise UsageError(f'{path}: only {name} {known} can be de-identified, not {asked!r}')
-    special = {None: Query.NONE, '*': Query.ANY}
-    return {key: special.get(value, value) if not isinstance(value, list) else value for key, value in items}
+    special: dict[Any, Query] = {f'Query.{name}': query for name, query in Query.__members__.items()}
+    special |= {None: Query.NONE, '*': Query.ANY}
+
+    def term(value: Any) -> Any:
+        return [*map(term, value)] if isinstance(value, list) else special.get(value, value)
+
+    return {key: term(value) for key, value in items}
