@@ -99,6 +99,11 @@ def test_swapped_arguments_are_noticed(config, make_bids, tmp_path):
         folder_checks.check_folders(config.replace(output_dir=other))
 
 
+def test_a_scan_in_place_of_a_dataset_has_a_command_of_its_own(config, make_nifti, tmp_path):
+    with pytest.raises(UsageError, match='is a file; .* use cpmae-bids-file'):
+        folder_checks.check_folders(config.replace(bids_dir=make_nifti(tmp_path / 'T1w.nii.gz')))
+
+
 def test_our_own_output_is_fine(config):
     from cpmae_bids.bids.derivatives import write_dataset_files
 

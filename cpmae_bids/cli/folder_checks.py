@@ -26,6 +26,10 @@ _MAY_BE_THERE = frozenset(('derivatives', '.git', '.gitattributes', '.gitignore'
 def check_folders(config: RunConfig) -> None:
     """Reject folders that do not exist, or lie where faces would get into what is shared."""
     bids_dir, output_dir = config.bids_dir.resolve(), config.output_dir.resolve()
+    if bids_dir.is_file():
+        raise UsageError(
+            f'{config.bids_dir}: is a file; give the root of a BIDS dataset, or use cpmae-bids-file'
+        )
     if not bids_dir.is_dir():
         raise UsageError(f'{config.bids_dir}: no such folder; give the root of a BIDS dataset as bids_dir')
     if not os.access(bids_dir, os.R_OK | os.X_OK):
