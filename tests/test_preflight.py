@@ -100,7 +100,7 @@ def test_swapped_arguments_are_noticed(config, make_bids, tmp_path):
 
 
 def test_a_scan_in_place_of_a_dataset_has_a_command_of_its_own(config, make_nifti, tmp_path):
-    with pytest.raises(UsageError, match='is a file; .* use cpmae-bids-file'):
+    with pytest.raises(UsageError, match=r'is a file; .* use cpmae-bids-file'):
         folder_checks.check_folders(config.replace(bids_dir=make_nifti(tmp_path / 'T1w.nii.gz')))
 
 
