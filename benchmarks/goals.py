@@ -127,7 +127,9 @@ def shapes(found: dict) -> list[Row]:
     of, heads = f'{found["draws"]} draws, {found["scans"]} scans', f'{found["scans"]} heads'
     return [
         at_least('variance of the points of faces, of real', found['variance'], 0.8, of),
-        at_least('plausible distances between them', found['plausible'], 0.95, of),
+        at_least('the same, of training faces', found['variance_training'], 0.8, of),
+        at_least('within the ranges of training faces', found['within_training_range'], 0.95, of),
+        at_least('plausible distances between them, by encoded faces', found['plausible'], 0.95, of),
         at_least('not nearer to training heads than real ones', found['nobody'], 0.95, of),
         at_most('largest share of one donor (%)', 100 * found['largest_share'], 20, heads, '.0f'),
         at_most('longest piece of one donor (mm)', found['longest_piece_mm'], 80, heads, '.0f'),

@@ -64,20 +64,24 @@ def compare(plausibility: Plausibility, drawn: Tensor, real: Tensor) -> dict[str
     Returns
     -------
     numbers : dict
-        ``variance``, drawn over real. ``plausible``: share of the drawn whose distances are no odder than
+        ``variance``, drawn over real; ``variance_training``, over training faces, which were registered
+        more finely. ``within_training_range``: share of the drawn that lie in the ranges of training heads as
+        95 % of these do. ``plausible``: share of the drawn whose distances are no odder than
         those of 95 % of the real ones are to the others. ``nobody``: share of the drawn, over that of the
         real, that lie farther from all training faces than 5 % of the real do.
     """
     points, known = plausibility.points(drawn), plausibility.points(real)
     others = ~torch.eye(len(known), dtype=torch.bool)
     odd = torch.cat([outside(known[i : i + 1], known[others[i]]) for i in range(len(known))])
+    trained, drawn_faces = plausibility.faces.float(), plausibility.coordinates(drawn)
     away, ordinary = (
-        torch.cdist(plausibility.coordinates(scores), plausibility.faces.float()).min(1).values
-        for scores in (drawn, real)
+        torch.cdist(faces, trained).min(1).values for faces in (drawn_faces, plausibility.coordinates(real))
     )
     least = torch.quantile(ordinary, 0.05)
     return {
         'variance': variance(points) / variance(known),
+        'variance_training': float(drawn_faces.var(0).sum() / trained.var(0).sum()),
+        'within_training_range': float((plausibility.odd(drawn) <= plausibility.most_odd).float().mean()),
         'plausible': float((outside(points, known) <= torch.quantile(odd, 0.95)).float().mean()),
         'nobody': float((away >= least).float().mean() / (ordinary >= least).float().mean()),
     }

@@ -20,7 +20,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.scans import RESULTS, command_line, write_result
-from cpmae_bids.deid.images import masks, nifti, volumes
+from cpmae_bids.deid.images import masks, nifti, noise, volumes
 from cpmae_bids.deid.qc import metrics, scan_checks
 from cpmae_bids.deid.qc.decision import decide
 from cpmae_bids.deid.qc.thresholds import thresholds_of
@@ -83,8 +83,10 @@ class Output:
         )
 
     @cached_property
-    def air(self) -> air_model.AirStatistics:
-        return air_model.estimate(self.scan.values(), self.kept, self.scan.voxel_sizes, self.scale)
+    def air(self) -> tuple[air_model.AirStatistics, float]:
+        values = self.scan.values()
+        air = air_model.estimate(values, self.kept, self.scan.voxel_sizes, self.scale)
+        return air, noise.in_brain(values, self.kept)
 
     @cached_property
     def template(self) -> Template:
@@ -117,7 +119,7 @@ class Output:
         """A head on the grid of the scan, in its air."""
         affine = self.scan.affine
         placed = blending.place(head, self.scale, affine, world_to_template, self.scan.shape)
-        return blending.add_air(placed, self.scale, affine, self.air, 1)
+        return blending.add_air(placed, self.scale, affine, *self.air, 1)
 
     def judge(self, raw: np.ndarray | None = None, scan: nifti.Image | None = None, **changes):
         """Measures, and the checks that fire, of the file as written; `changes` as of `metrics.measure`."""

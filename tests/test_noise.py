@@ -93,3 +93,23 @@ def test_above_the_floor_there_is_the_head_alone():
 def test_a_quiet_volume_is_left_alone():
     values, _, _, _ = loud(50)
     assert noise.above_floor(values, 0.0) is values
+
+
+# Noise of the brain
+
+
+@pytest.mark.parametrize('sizes', [(1, 1, 1), (2, 2, 2), (1, 1, 3)])
+def test_noise_is_found_in_the_brain(sizes):
+    values, brain = phantom.head(*phantom.grid(sizes))
+    assert noise.in_brain(values, brain) == pytest.approx(phantom.SIGMA, rel=0.25)
+
+
+def test_only_the_preserved_region_tells_the_noise(scan):
+    values, brain = scan
+    around = np.random.default_rng(3).normal(0, 500, values.shape).astype(np.float32)
+    assert noise.in_brain(np.where(brain, values, around), brain) == noise.in_brain(values, brain)
+
+
+def test_a_brain_without_noise_or_even_parts_has_none():
+    values = np.full((20, 20, 20), 7, np.float32)
+    assert noise.in_brain(values, values > 0) == 0

@@ -7,7 +7,7 @@ import phantom
 import pytest
 from scipy import ndimage
 
-from cpmae_bids.deid.images import masks, nifti, volumes
+from cpmae_bids.deid.images import masks, nifti, noise, volumes
 from cpmae_bids.deid.synthesis import air as air_model
 from cpmae_bids.deid.synthesis import blending, seam
 from cpmae_bids.steps import blend
@@ -41,7 +41,8 @@ def step(scan, head):
     assert used['Air'] == json.loads(json.dumps(air.to_dict()))
     assert len(used['StoredRange']) == 2
     cube = volumes.read(folder / 'head.npz', 'head')
-    plain = phantom.synthesize(cube, phantom.SCALE, AFFINE, np.eye(4), SHAPE, air, 1)
+    sigma = noise.in_brain(original.values(), kept)
+    plain = phantom.synthesize(cube, phantom.SCALE, AFFINE, np.eye(4), SHAPE, air, 1, sigma)
     return nifti.read(folder / 'out.nii').raw, blending.blend(original, kept, plain)
 
 

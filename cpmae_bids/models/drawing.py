@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cpmae_bids.deid.synthesis import neck
+from cpmae_bids.models import edges
 from cpmae_bids.models.blocks import blocks_of_tissue
 from cpmae_bids.models.diffeomorphism import resize, sample
 from cpmae_bids.models.frame import BELOW, BOX, GRID
@@ -51,10 +52,13 @@ def draw(
         White matter is about 1, air 0; the last axis begins 32 mm below the template grid.
     """
     volume, field = threads.together(
-        lambda: lengthened(head.decode(codes, coarse=coarse)), lambda: head.field(codes, brain)
+        lambda: lengthened(head.decode(codes, coarse=coarse or not millimetre)),
+        lambda: head.field(codes, brain),
     )
     if millimetre:
         fine = finer(volume, generator=torch.Generator().manual_seed(seed))
+        if not coarse:
+            fine = edges.drawn(fine, volume)
     else:
         fine = F.interpolate(volume, scale_factor=2, mode='trilinear', align_corners=False)
     return lay_around(fine, field)

@@ -6,8 +6,6 @@ training head whose patch describes it (`cpmae_bids.models.exemplars`): a vector
 codebook.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,31 +19,23 @@ from cpmae_bids.models import diffeomorphism as diffeo
 from cpmae_bids.models import globes
 from cpmae_bids.models.exemplars import Exemplars
 from cpmae_bids.models.frame import BRAIN_MM, CLIPPED, SHAPE, SKIN_MM, VOXEL_MM, Frame, channels, in_frame
-from cpmae_bids.models.refinement import denoised, sharpened
+from cpmae_bids.models.refinement import refined
 from cpmae_bids.models.shape import Shape
 from cpmae_bids.runtime import threads
 
+# What a neighbour with the same code is worth when a head is encoded, in variances of a descriptor
 AGREEMENT = 0.15
-"""What a neighbour with the same code is worth when a head is encoded, in variances of a descriptor."""
-
+# Share of the mean head in where the skin lies: registration leaves ripples in that of its donors
 MEAN_SKIN = 0.4
-"""Share of the mean head in where the skin lies: registration leaves ripples in that of its donors."""
+FARTHEST_MM = 4.0  # farthest that the skin may lie from that of the mean head
+SKIN_SOFT_MM = 1.2  # standard deviation of the edge between skin and air: that of a scan of 2 mm
 
-FARTHEST_MM = 4.0
-"""Farthest that the skin may lie from that of the mean head."""
-
-SKIN_SOFT_MM = 1.2
-"""Standard deviation of the edge between skin and air: that of a scan of 2 mm."""
-
+# Voxels of 2 mm above the lower end of the frame below which the neck grows no wider, all of it and its back:
+# shoulders end with the field of view of training heads, which would leave a ledge
 NECK, NAPE = 24, 40
-"""Voxels of 2 mm above the lower end of the frame below which the neck grows no wider, all of it and its
-back: shoulders end with the field of view of training heads, which would leave a ledge."""
-
-FOLDED = -0.25
-"""Determinant of the Jacobian below which a map folds for good: a pinch is not seen."""
-
+FOLDED = -0.25  # determinant of the Jacobian below which a map folds for good: a pinch is not seen
+# What lies below `NECK`, and behind the middle below `NAPE`: parts of a volume of the frame
 LOWER = ((..., slice(None), slice(0, NECK)), (..., slice(0, SHAPE[1] // 2), slice(0, NAPE)))
-"""What lies below `NECK`, and behind the middle below `NAPE`: parts of a volume of the frame."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +147,7 @@ class HeadVQVAE(nn.Module):
         for below in LOWER:
             outer[below] = outer[below].lerp(own[below], _ramp(below[-1].stop))
         tissue, edge = cover(fill(root[0, 0].numpy(), brain[0, 0].numpy()), outer[0, 0].numpy())
-        tissue = sharpened(denoised(CEILING * tissue.square(), times=1 if coarse else 2))
+        tissue = refined(CEILING * tissue.square(), coarse=coarse)
         return tissue * edge.square()
 
     @torch.no_grad()

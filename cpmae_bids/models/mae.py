@@ -7,8 +7,6 @@ descriptors of the patches that are masked, by a transformer that sees the other
 brain.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -20,14 +18,9 @@ from cpmae_bids.models.plausibility import Plausibility
 from cpmae_bids.models.transformer import Block
 from cpmae_bids.models.vqvae import VQVAE
 
-BRAIN_GRID = 16
-"""Sites along an edge of the grid on which the brain is described."""
-
-BRAIN_LEVEL = 0.4
-"""Mean intensity of a site that is full of brain, or more."""
-
-TOKEN = 2
-"""Sites along an edge of a token (32 mm): attention is quadratic in tokens."""
+BRAIN_GRID = 16  # sites along an edge of the grid on which the brain is described
+BRAIN_LEVEL = 0.4  # mean intensity of a site that is full of brain, or more
+TOKEN = 2  # sites along an edge of a token (32 mm): attention is quadratic in tokens
 
 
 @dataclass(frozen=True)

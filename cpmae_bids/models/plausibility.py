@@ -5,8 +5,6 @@ in the range of training heads, and if it is no nearer to a training face than t
 other.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,19 +13,12 @@ from torch import Tensor, nn
 from cpmae_bids.models.frame import FIELD, Frame
 from cpmae_bids.models.shape import NODES, Shape
 
-POINTS = 40
-"""Points on the face, as far from each other as they can be."""
-
+POINTS = 40  # points on the face, as far from each other as they can be
+# Range of x, y, z in mm from the middle of the frame, in which the mean face lies
 FACE = ((-60, 60), (35, 130), (-120, 45))
-"""Range of x, y, z in mm from the middle of the frame, in which the mean face lies."""
-
 NODE_MM = 8.0
-
-RANGE = (0.01, 0.99)
-"""Quantiles of the training heads between which a distance is ordinary."""
-
-COORDINATES = 12
-"""Principal components by which faces are compared."""
+RANGE = (0.01, 0.99)  # quantiles of the training heads between which a distance is ordinary
+COORDINATES = 12  # principal components by which faces are compared
 
 
 class Plausibility(nn.Module):
@@ -89,7 +80,6 @@ class Plausibility(nn.Module):
 
         Parameters
         ----------
-        frame : Frame
         shape : Shape
         scores : Tensor, shape (N, codes)
             Of training heads, then of their mirror images in the same order.

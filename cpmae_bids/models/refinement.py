@@ -1,7 +1,5 @@
 """Denoise and sharpen the tissue of a decoded head before it gets its skin, which would show voxels."""
 
-from __future__ import annotations
-
 import itertools
 
 import torch
@@ -9,16 +7,24 @@ from torch import Tensor
 
 from cpmae_bids.models.diffeomorphism import gaussian
 
-SHARPEN = 1.2
-"""Share of what is finer than 2 mm (one standard deviation) that is added before a head gets its shape and
-lies on the grid of a scan: two interpolations take a quarter of the finest contrast."""
+# Share of what is finer than 2 mm (one standard deviation) that is added before a head gets its shape and
+# lies on the grid of a scan: two interpolations take a quarter of the finest contrast. At 1 mm edges are
+# sharpened once more (`models.edges`).
+SHARPEN, SHARPEN_COARSE = 0.7, 1.6
 
+# Range (standard deviation, white matter 1) of the bilateral filter that takes the noise of donors' scans out
+# of a head: the noise of the scan at hand is added later
 NOISE = 0.17
-"""Range (standard deviation, white matter 1) of the bilateral filter that takes the noise of donors' scans
-out of a head: the noise of the scan at hand is added later."""
 
 
-def denoised(volume: Tensor, times: int = 2) -> Tensor:
+def refined(volume: Tensor, *, coarse: bool) -> Tensor:
+    """Tissue as a head is drawn from; `coarse`: for a scan of 2 mm, whose voxels average noise away."""
+    if coarse:
+        return sharpened(denoised(volume, times=1), SHARPEN_COARSE)
+    return sharpened(denoised(volume, times=2))
+
+
+def denoised(volume: Tensor, times: int) -> Tensor:
     """Bilateral filter of 3 x 3 x 3 voxels (Tomasi and Manduchi, ICCV 1998), applied so often; edges stay."""
     near = [offset for offset in itertools.product((-1, 0, 1), repeat=3) if any(offset)]
     for _ in range(times):
@@ -32,7 +38,7 @@ def denoised(volume: Tensor, times: int = 2) -> Tensor:
     return volume
 
 
-def sharpened(volume: Tensor) -> Tensor:
+def sharpened(volume: Tensor, share: float = SHARPEN) -> Tensor:
     """Tissue with the contrast that interpolation takes away later."""
     fine = volume - gaussian(volume, 1.0)
-    return (volume + SHARPEN * fine).clamp_(min=0)
+    return (volume + share * fine).clamp_(min=0)

@@ -4,8 +4,6 @@ Test time of the paper (arXiv 2310.15778, Figure 4): starting from a random code
 refines its estimate. The original head is no input of any function here.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 
@@ -22,29 +20,14 @@ from cpmae_bids.models.mae import MAE
 from cpmae_bids.models.shape import Shape
 from cpmae_bids.models.vqvae import VQVAE
 
-DONORS = 14
-"""Training heads that a drawn head is made of."""
-
-FAR_REACHING = 5
-"""How many of them see more than most."""
-
-LARGEST_SHARE = 0.12
-"""Share of the live sites that one donor may rule."""
-
-LARGEST_PIECE_MM = 64.0
-"""Extent of a connected piece of one donor along any axis."""
-
-UNSEEN = 20.0
-"""What it costs to name a donor that did not see a site: the mean head is drawn there."""
-
-SEAM = 0.5
-"""What the mismatch of two donors at their border counts beside the fit to what is expected."""
-
-SHAPE_TEMPERATURE = 1.0
-"""Scales the standard deviations from which scores of shape are drawn."""
-
-ATTEMPTS = 50
-"""Draws of a shape until one is plausible."""
+DONORS = 14  # training heads that a drawn head is made of
+FAR_REACHING = 5  # how many of them see more than most
+LARGEST_SHARE = 0.12  # share of the live sites that one donor may rule
+LARGEST_PIECE_MM = 64.0  # extent of a connected piece of one donor along any axis
+UNSEEN = 20.0  # what it costs to name a donor that did not see a site: the mean head is drawn there
+SEAM = 0.5  # what the mismatch of two donors at their border counts beside the fit to what is expected
+SHAPE_TEMPERATURE = 1.0  # scales the standard deviations from which scores of shape are drawn
+ATTEMPTS = 50  # draws of a shape until one is plausible
 
 
 @torch.no_grad()
@@ -55,8 +38,6 @@ def remodel(
 
     Parameters
     ----------
-    mae : MAE
-    head : HeadVQVAE
     brain : VQVAE
         Gives meaning to the codes of the brain.
     brain_codes : list of Tensor of int64, shape (1, g, g, g) each
@@ -88,15 +69,12 @@ def draw_shape(
 
     All codes are unknown at first; in every round a few more are drawn given the others and the brain.
 
+    Raises CpmaeError if no draw is accepted.
+
     Returns
     -------
     codes : Tensor of int64, shape (M,)
     rejected : list of str
-
-    Raises
-    ------
-    CpmaeError
-        If no draw is accepted.
     """
     count, rejected = len(mae.shape.covariance), []
     for _ in range(ATTEMPTS):
@@ -133,7 +111,6 @@ def draw_appearance(
 
     Parameters
     ----------
-    mae, head
     shape, brain : Tensor
         Scores of shape (M,) and features of the brain.
     generator : torch.Generator

@@ -6,8 +6,6 @@ of 1 mm within each voxel of 2 mm at once (sub-pixel convolution: Shi et al., CV
 without normalisation (Lim et al., CVPR workshops 2017). Noise lets it draw what does not follow from 2 mm.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -18,14 +16,10 @@ from cpmae_bids.deid.images.intensity import CEILING
 from cpmae_bids.models.blocks import blocks_of_tissue
 from cpmae_bids.models.shuffle import pixel_shuffle
 
-TISSUE = 0.02
-"""Least intensity of what is not air."""
-
+TISSUE = 0.02  # least intensity of what is not air
+# Voxels of 2 mm that are computed at once, with their halo: some 70 MB for each of five tensors
 BLOCK_VOXELS = 700_000
-"""Voxels of 2 mm that are computed at once, with their halo: some 70 MB for each of five tensors."""
-
-SLOPE = 0.1
-"""Of the leaky rectifiers."""
+SLOPE = 0.1  # of the leaky rectifiers
 
 
 @dataclass(frozen=True)
@@ -185,5 +179,5 @@ def upsample_cubic(volume: Tensor) -> Tensor:
     return volume
 
 
+# Weights of the voxels -1 to 2 for a point a quarter of the way from voxel 0 to voxel 1
 _QUARTER = (-9 / 128, 111 / 128, 29 / 128, -3 / 128)
-"""Weights of the voxels -1 to 2 for a point a quarter of the way from voxel 0 to voxel 1."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from cpmae_bids.deid.images import masks, nifti, volumes
+from cpmae_bids.deid.images import masks, nifti, noise, volumes
 from cpmae_bids.deid.qc import scan_checks
 from cpmae_bids.deid.synthesis import air, blending, seam, sharpness
 from cpmae_bids.exceptions import InputError
@@ -45,19 +45,22 @@ def blend(
         sigma_mm = sharpness.blur_mm(volumes.read(conformed, 'brain'))
         return blending.place(sharpness.soften(cube, sigma_mm), *where)
 
-    def air_of_scan() -> air.AirStatistics:
+    def air_of_scan() -> tuple[air.AirStatistics, float]:
         try:
-            return air.estimate(scan.values(), kept, sizes, scale)
+            values = scan.values()
+            sigma = min(noise.in_brain(values, kept), noise.MAX_SIGMA * scale)
+            return air.estimate(values, kept, sizes, scale), sigma
         except InputError as error:
             raise InputError(f'{t1w}: {error}') from error
 
-    clean, around, distance = threads.together(
+    clean, (around, sigma), distance = threads.together(
         generated, air_of_scan, lambda: masks.distance_outside(kept, sizes, masks.seam_width(sizes))
     )
     weights = masks.feather_weights(distance, masks.feather_width(sizes))
 
     def blended(clean: np.ndarray) -> np.ndarray:
-        return blending.blend(scan, kept, blending.add_air(clean, scale, scan.affine, around, seed), weights)
+        filled = blending.add_air(clean, scale, scan.affine, around, sigma, seed)
+        return blending.blend(scan, kept, filled, weights)
 
     raw = blended(clean)
     shell = np.isfinite(distance)

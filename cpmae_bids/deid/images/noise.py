@@ -24,6 +24,10 @@ FLOOR_RANGE = (0.08, 0.25)
 FLOOR_SHARE = 0.1  # share of all blocks, by ascending mean, that are air in any scan of a head
 RAYLEIGH_MEDIAN = 1.1774  # median of the magnitude of noise whose standard deviation is 1
 ABOVE_FLOOR = 1.5  # multiple of the floor that averages over few voxels of air do not exceed
+# Quantiles of the intensities of the brain between which it is white matter, as far as that is bright
+BRIGHT = (0.6, 0.97)
+EVEN_VOXELS = 5  # edge of the window in which noise is measured
+EVEN = 0.2  # quantile of the windows: in others there are edges
 MAX_SIGMA = 0.15  # largest sigma of tissue noise, as a share of the brain scale
 
 
@@ -105,6 +109,36 @@ def far_air(values: np.ndarray, brain_mask: np.ndarray, voxel_sizes: ArrayLike, 
     sigma = min(_sigma(_table(_without_padding(cut[quiet]))), MAX_SIGMA * scale)
     busy = float((samples > quantiles[0]).mean())
     return FarAir(quantiles, sigma, busy, level, bool(loud))
+
+
+def in_brain(values: np.ndarray, preserved: np.ndarray) -> float:
+    """Standard deviation of the noise in the brightest, most even parts of the brain; 0 if there are none.
+
+    Noise differs in all directions from one voxel to the next; of tissue little does: third differences,
+    one along each axis, show hardly anything else (Donoho's finest diagonal band of wavelets).
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (X, Y, Z)
+        Scaled intensities.
+    preserved : ndarray of bool, shape (X, Y, Z)
+        The preserved region.
+    """
+    box = ndimage.find_objects(preserved.view(np.uint8))[0]
+    values, preserved = values[box].astype(np.float32), preserved[box]
+    low, high = np.quantile(values[preserved], BRIGHT)
+    even = preserved & (values > low) & (values < high)
+    detail = values
+    for axis in range(3):
+        detail = np.diff(detail, axis=axis)
+        even = np.take(even, range(1, even.shape[axis]), axis) & np.take(
+            even, range(even.shape[axis] - 1), axis
+        )
+    known = even.astype(np.float32)
+    share = ndimage.uniform_filter(known, EVEN_VOXELS)
+    power = ndimage.uniform_filter(detail * detail * known, EVEN_VOXELS)
+    inside = even & (share > 0.5)
+    return float(np.sqrt(np.quantile(power[inside] / share[inside], EVEN) / 8)) if inside.any() else 0.0
 
 
 def block_size(voxel_sizes: ArrayLike, mm: float) -> np.ndarray:

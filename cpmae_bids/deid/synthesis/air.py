@@ -64,11 +64,6 @@ class AirStatistics:
     patches: float = 0.0  # share of the variance that lies in patches
     blur: float = 0.0  # standard deviation of the Gaussian that makes neighbours alike, in voxels
 
-    @property
-    def sigma(self) -> float:
-        """Of noise in tissue that makes the air as loud as it is; a share of the brain scale."""
-        return float(np.sqrt(self.busy[-1])) * 10 ** (self.level[-1] / 20) / noise.RAYLEIGH_MEDIAN
-
     def to_dict(self) -> dict[str, Any]:
         """Named numbers for a sidecar; lists are by distance. None stands for no axis."""
         return {

@@ -62,15 +62,17 @@ def soften(clean: np.ndarray, mm: float, scale: float, voxel_sizes: ArrayLike) -
     return softer
 
 
-def add_air(clean: np.ndarray, scale: float, affine: np.ndarray, air: AirStatistics, seed: int) -> np.ndarray:
+def add_air(
+    clean: np.ndarray, scale: float, affine: np.ndarray, air: AirStatistics, sigma: float, seed: int
+) -> np.ndarray:
     """Air and noise like those of a scan on a head that was placed on its grid; scaled intensities, float32.
 
     `scale` is the intensity of the scan that is 1 on the template grid, `affine` leads from its voxels to
-    world, and `seed` is that of the noise.
+    world, `sigma` is the noise in tissue (`noise.in_brain`), and `seed` that of what is drawn.
     """
     generator = np.random.default_rng(seed)
     drawn = air_model.draw(air, clean, geometry.voxel_sizes(affine), scale, generator)
-    return add_noise(clean, drawn, scale * air.sigma, generator)
+    return add_noise(clean, drawn, sigma, generator)
 
 
 def add_noise(clean: np.ndarray, air: np.ndarray, sigma: float, generator: np.random.Generator) -> np.ndarray:
