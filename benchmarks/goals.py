@@ -168,6 +168,7 @@ SOURCES = ('benchmark', 'test_split', 'verdict_sabotage', 'audit_cases', 'faults
 
 RANKED = (
     ('recognition', '', 'dlib'),
+    ('upright', '', 'dlib, heads turned upright'),
     ('attackers', 'mobileface_', 'mobileface'),
     ('attackers', 'faceres_', 'faceres-deep'),
     ('geometry', 'face_', 'geometry of the face'),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.linalg import polar
 
 from benchmarks.pairs import Pair
 from cpmae_bids.sharing.faces.recogniser import UPSAMPLE, YAWS, load_models
@@ -47,27 +48,30 @@ class Views:
         return self.embeddings[self.found].mean(axis=0) if self.found.any() else np.full(128, np.nan)
 
 
-def views(pair: Pair) -> Views:
-    """The views of the output of a pair, computed once."""
-    kept = views_path(pair.work)
+def views(pair: Pair, *, upright: bool = False) -> Views:
+    """The views of the output of a pair, as it lay in the scanner or turned upright, computed once."""
+    kept = views_path(pair.work, upright=upright)
     if not kept.exists():
         import nibabel as nib
 
         image = nib.load(pair.output)
-        seen = look(np.asanyarray(image.dataobj), image.affine)
+        turn = np.eye(4)
+        if upright:
+            turn[:3, :3] = polar(np.loadtxt(pair.affine)[:3, :3])[0]
+        seen = look(np.asanyarray(image.dataobj), turn @ image.affine)
         part = kept.with_suffix('.part.npz')
         np.savez(part, **vars(seen))
         part.replace(kept)
-    return read_views(pair.work)
+    return read_views(pair.work, upright=upright)
 
 
-def views_path(work: Path) -> Path:
-    return work / 'views.npz'
+def views_path(work: Path, *, upright: bool = False) -> Path:
+    return work / ('views_upright.npz' if upright else 'views.npz')
 
 
-def read_views(work: Path) -> Views:
+def read_views(work: Path, *, upright: bool = False) -> Views:
     """What `views` left in the folder of a pair."""
-    with np.load(views_path(work)) as arrays:
+    with np.load(views_path(work, upright=upright)) as arrays:
         return Views(arrays['found'], arrays['landmarks'], arrays['embeddings'], bool(arrays['back']))
 
 

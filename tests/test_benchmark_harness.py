@@ -8,12 +8,25 @@ import nibabel as nib
 import numpy as np
 import phantom as heads
 import pytest
+from nibabel.affines import from_matvec
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the benchmarks are no part of the package
 
-from benchmarks import goals, methods, provenance, questions, run, scans, statistics, surfaces, table  # noqa: E402
+from benchmarks import (  # noqa: E402
+    goals,
+    methods,
+    provenance,
+    questions,
+    recogniser,
+    run,
+    scans,
+    statistics,
+    surfaces,
+    table,
+)
 from benchmarks.measures import faces, geometry, independence  # noqa: E402
 from benchmarks.methods import rescan  # noqa: E402
 from benchmarks.pairs import CONTROLS, GALLERY, OWN, PEERS, Pair, run_folder  # noqa: E402
@@ -247,6 +260,22 @@ def test_every_method_has_a_module_with_a_version(method):
     if method in ('radveil', 'quickshear', 'pydeface'):
         pytest.importorskip(method, reason='of the extra "benchmarks"')
     assert any(digit.isdigit() for digit in methods.load(method).version())
+
+
+def test_upright_views_undo_a_turn_and_nothing_else(pair, monkeypatch):
+    image = nib.load(pair.original)
+    turn = from_matvec(Rotation.from_euler('xyz', [20, -10, 5], degrees=True).as_matrix(), [3, 4, 5])
+    nib.Nifti1Image(_voxels(pair.original), turn @ image.affine).to_filename(pair.original)
+    np.savetxt(pair.affine, np.diag([1.1, 1.1, 1.1, 1]) @ np.linalg.inv(turn))
+    seen = []
+    nothing = recogniser.Views(np.zeros(5, bool), np.zeros((5, 5, 2)), np.zeros((5, 128)), False)
+    monkeypatch.setattr(recogniser, 'look', lambda _, affine: seen.append(affine) or nothing)
+    recogniser.views(pair)
+    recogniser.views(pair, upright=True)
+    recogniser.views(pair, upright=True)
+    lying, upright = seen  # each once
+    assert np.allclose(lying, turn @ image.affine)
+    assert np.allclose(upright[:3, :3], image.affine[:3, :3], atol=1e-5)
 
 
 def test_skull_stripping_leaves_the_brain_and_nothing_else(pair):
