@@ -57,17 +57,17 @@ def drawn(volume: Tensor, coarse: Tensor) -> Tensor:
     halo = HALO
     across = F.pad(normals(coarse), [halo] * 6, mode='replicate')
     padded = F.pad(volume, [2 * halo] * 6, mode='replicate')
-    result = torch.zeros_like(volume)
+    result, kernels = torch.zeros_like(volume), DERIVATIVES.to(volume)
     tissue = F.max_pool3d(volume, 2)[0, 0] > 0
     for block in blocks_of_tissue(tissue, halo, BLOCK_VOXELS):
         x, y, z = (slice(s.start, s.stop + 2 * halo) for s in block)
         direction = F.interpolate(across[..., x, y, z], scale_factor=2, mode='trilinear', align_corners=False)
         x, y, z = (slice(2 * s.start, 2 * s.stop + 4 * halo) for s in block)
         part = padded[..., x, y, z].clone()
-        along = EVERYWHERE - direction[..., 1:-1, 1:-1, 1:-1]
+        along = EVERYWHERE.to(volume) - direction[..., 1:-1, 1:-1, 1:-1]
         for step in STEPS:
             # the second derivatives but for that across the edge
-            flow = torch.einsum('bnxyz,bnxyz->bxyz', F.conv3d(part, DERIVATIVES), along)
+            flow = torch.einsum('bnxyz,bnxyz->bxyz', F.conv3d(part, kernels), along)
             part[..., 1:-1, 1:-1, 1:-1].add_(flow[:, None], alpha=step)
         part += SHARPEN * (part - gaussian(part, FINE))
         x, y, z = (slice(2 * s.start, 2 * s.stop) for s in block)
