@@ -248,7 +248,7 @@ def too_bright(out):
     quiet = out.scan.raw.copy()
     quiet[quiet == quiet.max()] = quiet.max() - 1
     scan = type(out.scan)(**{**vars(out.scan), 'raw': quiet})
-    return {'raw': raw, 'scan': scan, 'brain': out.brain, 'kept': out.kept}
+    return {'raw': raw, 'scan': scan, 'brain': out.brain, 'preserved': out.kept}
 
 
 def moved(x=0.0, y=0.0, z=0.0, scale=1.0):
