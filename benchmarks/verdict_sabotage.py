@@ -265,23 +265,26 @@ def no_head(out):
     return {'raw': out.with_head(np.zeros_like(out.head))}
 
 
-def _coordinates(n: int) -> list[np.ndarray]:
-    affine = geometry.grid_affine(n)
-    grids = np.ogrid[:n, :n, :n]
-    return [affine[axis, axis] * grids[axis] + affine[axis, 3] for axis in range(3)]
+def _coordinates(shape: tuple[int, int, int]) -> list[np.ndarray]:
+    """World coordinates (mm) of a head on the template grid, whose last axis begins below it."""
+    affine = geometry.grid_affine(shape[0])
+    below = (0, 0, shape[2] - shape[0])
+    return [
+        affine[axis, axis] * (grid - below[axis]) + affine[axis, 3]
+        for axis, grid in enumerate(np.ogrid[tuple(slice(size) for size in shape)])
+    ]
 
 
 def face_cut_off(out):
     """Everything in front of a plane from the brow to the throat is gone."""
-    _, y, z = _coordinates(out.head.shape[0])
+    _, y, z = _coordinates(out.head.shape)
     return {'raw': out.with_head(np.where(y - 0.4 * z > 75, 0, out.head))}
 
 
 def face_ironed(out):
     """A plane in place of brows, eyes and nose, where the face is on average."""
-    n = out.head.shape[0]
     head = np.asarray(out.head, np.float32)
-    x, y, z = _coordinates(n)
+    x, y, z = _coordinates(out.head.shape)
     face = ((np.abs(x) < 60) & (z > -105) & (z < 10))[:, 0]
     inside = masks.head_mask(head, fill=True)
     skin = np.where(inside, y, -999).max(axis=1)
@@ -294,31 +297,31 @@ def face_ironed(out):
 
 
 def nose_cut_off(out):
-    x, y, z = _coordinates(out.head.shape[0])
+    x, y, z = _coordinates(out.head.shape)
     where = (np.abs(x) < 16) & (y > 58) & (z > -86) & (z < -28)
     return {'raw': out.with_head(np.where(where, 0, out.head))}
 
 
 def skull_opened(out):
-    _, _, z = _coordinates(out.head.shape[0])
+    _, _, z = _coordinates(out.head.shape)
     return {'raw': out.with_head(np.where(z > 30, 0, out.head))}
 
 
 def combed(out):
     """Every second slab of 8 mm is missing behind the face."""
-    x, y, _ = _coordinates(out.head.shape[0])
+    x, y, _ = _coordinates(out.head.shape)
     return {'raw': out.with_head(np.where((np.floor(x / 8) % 2 == 0) & (y < 20), 0, out.head))}
 
 
 def scattered(out):
     """Lumps in the air beside the forehead."""
-    x, y, z = _coordinates(out.head.shape[0])
+    x, y, z = _coordinates(out.head.shape)
     lump = (np.abs(x) - 66) ** 2 + (y - 90) ** 2 + (z - 50) ** 2 < 22**2
     return {'raw': out.with_head(np.where(lump, 0.8, out.head))}
 
 
 def horned(out):
-    x, y, z = _coordinates(out.head.shape[0])
+    x, y, z = _coordinates(out.head.shape)
     where = (x > 30) & (x < 98) & (y > 50) & (y < 108) & (z > 20) & (z < 100)
     return {'raw': out.with_head(np.where(where, 0.8, out.head))}
 
