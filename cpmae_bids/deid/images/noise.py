@@ -125,15 +125,13 @@ def in_brain(values: np.ndarray, preserved: np.ndarray) -> float:
         The preserved region.
     """
     box = ndimage.find_objects(preserved.view(np.uint8))[0]
-    values, preserved = values[box].astype(np.float32), preserved[box]
+    values, preserved = values[box], preserved[box]
     low, high = np.quantile(values[preserved], BRIGHT)
     even = preserved & (values > low) & (values < high)
     detail = values
     for axis in range(3):
         detail = np.diff(detail, axis=axis)
-        even = np.take(even, range(1, even.shape[axis]), axis) & np.take(
-            even, range(even.shape[axis] - 1), axis
-        )
+        even = np.delete(even, 0, axis) & np.delete(even, -1, axis)
     known = even.astype(np.float32)
     share = ndimage.uniform_filter(known, EVEN_VOXELS)
     power = ndimage.uniform_filter(detail * detail * known, EVEN_VOXELS)

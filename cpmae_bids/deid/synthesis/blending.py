@@ -1,8 +1,9 @@
 """Put the generated head around the original brain, on the raw values of the scan.
 
 From the original come stored values inside the preserved region, verbatim; a feather of about 2 mm just
-outside of it; the statistics of the air and the range of stored values. Nothing else: sharpness follows from
-the preserved region, the feather and a voxel beyond (`sharpness`, `seam`).
+outside of it; the statistics of the air and the range of stored values. Nothing else: sharpness and
+the noise of tissue follow from the preserved region, the feather and a voxel beyond (`sharpness`, `seam`,
+`noise.in_brain`).
 """
 
 from typing import Any
