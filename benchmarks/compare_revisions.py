@@ -1,10 +1,11 @@
 """Whether two revisions of the tool write the same images, byte for byte.
 
-    python -m benchmarks.compare_revisions main HEAD [--dataset DIR] [-- OPTION ...]
+    python -m benchmarks.compare_revisions main HEAD [--dataset DIR] [--record] [-- OPTION ...]
 
 Each revision runs on the dataset (by default the averaged head of the demo) from a checkout of its own, with
 the interpreter and libraries of this one. Options after ``--`` go to ``cpmae-bids``. Exits with 1 if an image
-differs or only one revision wrote it.
+differs or only one revision wrote it. After ``--record``, pages do not tell numbers of the two apart any more
+(``results/same_images.json``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.provenance import record_same, source
 from benchmarks.scans import command_line
 from cpmae_bids.models.weights import sha256
 
@@ -54,13 +56,17 @@ def main(argv: list[str] | None = None) -> int:
     parser = command_line(__doc__)
     parser.add_argument('revisions', nargs=2, metavar='REVISION')
     parser.add_argument('--dataset', type=lambda text: Path(text).resolve())
+    parser.add_argument('--record', action='store_true', help='write down that both write the same images')
     parser.add_argument('options', nargs='*', metavar='OPTION', help='of cpmae-bids, after --')
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix='cpmae-revisions-') as folder:
+        folders = [Path(folder, str(number)) for number in range(2)]
         one, other = (
-            run(revision, args.dataset, Path(folder, str(number)), args.options)
-            for number, revision in enumerate(args.revisions)
+            run(revision, args.dataset, part, args.options)
+            for revision, part in zip(args.revisions, folders, strict=True)
         )
+        if args.record and one and one == other:
+            record_same(*(source('cpmae_bids', part / 'code') for part in folders))
     for path in sorted(one.keys() | other.keys()):
         print('same   ' if one.get(path) == other.get(path) else 'DIFFERS', path)
     return int(one != other)

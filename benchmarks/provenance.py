@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from benchmarks.contact_sheet import REPOSITORY
 
 UNKNOWN = 'not recorded'
+SAME_IMAGES = REPOSITORY / 'benchmarks' / 'results' / 'same_images.json'
+"""Groups of hashes of source that was seen to write the same images, by ``compare_revisions --record``."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +45,48 @@ class Provenance:
         """As JSON."""
         return asdict(self)
 
+    @property
+    def images(self) -> tuple[str, str]:
+        """What outputs depend on: the weights, and the source, or the first known that writes the same images."""
+        return self.weights, next((group[0] for group in same_images() if self.tool in group), self.tool)
+
     def __str__(self) -> str:
         return f'weights {self.weights}, tool {self.tool}, benchmarks {self.benchmarks}'
 
 
 @cache
-def source(package: str) -> str:
+def source(package: str, code: Path = REPOSITORY) -> str:
     """Hash of the Python files of a package of the repository, and of the tables beside them."""
     digest = hashlib.sha256()
-    for path in sorted((REPOSITORY / package).rglob('*')):
+    for path in sorted((code / package).rglob('*')):
         if path.suffix in ('.py', '.json', '.toml') and not {'results', '__pycache__'} & set(path.parts):
-            digest.update(path.relative_to(REPOSITORY).as_posix().encode() + b'\0')
+            digest.update(path.relative_to(code).as_posix().encode() + b'\0')
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:12]
 
 
+@cache
+def same_images() -> tuple[tuple[str, ...], ...]:
+    """Groups of hashes of source that were seen to write the same images."""
+    if not SAME_IMAGES.exists():
+        return ()
+    return tuple(map(tuple, json.loads(SAME_IMAGES.read_text(encoding='utf-8'))))
+
+
+def record_same(one: str, other: str) -> None:
+    """Write down that two hashes of source are of code that writes the same images."""
+    groups = [list(group) for group in same_images()]
+    own = [group for group in groups if {one, other} & set(group)]
+    merged = list(dict.fromkeys([*(tool for group in own for tool in group), one, other]))
+    left = [merged, *(group for group in groups if group not in own)]
+    SAME_IMAGES.write_text(json.dumps(left, indent=1) + '\n', encoding='utf-8')
+    same_images.cache_clear()
+
+
 def differences(one: Provenance, other: Provenance) -> list[str]:
-    """Names of what differs."""
-    return [name for name, value in one.dump().items() if value != other.dump()[name]]
+    """Names of what differs; source that writes the same images does not."""
+    differing = {name for name, value in one.dump().items() if value != other.dump()[name]}
+    return sorted(differing - ({'tool'} if one.images == other.images else set()))
 
 
 class MixedError(ValueError):
@@ -81,8 +108,6 @@ def admit(folder: Path, mixed: bool = False) -> list[Provenance]:
     MixedError
         If the folder has numbers of other weights or code, and `mixed` is not set.
     """
-    import json
-
     from benchmarks.worker import write_json
 
     path, today = folder / 'provenance.json', Provenance.today()
@@ -92,8 +117,8 @@ def admit(folder: Path, mixed: bool = False) -> list[Provenance]:
     elif (folder / 'measures').exists() or (folder / 'scans').exists():
         known = [Provenance.read(None)]
     others = [one for one in known if one != today]
-    if others and not mixed:
-        what = ' and '.join(sorted({name for one in others for name in differences(one, today)}))
+    what = ' and '.join(sorted({name for one in others for name in differences(one, today)}))
+    if what and not mixed:
         raise MixedError(
             f'{folder}: has numbers of other {what} ({others[-1]}; now {today}): '
             'take a fresh folder, or --mixed to let them stand side by side, which the pages then say'
@@ -117,11 +142,8 @@ def strangers(results: dict[str, dict], name: str = 'benchmark') -> list[str]:
     def of(content: dict) -> Provenance:
         return Provenance.read((content.get('provenance') or [None])[-1])
 
-    def known(one: Provenance) -> tuple[str, str]:
-        return one.weights, one.tool
-
-    own = known(of(results[name]))
-    found = {key: known(of(content)) for key, content in results.items()}
+    own = of(results[name]).images
+    found = {key: of(content).images for key, content in results.items()}
     unknown = [key for key, one in found.items() if UNKNOWN in one]
     other = [key for key, one in found.items() if UNKNOWN not in one and one != own]
     lines = []
@@ -145,8 +167,11 @@ def remarks(found: list[Provenance], by_method: dict[str, Provenance] | None = N
     if not found:
         return ['**Weights and code of these numbers were not recorded**: they are earlier ones.']
     lines = [f'Numbers are of {found[-1]}.']
-    if len(found) > 1:
-        lines.append('**Some are of others**: ' + '; '.join(map(str, found[:-1])) + '.')
+    others = [one for one in found[:-1] if differences(one, found[-1])]
+    if others:
+        lines.append('**Some are of others**: ' + '; '.join(map(str, others)) + '.')
+    if len(others) < len(found) - 1:
+        lines.append('Other source that was seen to write the same images is not counted as different.')
     for method, one in (by_method or {}).items():
         if one not in found:
             lines.append(f'Those of {method} are of an earlier run: {one}.')

@@ -605,6 +605,31 @@ def test_goals_are_compared_with_rescans_and_controls():
     assert control.met(0.8, 'cpmae-256', {}, {}) is None
 
 
+def test_source_that_writes_the_same_images_is_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, 'SAME_IMAGES', tmp_path / 'same_images.json')
+    provenance.same_images.cache_clear()
+    one, two, three, other = (
+        provenance.Provenance('w', tool, 'b') for tool in ('one', 'two', 'three', 'other')
+    )
+    assert provenance.differences(one, two) == ['tool']
+    provenance.record_same('one', 'two')
+    provenance.record_same('other', 'another')
+    provenance.record_same('two', 'three')
+    assert provenance.same_images() == (('one', 'two', 'three'), ('other', 'another'))
+    assert provenance.differences(one, three) == []
+    assert provenance.differences(one, other) == ['tool']
+    assert provenance.differences(one, provenance.Provenance('w', 'two', 'c')) == ['benchmarks']
+    assert provenance.differences(one, provenance.Provenance('v', 'two', 'b')) == ['tool', 'weights']
+    results = {
+        name: {'provenance': [p.dump()]} for name, p in (('benchmark', one), ('a', three), ('b', other))
+    }
+    assert provenance.strangers(results) == ['Of other weights or code than benchmark: b.']
+    page = ' '.join(provenance.remarks([two, other, three]))
+    assert 'tool other' in page
+    assert 'tool two' not in page
+    provenance.same_images.cache_clear()
+
+
 def test_result_files_of_other_weights_are_named_beside_the_goals(tmp_path):
     new, old = (provenance.Provenance(name, 'a', 'b').dump() for name in ('new', 'old'))
     results = {
