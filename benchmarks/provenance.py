@@ -47,7 +47,7 @@ class Provenance:
 
     @property
     def images(self) -> tuple[str, str]:
-        """What outputs depend on: the weights, and the source, or the first known that writes the same images."""
+        """What outputs depend on: the weights, and the source, or the first that writes the same images."""
         return self.weights, next((group[0] for group in same_images() if self.tool in group), self.tool)
 
     def __str__(self) -> str:
