@@ -1,16 +1,16 @@
-"""Whether two revisions of the tool write the same images, byte for byte.
+"""Whether revisions of the tool write the same images, byte for byte.
 
-    python -m benchmarks.compare_revisions main HEAD [--dataset DIR] [--record] [-- OPTION ...]
+    python -m benchmarks.compare_revisions main HEAD [...] [--dataset DIR] [--record] [--options="..."]
 
 Each revision runs on the dataset (by default the averaged head of the demo) from a checkout of its own, with
-the interpreter and libraries of this one. Options after ``--`` go to ``cpmae-bids``. Exits with 1 if an image
-differs or only one revision wrote it. After ``--record``, pages do not tell numbers of the two apart any more
-(``results/same_images.json``).
+the interpreter and libraries of this one. Exits with 1 if an image differs or not all revisions wrote it. With
+``--record``, pages no longer tell their numbers apart (``results/same_images.json``).
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -52,24 +52,25 @@ def run(revision: str, dataset: Path | None, folder: Path, options: Sequence[str
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Compare two revisions; print what differs."""
+    """Compare revisions; print what differs."""
     parser = command_line(__doc__)
-    parser.add_argument('revisions', nargs=2, metavar='REVISION')
+    parser.add_argument('revisions', nargs='+', metavar='REVISION')
     parser.add_argument('--dataset', type=lambda text: Path(text).resolve())
-    parser.add_argument('--record', action='store_true', help='write down that both write the same images')
-    parser.add_argument('options', nargs='*', metavar='OPTION', help='of cpmae-bids, after --')
+    parser.add_argument('--record', action='store_true', help='write down that all write the same images')
+    parser.add_argument('--options', default='', help='of cpmae-bids, such as "--preset 128"')
     args = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory(prefix='cpmae-revisions-') as folder:
-        folders = [Path(folder, str(number)) for number in range(2)]
-        one, other = (
-            run(revision, args.dataset, part, args.options)
-            for revision, part in zip(args.revisions, folders, strict=True)
-        )
-        if args.record and one and one == other:
-            record_same(*(source('cpmae_bids', part / 'code') for part in folders))
-    for path in sorted(one.keys() | other.keys()):
-        print('same   ' if one.get(path) == other.get(path) else 'DIFFERS', path)
-    return int(one != other)
+    found, sources = [], []
+    for revision in args.revisions:
+        with tempfile.TemporaryDirectory(prefix='cpmae-revision-') as folder:
+            found.append(run(revision, args.dataset, Path(folder), shlex.split(args.options)))
+            sources.append(source('cpmae_bids', Path(folder, 'code')))
+    paths = sorted(set().union(*found))
+    same = [len({images.get(path) for images in found}) == 1 for path in paths]
+    for path, alike in zip(paths, same, strict=True):
+        print('same   ' if alike else 'DIFFERS', path)
+    if args.record and paths and all(same):
+        record_same(sources)
+    return int(not all(same))
 
 
 if __name__ == '__main__':

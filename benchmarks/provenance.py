@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -73,12 +74,11 @@ def same_images() -> tuple[tuple[str, ...], ...]:
     return tuple(map(tuple, json.loads(SAME_IMAGES.read_text(encoding='utf-8'))))
 
 
-def record_same(one: str, other: str) -> None:
-    """Write down that two hashes of source are of code that writes the same images."""
-    groups = [list(group) for group in same_images()]
-    own = [group for group in groups if {one, other} & set(group)]
-    merged = list(dict.fromkeys([*(tool for group in own for tool in group), one, other]))
-    left = [merged, *(group for group in groups if group not in own)]
+def record_same(tools: Iterable[str]) -> None:
+    """Write down that all these hashes of source are of code that writes the same images."""
+    groups = [set(group) for group in same_images()]
+    merged = set(tools).union(*(group for group in groups if group & set(tools)))
+    left = sorted(map(sorted, [merged, *(group for group in groups if not group & merged)]))
     SAME_IMAGES.write_text(json.dumps(left, indent=1) + '\n', encoding='utf-8')
     same_images.cache_clear()
 

@@ -612,10 +612,10 @@ def test_source_that_writes_the_same_images_is_no_other(tmp_path, monkeypatch):
         provenance.Provenance('w', tool, 'b') for tool in ('one', 'two', 'three', 'other')
     )
     assert provenance.differences(one, two) == ['tool']
-    provenance.record_same('one', 'two')
-    provenance.record_same('other', 'another')
-    provenance.record_same('two', 'three')
-    assert provenance.same_images() == (('one', 'two', 'three'), ('other', 'another'))
+    provenance.record_same(['one', 'two'])
+    provenance.record_same(['other', 'another'])
+    provenance.record_same(['two', 'three'])
+    assert provenance.same_images() == (('another', 'other'), ('one', 'three', 'two'))
     assert provenance.differences(one, three) == []
     assert provenance.differences(one, other) == ['tool']
     assert provenance.differences(one, provenance.Provenance('w', 'two', 'c')) == ['benchmarks']
