@@ -3,7 +3,7 @@
     python -m benchmarks.compare_revisions main HEAD [...] [--dataset DIR] [--record] [--options="..."]
 
 Each revision runs on the dataset (by default the averaged head of the demo) from a checkout of its own, with
-the interpreter and libraries of this one. Exits with 1 if an image differs or not all revisions wrote it. With
+the interpreter and libraries of this one. Exits with 1 if an image differs or one lacks it. With
 ``--record``, pages no longer tell their numbers apart (``results/same_images.json``).
 """
 
