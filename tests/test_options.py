@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import nibabel as nib
+import numpy as np
 import pytest
 from stand_in import init_wf
 
@@ -79,6 +81,21 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(command, raw, tmp_
     assert command('--dry-run', '--participant-label', '01', '--overwrite') == 0
     assert f'PROCESS {FIRST}: --overwrite' in capsys.readouterr().out
     assert everything_in(tmp_path) == before
+
+
+def test_a_dry_run_reads_headers(command, raw, capsys):
+    scan = nib.load(raw / FIRST)
+    thick = nib.Nifti1Image(scan.get_fdata(), scan.affine @ np.diag([1, 1, 20, 1]))
+    nib.save(thick, raw / FIRST)
+    several = nib.Nifti1Image(np.stack(2 * [scan.get_fdata()], axis=-1), scan.affine)
+    nib.save(several, raw / OTHER)
+    assert command('--dry-run', '--exclude-participant-label', '03', '--also', 'T2w') == 1
+    told = dict(line.split(': ', 1) for line in capsys.readouterr().out.splitlines()[:-1])
+    assert 'slices are too thick' in told[f'ERROR {FIRST}']
+    assert f'the brain of {FIRST}' in told[f'ERROR {LATER}']
+    assert 'is not 3D' in told[f'ERROR {OTHER}']
+    assert f'those of {OTHER}' in told[f'ERROR {T2W}']
+    assert str(raw) not in ''.join(told.values())
 
 
 def test_a_dry_run_names_what_filters_leave_out(command, tmp_path, capsys):

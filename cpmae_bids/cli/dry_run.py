@@ -1,14 +1,16 @@
 """``--dry-run``: say what a run would do with each scan, and why."""
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
+from cpmae_bids.bids.layout import without_reference, without_t1w
 from cpmae_bids.bids.scan import Scan
 from cpmae_bids.bids.selection import list_subjects
 from cpmae_bids.bids.verdict_records import read_record, settings_of
 from cpmae_bids.cli.raw_like import of_this_run
 from cpmae_bids.cli.summary import count
 from cpmae_bids.config import T1W_SUFFIXES, RunConfig
-from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK
+from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, InputError
 from cpmae_bids.runtime.text import one_line
 from cpmae_bids.sharing.inventory import list_files, unprocessed
 
@@ -16,8 +18,10 @@ from cpmae_bids.sharing.inventory import list_files, unprocessed
 def print_plan(scans: Sequence[Scan], complete: Collection[Scan], config: RunConfig) -> int:
     """Print a line for each scan of a run, and for each file that is left out.
 
+    Headers are read as well: what they let no run process, such as slices that are too thick, is an error.
     Returns 1 if a scan cannot be processed, as the run itself would end, else 0.
     """
+    scans = [scan if scan in complete else replace(scan, problem=_problem(scan)) for scan in scans]
     todo = [scan for scan in scans if not scan.problem and scan not in complete]
     broken = [scan for scan in scans if scan.problem]
     for scan in scans:
@@ -34,6 +38,26 @@ def print_plan(scans: Sequence[Scan], complete: Collection[Scan], config: RunCon
     parts = f'{len(todo)} to process, {skipped} complete, {len(broken)} with an error'
     print(f'{count(len(scans), "scan")}: {parts}; nothing was written')
     return EXIT_FAILED if broken else EXIT_OK
+
+
+def _problem(scan: Scan) -> str:
+    """Why a scan cannot be processed: what was known before, or what headers say; or nothing."""
+    problem = scan.problem or _header_problem(scan)
+    told = without_reference if scan.t1w is None else without_t1w
+    for needed in filter(None, (scan.t1w, scan.reference)):
+        if not problem and (reason := _header_problem(needed)):
+            problem = told(needed, reason)
+    return problem
+
+
+def _header_problem(scan: Scan) -> str:
+    from cpmae_bids.deid.qc.scan_checks import check_header
+
+    try:
+        check_header(scan.path)
+    except InputError as error:
+        return str(error).removeprefix(f'{scan.path}: ')
+    return ''
 
 
 def _reasons(scan: Scan, config: RunConfig) -> Iterator[str]:

@@ -108,6 +108,20 @@ def read(path: Path | str) -> Image:
     return Image(path, header, raw, _affine(path, header), slope, inter)
 
 
+def read_header(path: Path | str) -> Image:
+    """Read what the header of a NIfTI says, as `read` does; all values are 0, and take no memory.
+
+    Raises InputError if the file is missing, unreadable, not a NIfTI, or not a 3D volume of real numbers.
+    """
+    path = Path(path)
+    with opened(path) as (stream, _):
+        header = parse_header(path, stream.read(LONGEST_HEADER))
+    shape, dtype = _layout(path, header)
+    slope, inter = _scaling(path, header)
+    raw = np.broadcast_to(np.zeros((), dtype), shape)
+    return Image(path, header, raw, _affine(path, header), slope, inter)
+
+
 def kept_fields(header: nib.Nifti1Header, fields: Iterable[str] = KEPT_FIELDS) -> dict[str, np.ndarray]:
     """Return the header fields that are copied; unused dimensions have ``dim`` and ``pixdim`` 0 or 1."""
     kept = {field: np.array(header[field]) for field in fields}

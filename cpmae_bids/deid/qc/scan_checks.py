@@ -31,10 +31,19 @@ def load_t1w(path: Path | str) -> nifti.Image:
     Raises InputError if the file cannot be read, or is not such a volume.
     """
     scan = nifti.read(path)
-    check_orientation(scan)
-    _check_extent(scan)
+    _check_geometry(scan)
     _check_values(scan)
     return background.suppress_background(scan)
+
+
+def check_header(path: Path | str) -> None:
+    """Raise `InputError` if `load_t1w` would refuse a file for what its header says; values are not read."""
+    _check_geometry(nifti.read_header(path))
+
+
+def _check_geometry(scan: nifti.Image) -> None:
+    check_orientation(scan)
+    _check_extent(scan)
 
 
 def check_orientation(scan: nifti.Image) -> None:
