@@ -1,6 +1,6 @@
 """Other contrasts beside the T1w: which, whose head they get, what their outputs are called."""
 
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import replace
 
 import networkx as nx
@@ -21,7 +21,7 @@ from cpmae_bids.bids.verdict_records import identify, settings_of
 from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.process import process_scans
 from cpmae_bids.config import RunConfig
-from cpmae_bids.deid.images import nifti
+from cpmae_bids.deid.images import masks, nifti
 from cpmae_bids.deid.qc import decision, metrics
 from cpmae_bids.deid.qc.thresholds import is_public, thresholds_of
 from cpmae_bids.deid.synthesis import air as air_model
@@ -376,6 +376,16 @@ def test_noise_passes_as_noise_and_not_as_a_head(case):
     measures = case.measure(case.in_noise())
     assert noticed(measures, 'air') == set()
     assert {'head_per_brain', 'nose_share'} <= noticed(measures, 'head')
+
+
+def test_noise_passes_where_software_removed_the_air(case, tmp_path):
+    values = case.original.values()
+    values[~masks.head_mask(values, 0.1 * phantom.SCALE, sigma=0, fill=True)] = 0
+    quiet = copy(case)
+    quiet.original = nifti.read(phantom.write(tmp_path / 'T2w.nii', values, AFFINE))
+    quiet.air = air_model.estimate(values, case.kept, case.original.voxel_sizes, phantom.SCALE)
+    assert quiet.judge_as('air', quiet.in_noise()) == set()
+    assert 'head_per_brain' in quiet.judge_as('head', quiet.in_noise())
 
 
 def test_an_original_passes_as_nothing(case):

@@ -239,6 +239,7 @@ def test_wide_margins_of_one_value_do_not_hide_the_brain(tmp_path, monkeypatch):
     unclear = False
     skullstrip.skullstrip(t1w, tmp_path / 'brain.nii.gz', tmp_path / 'kept.nii.gz')
     assert np.array_equal(nifti.read_mask(tmp_path / 'brain.nii.gz', nifti.read(t1w)), wide)
+    assert skullstrip.without_padding(np.zeros((4, 4, 4))) is None  # an offset that hides all contrast
     unclear = True
     with pytest.raises(InputError, match='a brain of'):
         skullstrip.skullstrip(t1w, tmp_path / 'brain.nii.gz', tmp_path / 'kept.nii.gz')

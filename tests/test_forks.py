@@ -146,6 +146,16 @@ def test_an_unforeseen_error_is_told_in_one_line(tmp_path, loaded, monkeypatch):
         Step(skullstrip, t1w=str(tmp_path / 'scan.nii')).run(cwd=str(tmp_path))
 
 
+@pytest.mark.parametrize('job', [lambda torch: torch.empty(2**46), lambda torch: np.empty(2**46)])
+def test_a_step_without_memory_says_what_helps(tmp_path, loaded, monkeypatch, job):
+    import torch
+
+    monkeypatch.setattr('cpmae_bids.steps.__main__.call', lambda step, inputs: job(torch))
+    (tmp_path / 'scan.nii').touch()
+    with pytest.raises(StepError, match=r'skullstrip: out of memory .* use fewer --nprocs'):
+        Step(skullstrip, t1w=str(tmp_path / 'scan.nii')).run(cwd=str(tmp_path))
+
+
 def test_a_fork_has_threads_folder_and_environment_of_its_node(tmp_path, loaded, monkeypatch):
     import torch
 

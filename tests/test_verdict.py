@@ -580,3 +580,10 @@ def test_nothing_is_judged_without_what_it_has_to_be_compared_with(case, honest,
     with pytest.raises(TypeError, match='is judged with'):
         judge_files(*files, **given)
     assert not (tmp_path / 'verdict.json').exists()
+
+
+def test_nothing_is_judged_as_what_no_threshold_is_for(case, honest, tmp_path):
+    files = write_files(case, tmp_path, honest)
+    with pytest.raises(ValueError, match='Head'):
+        judge_files(*files, fill='Head', by=files[0], by_brain=files[3], by_kept=files[4], by_affine=files[5])
+    assert not (tmp_path / 'verdict.json').exists()

@@ -486,6 +486,15 @@ def test_failures_are_read_from_crash_files(tmp_path):
     assert failure.message == 'no space left: free some'
 
 
+def test_a_crash_file_that_a_full_disk_left_empty_hides_no_failure(tmp_path):
+    (tmp_path / 'crash-20260101-000000-me-blend-0.txt').touch()
+    (tmp_path / 'crash-20260101-000000-me-blend-1.txt').write_text(
+        'Node: wf.sub-01_wf.sub-01_T1w_wf.blend\n\nlost'
+    )
+    (failure,) = read_failures(tmp_path)
+    assert (failure.scan, failure.message) == ('sub-01_T1w', 'lost')
+
+
 def test_the_reason_is_read_where_a_worker_left_no_result(tmp_path):
     (tmp_path / 'crash-20260101-000000-me-blend-0.txt').write_text(
         'Node: cpmae_bids_wf.sub-01_wf.sub-01_T1w_wf.deidentify_wf.blend\nWorking directory: /w\n\n'

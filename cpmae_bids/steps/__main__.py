@@ -12,7 +12,11 @@ from typing import Any, get_args, get_type_hints
 from cpmae_bids.exceptions import CpmaeError
 from cpmae_bids.runtime.allocation import keep_freed_memory
 from cpmae_bids.runtime.lifeline import end_with_parent
+from cpmae_bids.runtime.text import one_line
 from cpmae_bids.steps import ERROR_PREFIX
+
+# How torch says so, of the machine and of a GPU
+_WANT_OF_MEMORY = ("can't allocate memory", 'out of memory')
 
 
 def work(argv: list[str] | None = None) -> int:
@@ -39,8 +43,10 @@ def main(argv: list[str] | None = None) -> int:
         return _failed(str(error), error.exit_code)
     except OSError as error:
         return _failed(f'{args.step}: {error}')
-    except MemoryError as error:
-        return _failed(f'{args.step}: out of memory ({error}): use fewer --nprocs')
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in _WANT_OF_MEMORY):
+            raise
+        return _failed(f'{args.step}: out of memory ({one_line(str(error))}): use fewer --nprocs')
     return 0
 
 

@@ -51,9 +51,9 @@ def skullstrip(
 
 
 def without_padding(values: np.ndarray) -> tuple[slice, ...] | None:
-    """Box of a volume (X, Y, Z) without its margins of one value; None if it has none."""
-    (box,) = ndimage.find_objects((values != values[0, 0, 0]).astype(np.int8))
-    return box if values[box].size < values.size else None
+    """Box of a volume (X, Y, Z) without its margins of one value; None if it has none, or nothing else."""
+    boxes = ndimage.find_objects((values != values[0, 0, 0]).astype(np.int8))
+    return boxes[0] if boxes and values[boxes[0]].size < values.size else None
 
 
 def find_brain(values: np.ndarray, affine: np.ndarray, device: str = 'cpu') -> np.ndarray:

@@ -83,6 +83,8 @@ def verdict(
     TypeError
         If an input that this kind of scan needs is missing.
     """
+    if not (limits := thresholds_of(fill)):  # nothing would be checked
+        raise ValueError(f'fill is {fill!r}, none of those of which something is known')
     needed = (by, by_brain, by_kept, by_affine) if fill else (generated_codes, original_codes)
     if None in needed:
         raise TypeError('a T1w is judged with the codes of both heads, another contrast with its T1w')
@@ -118,7 +120,7 @@ def verdict(
         volumes.read_codes(original_codes) if original_codes else None,
         volumes.read_codes(generated_codes) if generated_codes else None,
     )
-    status, reasons = decision.decide(measures, thresholds_of(fill))
+    status, reasons = decision.decide(measures, limits)
     result = {
         'scan': scan,
         'status': status,

@@ -139,9 +139,10 @@ def _read_plugin_file(path: Path) -> dict:
 
 
 def read_failures(crash_dir: str | os.PathLike) -> list[Failure]:
-    """Read nipype's crash files of one run, oldest first."""
+    """Read nipype's crash files of one run, oldest first; on a full disk there are empty ones."""
     crash_files = sorted(
-        Path(crash_dir).glob('crash-*.txt'), key=lambda path: (path.stat().st_mtime, path.name)
+        (path for path in Path(crash_dir).glob('crash-*.txt') if path.stat().st_size),
+        key=lambda path: (path.stat().st_mtime, path.name),
     )
     return [_read_crash_file(path) for path in crash_files]
 

@@ -116,13 +116,16 @@ def _median_change(before, after, tissue_before, tissue_after) -> float:
 
 
 def _detail_correlation(before, after, where: np.ndarray, replaced: np.ndarray) -> float:
-    """Correlation of two heads after the shape that all heads share is taken away (a band of 2 to 12 mm)."""
+    """Correlation of two heads after the shape that all heads share is taken away (a band of 2 to 12 mm).
+
+    It is 0 if the second is constant, as air may be.
+    """
     if where.sum() < 2:
         return np.nan
     bands = []
     for volume in (before, after):
         volume = np.where(replaced, volume, 0)
         bands.append((volume - ndimage.gaussian_filter(volume, 3))[where])
-    if bands[0].std() == 0 or bands[1].std() == 0:
+    if bands[0].std() == 0:
         return np.nan
-    return np.corrcoef(*bands)[0, 1]
+    return np.corrcoef(*bands)[0, 1] if bands[1].std() else 0.0
