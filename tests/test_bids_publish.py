@@ -52,6 +52,14 @@ def tree(folder):
     )
 
 
+def assert_only_an_error(config, scan, reason):
+    """Of a scan that could not be published there is its record alone."""
+    assert tree(config.output_dir) == [f'logs/verdicts/{scan.name}.json']
+    record = read_record(config.output_dir, scan.name)
+    assert record['status'] == 'error'
+    assert reason in record['reasons'][0]
+
+
 def test_an_echo_stands_as_long_as_the_first_one_is_what_it_was(make_bids, tmp_path, finished):
     names = [f'sub-03/anat/sub-03_echo-{echo}_T1w.nii.gz' for echo in '12']
     root = make_bids(names)
@@ -126,7 +134,7 @@ def test_other_scans_are_left_alone(config, finished):
 def test_a_verdict_on_something_else_publishes_nothing(config, scan, finished, verdict):
     with pytest.raises(VerdictError, match='sub-01_ses-a_T1w'):
         publish_scan(scan, config, finished(scan), verdict)
-    assert tree(config.output_dir) == []
+    assert_only_an_error(config, scan, 'verdict')
 
 
 def test_an_image_is_missing(config, scan, finished):
@@ -134,7 +142,7 @@ def test_an_image_is_missing(config, scan, finished):
     del files['brainmask']
     with pytest.raises(VerdictError, match='brainmask'):
         publish_scan(scan, config, files, PASS)
-    assert tree(config.output_dir) == []
+    assert_only_an_error(config, scan, 'brainmask')
 
 
 def test_a_header_that_names_somebody_is_refused(config, scan, finished):
@@ -144,7 +152,7 @@ def test_a_header_that_names_somebody_is_refused(config, scan, finished):
     nb.save(nb.Nifti1Image(np.asanyarray(image.dataobj), None, image.header), files['refaced'])
     with pytest.raises(VerdictError, match='text in descrip'):
         publish_scan(scan, config, files, PASS)
-    assert tree(config.output_dir) == []
+    assert_only_an_error(config, scan, 'text in descrip')
 
 
 @pytest.mark.parametrize('failing_call', range(7))
@@ -162,7 +170,7 @@ def test_a_full_disk_leaves_nothing(config, scan, finished, monkeypatch, failing
     monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(InputError, match=r'sub-01_ses-a_T1w.*No space left'):
         publish_scan(scan, config, finished(scan, seed=2), PASS)
-    assert tree(config.output_dir) == []
+    assert_only_an_error(config, scan, 'No space left')
 
 
 def test_an_interrupt_leaves_nothing(config, scan, finished, monkeypatch):
@@ -182,7 +190,7 @@ def test_a_copy_that_differs_is_refused(config, scan, finished, monkeypatch):
     monkeypatch.setattr(publish.shutil, 'copyfileobj', truncated)
     with pytest.raises(VerdictError, match='differs from the checked image'):
         publish_scan(scan, config, finished(scan), PASS)
-    assert tree(config.output_dir) == []
+    assert_only_an_error(config, scan, 'differs from the checked image')
 
 
 def test_leftovers_of_a_killed_run_are_removed(config, scan, finished):
@@ -340,6 +348,17 @@ def test_an_error_or_a_kill_is_no_verdict_on_a_head_that_was_rejected(sessions, 
     assert not any(publish.is_rejected(record) for record in read_records(config.output_dir).values())
 
 
+def test_a_sink_that_breaks_is_no_verdict_on_a_head_that_was_rejected(sessions, finished):
+    config, (first, second, *_) = sessions
+    publish_scan(first, config, finished(first), REJECTED)
+    publish.forget_rejections([first, second], config)
+    with pytest.raises(VerdictError, match='seed'):
+        publish_scan(first, config, finished(first), {**PASS, 'seed': 12345})
+    record_failure(first, config, 'sink: it broke')
+    assert publish_scan(second, config, finished(second), PASS) == []
+    assert not any(config.output_dir.rglob('*refaced_T1w.nii.gz'))
+
+
 def test_a_rejected_head_does_not_reject_that_of_another_seed(sessions, finished):
     config, (first, second, *_) = sessions
     publish_scan(first, config, finished(first), REJECTED)
@@ -416,7 +435,10 @@ def test_withdraw_keeps_what_is_not_the_scans(config, scan, finished):
     other = config.output_dir / 'sub-01/ses-a/anat/sub-01_ses-a_acq-x_desc-refaced_T1w.nii.gz'
     other.write_bytes(b'x')
     withdraw_scan(scan, config.output_dir)
-    assert tree(config.output_dir) == [other.relative_to(config.output_dir).as_posix()]
+    assert tree(config.output_dir) == [
+        'logs/verdicts/sub-01_ses-a_T1w.json',
+        other.relative_to(config.output_dir).as_posix(),
+    ]
 
 
 def test_records_hold_no_nan_and_no_fingerprint(config, scan, finished):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import stand_in
 
+from cpmae_bids.bids import publish
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.validation import validate_bids
 from cpmae_bids.cli import participant_level, preflight
@@ -19,7 +20,7 @@ from cpmae_bids.cli.batches import batch_size, share_processors
 from cpmae_bids.cli.process import _reason
 from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig
-from cpmae_bids.exceptions import EXIT_INTERRUPTED
+from cpmae_bids.exceptions import EXIT_INTERRUPTED, InputError
 from cpmae_bids.interfaces.step import Step, StepError
 from cpmae_bids.workflows import base
 from cpmae_bids.workflows.run import Failure
@@ -353,6 +354,25 @@ def test_a_crash_removes_the_image_of_an_earlier_run(behave, command, out):
     behave |= {'sub-01_ses-a_T1w': 'crash', 'sub-01_ses-b_T1w': 'fail'}
     assert command('--seed', '99', '--overwrite') == 1
     assert images(out) == ['sub-02_desc-refaced_T1w.nii.gz']
+
+
+def test_a_sink_that_breaks_leaves_a_record_of_this_run(behave, command, out, capsys, monkeypatch):
+    """Its record of an earlier run went with the image, which is no verdict of this one."""
+    assert command() == 0
+    find = publish.checked_sources
+
+    def changed(scan, *rest):
+        if scan.name == 'sub-02_T1w':
+            raise InputError(f'{scan.relative_path}: was changed while it was processed; run again')
+        return find(scan, *rest)
+
+    monkeypatch.setattr(publish, 'checked_sources', changed)
+    assert command('--overwrite') == 1
+    assert len(images(out)) == 2
+    status, reason = table(out)[SCANS[2]]
+    assert status == 'error'
+    assert 'was changed while it was processed' in reason
+    assert '3 scans: 2 passed, 1 ended with an error' in capsys.readouterr().err
 
 
 def test_a_workflow_that_cannot_be_built_leaves_no_image(behave, command, out, monkeypatch):

@@ -31,7 +31,6 @@ from cpmae_bids.bids.verdict_records import (
     make_record,
     read_record,
     read_records,
-    record_path,
     rejected,
     settings_of,
     write_record,
@@ -54,38 +53,43 @@ def publish_scan(
 
     Raises VerdictError if the verdict belongs to another scan, other settings or other images, an image is
     missing, or a header gives something away; InputError if the scan has changed since QC, or a file cannot
-    be written. Then no file and no record of the scan is left.
+    be written. Then no file of the scan is left, and its record says why, if that can be written.
     """
     try:
-        with never_written_to(config.bids_dir), locked(config.output_dir, 'logs'):
-            OutputFolder(config.output_dir).check((config.output_dir / scan.relative_path).parent)
-            if scan.t1w is not None and not stands(scan.t1w, config):
-                reason = _WITHOUT_T1W.format(scan.t1w.relative_path)
-                verdict = {**verdict, 'status': 'fail', 'reasons': [reason, *verdict.get('reasons', [])]}
-            record = make_record(scan, config, verdict)
-            crc32 = checked_sources(scan, config, verdict)
-            judged = record.pop('judged', None) or {}
-            with_its_head = records_with_its_head(scan, record, config)
-            if any(is_rejected(other) for other in with_its_head.values()):
-                record = rejected(record)
-            if record['status'] != 'pass':
-                _withdraw(scan, config)
-                if is_rejected(record):
-                    _withdraw_head(scan, with_its_head, config)
-                write_record(config.output_dir, scan.name, record)
-                return []
-            published = _publish_passed(scan, config, files, record, judged)
-            remember(record, crc32, config)
-            return published
-    except BaseException as err:
-        with contextlib.suppress(OSError, OutsideError), never_written_to(config.bids_dir):
-            _withdraw(scan, config)
-        if isinstance(err, OSError):
+        try:
+            with never_written_to(config.bids_dir), locked(config.output_dir, 'logs'):
+                return _publish(scan, config, files, verdict)
+        except OSError as err:
             raise InputError(
                 f'{scan.relative_path}: its outputs cannot be written ({err.strerror or err}); '
                 'free space or check the permissions of the output'
             ) from err
+    except BaseException as err:
+        with contextlib.suppress(OSError, OutsideError):
+            record_failure(scan, config, str(err) or type(err).__name__)
         raise
+
+
+def _publish(scan: Scan, config: RunConfig, files: dict[str, Path], verdict: dict[str, Any]) -> list[Path]:
+    OutputFolder(config.output_dir).check((config.output_dir / scan.relative_path).parent)
+    if scan.t1w is not None and not stands(scan.t1w, config):
+        reason = _WITHOUT_T1W.format(scan.t1w.relative_path)
+        verdict = {**verdict, 'status': 'fail', 'reasons': [reason, *verdict.get('reasons', [])]}
+    record = make_record(scan, config, verdict)
+    crc32 = checked_sources(scan, config, verdict)
+    judged = record.pop('judged', None) or {}
+    with_its_head = records_with_its_head(scan, record, config)
+    if any(is_rejected(other) for other in with_its_head.values()):
+        record = rejected(record)
+    if record['status'] != 'pass':
+        _withdraw(scan, config)
+        if is_rejected(record):
+            _withdraw_head(scan, with_its_head, config)
+        write_record(config.output_dir, scan.name, record)
+        return []
+    published = _publish_passed(scan, config, files, record, judged)
+    remember(record, crc32, config)
+    return published
 
 
 def _publish_passed(
@@ -156,7 +160,7 @@ def _copied(source: Path) -> Callable[[IO[bytes]], None]:
 
 
 def withdraw_scan(scan: Scan, output_dir: Path) -> None:
-    """Remove every file, picture and record of a scan from the output, but nothing behind a link."""
+    """Remove all files and pictures of a scan from the output, but not its record, and nothing behind a link."""
     folder = OutputFolder(output_dir)
     with contextlib.suppress(OutsideError):
         for path in reversed(output_files(scan, output_dir)):
@@ -165,7 +169,6 @@ def withdraw_scan(scan: Scan, output_dir: Path) -> None:
     with contextlib.suppress(OutsideError):
         for picture in (output_dir / 'figures').glob(f'{glob.escape(scan.name)}_*'):
             folder.remove(picture)
-    folder.remove(record_path(output_dir, scan.name))
     for parent in ('figures', *PurePosixPath(scan.relative_path).parents[:-1]):
         folder.remove_if_empty(str(parent))
 

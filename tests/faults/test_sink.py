@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from cpmae_bids.bids.completeness import is_complete
-from cpmae_bids.bids.publish import publish_scan, record_failure, withdraw_scan
+from cpmae_bids.bids.publish import publish_scan, record_failure
 from cpmae_bids.bids.verdict_records import identify, read_record
 from cpmae_bids.exceptions import CpmaeError
 
@@ -209,5 +209,5 @@ def test_failures_are_recorded_whatever_is_in_the_way(sink, fault):
         'done again',
         [x for x in problems() if x[:4] in ('LEAK', 'INPU')],
     )
-    withdraw_scan(scan, config.output_dir)
+    record_failure(scan, config, 'once more')
     assert problems() == []
