@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from judged import publish_scan
 
-from cpmae_bids.bids import publish
+from cpmae_bids.bids import publish, verdict_records
 from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.completeness import complete_scans, is_complete, output_files, stored_files_are_whole
 from cpmae_bids.bids.layout import collect_scans
@@ -21,6 +21,7 @@ from cpmae_bids.bids.verdict_records import read_record, read_records, write_rec
 from cpmae_bids.bids.verdict_tables import write_run_table
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError, VerdictError
+from cpmae_bids.reports.subject_page import write_subject_report
 
 PASS = {'status': 'pass', 'reasons': [], 'measures': {'brain_ml': 1.05, 'seam_ratio': 1.07, 'unknown': 8.0}}
 FAIL = {
@@ -449,6 +450,21 @@ def test_records_hold_no_nan_and_no_fingerprint(config, scan, finished):
     assert not [path for path in config.output_dir.rglob('*.json') if crc32 in path.read_text()]
     assert not any('crc32' in key for key in record)
     assert stored_files_are_whole(record, config.output_dir)
+
+
+def test_a_failure_and_a_page_read_the_records_of_their_subject_alone(config, finished, monkeypatch):
+    """Or the time of a run would grow with the square of the number of subjects."""
+    first, second = collect_scans(config)
+    for scan in (first, second):
+        publish_scan(scan, config, finished(scan), PASS)
+    names = []
+    read = verdict_records.read_record
+    monkeypatch.setattr(
+        verdict_records, 'read_record', lambda out, name: names.append(name) or read(out, name)
+    )
+    record_failure(second, config, 'no brain')
+    write_subject_report(config.output_dir, '02')
+    assert set(names) == {second.name}
 
 
 def test_table(config, finished):

@@ -160,7 +160,7 @@ def _copied(source: Path) -> Callable[[IO[bytes]], None]:
 
 
 def withdraw_scan(scan: Scan, output_dir: Path) -> None:
-    """Remove all files and pictures of a scan from the output, but not its record, and nothing behind a link."""
+    """Remove all files and pictures of a scan from the output, nothing behind a link, and not its record."""
     folder = OutputFolder(output_dir)
     with contextlib.suppress(OutsideError):
         for path in reversed(output_files(scan, output_dir)):
@@ -178,30 +178,25 @@ def _withdraw(scan: Scan, config: RunConfig) -> None:
     withdraw_scan(scan, config.output_dir)
     with contextlib.suppress(OutsideError):
         withdraw_image(config.raw_like_folder, scan.relative_path)
-    _withdraw_contrasts(scan, config)
-
-
-def _withdraw_contrasts(t1w: Scan, config: RunConfig) -> None:
-    """Remove the images of other contrasts whose brain was found by a T1w scan that has not passed."""
-    for record in read_records(config.output_dir).values():
-        if record.get('t1w') == t1w.relative_path and record['status'] == 'pass':
-            path = str(record['scan'])
-            scan = replace(t1w, path=config.bids_dir / path, relative_path=path)
-            withdraw_scan(scan, config.output_dir)
-            with contextlib.suppress(OutsideError):
-                withdraw_image(config.raw_like_folder, path)
+    for name, record in read_records(config.output_dir, scan.subject).items():
+        if record.get('t1w') == scan.relative_path and record['status'] == 'pass':
+            _withdraw(_named(scan, record, config), config)
             kept = {key: value for key, value in record.items() if key not in OF_AN_IMAGE}
-            reason = _WITHOUT_T1W.format(t1w.relative_path)
-            write_record(config.output_dir, scan.name, {**kept, 'status': 'error', 'reasons': [reason]})
+            reason = _WITHOUT_T1W.format(scan.relative_path)
+            write_record(config.output_dir, name, {**kept, 'status': 'error', 'reasons': [reason]})
+
+
+def _named(scan: Scan, record: dict[str, Any], config: RunConfig) -> Scan:
+    """The scan of a record of the same subject, as far as its outputs go by its name."""
+    path = str(record['scan'])
+    return replace(scan, path=config.bids_dir / path, relative_path=path)
 
 
 def _withdraw_head(scan: Scan, with_its_head: dict[str, dict[str, Any]], config: RunConfig) -> None:
     """Remove all images with a rejected head: one scan's metrics hold for all of them."""
     for name, record in with_its_head.items():
         if record['status'] == 'pass':
-            path = str(record['scan'])
-            other = replace(scan, path=config.bids_dir / path, relative_path=path)
-            _withdraw(other, config)
+            _withdraw(_named(scan, record, config), config)
             write_record(config.output_dir, name, rejected(record))
 
 

@@ -45,11 +45,7 @@ def write_subject_report(output_dir: Path, subject: str) -> Path | None:
     """
     output_dir = Path(output_dir)
     page = output_dir / f'sub-{subject}.html'
-    records = {
-        name: record
-        for name, record in read_records(output_dir).items()
-        if name.partition('_')[0] == f'sub-{subject}'
-    }
+    records = read_records(output_dir, subject)
     if not records:
         OutputFolder(output_dir).remove(page)
         return None
