@@ -6,7 +6,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from cpmae_bids.deid.images import noise
 from cpmae_bids.deid.space import geometry
 from cpmae_bids.deid.synthesis import blending
 
@@ -174,6 +173,6 @@ def write(
 def synthesize(head, scale, affine, world_to_template, shape, air, seed, sigma=None):
     """A head of the template grid as the blend step draws it: on the grid of a scan, in air and noise."""
     placed = blending.place(head, scale, affine, world_to_template, shape)
-    if sigma is None:  # tissue as noisy as the air
-        sigma = scale * air.busy[-1] ** 0.5 * 10 ** (air.level[-1] / 20) / noise.RAYLEIGH_MEDIAN
+    if sigma is None:  # tissue as noisy as the air, whose median is 1.1774 sigma
+        sigma = scale * air.busy[-1] ** 0.5 * 10 ** (air.level[-1] / 20) / 1.1774
     return blending.add_air(placed, scale, affine, air, sigma, seed)

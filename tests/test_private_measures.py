@@ -48,7 +48,7 @@ def test_every_measure_is_classed():
 
 def test_the_public_form_has_no_private_number():
     measures = {'brain_ml': 1400.5, 'seam_ratio': 1.75, 'air_busy_ratio': None, 'of_tomorrow': 1.5}
-    full = {'status': 'fail', 'measures': measures, 'noise': {'sigma': 4.5}}
+    full = {'status': 'fail', 'measures': measures}
     public = public_form(full)
     assert public == {
         'status': 'fail',
@@ -95,8 +95,7 @@ def judge(scan, seed):
     }
     measures |= {name: round(float(private.uniform()), 6) for name in NOT_JUDGED}
     status, reasons = decision.decide(measures, LIMITS)
-    noise = {'sigma': round(float(private.uniform(0, 9)), 6)}
-    return {'status': status, 'reasons': reasons, 'measures': measures, 'noise': noise}
+    return {'status': status, 'reasons': reasons, 'measures': measures}
 
 
 @pytest.fixture(scope='module')
@@ -152,10 +151,10 @@ def test_what_is_published_has_no_private_number(runs):
     for name in ('logs/verdicts.tsv', 'group_verdicts.tsv', 'sub-01.html', 'printed'):
         assert 'sub-01' in published[name], name
     assert any(name.startswith('bids/code/cpmae-bids/') for name in published)
-    public, hidden, private_names = [], [], {*PRIVATE, *NOT_JUDGED, 'sigma'}
+    public, hidden, private_names = [], [], {*PRIVATE, *NOT_JUDGED}
     for label in LABELS:
         full = json.loads((private / f'sub-{label}_T1w.json').read_text())
-        for name, value in (full['measures'] | full['noise']).items():
+        for name, value in full['measures'].items():
             (hidden if name in private_names else public).append(value)
     assert len(hidden) > 10 * len(LABELS)
     for file, text in published.items():

@@ -26,7 +26,7 @@ HEAD_REJECTED = (
     '(--private-report-dir has the numbers)'
 )
 HEAD_UNDECIDED = 'its head was rejected before, and was not judged again; run again'
-_NEVER_PUBLISHED = ('noise', 'source_crc32', 'reference_crc32', 't1w_crc32')
+_NEVER_PUBLISHED = ('source_crc32', 'reference_crc32', 't1w_crc32')
 _OF_A_HEAD = ('version', 'model_hash', 'preset', 'seed', 'steps', 'reference')
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from cpmae_bids import __version__
 from cpmae_bids.bids.atomic import write_text
 from cpmae_bids.bids.verdict_records import identify
-from cpmae_bids.deid.images import background, nifti, noise, volumes
+from cpmae_bids.deid.images import background, nifti, volumes
 from cpmae_bids.deid.qc import decision, metrics, scan_checks
 from cpmae_bids.deid.qc.thresholds import thresholds_of
 from cpmae_bids.runtime import threads
@@ -72,9 +72,9 @@ def verdict(
     -------
     verdict : dict
         ``scan``, ``status`` ('pass' or 'fail'), ``reasons``, ``measures``, ``version``, ``model_hash``,
-        ``preset``, ``seed``, ``steps``, ``template``, ``reference``, ``noise``, ``head_statistics`` (numbers
-        of the original outside of the preserved region), ``source_crc32``, ``judged``; of another contrast
-        also ``t1w`` and ``fill``.
+        ``preset``, ``seed``, ``steps``, ``template``, ``reference``, ``head_statistics`` (numbers of the
+        original outside of the preserved region), ``source_crc32``, ``judged``; of another contrast also
+        ``t1w`` and ``fill``.
 
     Raises
     ------
@@ -133,7 +133,6 @@ def verdict(
         'steps': steps,
         'template': template.name,
         'reference': reference or scan,
-        'noise': noise.far_air(original.values(), kept, original.voxel_sizes, scale).summary(),
         'head_statistics': {
             **({'Tissue': read_statistics(statistics).to_dict()} if statistics else {}),
             **({'Contrast': np.load(table).astype(float).round(2).tolist()} if table else {}),

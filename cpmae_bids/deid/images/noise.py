@@ -22,7 +22,6 @@ TAIL = 0.999  # upper end of the quantiles: single bright voxels (zippers, vendo
 # bone, and above, as in ratios of images, they are no air. 0.13 at a signal-to-noise ratio of 8.
 FLOOR_RANGE = (0.08, 0.25)
 FLOOR_SHARE = 0.1  # share of all blocks, by ascending mean, that are air in any scan of a head
-RAYLEIGH_MEDIAN = 1.1774  # median of the magnitude of noise whose standard deviation is 1
 ABOVE_FLOOR = 1.5  # multiple of the floor that averages over few voxels of air do not exceed
 # Quantiles of the intensities of the brain between which it is white matter, as far as that is bright
 BRIGHT = (0.6, 0.97)
@@ -36,22 +35,10 @@ class FarAir:
     """Air far from the head, in scaled intensities."""
 
     quantiles: np.ndarray  # float32, shape (101,): ascending, evenly spaced in probability up to `TAIL`
-    sigma: float  # standard deviation of the noise in tissue
     # share of the air above its least value: near 1 for noise, 0 where software removed the background
     busy_share: float
     head_level: float  # what is brighter is head
     loud: bool  # whether the noise comes near to that
-
-    def summary(self) -> dict[str, float]:
-        """The few numbers that go into the verdict."""
-        low, median, high = (float(self.quantiles[i]) for i in (5, 50, 95))
-        return {
-            'air_p05': low,
-            'air_p50': median,
-            'air_p95': high,
-            'sigma': self.sigma,
-            'air_busy_share': self.busy_share,
-        }
 
 
 def floor(values: np.ndarray, voxel_sizes: ArrayLike, scale: float) -> float:
@@ -105,10 +92,8 @@ def far_air(values: np.ndarray, brain_mask: np.ndarray, voxel_sizes: ArrayLike, 
         raise InputError('hardly any air around the head: the field of view is too tight to replace the head')
     quiet = air & (means <= np.quantile(means[air], QUIET_SHARE))
     samples = cut[quiet].ravel()
-    quantiles = _table(samples)
-    sigma = min(_sigma(_table(_without_padding(cut[quiet]))), MAX_SIGMA * scale)
-    busy = float((samples > quantiles[0]).mean())
-    return FarAir(quantiles, sigma, busy, level, bool(loud))
+    quantiles = np.quantile(samples, np.linspace(0, TAIL, 101)).astype(np.float32)
+    return FarAir(quantiles, float((samples > quantiles[0]).mean()), level, bool(loud))
 
 
 def in_brain(values: np.ndarray, preserved: np.ndarray) -> float:
@@ -144,10 +129,6 @@ def block_size(voxel_sizes: ArrayLike, mm: float) -> np.ndarray:
     return np.maximum(1, np.round(mm / np.asarray(voxel_sizes))).astype(int)
 
 
-def _table(samples: np.ndarray) -> np.ndarray:
-    return np.quantile(samples, np.linspace(0, TAIL, 101)).astype(np.float32)
-
-
 def blocks(values: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Cut a volume into blocks: shape (bx, by, bz, voxels of a block); what is left at the end is dropped."""
     count = np.array(values.shape) // size
@@ -161,20 +142,3 @@ def distance(head: np.ndarray, block_mm: np.ndarray) -> np.ndarray:
     if not head.any():
         return np.full(head.shape, np.inf)
     return ndimage.distance_transform_edt(~head, sampling=block_mm)
-
-
-def _without_padding(blocks: np.ndarray) -> np.ndarray:
-    """Drop constant blocks if the others are clearly noise; with faint, quantised noise they belong to it."""
-    constant = blocks.min(axis=-1) == blocks.max(axis=-1)
-    noisy = blocks[~constant]
-    if noisy.size and constant.any() and np.median(noisy) != np.median(blocks[constant]):
-        return noisy.ravel()
-    return blocks.ravel()
-
-
-def _sigma(quantiles: np.ndarray) -> float:
-    """Sigma of the noise behind magnitude air: from the median where it looks Rayleigh, else the rms."""
-    median, high = float(quantiles[50]), float(quantiles[95])
-    if median > 0 and 1.7 < high / median < 2.5:  # 2.08 for Rayleigh
-        return median / RAYLEIGH_MEDIAN
-    return float(np.sqrt(np.mean((quantiles - quantiles[0]).astype(float) ** 2) / 2))
