@@ -20,6 +20,7 @@ from cpmae_bids.deid.images.intensity import from_levels
 from cpmae_bids.deid.qc import face, scan_checks
 from cpmae_bids.deid.qc.thresholds import threshold
 from cpmae_bids.deid.space import geometry
+from cpmae_bids.runtime.packaged import packaged_json
 from cpmae_bids.steps.conform import read_affine
 from cpmae_bids.training.data import Head, read_prepared
 
@@ -76,8 +77,9 @@ def main(argv: list[str] | None = None) -> None:
         'description': f'Mean depth (mm) of {len(heads)} faces, left to right and bottom to top',
         'depth_mm': [[None if np.isnan(value) else int(value) for value in row] for row in mean],
     }
-    face.MEAN.write_text(json.dumps(content) + '\n', encoding='utf-8')
+    Path('cpmae_bids/data/face_depth.json').write_text(json.dumps(content) + '\n', encoding='utf-8')
 
+    packaged_json.cache_clear()
     face.mean_depth.cache_clear()
     distances = [face.distance_to_mean(mask, head.fov) for mask, head in zip(outlines, heads, strict=True)]
     summary = {'limit_mm': threshold('face_distance_mm').high, 'averaged': summarise(distances)}

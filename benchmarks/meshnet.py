@@ -69,8 +69,7 @@ def conform(values: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndar
     low = float(values.min())
     known = values[np.abs(values) >= 1e-15]
     high = float(np.percentile(known, 99.9)) if known.size else low + 1
-    sampled = geometry.resample(values, to_voxels, (EDGE,) * 3, cval=low)
-    scaled = (sampled - low) * (255 / max(high - low, 1e-12))
+    scaled = geometry.resample(values - low, to_voxels, (EDGE,) * 3) * (255 / max(high - low, 1e-12))
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8), to_voxels
 
 

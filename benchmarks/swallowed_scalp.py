@@ -55,7 +55,7 @@ class Head:
     def read(cls, scan: Path, prepared: Path) -> Head:
         image, mask = nib.load(scan), nib.load(prepared / f'{_name(scan)}_brain.nii.gz')
         grid, shape = geometry.world_grid(image.shape, image.affine, margin.GRID_MM)
-        sigma = geometry.antialias_sigma(image.affine, np.eye(4), margin.GRID_MM)
+        sigma = geometry.antialias_sigma(image.affine, margin.GRID_MM)
         to_scan = np.linalg.inv(image.affine) @ grid
         values, brain = (
             geometry.resample(geometry.smooth(volume, sigma), to_scan, shape)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpmae_bids.deid.space.template import Template
+from cpmae_bids.deid.space.alignment import Template
 from cpmae_bids.exceptions import TemplateError
 
 NAME = 'MNI152NLin2009cAsym'

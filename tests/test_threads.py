@@ -59,7 +59,7 @@ def test_resampling_in_slabs_is_resampling_at_once(monkeypatch, order, asked):
     matrix[:3, :3] = 0.7 * phantom.rotation_matrix(9, -14, 21)
     matrix[:3, 3] = [3.3, -1.7, 4.1]
     at_once = ndimage.affine_transform(
-        data, matrix[:3, :3], matrix[:3, 3], (45, 33, 29), np.float32, order, 'constant', 0.2
+        data, matrix[:3, :3], matrix[:3, 3], (45, 33, 29), np.float32, order, 'constant'
     )
-    in_slabs = geometry.resample(data, matrix, (45, 33, 29), order=order, cval=0.2)
+    in_slabs = geometry.resample(data, matrix, (45, 33, 29), order=order)
     assert np.abs(in_slabs - at_once).max() < 1e-5

@@ -142,5 +142,5 @@ def coarse(values: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarr
     shape = tuple(np.ceil(np.array(values.shape) / step).astype(int))
     matrix = np.diag([*step, 1.0])
     matrix[:3, 3] = (step - 1) / 2  # the grids share their outer corner
-    smoothed = geometry.smooth(values, geometry.antialias_sigma(affine, np.eye(4), GRID_MM))
+    smoothed = geometry.smooth(values, geometry.antialias_sigma(affine, GRID_MM))
     return geometry.resample(smoothed, matrix, shape, mode='nearest'), affine @ matrix

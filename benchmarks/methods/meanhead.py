@@ -45,13 +45,13 @@ def paste(head: np.ndarray, pair: Pair) -> None:
     pair : Pair
     """
     from cpmae_bids.deid.images import nifti, volumes
-    from cpmae_bids.deid.space import conforming, geometry
+    from cpmae_bids.deid.space import conforming
     from cpmae_bids.steps.blend import blend
     from cpmae_bids.steps.conform import read_affine
 
     scan = nifti.read(pair.original)
     mask = nifti.read_mask(pair.brain_mask, scan)
-    place = (mask, scan.affine, read_affine(pair.affine), geometry.PRESETS['128'])
+    place = (mask, scan.affine, read_affine(pair.affine), 128)
     brain, scale = conforming.conform_brain(scan.values(), *place)
     volume, conformed = pair.work / 'head.npz', pair.work / 'brain.npz'
     volumes.write(volume, head=head)

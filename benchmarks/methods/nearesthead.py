@@ -44,14 +44,14 @@ def nearest(brain: np.ndarray, others: list[np.ndarray]) -> int:
 
 
 def make(pair: Pair) -> None:
-    from cpmae_bids.deid.space import conforming, geometry
+    from cpmae_bids.deid.space import conforming
 
     run = run_folder(pair)
     lines = (run / 'gallery.jsonl').read_text(encoding='utf-8').splitlines()
     gallery = [Pair.load(line) for line in lines]
     cache = run / 'anatomy' / 'coarse'
     chosen = gallery[nearest(coarse_brain(pair, cache), [coarse_brain(one, cache) for one in gallery])]
-    place, n = _in_template(chosen), geometry.PRESETS['128']
+    place, n = _in_template(chosen), 128
     _, scale = conforming.conform_brain(*place, n)
     paste(conforming.conform_head(*place, n, scale).head, pair)
 

@@ -41,13 +41,13 @@ def make(pair: Pair) -> None:
 def own_head(pair: Pair) -> np.ndarray:
     """The head of the scan in the template grid of 1 mm; float32, shape (256, 256, 256), white matter 1."""
     from cpmae_bids.deid.images import nifti
-    from cpmae_bids.deid.space import conforming, geometry
+    from cpmae_bids.deid.space import conforming
     from cpmae_bids.steps.conform import read_affine
 
     scan = nifti.read(pair.original)
     place = (nifti.read_mask(pair.brain_mask, scan), scan.affine, read_affine(pair.affine))
-    _, scale = conforming.conform_brain(scan.values(), *place, geometry.PRESETS['128'])
-    return conforming.conform_head(scan.values(), *place, geometry.PRESETS['256'], scale).head
+    _, scale = conforming.conform_brain(scan.values(), *place, 128)
+    return conforming.conform_head(scan.values(), *place, 256, scale).head
 
 
 def without_air(head: np.ndarray) -> np.ndarray:
@@ -70,7 +70,7 @@ def through_grid(pair: Pair) -> None:
     from cpmae_bids.steps.conform import read_affine
 
     scan = nifti.read(pair.original)
-    place, n = (scan.affine, read_affine(pair.affine)), geometry.PRESETS['256']
+    place, n = (scan.affine, read_affine(pair.affine)), 256
     values, shape = scan.values(), scan.raw.shape
     cube = geometry.to_template(values, *place, n, mode='nearest')
     back = geometry.from_template(cube, *place, shape, order=3)

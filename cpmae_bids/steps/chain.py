@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cpmae_bids.config import DEFAULT_STEPS
 from cpmae_bids.exceptions import CpmaeError, InputError, VerdictError
@@ -14,7 +14,7 @@ def deidentify(
     out: Path,
     *,
     seed: int,
-    preset: str = '256',
+    preset: Literal['128', '256'] = '256',
     steps: int = DEFAULT_STEPS,
     weights: Path | None = None,
     device: str = 'cpu',

@@ -11,7 +11,7 @@ import numpy as np
 
 from cpmae_bids.deid.images import nifti
 from cpmae_bids.deid.qc import head_checks, scan_checks
-from cpmae_bids.deid.space.template import Template
+from cpmae_bids.deid.space.alignment import Template
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.steps import Output
 from cpmae_bids.steps.conform import read_affine

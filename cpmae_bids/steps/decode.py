@@ -1,10 +1,9 @@
 """Decode head codes into a head on the template grid."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cpmae_bids.deid.images import intensity, volumes
-from cpmae_bids.deid.space import geometry
 from cpmae_bids.steps import Output
 
 # Shortest edge of the voxels of a scan from which on detail is kept that would be noise in a finer one
@@ -15,7 +14,7 @@ def decode(
     head_codes: Path,
     conformed: Path,
     head: Annotated[Path, Output('head.npz')],
-    preset: str,
+    preset: Literal['128', '256'],
     *,
     seed: int,
     weights: Path | None = None,
@@ -39,6 +38,6 @@ def decode(
         volumes.read(conformed, 'mask'),
         seed=seed,
         coarse=float(volumes.read(conformed, 'edge_mm')) >= COARSE_MM,
-        millimetre=geometry.PRESETS[preset] == 256,
+        millimetre=preset == '256',
     )[0, 0].numpy()
     volumes.write(head, head=drawn.clip(0, intensity.CEILING))

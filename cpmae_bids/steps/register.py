@@ -17,8 +17,8 @@ from cpmae_bids.deid.images import nifti
 from cpmae_bids.deid.images.intensity import TINY, without_spikes
 from cpmae_bids.deid.qc import head_checks, scan_checks
 from cpmae_bids.deid.space import alignment, geometry
+from cpmae_bids.deid.space.alignment import Template
 from cpmae_bids.deid.space.geometry import rotation
-from cpmae_bids.deid.space.template import Template
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime import scratch, threads
 from cpmae_bids.steps import Output
@@ -176,12 +176,10 @@ def brain_on_grid(values: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> t
     window, affine = geometry.crop(mask, affine, margin=2)
     mask, values = mask[window], values[window]
     values = np.where(mask, without_spikes(values, mask), 0)
-    corners = np.array(np.meshgrid(*[(-0.5, size - 0.5) for size in mask.shape])).reshape(3, -1)
-    corners = affine[:3, :3] @ corners + affine[:3, 3:]
-    grid = np.diag([GRID_MM, GRID_MM, GRID_MM, 1.0])
-    grid[:3, 3] = corners.min(axis=1)
-    shape = tuple(np.ceil(np.ptp(corners, axis=1) / GRID_MM).astype(int) + 1)
-    sigma = geometry.antialias_sigma(affine, np.eye(4), GRID_MM)
+    low, high = geometry.extent(mask.shape, affine)
+    grid = from_matvec(GRID_MM * np.eye(3), low)
+    shape = tuple(np.ceil((high - low) / GRID_MM).astype(int) + 1)
+    sigma = geometry.antialias_sigma(affine, GRID_MM)
     matrix = np.linalg.inv(affine) @ grid
     weight = geometry.resample(geometry.smooth(mask, sigma), matrix, shape)
     brain = geometry.resample(geometry.smooth(values, sigma), matrix, shape)

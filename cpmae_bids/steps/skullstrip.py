@@ -37,8 +37,8 @@ def skullstrip(
             if (without := without_padding(scan.values())) is None:
                 raise
             brain = np.zeros(scan.shape, bool)
-            shift = nib.affines.from_matvec(np.eye(3), [part.start for part in without])
-            brain[without] = find_brain(scan.values()[without], scan.affine @ shift, device)
+            part = geometry.part_affine(scan.affine, without)
+            brain[without] = find_brain(scan.values()[without], part, device)
             head_checks.check_brain(brain, scan)
     else:
         brain = read_brain(given, scan)

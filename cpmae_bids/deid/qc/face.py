@@ -4,16 +4,14 @@ On the template grid all heads share the frame of their brains, so that the dept
 each point of a frontal plane can be compared with the mean of many heads (`data/face_depth.json`).
 """
 
-import json
 from functools import cache
-from importlib.resources import files
 
 import numpy as np
 from scipy import ndimage
 
 from cpmae_bids.deid.space import geometry, regions
+from cpmae_bids.runtime.packaged import packaged_json
 
-MEAN = files('cpmae_bids') / 'data' / 'face_depth.json'  # written by ``python -m benchmarks.face_depth``
 MIN_SEEN = 0.3  # share of the mean face that must be in view to compare with it
 
 
@@ -24,7 +22,7 @@ def mean_depth() -> np.ndarray:
     A value per voxel of x and z of `regions.FACE` at 2 mm; NaN where heads differ too much, as beside the
     cheeks.
     """
-    mean = np.array(json.loads(MEAN.read_text('utf-8'))['depth_mm'], dtype=float)
+    mean = np.array(packaged_json('face_depth')['depth_mm'], dtype=float)
     mean.setflags(write=False)
     return mean
 

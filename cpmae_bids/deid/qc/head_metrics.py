@@ -104,8 +104,7 @@ def _anatomy(after, tissue, head, brain, in_fov) -> dict[str, float]:
 def _face_relief(head: np.ndarray, in_fov: np.ndarray) -> float:
     """Correlation with the relief of an average face, seen from the front of the template's world."""
     window = ndimage.find_objects(in_fov.astype(np.uint8))[0]
-    affine = geometry.grid_affine(_N)
-    affine[:3, 3] += affine[:3, :3] @ [axis.start for axis in window]
+    affine = geometry.part_affine(geometry.grid_affine(_N), window)
     return relief.find_face(head[window], affine, yaws=(0.0,)).agreement
 
 

@@ -55,7 +55,7 @@ class Outside:
         if np.isnan(self.distance).any():
             return float('nan')
         matrix = np.linalg.inv(affine) @ self.affine
-        smooth = geometry.smooth(preserved, geometry.antialias_sigma(affine, np.eye(4), GRID_MM))
+        smooth = geometry.smooth(preserved, geometry.antialias_sigma(affine, GRID_MM))
         preserved = geometry.resample(smooth, matrix, self.distance.shape) >= 0.5
         return float((preserved & (self.distance <= NEAR_MM)).sum() * GRID_MM**3 / 1000)
 

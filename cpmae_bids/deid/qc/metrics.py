@@ -13,7 +13,7 @@ from cpmae_bids.deid.images import background, intensity, nifti, noise
 from cpmae_bids.deid.qc import file_metrics, margin
 from cpmae_bids.deid.qc.head_metrics import compare_heads
 from cpmae_bids.deid.space import alignment, geometry
-from cpmae_bids.deid.space.template import Template
+from cpmae_bids.deid.space.alignment import Template
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime import threads
 

@@ -4,13 +4,14 @@ Of a scan, ``values`` are intensities, shape (X, Y, Z), and ``mask`` is its brai
 ``world_to_template`` are as in `geometry`.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from nibabel.affines import apply_affine, from_matvec
 from scipy import ndimage
 
 from cpmae_bids.deid.images.intensity import TINY, without_spikes
 from cpmae_bids.deid.space import geometry
-from cpmae_bids.deid.space.template import Template
 
 # Gaussians (sigma, mm) between which a scan is compared with the template, an average over many brains. Finer
 # is the anatomy of one person; coarser is the coil, and the dark rim and bright middle of any brain.
@@ -27,6 +28,16 @@ INTERIOR_MM = 12.0
 SIZES = np.arange(0.8, 1.42, 0.02)  # sizes that are tried, as multiples of that after the alignment
 _BINS = 32
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Template:
+    """The average brain that scans are aligned to."""
+
+    brain: np.ndarray  # float32, shape (X, Y, Z): intensities, 0 outside the mask
+    mask: np.ndarray  # bool, shape (X, Y, Z)
+    affine: np.ndarray  # shape (4, 4): voxel indices to template world (RAS mm)
+    name: str  # what to record as the template in use
 
 
 def to_lps(affine: np.ndarray) -> np.ndarray:

@@ -26,15 +26,11 @@ class MutualInformation:
     """
 
     def __init__(self, fixed, fixed_affine, moving, moving_affine, fwhm: float, points: int) -> None:
-        sigmas = (
-            np.sqrt(np.clip(fwhm**2 - sizes**2, 0, None)) / np.sqrt(8 * np.log(2)) / sizes
-            for sizes in (geometry.voxel_sizes(fixed_affine), geometry.voxel_sizes(moving_affine))
-        )
         inside = np.argwhere(fixed > 0)
         if len(inside) > points:
             inside = inside[np.random.default_rng(0).choice(len(inside), points, replace=False)]
-        reference = geometry.smooth(fixed, next(sigmas))[tuple(inside.T)]
-        self._moving = geometry.smooth(moving, next(sigmas))
+        reference = geometry.smooth(fixed, geometry.antialias_sigma(fixed_affine, fwhm))[tuple(inside.T)]
+        self._moving = geometry.smooth(moving, geometry.antialias_sigma(moving_affine, fwhm))
         self._to_voxels = np.linalg.inv(moving_affine)
         self._world = apply_affine(fixed_affine, inside)
         self._bins = _bin(reference)

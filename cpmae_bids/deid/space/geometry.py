@@ -17,7 +17,6 @@ from scipy import ndimage
 
 from cpmae_bids.runtime import threads
 
-PRESETS = {'128': 128, '256': 256}  # voxels along an edge of the template grid, by the name of the preset
 GRID_EDGE_MM = 256.0  # edge of the template grid in mm
 # Outer left, posterior, inferior corner of the template grid, in mm of the template's world
 GRID_CORNER_MM = (-128.0, -140.0, -144.0)
@@ -40,11 +39,17 @@ def world_grid(
     shape: tuple[int, ...], affine: np.ndarray, size: float
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
     """Affine and shape of the isotropic grid (mm) along the axes of the world that covers a whole scan."""
-    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in shape])).reshape(3, -1)
-    corners = affine[:3, :3] @ corners + affine[:3, 3:]
-    grid = from_matvec(size * np.eye(3), corners.min(axis=1) + size / 2)
-    counts = np.ceil(np.ptp(corners, axis=1) / size - 1e-6).astype(int)
+    low, high = extent(shape, affine)
+    counts = np.ceil((high - low) / size - 1e-6).astype(int)
+    grid = from_matvec(size * np.eye(3), low + size / 2)
     return grid, (int(counts[0]), int(counts[1]), int(counts[2]))
+
+
+def extent(shape: Sequence[int], affine: np.ndarray, rim: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest coordinates (3,) of a grid, `rim` voxels around the outermost centres included."""
+    corners = np.array(np.meshgrid(*[(-rim, n - 1 + rim) for n in shape])).reshape(3, -1)
+    corners = affine[:3, :3] @ corners + affine[:3, 3:]
+    return corners.min(axis=1), corners.max(axis=1)
 
 
 def on_world_grid(
@@ -56,7 +61,7 @@ def on_world_grid(
     """
     grid, shape = world_grid(values.shape, affine, size)
     matrix = np.linalg.inv(affine) @ grid
-    smoothed = smooth(values, antialias_sigma(affine, np.eye(4), size))
+    smoothed = smooth(values, antialias_sigma(affine, size))
     volume = resample(smoothed, matrix, shape, mode='nearest')
     return volume, grid, inside_grid(matrix, shape, values.shape)
 
@@ -77,7 +82,6 @@ def resample(
     *,
     order: int = 1,
     mode: str = 'constant',
-    cval: float = 0.0,
 ) -> np.ndarray:
     """Sample a volume on another grid; float32, shape `target_shape`.
 
@@ -89,16 +93,17 @@ def resample(
     target_shape : tuple of int
     order : int
         0 for the nearest voxel, 1 for linear, 3 for cubic spline interpolation, which overshoots at edges.
-    mode, cval
-        What lies outside of the source, as in `scipy.ndimage.affine_transform`.
+    mode : str
+        What lies outside of the source, as in `scipy.ndimage.affine_transform`; a constant is 0.
     """
     if order not in (0, 1, 3):
         raise ValueError(f'order must be 0, 1 or 3, not {order}')
     to_source = np.array(target_to_source, dtype=float)
-    if mode.endswith('constant') and cval == 0:  # the result is 0 wherever the source is
+    if mode.endswith('constant'):  # the result is 0 wherever the source is
         reach = _REACH if order == 3 else 1
         window = _filled(data, _shadow(target_shape, to_source, data.shape, reach), reach)
-        data, to_source = data[window], _shift([-part.start for part in window]) @ to_source
+        data = data[window]
+        to_source[:3, 3] -= [part.start for part in window]
     resampled = np.zeros(target_shape, np.float32)
     if not data.size:
         return resampled
@@ -114,7 +119,6 @@ def resample(
             output=resampled[start : start + _SLAB],
             order=order,
             mode=mode,
-            cval=cval,
             prefilter=False,
         )
 
@@ -122,9 +126,9 @@ def resample(
     return resampled
 
 
-def _shift(voxels: Sequence[int]) -> np.ndarray:
-    """Matrix that takes indices of a part of a grid, which begins at some voxel, to those of the grid."""
-    return from_matvec(np.eye(3), voxels)
+def part_affine(affine: np.ndarray, window: Sequence[slice]) -> np.ndarray:
+    """Affine of a part of a grid whose affine is known."""
+    return affine @ from_matvec(np.eye(3), [part.start for part in window])
 
 
 def _filled(data: np.ndarray, window: tuple[slice, ...], reach: int) -> tuple[slice, ...]:
@@ -158,13 +162,13 @@ def lowest_slice(
     return int(np.floor(matrix[2, 3] + np.minimum(matrix[2, :3] * shape, 0).sum())) - _REACH
 
 
-def antialias_sigma(affine: np.ndarray, world_to_template: np.ndarray, target_size: float) -> np.ndarray:
-    """Gaussian that takes the resolution of a scan down to that of a coarser grid; in its voxels, shape (3,).
+def antialias_sigma(affine: np.ndarray, target_size: float) -> np.ndarray:
+    """Gaussian that takes the resolution of a grid down to that of a coarser one; in its voxels, shape (3,).
 
-    The voxel edge stands for the full width at half maximum, before and after. Axes of the scan that are
-    already as coarse as the target (`target_size`, mm of the template's world) are left alone.
+    The voxel edge stands for the full width at half maximum, before and after. Axes that are already as
+    coarse as the target (`target_size`, mm of the world that the affine leads to) are left alone.
     """
-    size = voxel_sizes(np.asarray(world_to_template) @ affine)
+    size = voxel_sizes(affine)
     fwhm = np.sqrt(np.clip(target_size**2 - size**2, 0, None))
     return fwhm / np.sqrt(8 * np.log(2)) / size
 
@@ -209,7 +213,7 @@ def crop(mask: np.ndarray, affine: np.ndarray, margin: int = 0) -> tuple[tuple[s
         slice(max(0, s.start - margin), min(size, s.stop + margin))
         for s, size in zip(box, mask.shape, strict=True)
     )
-    return window, affine @ _shift([s.start for s in window])
+    return window, part_affine(affine, window)
 
 
 def to_template(
@@ -240,14 +244,14 @@ def to_template(
     volume : ndarray of float32, shape (n, n, n)
         Zero away from the field of view of the scan (see `field_of_view`).
     """
-    sigma = antialias_sigma(affine, world_to_template, GRID_EDGE_MM / n) if antialias else np.zeros(3)
+    sigma = antialias_sigma(world_to_template @ affine, GRID_EDGE_MM / n) if antialias else np.zeros(3)
     if data.dtype == bool and data.any():
         window, affine = crop(data, affine, margin=int(3 * sigma.max()) + 2)
         data = data[window]
     data = smooth(data, sigma)
     volume = np.zeros((n, n, n), np.float32)
     window = _shadow(data.shape, native_to_template_voxels(n, affine, world_to_template), volume.shape)
-    matrix = template_to_native_voxels(n, affine, world_to_template) @ _shift([s.start for s in window])
+    matrix = part_affine(template_to_native_voxels(n, affine, world_to_template), window)
     if volume[window].size:  # else the scan lies outside the template grid altogether
         volume[window] = resample(data, matrix, volume[window].shape, order=order, mode=mode)
     return volume
@@ -257,10 +261,8 @@ def _shadow(
     shape: Sequence[int], to_grid: np.ndarray, grid_shape: Sequence[int], reach: int = 0
 ) -> tuple[slice, ...]:
     """Box of a grid that holds another one and `reach` voxels around it; empty where they do not meet."""
-    corners = np.array(np.meshgrid(*[(-1, size) for size in shape])).reshape(3, -1)
-    corners = to_grid[:3, :3] @ corners + to_grid[:3, 3:]
-    low = np.floor(corners.min(axis=1)).astype(int) - reach
-    high = np.ceil(corners.max(axis=1)).astype(int) + 1 + reach
+    low, high = extent(shape, to_grid, rim=1)
+    low, high = np.floor(low).astype(int) - reach, np.ceil(high).astype(int) + 1 + reach
     return tuple(slice(int(a), int(b)) for a, b in zip(*np.clip([low, high], 0, grid_shape), strict=True))
 
 
