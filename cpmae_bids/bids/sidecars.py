@@ -1,5 +1,7 @@
 """Read sidecars by the BIDS inheritance principle."""
 
+import contextlib
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,18 +27,26 @@ def applicable_files(bids_dir: Path, source: str, suffix: str, extension: str) -
     """Return the files that apply to `source` by the BIDS inheritance principle, the nearest last."""
     entities, _, _ = split_name(source)
     found = []
-    for folder in reversed(PurePosixPath(source).parents):
-        applicable = []
-        for path in (bids_dir / folder).glob(f'*{suffix}{extension}'):
-            try:
-                own_entities, own_suffix, own_extension = split_name(path.name)
-            except InputError:
-                continue
-            is_one = (own_suffix, own_extension) == (suffix, extension)
-            if is_one and own_entities.items() <= entities.items():
-                applicable.append((len(own_entities), path))
-        found += [path for _, path in sorted(applicable)]
+    for parent in reversed(PurePosixPath(source).parents):
+        folder = bids_dir / parent
+        try:
+            named = _named(folder, folder.stat().st_mtime_ns, suffix, extension)
+        except OSError:
+            continue
+        found += [path for own_entities, path in named if own_entities.items() <= entities.items()]
     return found
+
+
+@lru_cache(maxsize=256)
+def _named(folder: Path, mtime_ns: int, suffix: str, extension: str) -> list[tuple[dict[str, str], Path]]:
+    """Files of a folder with that suffix and extension, and their entities; the more specific come last."""
+    named = []
+    for path in folder.glob(f'*{suffix}{extension}'):
+        with contextlib.suppress(InputError):
+            entities, *ending = split_name(path.name)
+            if ending == [suffix, extension]:
+                named.append((entities, path))
+    return sorted(named, key=lambda file: (len(file[0]), file[1]))
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
