@@ -249,7 +249,7 @@ def test_clean_header(make_nifti, tmp_path):
         assert header_leaks(make_nifti(tmp_path / name)) == []
 
 
-@pytest.mark.parametrize('field', ['descrip', 'aux_file', 'db_name', 'intent_name'])
+@pytest.mark.parametrize('field', ['data_type', 'db_name', 'descrip', 'aux_file', 'intent_name'])
 def test_header_text_is_found(make_nifti, tmp_path, field):
     path = make_nifti(tmp_path / 'a.nii.gz')
     image = nb.load(path)

@@ -4,7 +4,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-_TEXT_FIELDS = ('descrip', 'aux_file', 'db_name', 'intent_name')
+_TEXT_FIELDS = ('data_type', 'db_name', 'descrip', 'aux_file', 'intent_name')
 # Bits of the flag byte of a gzip header: extra field, file name, comment.
 _GZIP_FLAGS = {2: 'an extra field', 3: 'a file name', 4: 'a comment'}
 
