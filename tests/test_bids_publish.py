@@ -1,5 +1,6 @@
 """An image is in the output only with a passing record and its hash; everything else leaves none."""
 
+import errno
 import json
 import os
 import pickle
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from judged import publish_scan
 
-from cpmae_bids.bids import publish, verdict_records
+from cpmae_bids.bids import publish, source_checks, verdict_records
 from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.completeness import complete_scans, is_complete, output_files, stored_files_are_whole
 from cpmae_bids.bids.layout import collect_scans
@@ -19,6 +20,7 @@ from cpmae_bids.bids.private_paths import hide_paths
 from cpmae_bids.bids.publish import record_failure, withdraw_scan
 from cpmae_bids.bids.verdict_records import read_record, read_records, write_record
 from cpmae_bids.bids.verdict_tables import write_run_table
+from cpmae_bids.cli.process import _begin
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError, VerdictError
 from cpmae_bids.reports.subject_page import write_subject_report
@@ -75,6 +77,30 @@ def test_an_echo_stands_as_long_as_the_first_one_is_what_it_was(make_bids, tmp_p
     assert not complete_scans([replace(second, first_echo=None)], config)
     (root / names[0]).write_bytes(b'another')
     assert not complete_scans([second], config)
+
+
+def test_a_first_echo_may_not_change_while_its_brain_is_used(make_bids, tmp_path, finished):
+    root = make_bids([f'sub-03/anat/sub-03_{name}_T1w.nii.gz' for name in ('acq-a', 'echo-1', 'echo-2')])
+    config = RunConfig(root, tmp_path / 'out', seed=1, model_hash='abc', work_dir=tmp_path / 'work')
+    _, first, second = _begin(collect_scans(config), config)
+    with first.path.open('ab') as file:
+        file.write(b'\0')
+    with pytest.raises(InputError, match=r'echo-1.*was changed while it was processed'):
+        publish_scan(second, config, finished(second), PASS)
+
+
+def test_a_source_that_cannot_be_read_costs_no_other_scan(config, finished, monkeypatch):
+    scans = collect_scans(config)
+    for scan in scans:
+        publish_scan(scan, config, finished(scan), PASS)
+
+    def damaged(path):
+        if path == scans[0].path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return crc32_of(path)
+
+    monkeypatch.setattr(source_checks, 'crc32_of', damaged)
+    assert complete_scans(scans, config) == scans[1:]
 
 
 def test_pass_publishes_everything(config, scan, finished):

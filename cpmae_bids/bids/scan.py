@@ -39,10 +39,14 @@ class Scan:
         return self.name.rpartition('_')[2]
 
     @property
+    def sources(self) -> list['Scan']:
+        """This scan and those that its outputs are made from."""
+        return [scan for scan in (self, self.first_echo, self.reference, self.t1w) if scan is not None]
+
+    @property
     def given_brain_masks(self) -> dict[str, str]:
-        """Checksums of the brain masks that were given, of this scan and those it is made from, by path."""
-        scans = [scan for scan in (self, self.first_echo, self.reference, self.t1w) if scan is not None]
-        return {scan.relative_path: scan.brain_mask_crc32 for scan in scans if scan.brain_mask_crc32}
+        """Checksums of the brain masks that were given for the `sources`, by path."""
+        return {scan.relative_path: scan.brain_mask_crc32 for scan in self.sources if scan.brain_mask_crc32}
 
     @property
     def acquisition(self) -> tuple[Any, ...]:

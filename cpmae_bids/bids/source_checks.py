@@ -14,7 +14,6 @@ from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.patterns import output_path
 from cpmae_bids.bids.scan import Scan
-from cpmae_bids.bids.verdict_records import settings_of
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError
 
@@ -25,31 +24,21 @@ def sources_of(record: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(str(path) for path in named if path))
 
 
-def checksums(record: dict[str, Any], bids_dir: Path) -> dict[str, str]:
-    """Return the CRC-32 of each source of a record, by its path in the dataset.
+def checked_sources(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[str, str]:
+    """Return the CRC-32 of each of `Scan.sources`, by its path in the dataset.
 
-    Raises InputError if one of them cannot be read any more.
+    Raises InputError if one of them has changed since processing began, or cannot be read any more.
     """
     found = {}
-    for path in sources_of(record):
+    for source in scan.sources:
+        path = source.relative_path
         try:
-            found[path] = crc32_of(bids_dir / path)
+            found[path] = crc32_of(config.bids_dir / path)
         except OSError as err:
             raise InputError(f'{path}: cannot be read any more ({err.strerror}); check the input') from err
-    return found
-
-
-def checked_sources(scan: Scan, config: RunConfig, verdict: dict[str, Any]) -> dict[str, str]:
-    """Return the checksums of what a scan is made from, by path.
-
-    Raises InputError if one of them has changed since processing began.
-    """
-    found = checksums({'scan': scan.relative_path, **settings_of(scan, config)}, config.bids_dir)
-    before = {scan: {scan.crc32, verdict.get('source_crc32')}}
-    before |= {source: {source.crc32} for source in (scan.reference, scan.t1w) if source is not None}
-    for source, known in before.items():
-        if len({found[source.relative_path], *known} - {'', None}) > 1:
-            raise InputError(f'{source.relative_path}: was changed while it was processed; run again')
+        judged = verdict.get('source_crc32') if source is scan else None
+        if len({found[path], source.crc32, judged} - {'', None}) > 1:
+            raise InputError(f'{path}: was changed while it was processed; run again')
     return found
 
 
@@ -68,14 +57,20 @@ def remember(record: dict[str, Any], crc32: dict[str, str], config: RunConfig) -
 def changed_source(record: dict[str, Any], config: RunConfig) -> str:
     """Return the path of a source that is not what the outputs of a record were made from, or nothing.
 
-    A source that has failed, and has no image in the output, counts as changed unless its checksum is known.
-    Raises InputError if a source cannot be read any more.
+    A source that cannot be read counts as changed, and so does one that has failed, and has no image in the
+    output, unless its checksum is known.
     """
-    crc32 = checksums(record, config.bids_dir)
     known = _remembered(record, config)
-    if known is not None:
-        return next((path for path, value in crc32.items() if known.get(path) != value), '')
-    return next((path for path in crc32 if not _is_source_of_its_output(path, config)), '')
+    return next((path for path in sources_of(record) if not _is_unchanged(path, known, config)), '')
+
+
+def _is_unchanged(path: str, known: dict[str, str] | None, config: RunConfig) -> bool:
+    if known is None:
+        return _is_source_of_its_output(path, config)
+    try:
+        return known.get(path) == crc32_of(config.bids_dir / path)
+    except OSError:
+        return False
 
 
 def _private_path(record: dict[str, Any], config: RunConfig) -> Path | None:
