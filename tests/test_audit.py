@@ -4,6 +4,7 @@ import base64
 import gzip
 import io
 import json
+import os
 import runpy
 import shutil
 from importlib.util import find_spec
@@ -48,6 +49,7 @@ def heads():
         'head': first,
         'other': second,
         'stripped': np.where(brain, first, 0),
+        'blank': np.ones_like(first),  # which is judged quickly
         'defaced': np.where((y > 30) & (z < -10), 0, first),
         'kept': masks.dilate(brain, 2, (4, 4, 4)).astype(np.float32),
     }
@@ -145,7 +147,7 @@ def test_an_original_slipped_in_is_named(made, output, capsys):
 
 
 def test_an_output_without_a_face_must_still_be_the_file_that_passed(heads, output, capsys):
-    put(output / 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz', heads['stripped'])
+    put(output / 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz', heads['blank'])
     assert audit(output) == 1
     assert lines(capsys) == [
         'CHANGED sub-01/anat/sub-01_desc-refaced_T1w.nii.gz: it is not the file that passed its verdict'
@@ -307,6 +309,28 @@ def test_folders_that_cannot_be_read_are_noticed(tmp_path, capsys, monkeypatch):
     assert lines(capsys)[0].startswith('UNREAD sourcedata: a folder that cannot be read')
 
 
+def test_a_folder_that_cannot_be_entered_costs_no_other_its_result(heads, tmp_path, capsys, monkeypatch):
+    for folder in ('closed', 'open'):
+        put(tmp_path / folder / 'T1w.nii.gz', heads['blank'])
+    stat, opened = os.stat, open
+
+    def unless_closed(call):
+        def checked(path, *args, **kwargs):
+            if str(path).startswith(str(tmp_path / 'closed/')):
+                raise PermissionError(13, 'Permission denied', str(path))
+            return call(path, *args, **kwargs)
+
+        return checked
+
+    monkeypatch.setattr(os, 'stat', unless_closed(stat))
+    monkeypatch.setattr('builtins.open', unless_closed(opened))
+    assert audit(tmp_path, '-v') == 1
+    assert [line.partition(':')[0] for line in lines(capsys)] == [
+        'UNREAD closed/T1w.nii.gz',
+        'CLEAR open/T1w.nii.gz',
+    ]
+
+
 def test_several_volumes_and_other_formats(heads, tmp_path):
     values, affine = heads['head'], GRID[1]
     nib.save(nib.Nifti1Image(np.stack([values] * 2, -1), affine), tmp_path / 'a.nii')
@@ -378,6 +402,7 @@ def arrays(values) -> dict[str, bytes]:
         'surface.gii': b'<?xml version="1.0"?><GIFTI>',
         'upper.html': b'<IMG SRC="DATA:IMAGE/PNG;BASE64,iVBOR">',
         'data.xml': b'<data>\n' + base64.encodebytes(zipped.getvalue()) + b'</data>',
+        'utf16.json': ('{"head": "' + base64.encodebytes(zipped.getvalue()).decode() + '"}').encode('utf-16'),
         'data.json': b'{"head": "' + base64.b64encode(zipped.getvalue()) + b'"}',
         'numbers.json': json.dumps(values.ravel().tolist()).encode(),
         'end.txt': b'words and words\n' * 9999 + zipped.getvalue(),
@@ -440,7 +465,7 @@ def test_what_a_nifti_file_holds_besides_its_image_is_named(heads, tmp_path, hid
 
 
 def test_a_text_in_a_header_is_harmless(heads, tmp_path):
-    image = nib.Nifti1Image(heads['stripped'], GRID[1])
+    image = nib.Nifti1Image(heads['blank'], GRID[1])
     image.header.extensions.append(nib.nifti1.Nifti1Extension(4, b'<AFNI_attributes/>'))
     nib.save(image, tmp_path / 'T1w.nii.gz')
     assert audit(tmp_path) == 0
@@ -489,7 +514,7 @@ def test_texts_and_recordings_are_harmless_and_what_is_not_looked_at_is_said(hea
     for name, content in texts.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
-    put(tmp_path / 'sub-01/anat/sub-01_T1w.nii.gz', heads['stripped'])
+    put(tmp_path / 'sub-01/anat/sub-01_T1w.nii.gz', heads['blank'])
     assert audit(tmp_path) == 0
     said = capsys.readouterr()
     assert said.out == ''

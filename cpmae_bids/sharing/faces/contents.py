@@ -1,5 +1,6 @@
 """What a file is by its content: a NIfTI image under any name, a harmless text, or what could hold a face."""
 
+import codecs
 import gzip
 import re
 import stat
@@ -143,13 +144,13 @@ def _embeds(path: Path) -> bool:
     before = b''
     try:
         with _open(path) as file:
+            utf16 = codecs.getincrementaldecoder('utf-16')() if file.peek(2)[:2] in _UTF16 else None
             while chunk := file.read(1 << 20):
-                if not before and chunk[:2] in _UTF16:
-                    return False
-                if not is_plain(before + chunk):
+                text = utf16.decode(chunk).encode() if utf16 else chunk
+                if not is_plain(before + text):
                     return True
-                before = chunk[-_LONGEST:]
-    except (EOFError, zlib.error):
+                before = text[-_LONGEST:]
+    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError):
         return True
     return False
 

@@ -1,5 +1,6 @@
 """Look up what datasets of this tool record about a file, and check it."""
 
+import os
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -67,7 +68,7 @@ class Promises:
     def _dataset_of(self, folder: Path) -> Path | None:
         """The dataset of this tool that a folder belongs to; None if it belongs to another or to none."""
         if folder not in self._datasets:
-            if (folder / 'dataset_description.json').exists():
+            if os.path.exists(folder / 'dataset_description.json'):  # and no error where the folder is closed
                 self._datasets[folder] = folder if is_output_dataset(folder) else None
             else:
                 self._datasets[folder] = None if folder.parent == folder else self._dataset_of(folder.parent)
