@@ -7,8 +7,8 @@ import re
 import shutil
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import nibabel as nb
 import numpy as np
@@ -397,9 +397,13 @@ def test_labels_that_are_none(label):
     assert dated_labels([f'{label}/anat/sub-01_T1w.nii.gz']) == {}
 
 
-def test_dates_can_be_shifted(settings, process):
+def test_dates_can_be_shifted(settings, process, monkeypatch):
     process(settings)
+    loaded, load = Counter(), Table.load
+    monkeypatch.setattr(Table, 'load', lambda path: loaded.update([path.name]) or load(path))
     dataset = write_raw_like(settings.replace(scan_dates='shift')).dataset
+    # for the dates of the subject, and for itself: with a hundred sessions, each has to be read twice only
+    assert loaded['sub-01_ses-a_scans.tsv'] == loaded['sub-01_sessions.tsv'] == 2
 
     def times(path):
         return [line.split('\t')[1] for line in (dataset / path).read_text().splitlines()[1:]]
@@ -471,6 +475,25 @@ def test_what_left_the_input_leaves_the_dataset(dataset, raw, settings):
     assert not (dataset / 'sub-01/ses-a/func').exists()
     assert (dataset / 'sub-01/ses-a/eeg/by_hand.txt').exists()
     assert 'sub-02' not in (dataset / 'participants.tsv').read_text()
+
+
+@pytest.mark.parametrize('label', ['x' * 300, '', '..'])
+def test_a_session_that_is_none_costs_its_row_alone(raw, settings, process, label):
+    process(settings)
+    with (raw / 'sub-01/sub-01_sessions.tsv').open('a') as table:
+        table.write(f'{label}\t2019-03-02\n')
+    dataset = write_raw_like(settings).dataset
+    assert (dataset / 'sub-01/sub-01_sessions.tsv').read_text() == 'session_id\nses-a\nses-b\n'
+
+
+@pytest.mark.parametrize('target', [f'bids::{__file__}', f'{"x" * 300}.nii', 'bids::sub-01/../sub-02'])
+def test_a_target_that_is_none_is_not_named(raw, settings, process, target):
+    process(settings)
+    name = 'sub-01/ses-a/fmap/sub-01_ses-a_dir-AP_epi.json'
+    content = json.loads((raw / name).read_text())
+    (raw / name).write_text(json.dumps({**content, 'IntendedFor': [target, *content['IntendedFor']]}))
+    dataset = write_raw_like(settings).dataset
+    assert json.loads((dataset / name).read_text())['IntendedFor'] == [f'bids::{BOLD}']
 
 
 def test_gradients_that_are_not_here_fail_their_image_alone(raw, settings, process):
@@ -600,7 +623,6 @@ def test_wherever_it_is_cut_off_it_is_valid_and_holds_final_files(settings, proc
         patch.setattr(os, 'replace', failing)
         with pytest.raises(KeyboardInterrupt):
             write_raw_like(settings)
-    print(next(count))
     dataset = settings.output_dir / 'bids'
     whole = {T1W, BOLD}
     if (dataset / 'dataset_description.json').exists():

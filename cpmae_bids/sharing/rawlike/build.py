@@ -1,6 +1,6 @@
 """Write the raw-like dataset of a run."""
 
-import logging
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,6 @@ from cpmae_bids.sharing.inventory import DatasetFile, list_files
 from cpmae_bids.sharing.rawlike.manifest import read_manifest, units
 from cpmae_bids.sharing.rawlike.root import write_description, write_root
 from cpmae_bids.sharing.rawlike.subject import Subject
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,21 +51,26 @@ def write_raw_like(config: RunConfig, shows_face: Callable[[Path], str] | None =
 
 def _write(config: RunConfig, dataset: Path, shows_face: Callable[[Path], str] | None) -> Outcome:
     records = {str(record.get('scan')): record for record in read_records(config.output_dir).values()}
-    entries = list_files(config.bids_dir)
-    present = list_subjects(config.bids_dir)
-    known = {unit.partition('_')[0].removeprefix('sub-') for unit in units(dataset) if unit != DATASET}
-    subjects = [label for label in sorted({*present, *known}) if config.includes_subject(label)]
+    # files of the input, and units that earlier runs have written, by the folder of their subject
+    entries: dict[str, list[DatasetFile]] = {f'sub-{label}': [] for label in list_subjects(config.bids_dir)}
+    written: dict[str, list[str]] = defaultdict(list)
+    beside: list[DatasetFile] = []
+    for entry in list_files(config.bids_dir):
+        name, _, inner = entry.path.partition('/')
+        (entries[name] if inner and name in entries else beside).append(entry)
+    for unit in units(dataset):
+        if unit != DATASET:
+            written[unit.partition('_')[0]].append(unit)
 
     write_description(config.bids_dir, dataset)
     left_out, failures = [], 0
-    for label in subjects:
-        of_subject = [entry for entry in entries if entry.path.startswith(f'sub-{label}/')]
-        subject = Subject(label, of_subject, records, dataset, config, shows_face)
-        subject.write()
-        left_out += subject.left_out
-        failures += subject.failures
-    folders = tuple(f'sub-{label}/' for label in present)
-    beside = [entry for entry in entries if not entry.path.startswith(folders) or entry.path in folders]
+    for name in sorted({*entries, *written}):
+        if config.includes_subject(name.removeprefix('sub-')):
+            found = entries.get(name, []), written[name]
+            subject = Subject(name, *found, records, dataset, config, shows_face)
+            subject.write()
+            left_out += subject.left_out
+            failures += subject.failures
     with locked(config.output_dir, 'logs'):  # runs over other subjects write these files as well
         of_root, of_root_failed = write_root(config.bids_dir, dataset, beside)
     left_out, failures = left_out + of_root, failures + of_root_failed

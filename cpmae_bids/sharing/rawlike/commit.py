@@ -30,7 +30,7 @@ def commit(dataset: Path, unit: Unit) -> None:
         'refaced': unit.refaced,
         'left_out': told_rows(unit.left_out),
     }
-    stale = [path for path in old['files'] if path not in new['files'] and _is_inside(path)]
+    stale = [path for path in old['files'] if path not in new['files'] and is_inside(path)]
     changed = {path: text for path, text in texts.items() if not _holds(dataset / path, text)}
     if not stale and not changed and not staged and old == new:
         return
@@ -62,8 +62,8 @@ def commit(dataset: Path, unit: Unit) -> None:
         folder.remove_temporaries(path)
 
 
-def _is_inside(path: str) -> bool:
-    """Whether a path of a manifest, which anybody may have edited, stays in the dataset."""
+def is_inside(path: str) -> bool:
+    """Whether a path that anybody may have written, in a manifest or a sidecar, stays in the dataset."""
     return not PurePosixPath(path).is_absolute() and '..' not in PurePosixPath(path).parts
 
 

@@ -17,11 +17,17 @@ from cpmae_bids.sharing.rawlike.unit import Unit, sidecar_of
 
 
 def place_folder_table(
-    entry: DatasetFile, unit: Unit, entries: Collection[DatasetFile], dataset: Path, config: RunConfig
+    entry: DatasetFile,
+    unit: Unit,
+    entries: Collection[DatasetFile],
+    dataset: Path,
+    config: RunConfig,
+    shift: timedelta | None,
 ) -> None:
     """Put a table of scans or sessions into a unit: rows of the files in it, columns that may be shared.
 
-    All images and texts of the unit are in it already. Raises InputError if the table cannot be read.
+    All images and texts of the unit are in it already; `shift` is that of `shift_of_dates`. Raises InputError
+    if the table cannot be read.
     """
     key = 'filename' if entry.path.endswith('_scans.tsv') else 'session_id'
     folder = str(PurePosixPath(entry.path).parent)
@@ -31,9 +37,8 @@ def place_folder_table(
     if key == 'filename':
         table = _of_files(table, entry, unit, entries)
     else:
-        table = table.labelled(key, 'ses-').only(
-            lambda row: (dataset / folder / row[key]).is_dir() and '/' not in row[key]
-        )
+        sessions = {path.name for path in (dataset / folder).glob('ses-*/')}
+        table = table.labelled(key, 'ses-').only(lambda row: row[key] in sessions)
     if not table.rows:
         return
     sidecar = read_sidecars(config.bids_dir, entry.path)
@@ -42,7 +47,7 @@ def place_folder_table(
         if name == 'acq_time':
             if config.scan_dates == 'drop':
                 return None
-            return [shifted(cell, _shift(entries, config)) for cell in cells]
+            return [shifted(cell, shift) for cell in cells]
         return column_of_persons(name, cells, key, sidecar.get(name))
 
     shared, left = table.mapped(each)
@@ -76,12 +81,11 @@ def _of_files(table: Table, entry: DatasetFile, unit: Unit, entries: Collection[
     return Table(table.columns, list(rows.values()))
 
 
-def _shift(entries: Collection[DatasetFile], config: RunConfig) -> timedelta | None:
-    """By how much the dates of the subject move; those of all its sessions decide."""
+def shift_of_dates(label: str, entries: Collection[DatasetFile], config: RunConfig) -> timedelta | None:
+    """By how much the dates of a subject move; those of all its sessions decide."""
     if config.seed is None:
         raise ValueError('the seed must be settled before dates are shifted')
     times: list[str] = []
-    label = next(iter(entries)).path.partition('/')[0].removeprefix('sub-')
     for entry in entries:
         if entry.role == 'folder-table':
             try:

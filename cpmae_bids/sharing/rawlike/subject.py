@@ -3,6 +3,8 @@
 import json
 import os
 from collections.abc import Callable, Collection
+from datetime import timedelta
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -23,8 +25,8 @@ from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime.content import unreadable
 from cpmae_bids.runtime.packaged import packaged_json
 from cpmae_bids.sharing.inventory import DatasetFile
-from cpmae_bids.sharing.rawlike.commit import commit
-from cpmae_bids.sharing.rawlike.folder_tables import place_folder_table
+from cpmae_bids.sharing.rawlike.commit import commit, is_inside
+from cpmae_bids.sharing.rawlike.folder_tables import place_folder_table, shift_of_dates
 from cpmae_bids.sharing.rawlike.images import copy_image, copy_numbers, is_copy, is_numeric
 from cpmae_bids.sharing.rawlike.manifest import read_manifest
 from cpmae_bids.sharing.rawlike.unit import Unit, sidecar_of
@@ -38,25 +40,25 @@ _FIELDS_OF_RECORDS = ('files',)
 
 
 class Subject:
-    """Writes the files of one subject, by its label without ``sub-``, into the dataset.
+    """Writes the files of one subject, by the name of its folder, into the dataset.
 
-    `entries` are all files of the subject in the input, `records` the verdict records of the output by the
-    paths of their scans, and `config` has a seed; `shows_face` is as of `build.write_raw_like`. After
-    `write`, ``left_out`` has the files that are not in the dataset, and why; ``failures`` is how many of them
-    should have been.
+    `entries` are all files of the subject in the input, `written` the units that earlier runs have written of
+    it, `records` the verdict records of the output by the paths of their scans, and `config` has a seed;
+    `shows_face` is as of `build.write_raw_like`. After `write`, ``left_out`` has the files that are not in
+    the dataset, and why; ``failures`` is how many of them should have been.
     """
 
     def __init__(
         self,
-        label: str,
+        name: str,
         entries: Collection[DatasetFile],
+        written: Collection[str],
         records: dict[str, dict[str, Any]],
         dataset: Path,
         config: RunConfig,
         shows_face: Callable[[Path], str] | None = None,
     ) -> None:
-        self.label = label
-        self.entries = [entry for entry in entries if entry.path.startswith(f'sub-{label}/')]
+        self.name, self.entries, self.written = name, entries, written
         self.records, self.dataset, self.config, self.shows_face = records, dataset, config, shows_face
         self.folder = OutputFolder(dataset)
         self.left_out: list[DatasetFile] = []
@@ -82,7 +84,7 @@ class Subject:
             for unit in units.values():
                 for temporary in unit.staged.values():
                     self.folder.remove(temporary)
-            for place, _, _ in os.walk(self.dataset / f'sub-{self.label}', topdown=False):
+            for place, _, _ in os.walk(self.dataset / self.name, topdown=False):
                 self.folder.remove_if_empty(Path(place))
 
     def _commit(self, unit: Unit) -> None:
@@ -95,18 +97,14 @@ class Subject:
 
     def _unit_names(self) -> list[str]:
         """The units that a run may change: of the sessions that it is about, and of the subject itself."""
-        subject = f'sub-{self.label}'
-        sessions = {unit_of(entry.path) for entry in self.entries} - {subject}
-        sessions |= {
-            path.stem for path in (self.dataset / 'code' / 'cpmae-bids').glob(f'{subject}_ses-*.json')
-        }
+        sessions = {*self.written, *(unit_of(entry.path) for entry in self.entries)} - {self.name}
         wanted = self.config.session_label
         kept = {name for name in sessions if not wanted or name.rpartition('_ses-')[2] in wanted}
-        return [*sorted(kept), subject]
+        return [*sorted(kept), self.name]
 
     def _announce(self, will_be_there: bool) -> None:
         """Remove participants.tsv where a subject comes or goes: it must name all of them, and no other."""
-        if will_be_there != (self.dataset / f'sub-{self.label}').is_dir():
+        if will_be_there != (self.dataset / self.name).is_dir():
             self.folder.remove('participants.tsv')
 
     # Images and tables
@@ -230,14 +228,14 @@ class Subject:
 
     def _intended_for(self, value: Any, unit: Unit) -> list[str]:
         """The images that a field map is for, as far as they are in the dataset."""
-        subject, kept = f'sub-{self.label}', []
+        kept = []
         for target in value if isinstance(value, list) else [value]:
             if not isinstance(target, str):
                 continue
-            path = target.removeprefix('bids::') if target.startswith('bids::') else f'{subject}/{target}'
+            path = target.removeprefix('bids::') if target.startswith('bids::') else f'{self.name}/{target}'
             path = unit.renamed.get(path, path)
             # Those of other sessions are there already, or come with the next run.
-            if '..' not in path.split('/') and (path in unit.files or (self.dataset / path).is_file()):
+            if path in unit.files or (is_inside(path) and os.path.isfile(self.dataset / path)):
                 kept.append(f'bids::{path}')
         return kept
 
@@ -273,9 +271,14 @@ class Subject:
         for entry in self.entries:
             if entry.role == 'folder-table' and unit_of(entry.path) == unit.name:
                 try:
-                    place_folder_table(entry, unit, self.entries, self.dataset, self.config)
+                    shift = self._shift if self.config.scan_dates == 'shift' else None
+                    place_folder_table(entry, unit, self.entries, self.dataset, self.config, shift)
                 except InputError as err:
                     self._fail(entry, entry.path, str(err), unit)
+
+    @cached_property
+    def _shift(self) -> timedelta | None:
+        return shift_of_dates(self.name.removeprefix('sub-'), self.entries, self.config)
 
 
 def _more_fields() -> dict[str, str]:
