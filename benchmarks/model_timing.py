@@ -68,7 +68,7 @@ def time_scan(models: dict, brain: np.ndarray, *, seed: int, preset: str) -> dic
     """
     device = next(models['brain'].parameters()).device
     clock = Clock(device.type)
-    inside = torch.from_numpy(brain)[None, None].to(device)
+    inside = torch.from_numpy(geometry.pool(brain, len(brain) // COARSE))[None, None].to(device)
     codes = [level.cpu() for level in models['brain'].encode(inside)]
     clock.lap('encode')
     head = remodel(models['mae'], models['head'], models['brain'], codes, seed=seed, steps=DEFAULT_STEPS)

@@ -58,7 +58,6 @@ def test_a_field_on_a_finer_grid_is_as_long_in_mm():
 
 def test_smoothing_keeps_constants_and_means():
     assert diffeo.gaussian(torch.ones(1, 1, *SHAPE), 1.5).sub(1).abs().max() < 1e-5
-    assert diffeo.gaussian(torch.ones(1, 1, *SHAPE), 0.0).eq(1).all()
 
 
 def test_registration_moves_a_ball_onto_another():

@@ -43,26 +43,7 @@ def test_pixel_shuffle_undoes_itself():
     assert pixel_unshuffle(x, 2)[0, 5, 0, 0, 0] == x[0, 0, 1, 0, 1]
 
 
-@pytest.mark.parametrize('n', [128, 256])
-def test_codes_and_volume_have_the_shapes_of_the_grid(vqvae, n):
-    codes = vqvae.encode(torch.rand(1, 1, n, n, n))
+def test_codes_and_volume_have_the_shapes_of_the_grid(vqvae):
+    codes = vqvae.encode(torch.rand(1, 1, 128, 128, 128))
     assert [tuple(c.shape) for c in codes] == [(1, 8, 8, 8), (1, 16, 16, 16)]
     assert tuple(vqvae.decode(codes).shape) == (1, 1, 128, 128, 128)
-
-
-def test_both_resolutions_give_the_same_codes_for_the_same_brain(vqvae):
-    fine = (
-        torch.rand(1, 1, 128, 128, 128)
-        .repeat_interleave(2, 2)
-        .repeat_interleave(2, 3)
-        .repeat_interleave(2, 4)
-    )
-    coarse = torch.nn.functional.avg_pool3d(fine, 2)
-    assert all(torch.equal(a, b) for a, b in zip(vqvae.encode(fine), vqvae.encode(coarse), strict=True))
-
-
-def test_the_latent_volume_of_coarser_codes_is_part_of_the_whole(vqvae):
-    codes = vqvae.encode(torch.rand(1, 1, 128, 128, 128))
-    finest = vqvae.levels[1]
-    whole = vqvae.latent_of(codes[:1]) + finest.volume(finest.codebook.lookup(codes[1]))
-    torch.testing.assert_close(vqvae.latent_of(codes), whole)

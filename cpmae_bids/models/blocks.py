@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from types import EllipsisType
 
 from torch import Tensor
 
@@ -26,6 +27,20 @@ def blocks_of_tissue(tissue: Tensor, halo: int, voxels: int) -> Iterator[tuple[s
         middle = (start + stop) // 2
         for part in (slice(start, middle), slice(middle, stop)):
             pending.append((*box[:longest], part, *box[longest + 1 :]))
+
+
+def scaled(block: tuple[slice, ...], factor: int, halo: int = 0) -> tuple[EllipsisType | slice, ...]:
+    """Index of a block, and its halo after it, in a volume (..., X, Y, Z) with voxels `factor` times finer.
+
+    With a halo the volume is padded by it: what was voxel 0 lies behind the halo.
+    """
+    return ..., *(slice(factor * s.start, factor * (s.stop + 2 * halo)) for s in block)
+
+
+def inner(volume: Tensor, voxels: int) -> Tensor:
+    """Volumes (..., X, Y, Z) without so many voxels at each face."""
+    part = slice(voxels, -voxels)
+    return volume[..., part, part, part]
 
 
 def _shrunk(tissue: Tensor, box: tuple[slice, ...]) -> tuple[slice, slice, slice] | None:

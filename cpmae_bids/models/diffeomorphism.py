@@ -37,8 +37,6 @@ class Level:
 
 def gaussian(volume: Tensor, sigma: float) -> Tensor:
     """Smooth (B, C, X, Y, Z) along all axes; edges are repeated. ``sigma`` in voxels."""
-    if sigma <= 0:
-        return volume
     x, y, z = (_blur_matrix(n, sigma).to(volume) for n in volume.shape[2:])
     # dense products: three times faster on CPUs than convolutions with one channel
     volume = volume @ z.T
@@ -156,14 +154,11 @@ def register(
     field : Tensor of float32, shape (1, 3, x, y, z)
         On the grid of the last level, in its voxels.
     """
-    channels = fixed.shape[1]
     shape = tuple(n // levels[0].field for n in fixed.shape[2:])
     field = torch.zeros(1, 3, *shape) if start is None else start
     for level in levels:
-        target, source = (F.avg_pool3d(v, level.pool) if level.pool > 1 else v for v in (fixed, moving))
-        known = None
-        if weights is not None:
-            known = F.avg_pool3d(weights, level.pool) if level.pool > 1 else weights
+        target, source = (F.avg_pool3d(volume, level.pool) for volume in (fixed, moving))
+        known = None if weights is None else F.avg_pool3d(weights, level.pool)
         shape = tuple(n // level.field for n in fixed.shape[2:])
         ratio = level.field // level.pool
         field = resize(field, shape)
@@ -180,7 +175,7 @@ def register(
             toward = 0.5 * (slope + gradient(warped))
             push = torch.zeros(1, 3, *target.shape[2:])
             size = torch.full((1, 1, *target.shape[2:]), FLOOR)
-            for c in range(channels):
+            for c in range(fixed.shape[1]):
                 push += difference[:, c : c + 1] * toward[:, c]
                 size += toward[:, c].square().sum(1, keepdim=True)
             size += difference.square().sum(1, keepdim=True) / (4 * STEP_VOXELS**2)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cpmae_bids.deid.synthesis import neck
 from cpmae_bids.models import edges
-from cpmae_bids.models.blocks import blocks_of_tissue
+from cpmae_bids.models.blocks import blocks_of_tissue, inner, scaled
 from cpmae_bids.models.diffeomorphism import resize, sample
 from cpmae_bids.models.frame import BELOW, BOX, GRID
 from cpmae_bids.models.head import HeadVQVAE
@@ -97,12 +97,11 @@ def lay_around(volume: Tensor, field: Tensor) -> Tensor:
     further = volume.shape[4] - edge * field.shape[4]
     result = torch.zeros(1, 1, finer * GRID, finer * GRID, finer * (GRID + BELOW))
     box = result[:, :, finer * BOX.start : finer * BOX.stop]
-    for x, y, z in blocks_of_tissue(_covered(volume, field), 1, BLOCK_NODES):
-        nodes = around[..., x.start : x.stop + 2, y.start : y.stop + 2, z.start : z.stop + 2]
-        fine = resize(nodes, tuple(edge * n for n in nodes.shape[2:]))
-        fine = fine[..., edge:-edge, edge:-edge, edge:-edge]
-        x, y, z = (slice(edge * s.start, edge * s.stop) for s in (x, y, z))
-        box[..., x, y, z] = sample(volume, fine, (x.start, y.start, z.start + further))
+    for block in blocks_of_tissue(_covered(volume, field), 1, BLOCK_NODES):
+        nodes = around[scaled(block, 1, 1)]
+        fine = inner(resize(nodes, tuple(edge * n for n in nodes.shape[2:])), edge)
+        x, y, z = (edge * s.start for s in block)
+        box[scaled(block, edge)] = sample(volume, fine, (x, y, z + further))
     return result.clamp_(min=0)
 
 

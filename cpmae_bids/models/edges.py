@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cpmae_bids.models.blocks import blocks_of_tissue
+from cpmae_bids.models.blocks import blocks_of_tissue, inner, scaled
 from cpmae_bids.models.diffeomorphism import gaussian
 
 GRADIENT, WINDOW = 1.0, 1.5  # Gaussians of the structure tensor, in voxels of 2 mm
@@ -54,24 +54,21 @@ def drawn(volume: Tensor, coarse: Tensor) -> Tensor:
     drawn : Tensor of float32, shape (1, 1, 2 X, 2 Y, 2 Z)
         Not negative.
     """
-    halo = HALO
-    across = F.pad(normals(coarse), [halo] * 6, mode='replicate')
-    padded = F.pad(volume, [2 * halo] * 6, mode='replicate')
+    across = F.pad(normals(coarse), [HALO] * 6, mode='replicate')
+    padded = F.pad(volume, [2 * HALO] * 6, mode='replicate')
     result, kernels = torch.zeros_like(volume), DERIVATIVES.to(volume)
     tissue = F.max_pool3d(volume, 2)[0, 0] > 0
-    for block in blocks_of_tissue(tissue, halo, BLOCK_VOXELS):
-        x, y, z = (slice(s.start, s.stop + 2 * halo) for s in block)
-        direction = F.interpolate(across[..., x, y, z], scale_factor=2, mode='trilinear', align_corners=False)
-        x, y, z = (slice(2 * s.start, 2 * s.stop + 4 * halo) for s in block)
-        part = padded[..., x, y, z].clone()
-        along = EVERYWHERE.to(volume) - direction[..., 1:-1, 1:-1, 1:-1]
+    for block in blocks_of_tissue(tissue, HALO, BLOCK_VOXELS):
+        direction = across[scaled(block, 1, HALO)]
+        direction = F.interpolate(direction, scale_factor=2, mode='trilinear', align_corners=False)
+        part = padded[scaled(block, 2, HALO)].clone()
+        along = EVERYWHERE.to(volume) - inner(direction, 1)
         for step in STEPS:
             # the second derivatives but for that across the edge
             flow = torch.einsum('bnxyz,bnxyz->bxyz', F.conv3d(part, kernels), along)
-            part[..., 1:-1, 1:-1, 1:-1].add_(flow[:, None], alpha=step)
+            inner(part, 1).add_(flow[:, None], alpha=step)
         part += SHARPEN * (part - gaussian(part, FINE))
-        x, y, z = (slice(2 * s.start, 2 * s.stop) for s in block)
-        result[..., x, y, z] = part[..., 2 * halo : -2 * halo, 2 * halo : -2 * halo, 2 * halo : -2 * halo]
+        result[scaled(block, 2)] = inner(part, 2 * HALO)
     return result.clamp_(min=0).mul_(volume > 0)
 
 

@@ -79,11 +79,6 @@ class Exemplars(nn.Module):
         self.register_buffer('scale', torch.ones(()))
         self.register_buffer('described', torch.zeros(count, sites, features, dtype=torch.int8))
 
-    @property
-    def codes(self) -> int:
-        """Number of codes, mirror images included."""
-        return 2 * self.count
-
     def levels(self, code: int) -> np.ndarray:
         """Stored volume of an exemplar or mirror image; uint8, shape `SHAPE`."""
         number = code % self.count

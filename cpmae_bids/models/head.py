@@ -52,8 +52,6 @@ class HeadVQVAEConfig:
 class HeadVQVAE(nn.Module):
     """Frame, shape and exemplars."""
 
-    volumes = 2
-
     def __init__(self, config: HeadVQVAEConfig):
         super().__init__()
         self.config = config
@@ -84,27 +82,14 @@ class HeadVQVAE(nn.Module):
         )
         field = self.frame.fit_head(values, weights, start=back)
         beyond = diffeo.compose(diffeo.invert(field), back)
-        root = aligned_root(values, box[1], diffeo.resize(field, SHAPE))
-        described = self.exemplars.describe(root)[0]
+        root = values[:, :1] / CEILING**0.5 * torch.from_numpy(~box[1]).float()
+        described = self.exemplars.describe(diffeo.sample(root, diffeo.resize(field, SHAPE)))[0]
         return [self.shape.encode(beyond), self.nearest(described)[None]]
 
-    def nearest(self, described: Tensor, *, without: int | None = None) -> Tensor:
-        """Exemplar of every site, agreeing with its neighbours where several fit.
-
-        Parameters
-        ----------
-        described : Tensor of float32, shape (live, features)
-        without : int, optional
-            An exemplar that may not be named, nor its mirror image: a training head does not find itself.
-
-        Returns
-        -------
-        codes : Tensor of int64, shape SITES
-        """
+    def nearest(self, described: Tensor) -> Tensor:
+        """Exemplar of every site by its descriptors (live, features), agreeing with its neighbours; SITES."""
         table, known = self.exemplars.descriptors(), self.exemplars.known()
         cost = (table - described).square().mean(2).masked_fill(~known, torch.inf)
-        if without is not None:
-            cost[[without, without + self.exemplars.count]] = torch.inf
         codes = cost.argmin(0)
         for _ in range(3):
             alike = torch.zeros_like(cost)
@@ -186,13 +171,6 @@ class HeadVQVAE(nn.Module):
         tissue[..., : NECK // 4] = False  # nodes of 4 mm: the lowest 24 mm, which few heads show
         least = diffeo.expansion(self.beyond_brain(shape))[0][tissue].min()
         return bool(least < FOLDED)
-
-
-def aligned_root(values: Tensor, brain: np.ndarray, field: Tensor) -> Tensor:
-    """Root of intensity over that of `CEILING` of a head in the frame, 0 in the brain; (1, 1, *SHAPE)."""
-    root = values[:, :1] / CEILING**0.5
-    root = root * torch.from_numpy(~brain).float()
-    return diffeo.sample(root, field)
 
 
 def fill(root: np.ndarray, brain_mm: np.ndarray) -> np.ndarray:

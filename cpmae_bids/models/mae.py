@@ -21,6 +21,10 @@ from cpmae_bids.models.vqvae import VQVAE
 BRAIN_GRID = 16  # sites along an edge of the grid on which the brain is described
 BRAIN_LEVEL = 0.4  # mean intensity of a site that is full of brain, or more
 TOKEN = 2  # sites along an edge of a token (32 mm): attention is quadratic in tokens
+# Penalty on the regression of shape on the brain, in heads: less of it predicts heads a little better, and
+# lets an attacker who knows the brain do the same
+RIDGE = 1000.0
+SHRINKAGE = 0.3  # weight of the diagonal in the covariance of what the brain leaves open
 
 
 @dataclass(frozen=True)
@@ -130,26 +134,15 @@ class ShapeStage(nn.Module):
         return torch.where(known, scores, mean), torch.where(known, torch.zeros(()), deviation)
 
     @torch.no_grad()
-    def fit(self, scores: Tensor, brain: Tensor, *, ridge: float = 1000.0, shrinkage: float = 0.3) -> None:
-        """Fit the joint Gaussian.
-
-        Parameters
-        ----------
-        scores : Tensor, shape (N, M)
-        brain : Tensor, shape (N, features)
-        ridge : float
-            Penalty on the regression, in heads. Less of it predicts heads a little better, and lets an
-            attacker who knows the brain do the same.
-        shrinkage : float
-            Weight of the diagonal in the covariance of what the brain leaves open.
-        """
-        gram = brain.T @ brain + ridge * torch.eye(brain.shape[1])
+    def fit(self, scores: Tensor, brain: Tensor) -> None:
+        """Fit the joint Gaussian of scores (N, M) and features of brains (N, features)."""
+        gram = brain.T @ brain + RIDGE * torch.eye(brain.shape[1])
         self.regression.copy_((torch.linalg.inv(gram) @ brain.T @ scores).T)
         # residuals of heads that were left out, in closed form: those of the fit would look too small
         leverage = ((brain @ torch.linalg.inv(gram)) * brain).sum(1, keepdim=True)
         residual = (scores - brain @ self.regression.T) / (1 - leverage).clamp_min(0.1)
         covariance = residual.T @ residual / len(residual)
-        self.covariance.copy_((1 - shrinkage) * covariance + shrinkage * torch.diag(covariance.diagonal()))
+        self.covariance.copy_((1 - SHRINKAGE) * covariance + SHRINKAGE * torch.diag(covariance.diagonal()))
 
 
 class AppearanceStage(nn.Module):

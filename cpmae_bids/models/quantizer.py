@@ -14,11 +14,6 @@ class Codebook(nn.Module):
         super().__init__()
         self.register_buffer('entries', torch.randn(size, dim))
 
-    @property
-    def size(self) -> int:
-        """Number of entries."""
-        return self.entries.shape[0]
-
     def indices(self, vectors: Tensor) -> Tensor:
         """Index of the nearest entry of each vector; (M, dim) float -> (M,) int64."""
         vectors = vectors.float()
@@ -33,11 +28,11 @@ class Codebook(nn.Module):
     def fit(self, vectors: Tensor, *, generator: torch.Generator | None = None) -> None:
         """Start the entries by k-means on vectors (M, dim), at least as many as there are entries."""
         vectors = vectors.float()
-        chosen = torch.randperm(len(vectors), generator=generator, device='cpu')[: self.size]
+        chosen = torch.randperm(len(vectors), generator=generator, device='cpu')[: len(self.entries)]
         self.entries.copy_(vectors[chosen.to(vectors.device)])
         for _ in range(ITERATIONS):
             nearest = self.indices(vectors)
-            counts = torch.bincount(nearest, minlength=self.size)
+            counts = torch.bincount(nearest, minlength=len(self.entries))
             sums = torch.zeros_like(self.entries).index_add_(0, nearest, vectors)
             used = counts > 0
             self.entries[used] = sums[used] / counts[used, None]

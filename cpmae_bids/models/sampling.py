@@ -26,7 +26,6 @@ LARGEST_SHARE = 0.12  # share of the live sites that one donor may rule
 LARGEST_PIECE_MM = 64.0  # extent of a connected piece of one donor along any axis
 UNSEEN = 20.0  # what it costs to name a donor that did not see a site: the mean head is drawn there
 SEAM = 0.5  # what the mismatch of two donors at their border counts beside the fit to what is expected
-SHAPE_TEMPERATURE = 1.0  # scales the standard deviations from which scores of shape are drawn
 ATTEMPTS = 50  # draws of a shape until one is plausible
 
 
@@ -82,7 +81,7 @@ def draw_shape(
         for part in torch.randperm(count, generator=generator).tensor_split(min(steps, count)):
             mean, deviation = mae.shape(scores, known, brain)
             noise = torch.randn(count, generator=generator)
-            drawn = Shape.values(Shape.codes(mean + SHAPE_TEMPERATURE * deviation * noise))
+            drawn = Shape.values(Shape.codes(mean + deviation * noise))
             scores[part], known[part] = drawn[part], True
         reason, codes = mae.plausibility.reason(scores), Shape.codes(scores)
         if reason is None and head.folds(codes.view(1, *(head.config.shape,) * 3)):

@@ -77,10 +77,9 @@ class Shape(nn.Module):
         rows = (fields - self.centre).flatten(1)
         root = weight.sqrt().expand(3, *NODES).flatten()
         gram = (rows * root) @ (rows * root).T
-        values, vectors = torch.linalg.eigh(gram)
+        _, vectors = torch.linalg.eigh(gram)
         kept = min(self.edge**3, len(rows) - 1)
         vectors = vectors[:, -kept:].flip(1)
-        spread = (values[-kept:].flip(0) / max(1, len(rows) - 1)).sqrt()
         scores = vectors * (len(rows) - 1) ** 0.5  # unit variance
         basis = scores.T @ rows / (len(rows) - 1)
         largest = basis.abs().amax(1).clamp_min(1e-9)
@@ -88,5 +87,4 @@ class Shape(nn.Module):
         self.components[:kept] = (
             (basis / (largest / 127)[:, None]).round().to(torch.int8).view(kept, 3, *NODES)
         )
-        self.kept_share = float(spread.square().sum() / gram.diagonal().sum() * max(1, len(rows) - 1))
         return scores

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpmae_bids.deid.images.intensity import CEILING
-from cpmae_bids.models.blocks import blocks_of_tissue
+from cpmae_bids.models.blocks import blocks_of_tissue, inner, scaled
 from cpmae_bids.models.shuffle import pixel_shuffle
 
 TISSUE = 0.02  # least intensity of what is not air
@@ -136,19 +136,11 @@ class SuperResolution(nn.Module):
         tissue = _dilated(volume > TISSUE)
         doubled = volume.new_zeros(1, 1, *(2 * size for size in volume.shape[2:]))
         for block in blocks_of_tissue(tissue[0, 0], halo, BLOCK_VOXELS):
-            x, y, z = (slice(s.start, s.stop + 2 * halo) for s in block)
-            fine = self.refine(padded[..., x, y, z], noise[..., x, y, z])
-            x, y, z = (slice(2 * s.start, 2 * s.stop) for s in block)
-            doubled[..., x, y, z] = fine
+            part = scaled(block, 1, halo)
+            doubled[scaled(block, 2)] = self.refine(padded[part], noise[part])
         for axis in (2, 3, 4):
             tissue = tissue.repeat_interleave(2, axis)
         return doubled.clamp_(0, CEILING).mul_(tissue)
-
-
-def inner(volume: Tensor, voxels: int) -> Tensor:
-    """Volumes (..., X, Y, Z) without so many voxels at each face."""
-    part = slice(voxels, -voxels)
-    return volume[..., part, part, part]
 
 
 def _dilated(mask: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 class Block(nn.Module):
     """Pre-norm transformer block with full self-attention."""
 
-    def __init__(self, width: int, dropout: float = 0.1):
+    def __init__(self, width: int, dropout: float):
         super().__init__()
         self.heads = max(1, width // 64)
         self.dropout = dropout

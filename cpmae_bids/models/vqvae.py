@@ -58,7 +58,6 @@ class CodeLevel(nn.Module):
 
     def __init__(self, latent: int, grid: int, dim: int, codebook: int):
         super().__init__()
-        self.grid = grid
         self.block = SITES // grid
         self.analysis = nn.Conv3d(latent, dim, self.block, stride=self.block, bias=False)
         self.codebook = Codebook(codebook, dim)
@@ -99,9 +98,7 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, volume: Tensor) -> list[Tensor]:
-        """Integer volumes of a brain at 2 mm or 1 mm; (B, 1, n, n, n) to a list of (B, g, g, g) int64."""
-        if volume.shape[-1] > SITES * PATCH:
-            volume = F.avg_pool3d(volume, 2)
+        """Integer volumes of a brain at 2 mm; (B, 1, 128, 128, 128) to a list of (B, g, g, g) int64."""
         residual, codes = self.stem(volume), []
         for level in self.levels:
             vectors = level.vectors(residual)
@@ -111,8 +108,8 @@ class VQVAE(nn.Module):
         return codes
 
     def latent_of(self, codes: list[Tensor]) -> Tensor:
-        """Latent volume (B, latent, X, Y, Z) of integer volumes, or of the coarser ones of them."""
-        pairs = zip(self.levels, codes, strict=False)
+        """Latent volume (B, latent, X, Y, Z) of integer volumes."""
+        pairs = zip(self.levels, codes, strict=True)
         return torch.stack([level.volume(level.codebook.lookup(indices)) for level, indices in pairs]).sum(0)
 
     def decode_latent(self, latent: Tensor) -> Tensor:
