@@ -146,10 +146,15 @@ def _begin(batch: Sequence[Scan], config: RunConfig) -> list[Scan]:
     """Note what the scans, and what they are made from, are now; those that are gone fail."""
     begun = []
     for scan in batch:
-        needed = {name: getattr(scan, name) for name in ('first_echo', 'reference', 't1w')}
         try:
-            noted = {name: source and _noted(source) for name, source in needed.items()}
-            begun.append(replace(_noted(scan), **noted))
+            begun.append(
+                replace(
+                    _noted(scan),
+                    first_echo=scan.first_echo and _noted(scan.first_echo),
+                    reference=scan.reference and _noted(scan.reference),
+                    t1w=scan.t1w and _noted(scan.t1w),
+                )
+            )
         except OSError as err:
             _fail(scan, config, f'cannot be read any more ({err.strerror}); check the input')
     return begun
