@@ -463,6 +463,15 @@ def test_an_output_that_fails_later_is_removed(dataset, settings, process):
     assert (dataset / BOLD).is_file()
 
 
+def test_an_output_that_fails_later_is_removed_where_datalad_has_dropped_its_content(dataset, settings):
+    scan = next(scan for scan in collect_scans(settings) if scan.relative_path == T1W)
+    image = dataset / T1W
+    image.unlink()
+    image.symlink_to('../../../.git/annex/objects/gone')
+    record_failure(scan, settings, 'no brain')
+    assert not image.is_symlink()
+
+
 def test_what_left_the_input_leaves_the_dataset(dataset, raw, settings):
     shutil.rmtree(raw / 'sub-02')
     shutil.rmtree(raw / 'sub-01/ses-b')

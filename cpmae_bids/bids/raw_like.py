@@ -1,5 +1,6 @@
 """Path and withdrawal of a de-identified image in the raw-like dataset, which `sharing.rawlike` writes."""
 
+import os
 from pathlib import Path, PurePosixPath
 
 from cpmae_bids.bids.derivatives import GENERATOR, is_output_dataset, read_description
@@ -34,7 +35,7 @@ def unit_of(path: str) -> str:
 def withdraw_image(dataset: Path, source: str) -> None:
     """Remove the image of a scan that has not passed, and its traces; the next run renews the tables."""
     image = dataset / raw_name(source)
-    if not is_raw_like(dataset) or not image.exists():
+    if not is_raw_like(dataset) or not os.path.lexists(image):
         return
     unit = unit_of(source)
     # A table that names files that are not there would be invalid.
