@@ -41,7 +41,7 @@ def exit_code_of(prog: str, work: Callable[[], int], interrupted: str) -> int:
         say(prog, str(error))
         return error.exit_code
     except OSError as error:
-        say(prog, str(error))
+        say(prog, f'{error}; check space and permissions, and run again')
         return EXIT_FAILED
     except KeyboardInterrupt:
         say(prog, interrupted)
