@@ -203,29 +203,16 @@ class RunConfig:
         asked = not self.participant_label or label in self.participant_label
         return asked and label not in self.exclude_participant_label
 
-    def to_dict(self, *, with_paths: bool = True) -> dict[str, Any]:
-        """Return the settings as plain TOML types, without those that are None.
+    def to_toml(self) -> str:
+        """Return the settings as the text of a TOML file that may be shared, without those that are None.
 
-        `with_paths=False` leaves out every path: the form for files that are shared, since paths name users,
-        projects and sometimes patients.
+        Paths are left out, since they name users, projects and sometimes patients.
         """
-        settings = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value is None or (_is_path(field.type) and not with_paths):
-                continue
-            if isinstance(value, tuple):
-                value = [str(item) for item in value]
-            settings[field.name] = str(value) if isinstance(value, Path) else value
-        return settings
-
-    def to_toml(self, *, with_paths: bool = True) -> str:
-        """Return the settings as the text of a TOML file; see `to_dict` for `with_paths`."""
         import tomli_w
 
-        return tomli_w.dumps({'run': self.to_dict(with_paths=with_paths)})
-
-
-def _is_path(annotation: Any) -> bool:
-    """Whether a field's type is Path, an optional Path or a tuple of them."""
-    return annotation is Path or Path in typing.get_args(annotation)
+        shared = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if Path not in (field.type, *typing.get_args(field.type))
+        }
+        return tomli_w.dumps({'run': {name: value for name, value in shared.items() if value is not None}})

@@ -67,11 +67,6 @@ def test_validator_is_alive(published):
     assert 'SkullStripped' in str(issues[0])
 
 
-def test_validator_warns_of_nothing_private(published):
-    codes = {issue.code for issue in validate_bids(published, warnings=True)}
-    assert not {code for code in codes if 'GZIP' in code or 'AGE' in code}
-
-
 def test_validator_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, 'which', lambda *_, **__: None)
     with pytest.raises(ValidatorMissingError, match='not installed'):

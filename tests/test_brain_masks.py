@@ -89,7 +89,7 @@ def test_folders_are_given_as_to_fmriprep(tmp_path):
     for flag in ('-d', '--derivatives'):
         config = parse_config(['in', 'out', 'participant', flag, f'smriprep={one}', str(two)])
         assert config.derivatives == (one, two)
-    assert str(tmp_path) not in config.to_toml(with_paths=False)
+    assert str(tmp_path) not in config.to_toml()
     assert hide_paths(f'{one}/sub-01: no mask', config) == '<derivatives>/sub-01: no mask'
 
 

@@ -28,12 +28,11 @@ def crc32_of(path: Path) -> str:
     return f'{value:08x}'
 
 
-def sync(path: Path) -> None:
-    """Force a file's content, or a folder's entries, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+def sync(folder: Path) -> None:
+    """Force the entries of a folder to the disk; some network file systems refuse, and are left alone."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        # Some network file systems refuse to sync folders; there is nothing more to be done there.
-        with contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext():
+        with contextlib.suppress(OSError):
             os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -124,7 +124,7 @@ def config_text(config: RunConfig) -> str:
     more: dict[str, Any] = {'environment': _environment()}
     if lost := ['--' + name.replace('_', '-') for name in DECIDING_PATHS if getattr(config, name)]:
         more['not_recorded'] = {'options': lost}
-    return config.to_toml(with_paths=False) + '\n' + tomli_w.dumps(more)
+    return config.to_toml() + '\n' + tomli_w.dumps(more)
 
 
 def _environment() -> dict[str, str]:

@@ -100,29 +100,27 @@ def output_sidecar(
     }
     if kind == 'defacemask':
         return common | {'Description': f'Voxels that were replaced by {around}: 1 = replaced'}
-    if kind == 'refaced':
-        reference, t1w = record['reference'], record.get('t1w')
-        suffix = split_name(source)[1]
-        sources = [path for path in dict.fromkeys((source, record.get('first_echo'), reference, t1w)) if path]
-        return {
-            **shareable_metadata(metadata),
-            **common,
-            'Sources': [f'bids:raw:{path}' for path in sources],
-            'Description': f'{suffix} scan with its original brain in {around}',
-            'GeneratedBy': [{'Name': 'cpmae-bids', 'Version': __version__}],
-            'HeadStatistics': record.get('head_statistics', {}),
-            'CPMAE': {
-                'Preset': record['preset'],
-                'Steps': record['steps'],
-                'Seed': record['seed'],
-                'ModelHash': record['model_hash'],
-                'Template': record.get('template', ''),
-                'Reference': f'bids:raw:{reference}',
-                **({'BrainMask': 'given'} if source in record.get('given_brain_masks', ()) else {}),
-                **({'T1w': f'bids:raw:{t1w}', 'Fill': record['fill']} if t1w else {}),
-                'Verdict': record['status'],
-                'Measures': record.get('measures', {}),
-                'WithinLimits': record.get('within_limits', {}),
-            },
-        }
-    raise ValueError(f'no such kind of output: {kind!r}')
+    reference, t1w = record['reference'], record.get('t1w')
+    suffix = split_name(source)[1]
+    sources = [path for path in dict.fromkeys((source, record.get('first_echo'), reference, t1w)) if path]
+    return {
+        **shareable_metadata(metadata),
+        **common,
+        'Sources': [f'bids:raw:{path}' for path in sources],
+        'Description': f'{suffix} scan with its original brain in {around}',
+        'GeneratedBy': [{'Name': 'cpmae-bids', 'Version': __version__}],
+        'HeadStatistics': record.get('head_statistics', {}),
+        'CPMAE': {
+            'Preset': record['preset'],
+            'Steps': record['steps'],
+            'Seed': record['seed'],
+            'ModelHash': record['model_hash'],
+            'Template': record.get('template', ''),
+            'Reference': f'bids:raw:{reference}',
+            **({'BrainMask': 'given'} if source in record.get('given_brain_masks', ()) else {}),
+            **({'T1w': f'bids:raw:{t1w}', 'Fill': record['fill']} if t1w else {}),
+            'Verdict': record['status'],
+            'Measures': record.get('measures', {}),
+            'WithinLimits': record.get('within_limits', {}),
+        },
+    }

@@ -13,7 +13,7 @@ from cpmae_bids.runtime.content import is_elsewhere
 
 logger = logging.getLogger(__name__)
 _COMMAND = 'bids-validator-deno'
-MESSAGE_LENGTH = 120  # characters of what the validator says that are shown
+_MESSAGE_LENGTH = 120  # characters of what the validator says that are shown
 _SHOWN_ISSUES = 5
 _EXIT_VALID, _EXIT_ERRORS = 0, 16
 
@@ -26,7 +26,6 @@ class ValidatorMissingError(CpmaeError):
 class Issue:
     """One issue of the validator: where (with a leading slash), field or rule (`detail`), and what."""
 
-    severity: str
     code: str
     location: str
     detail: str
@@ -37,8 +36,8 @@ class Issue:
         return f'{text} ({self.message})' if self.message else text
 
 
-def validate_bids(dataset: Path, *, warnings: bool = False) -> list[Issue]:
-    """Run the BIDS validator, offline; return errors, and `warnings` if asked for.
+def validate_bids(dataset: Path) -> list[Issue]:
+    """Run the BIDS validator, offline, and return the errors that it finds.
 
     Raises ValidatorMissingError if the validator is not installed, or ends without a report.
     """
@@ -46,9 +45,7 @@ def validate_bids(dataset: Path, *, warnings: bool = False) -> list[Issue]:
     command = shutil.which(_COMMAND, path=str(Path(sys.executable).parent)) or shutil.which(_COMMAND)
     if command is None:
         raise ValidatorMissingError(f'{_COMMAND} is not installed; install it, or skip the validation')
-    arguments = [command, str(dataset), '--format', 'json']
-    if not warnings:
-        arguments.append('--ignoreWarnings')
+    arguments = [command, str(dataset), '--format', 'json', '--ignoreWarnings']
     result = subprocess.run(arguments, capture_output=True, text=True, check=False)
     try:
         if result.returncode not in (_EXIT_VALID, _EXIT_ERRORS):
@@ -60,14 +57,13 @@ def validate_bids(dataset: Path, *, warnings: bool = False) -> list[Issue]:
         ) from err
     return [
         Issue(
-            severity=issue.get('severity', 'error'),
             code=issue.get('code', ''),
             location=issue.get('location', ''),
             detail=issue.get('subCode') or issue.get('rule') or '',
-            message=' '.join((issue.get('issueMessage') or '').split())[:MESSAGE_LENGTH],
+            message=' '.join((issue.get('issueMessage') or '').split())[:_MESSAGE_LENGTH],
         )
         for issue in found
-        if warnings or issue.get('severity') == 'error'
+        if issue.get('severity') == 'error'
     ]
 
 

@@ -52,7 +52,7 @@ def write_run_table(output_dir: Path, records: list[dict[str, Any]]) -> Path:
 def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers: list) -> Path:
     """Write ``group_verdicts.tsv`` and the JSON file that describes its columns; return the table's path."""
     unusual = {outlier.scan: {'most_unusual': outlier.measure, 'robust_z': outlier.z} for outlier in outliers}
-    table = _table(records, _OF_OUTLIERS, unusual)
+    table = _table(records, unusual)
     path = output_dir / TABLE
     folder = OutputFolder(output_dir)
     folder.write(path.with_suffix('.json'), to_json(_describe(table.columns, records)))
@@ -60,18 +60,16 @@ def write_group_table(output_dir: Path, records: list[dict[str, Any]], outliers:
     return path
 
 
-def _table(
-    records: list[dict[str, Any]], more: tuple[str, ...] = (), values: dict[str, dict[str, Any]] | None = None
-) -> Table:
-    """Build a row for each record; `values` fill the columns `more`, by scan."""
+def _table(records: list[dict[str, Any]], unusual: dict[str, dict[str, Any]] | None = None) -> Table:
+    """Build a row for each record, with columns about outliers if `unusual` has their values by scan."""
     has_contrasts = any(record.get('t1w') for record in records)
     columns = [name for name in _COLUMNS if has_contrasts or name not in _OF_CONTRASTS]
-    columns = [name for name in columns if name not in _OF_OUTLIERS] + list(more)
+    columns = [name for name in columns if unusual is not None or name not in _OF_OUTLIERS]
     measures = sorted({name for record in records for name in measured(record)})
     rows = []
     for record in sorted(records, key=lambda record: str(record.get('scan'))):
         row = {**record, 'reasons': '; '.join(record.get('reasons', []))}
-        row |= (values or {}).get(str(record.get('scan')), {})
+        row |= (unusual or {}).get(str(record.get('scan')), {})
         found = measured(record)
         rows.append([_cell(value) for value in (*map(row.get, columns), *map(found.get, measures))])
     return Table([*columns, *measures], rows)

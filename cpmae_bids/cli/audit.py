@@ -13,6 +13,7 @@ from cpmae_bids._version import __version__
 from cpmae_bids.cli.arguments import Parser, add_option, path
 from cpmae_bids.cli.outcome import exit_code_of, say
 from cpmae_bids.cli.streams import forgiving_streams
+from cpmae_bids.cli.summary import count
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, NothingToDoError, UsageError
 from cpmae_bids.runtime.text import one_line
 from cpmae_bids.runtime.threads import available_cpus
@@ -129,7 +130,7 @@ def _summarise(findings: 'list[Finding]', listing: 'Listing', privacy: 'Privacy 
         'clear': 'without a face',
     }
     said = [f'{counts[key]} {text}' for key, text in words.items() if counts[key]]
-    say(PROG, f'{len(findings)} image{"s" * (len(findings) != 1)}: {", ".join(said)}')
+    say(PROG, f'{count(len(findings), "image")}: {", ".join(said)}')
     for line in _skipped(listing):
         say(PROG, line)
     if privacy is not None:
