@@ -1,5 +1,7 @@
 """The privacy audit: ranks and intervals of known cases, the frame of the brain, and faces that leak."""
 
+import tracemalloc
+
 import numpy as np
 import phantom
 import pytest
@@ -15,6 +17,7 @@ from cpmae_bids.sharing.privacy.attacks import (
     alarm,
     audit,
     depth_distances,
+    describe,
     describe_attacks,
     face_depth,
 )
@@ -130,10 +133,10 @@ def faces(seed: int, own: bool) -> Faces:
     return Faces(np.stack([output, original]), np.full((2, 128), np.nan))
 
 
-def run(count: int, leaking=()) -> Privacy:
+def run(count: int, leaking=(), recognise=False) -> Privacy:
     pairs = [Pair(f'sub-{i:02}/anat/sub-{i:02}_T1w.nii.gz', None, None, None) for i in range(count)]
     described = [faces(i, i in leaking) for i in range(count)]
-    return audit(pairs, False, lambda function, *jobs: described)
+    return audit(pairs, recognise, lambda function, *jobs: described)
 
 
 def test_independent_faces_raise_no_alarm():
@@ -152,6 +155,20 @@ def test_all_faces_that_are_the_originals_are_an_alarm_of_the_dataset():
 def test_few_outputs_are_said_to_mean_little():
     assert any('few' in line for line in describe_attacks(run(4)))
     assert not any('few' in line for line in describe_attacks(run(12)))
+
+
+def test_thousands_of_faces_fit_into_memory():
+    tracemalloc.start()
+    run(500, recognise=True)
+    assert tracemalloc.get_traced_memory()[1] < 1e8  # 128 numbers for each pair would be 256 MB
+    tracemalloc.stop()
+
+
+def test_what_cannot_be_compared_is_told_without_its_folder(tmp_path):
+    pair = Pair('sub-01/anat/sub-01_T1w.nii.gz', *(tmp_path / name for name in ('a.nii', 'b.nii', 'c.nii')))
+    text = describe(pair, False)
+    assert text.startswith('b.nii: ')
+    assert str(tmp_path) not in text
 
 
 def test_no_rank_of_a_single_scan_is_given_away():

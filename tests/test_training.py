@@ -10,6 +10,7 @@ from cpmae_bids.exceptions import UsageError  # noqa: E402
 from cpmae_bids.models.vqvae import VQVAEConfig  # noqa: E402
 from cpmae_bids.training import data, settings  # noqa: E402
 from cpmae_bids.training.loop import Run, cosine  # noqa: E402
+from cpmae_bids.training.prepare import find_heads  # noqa: E402
 from cpmae_bids.training.train_brain import BrainTraining, brain_of, psnr, train_brain  # noqa: E402
 
 SMALL = VQVAEConfig(latent=8, width=8, decoder_blocks=1, fine=8, grids=(8, 16), dims=(8, 8), codebook=16)
@@ -66,7 +67,7 @@ def test_a_resumed_run_makes_the_same_steps(tmp_path, one_thread):
             run = Run(folder, model, optimizer, seed=3)
             run.resume()
             for step in run.steps(total):
-                optimizer.param_groups[0]['lr'] = cosine(step, 20, peak=0.1, warmup=5)
+                optimizer.param_groups[0]['lr'] = cosine(step, 20, 0.1)
                 x = torch.from_numpy(run.rng().normal(size=(8, 4))).float()
                 loss = (model(x) - torch.randn(8, 1)).square().mean()
                 optimizer.zero_grad()
@@ -98,6 +99,17 @@ def test_the_decoder_of_brains_learns_and_goes_on_where_it_was(heads, tmp_path, 
     assert all(torch.equal(a, b) for a, b in zip(last.parameters(), again.parameters(), strict=True))
 
 
+def test_a_run_resumes_on_the_device_of_its_model(heads, tmp_path, monkeypatch):
+    """Loaded before, the moments of the optimiser would stay behind on the CPU."""
+    config = BrainTraining(model=SMALL, steps=0)
+    train_brain(heads, tmp_path, config, device='cpu')
+    places = []
+    monkeypatch.setattr(Run, 'resume', lambda run: places.append(next(run.model.parameters()).device.type))
+    monkeypatch.setattr(Run, 'save', lambda run: None)
+    train_brain(heads, tmp_path, config, device='meta')
+    assert places == ['meta']
+
+
 def test_packaged_settings_are_complete():
     assert settings.read_settings(None, 'mae').steps > 0
     assert settings.read_settings(None, 'superresolution').seed == 1
@@ -115,6 +127,20 @@ def test_an_unknown_setting_is_named(tmp_path):
 
 def test_settings_reach_the_dataclasses(tmp_path):
     path = tmp_path / 'settings.toml'
-    path.write_text('[brain]\nsteps = 7\n[brain.model]\ngrids = [8]\ndims = [4]\n')
+    path.write_text(
+        '[brain]\nsteps = 7\n[brain.model]\ngrids = [8]\ndims = [4]\n[superresolution.model]\nwidth = 4\n'
+    )
     brain = settings.read_settings(path, 'brain')
     assert (brain.steps, brain.model.grids) == (7, (8,))
+    assert settings.read_settings(path, 'superresolution').model.width == 4
+
+
+@pytest.mark.parametrize(
+    'table', ['\ufeffparticipant_id\tsplit\n{}\ttest\n', 'participant_id,split\n{},test\n']
+)
+@pytest.mark.parametrize('label', ['sub-01', '01'])
+def test_heads_that_are_held_out_are_not_trained_on(make_bids, table, label):
+    """However spreadsheets write the table."""
+    scans = [f'sub-{k}/anat/sub-{k}_T1w.nii.gz' for k in ('01', '02')]
+    root = make_bids(scans, participants=table.format(label))
+    assert find_heads(root) == [root / scans[1]]

@@ -58,13 +58,8 @@ def read_prepared(path: Path) -> list[Head]:
     heads = []
     with safe_open(path, framework='pt') as file:
         for entry in json.loads(file.metadata()['heads']):
-            name, shape = entry['name'], tuple(entry['shape'])
-
-            def bits(key, shape=shape):
-                return (
-                    np.unpackbits(_unpack(file.get_tensor(key)), count=int(np.prod(shape))).reshape(shape) > 0
-                )
-
-            image = _unpack(file.get_tensor(f'{name}.image')).reshape(shape)
-            heads.append(Head(name, entry['split'], image, bits(f'{name}.brain'), bits(f'{name}.fov')))
+            name, shape = entry['name'], entry['shape']
+            image, *masks = (_unpack(file.get_tensor(f'{name}.{part}')) for part in ('image', 'brain', 'fov'))
+            masks = [np.unpackbits(mask, count=image.size).reshape(shape) > 0 for mask in masks]
+            heads.append(Head(name, entry['split'], image.reshape(shape), *masks))
     return heads

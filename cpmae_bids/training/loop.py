@@ -12,6 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 SAVE_SECONDS = 120.0  # how often a run is saved
+WARMUP = 50  # steps until the learning rate has reached its peak
 
 
 class Run:
@@ -28,24 +29,19 @@ class Run:
         self.folder, self.model, self.optimizer, self.seed = Path(folder), model, optimizer, seed
         self.folder.mkdir(parents=True, exist_ok=True)
         self.deadline = None if time_budget is None else time.monotonic() + time_budget
+        self.checkpoint = self.folder / 'checkpoint.pt'
         self.step = 0
 
-    @property
-    def checkpoint(self) -> Path:
-        """Path of the checkpoint."""
-        return self.folder / 'checkpoint.pt'
-
-    def resume(self) -> bool:
-        """Load the checkpoint where there is one; returns whether there was."""
+    def resume(self) -> None:
+        """Load the checkpoint, where there is one, onto the device of the model."""
         if not self.checkpoint.exists():
-            return False
+            return
         state = torch.load(
             self.checkpoint, map_location=next(self.model.parameters()).device, weights_only=True
         )
         self.model.load_state_dict(state['model'])
         self.optimizer.load_state_dict(state['optimizer'])
         self.step = state['step']
-        return True
 
     def save(self) -> None:
         """Write the checkpoint; a crash while writing leaves the former one."""
@@ -67,7 +63,7 @@ class Run:
         """`steps` with a progress bar, at the learning rate of `cosine` times the ``pace`` of a group."""
         for step in tqdm(self.steps(total), initial=self.step, total=total, desc=self.folder.name):
             for group in self.optimizer.param_groups:
-                group['lr'] = group.get('pace', 1) * cosine(step, total, peak=peak)
+                group['lr'] = group.get('pace', 1) * cosine(step, total, peak)
             yield step
 
     def log(self, **values) -> None:
@@ -87,11 +83,11 @@ class Run:
         self.save()
 
 
-def cosine(step: int, total: int, *, peak: float, warmup: int = 50) -> float:
+def cosine(step: int, total: int, peak: float) -> float:
     """Learning rate: linear warm-up, then half a cosine down to a twentieth of the peak."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    progress = min(1.0, (step - warmup) / max(1, total - warmup))
+    if step < WARMUP:
+        return peak * (step + 1) / WARMUP
+    progress = min(1.0, (step - WARMUP) / max(1, total - WARMUP))
     return peak * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 

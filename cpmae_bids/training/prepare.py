@@ -1,15 +1,17 @@
 """From a BIDS dataset of whole-head T1w to the prepared file that the other training commands read."""
 
-import csv
 import hashlib
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 from nibabel.affines import from_matvec
+from tqdm import tqdm
 
-from cpmae_bids.deid.images.intensity import to_levels
-from cpmae_bids.deid.space.geometry import GRID_EDGE_MM
+from cpmae_bids.bids.participants import KEY, read_participants
+from cpmae_bids.deid.images import intensity
+from cpmae_bids.deid.space import conforming, geometry
 from cpmae_bids.training.data import Head, write_prepared
 
 # Cube intensities below this are air and noise, and are set to zero: the models learn heads, not noise
@@ -17,15 +19,16 @@ AIR = 0.06
 
 
 def find_heads(bids_dir: Path) -> list[Path]:
-    """Return the T1w files of a BIDS dataset; those of ``train`` if participants have a ``split``."""
-    held_out = set()
+    """Return the T1w files of a BIDS dataset; those of ``train`` if participants have a ``split``.
+
+    Raises InputError if participants.tsv is there and cannot be read, or has two rows for one of them.
+    """
+    held_out = []
+    paths = sorted(bids_dir.glob('sub-*/**/anat/*_T1w.nii*'))
     table = bids_dir / 'participants.tsv'
     if table.exists():
-        with table.open(newline='', encoding='utf-8') as file:
-            for row in csv.DictReader(file, delimiter='\t'):
-                if row.get('split', 'train') != 'train':
-                    held_out.add(row['participant_id'])
-    paths = sorted(bids_dir.glob('sub-*/**/anat/*_T1w.nii*'))
+        rows = read_participants(table, {path.name.split('_')[0] for path in paths})
+        held_out = rows.only(lambda row: row.get('split', 'train') != 'train').column(KEY)
     return [path for path in paths if path.name.split('_')[0] not in held_out]
 
 
@@ -40,11 +43,6 @@ def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, n
     Returns its name, the whole head as stored in a prepared file (uint8, shape (n, n, n + n / 8)), brain mask
     and field of view (bool, of the same shape).
     """
-    import nibabel as nib
-
-    from cpmae_bids.deid.images import intensity
-    from cpmae_bids.deid.space import conforming, geometry
-
     name = path.name.split('.')[0]
     mask_path, affine_path = work_dir / f'{name}_brain.nii.gz', work_dir / f'{name}_affine.txt'
     if not mask_path.exists():
@@ -61,7 +59,7 @@ def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, n
     place = (mask, image.affine, affine, n)
     _, scale = conforming.conform_brain(values, *place)
     # under which the lowest slices of the template grid are those just below it
-    lower = from_matvec(np.eye(3), [0, 0, GRID_EDGE_MM / 8]) @ affine
+    lower = from_matvec(np.eye(3), [0, 0, geometry.GRID_EDGE_MM / 8]) @ affine
     # cubic: linear interpolation takes a quarter of the finest contrast
     parts = [
         geometry.to_template(values, image.affine, to, n, mode='nearest', order=3) for to in (lower, affine)
@@ -73,7 +71,7 @@ def conform_scan(path: Path, work_dir: Path, n: int) -> tuple[str, np.ndarray, n
     )
     volume = np.where(fov, intensity.normalize(volume, scale), 0)
     volume[volume < AIR] = 0
-    return name, to_levels(volume), brain, fov
+    return name, intensity.to_levels(volume), brain, fov
 
 
 def prepare(
@@ -92,9 +90,6 @@ def prepare(
     along an edge: 128 (2 mm) or 256 (1 mm, for super-resolution). The share `validation` of the scans is held
     out; those with voxels coarser than `max_voxel_mm` are left out.
     """
-    import nibabel as nib
-    from tqdm import tqdm
-
     work_dir.mkdir(parents=True, exist_ok=True)
     paths = find_heads(bids_dir)
     if max_voxel_mm:

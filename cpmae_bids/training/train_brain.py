@@ -70,15 +70,16 @@ def train_brain(
 
     `folder` holds checkpoint and log, from which a second call resumes; `time_budget` is in seconds.
     """
-    on = pick_device(device)
     model = VQVAE(config.model)
     train = [brain_of(head) for head in heads if head.split == 'train']
     held_out = [brain_of(head) for head in heads if head.split == 'validation']
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98))
     run = Run(folder, model, optimizer, seed=config.seed, time_budget=time_budget)
-    if not run.resume():
+    if not run.checkpoint.exists():
         initialize(model, torch.stack(train), seed=config.seed)
+    on = pick_device(device)
     model.to(on)
+    run.resume()  # moments of the optimiser come to the device of the weights
     for step in run.scheduled(config.steps, config.learning_rate):
         crops = draw_batch(train, config, run.rng()).to(on)
         latent = model.latent_of(model.encode(crops)).detach()  # the codes stand still

@@ -197,21 +197,19 @@ def _batch(
         last = np.array(example.volume.shape) - edge - 2 * SURROUND
         start = np.clip(centre - edge // 2, 0, last) // 2 * 2
         around = tuple(slice(s, s + edge + 2 * SURROUND) for s in start)
-        inner = tuple(slice(s + SURROUND, s + SURROUND + edge) for s in start)
+        within = tuple(slice(s + SURROUND, s + SURROUND + edge) for s in start)
         crop, brain = example.volume[around].astype(np.float32), example.brain[around]
         hole = rng.integers(3)  # composites have no brain; what is in its place may be anything
         if hole:
             crop[brain] = 0 if hole == 1 else rng.uniform(0.2, 1)
         gamma, gain = rng.uniform(0.8, 1.25), rng.uniform(0.85, 1.15)
         crop = np.clip(gain * crop**gamma, 0, CEILING)
-        target, valid = crop[(slice(SURROUND, -SURROUND),) * 3], example.counts[inner]
+        target, valid = crop[(slice(SURROUND, -SURROUND),) * 3], example.counts[within]
         flip = slice(None, None, -1 if rng.random() < 0.5 else 1)
         inputs.append(composed(crop, rng)[flip])
         targets.append(target[flip])
         valids.append(valid[flip])
-    parts = (torch.from_numpy(np.stack(part))[:, None] for part in (inputs, targets, valids))
-    halved, real, valid = parts
-    return halved, real, valid
+    return tuple(torch.from_numpy(np.stack(part))[:, None] for part in (inputs, targets, valids))
 
 
 def _step(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial.distance import cdist
 
 from cpmae_bids.bids.patterns import output_path, split_name
 from cpmae_bids.deid.images import background, intensity, masks, nifti
@@ -172,7 +173,10 @@ def describe(pair: Pair, recognise: bool) -> Faces | str:
             else np.full((2, 128), np.nan),
         )
     except Exception as err:  # whatever is wrong with one scan must not hide the others
-        return str(err)
+        text = str(err) or type(err).__name__
+        for path in (pair.refaced, pair.preserved, pair.original):  # the report is relative to the folders
+            text = text.replace(str(path), path.name)
+        return text
 
 
 def face_depth(scan: nifti.Image, scale: float, world_to_template: np.ndarray) -> np.ndarray:
@@ -208,11 +212,9 @@ def audit(pairs: list[Pair], recognise: bool, each: Callable[..., Iterable] = ma
     `recognise` adds the face recogniser. `each` is as `map`; that of a pool of processes handles several
     scans at a time.
     """
-    described = list(each(describe, pairs, [recognise] * len(pairs)))
-    usable = [(pair, faces) for pair, faces in zip(pairs, described, strict=True) if isinstance(faces, Faces)]
-    unread = [
-        f'{pair.scan}: {text}' for pair, text in zip(pairs, described, strict=True) if isinstance(text, str)
-    ]
+    described = list(zip(pairs, each(describe, pairs, [recognise] * len(pairs)), strict=True))
+    usable = [(pair, faces) for pair, faces in described if isinstance(faces, Faces)]
+    unread = [f'{pair.scan}: {text}' for pair, text in described if isinstance(text, str)]
     names = ('geometry', 'recogniser') if recognise else ('geometry',)
     if not usable:
         return Privacy(dict.fromkeys(names), [], unread)
@@ -222,7 +224,6 @@ def audit(pairs: list[Pair], recognise: bool, each: Callable[..., Iterable] = ma
     unmoved = [pair.scan for (pair, _), mm in zip(usable, moved, strict=True) if mm < SAME_MM]
     attacks = {'geometry': attack(depth_distances(depths[:, 0], depths[:, 1]), people, people)}
     if recognise:
-        embeddings = np.stack([faces.embeddings for _, faces in usable])
-        gap = np.linalg.norm(embeddings[:, None, 0] - embeddings[None, :, 1], axis=2)
-        attacks['recogniser'] = attack(gap, people, people)
+        embeddings = np.stack([faces.embeddings for _, faces in usable], axis=1)
+        attacks['recogniser'] = attack(cdist(*embeddings), people, people)
     return Privacy(attacks, unmoved, unread)
