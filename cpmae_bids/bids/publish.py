@@ -6,11 +6,10 @@ It is the last of the scan's files to get its name; whatever goes wrong before, 
 
 import contextlib
 import glob
-import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 from cpmae_bids.bids.atomic import locked, sha256_of, sync
 from cpmae_bids.bids.completeness import PUBLISHING_ORDER, output_files, records_with_its_head, stands
@@ -99,32 +98,27 @@ def _publish_passed(
         raise VerdictError(
             f'{scan.relative_path}: images {sorted(files)} instead of {sorted(PUBLISHING_ORDER)}'
         )
-    for kind in PUBLISHING_ORDER:
-        if leaks := header_leaks(files[kind]):
+    for kind, path in files.items():
+        if leaks := header_leaks(path):
             raise VerdictError(f'{scan.relative_path}: the {kind} image carries {", ".join(leaks)}')
 
-    images: dict[Path, str] = {}
-    sources: dict[Path, Path | str] = {}
-    paths = output_files(scan, config.output_dir)
-    for kind, sidecar, image in zip(PUBLISHING_ORDER, paths[::2], paths[1::2], strict=True):
-        content = output_sidecar(kind, scan.relative_path, scan.metadata, record)
-        sources[sidecar] = to_json(content)
-        sources[image] = files[kind]
-        images[image] = judged.get(kind, '')
-    folder = OutputFolder(config.output_dir)
-    staged = _stage(folder, sources)
+    folder, paths = OutputFolder(config.output_dir), output_files(scan, config.output_dir)
+    staged: dict[Path, Path] = {}
+    hashes: dict[str, str] = {}
     try:
-        record['files'] = {
-            target.relative_to(config.output_dir).as_posix(): sha256_of(temporary)
-            for target, temporary in staged.items()
-        }
-        for image, digest in images.items():
-            if record['files'][image.relative_to(config.output_dir).as_posix()] != digest:
+        for kind, sidecar, image in zip(PUBLISHING_ORDER, paths[::2], paths[1::2], strict=True):
+            described = to_json(output_sidecar(kind, scan.relative_path, scan.metadata, record))
+            for target, content in ((sidecar, described), (image, files[kind].read_bytes())):
+                folder.remove_temporaries(target)
+                staged[target] = folder.stage(target, content)
+                digest = sha256_of(staged[target])
+                hashes[target.relative_to(config.output_dir).as_posix()] = digest
+            if digest != judged.get(kind):
                 raise VerdictError(f'{scan.relative_path}: {image.name} is not what was checked; run again')
         # The old image goes first and the new one comes last, so that at no moment an image lies
         # beside the record, mask or sidecar of another.
-        *_, image = staged
         folder.remove(image)
+        record['files'] = hashes
         write_record(config.output_dir, scan.name, record)
         for target, temporary in staged.items():
             folder.move(temporary, target)
@@ -132,31 +126,7 @@ def _publish_passed(
     finally:
         for temporary in staged.values():
             folder.remove(temporary)
-    return list(staged)
-
-
-def _stage(folder: OutputFolder, sources: dict[Path, Path | str]) -> dict[Path, Path]:
-    """Write each target's content, a file or a text, to the disk under a temporary name beside it."""
-    staged: dict[Path, Path] = {}
-    try:
-        for target, source in sources.items():
-            folder.remove_temporaries(target)
-            staged[target] = folder.stage(target, source if isinstance(source, str) else _copied(source))
-            if isinstance(source, Path) and sha256_of(staged[target]) != sha256_of(source):
-                raise VerdictError(f'{source.name}: the copy differs from the checked image; check the disk')
-    except BaseException:
-        for temporary in staged.values():
-            folder.remove(temporary)
-        raise
-    return staged
-
-
-def _copied(source: Path) -> Callable[[IO[bytes]], None]:
-    def write(writer: IO[bytes]) -> None:
-        with source.open('rb') as reader:
-            shutil.copyfileobj(reader, writer)
-
-    return write
+    return paths
 
 
 def withdraw_scan(scan: Scan, output_dir: Path) -> None:
