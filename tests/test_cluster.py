@@ -16,7 +16,7 @@ from nipype.pipeline import engine as pe
 
 from cpmae_bids.bids.scan import Scan
 from cpmae_bids.cli import devices, preflight
-from cpmae_bids.cli.interrupt import InterruptibleProgress, Interruption
+from cpmae_bids.cli.interrupt import Interruption
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.workflows import cluster
@@ -140,7 +140,7 @@ def test_jobs_of_an_interrupted_run_are_cancelled(queue, config):
 
     gc.callbacks.append(interrupt)
     with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
-        run_workflow(two_scans(config), config, InterruptibleProgress(interruption))
+        run_workflow(two_scans(config), config, Progress(check=interruption.check))
     assert sorted((folder / 'cancelled').read_text().split()) == ['1', '2']
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cpmae_bids.cli.arguments import Parser, add_option, path
+from cpmae_bids.cli.interrupt import Interruption
 from cpmae_bids.cli.outcome import exit_code_of, say
 from cpmae_bids.cli.streams import forgiving_streams
 from cpmae_bids.exceptions import EXIT_OK, UsageError
@@ -48,8 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from cpmae_bids.cli.interrupt import Interruption
-
     with Interruption():  # SIGTERM, too, removes the temporary folder
         _check_paths(args)
         _deidentify(args)

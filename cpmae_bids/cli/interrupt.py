@@ -4,8 +4,6 @@ import signal
 from types import FrameType
 from typing import Any, Self
 
-from cpmae_bids.workflows.progress import Progress
-
 # Ctrl-C, what schedulers send when time is up, and the end of a terminal unless `nohup` has it outlived
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -43,20 +41,3 @@ class Interruption:
         """Raise KeyboardInterrupt if a signal has come."""
         if self.requested:
             raise KeyboardInterrupt
-
-
-class InterruptibleProgress(Progress):
-    """Progress lines that end the workflow at the next event or check after a request to stop."""
-
-    def __init__(self, interruption: Interruption):
-        super().__init__()
-        self.interruption = interruption
-
-    def __call__(self, node, status: str) -> None:
-        """Take note of one event, unless the run is to stop."""
-        self.check()
-        super().__call__(node, status)
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if a signal has come."""
-        self.interruption.check()

@@ -15,7 +15,7 @@ from cpmae_bids.cli.batches import make_batches, share_processors
 from cpmae_bids.cli.claim import claimed
 from cpmae_bids.cli.dry_run import print_plan
 from cpmae_bids.cli.folder_checks import reject_links_in_work, with_places
-from cpmae_bids.cli.interrupt import InterruptibleProgress, Interruption
+from cpmae_bids.cli.interrupt import Interruption
 from cpmae_bids.cli.preflight import check_space, preflight, remove_work_dir
 from cpmae_bids.cli.process import process_scans
 from cpmae_bids.cli.raw_like import conclude_raw_like, report_unprocessed, warn_of_dates
@@ -24,6 +24,7 @@ from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, UsageError
 from cpmae_bids.reports.subject_page import write_subject_report
 from cpmae_bids.workflows.graph import write_graph
+from cpmae_bids.workflows.progress import Progress
 from cpmae_bids.workflows.resources import size_factor
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ def run_participants(config: RunConfig, interruption: Interruption) -> int:
         with claimed(config.work_folder, subjects):
             if config.write_graph:
                 write_graph([scan for scan in todo if not scan.problem], config)
-            failures = process_scans(todo, config, InterruptibleProgress(interruption))
+            failures = process_scans(todo, config, Progress(check=interruption.check))
         keep_work_dir = bool(failures)
         return _conclude(scans, failures, config)
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from cpmae_bids.bids.output_folder import never_written_to
+from cpmae_bids.cli.interrupt import Interruption
 from cpmae_bids.cli.outcome import exit_code_of
 from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.streams import forgiving_streams
@@ -22,8 +23,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(config: RunConfig) -> int:
-    from cpmae_bids.cli.interrupt import Interruption
-
     with _messages(config.verbose), Interruption() as interruption, never_written_to(config.bids_dir):
         if config.analysis_level == 'group':
             from cpmae_bids.cli.group_level import run_group

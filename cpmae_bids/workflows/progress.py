@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 from cpmae_bids.runtime.text import one_line
@@ -45,17 +46,24 @@ class Progress:
 
     A finished stage is one plain line, ``[sub-01_ses-2_T1w] remodel ... 12.3 s``. A terminal also shows what
     is running now, on a last line that is overwritten. `stream` is standard error by default; `clock` returns
-    seconds.
+    seconds. `check` raises what is to end the run, at an event or while the run waits for one.
     """
 
-    def __init__(self, stream: TextIO | None = None, clock=time.monotonic):
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        clock=time.monotonic,
+        check: Callable[[], None] = lambda: None,
+    ):
         self.stream = stream or sys.stderr
         self.clock = clock
+        self.check = check
         self.running: dict[str, float] = {}
         self.failed: set[str] = set()
 
     def __call__(self, node, status: str) -> None:
         """Take note of one event: ``start``, ``end`` or ``exception``."""
+        self.check()
         scan, stage = scan_and_stage(node.fullname)
         if status == 'start':
             self.running[node.fullname] = self.clock()
@@ -70,9 +78,6 @@ class Progress:
             self._show(f'[{scan}] {stage} ...{took}')
         elif scan not in self.failed:  # after a failure, the linear plugin also reports what it skips
             self._show(f'[{scan}] {stage} ... {_outcome(node)}')
-
-    def check(self) -> None:
-        """Raise what is to end the run, here nothing; for waits between events."""
 
     def close(self) -> None:
         """Remove the line of what is running."""
