@@ -98,7 +98,7 @@ def air_level(scan: nifti.Image) -> float | None:
     padded = low - padding > OFF_LEVEL * span
     if not padded:
         low = np.percentile(lines, 0.1)
-    border = np.concatenate([np.take(lines, (0, -1), axis=axis).ravel() for axis in range(3)])
+    border = _border(lines)
     air = border[border > padding] if padded else border
     is_air = air.size > AIR_SHARE * border.size and np.median(air) < low + AIR_SPREAD * span
     if low < -OFF_LEVEL * span or (low > OFF_LEVEL * span and is_air):
@@ -121,8 +121,11 @@ def has_bright_noise(values: np.ndarray) -> bool:
     if (deviation > ERRATIC * (high - low)).mean() <= MIN_ERRATIC_SHARE:
         return False
     seen = values[ndimage.find_objects((values != values.min()).astype(np.uint8))[0]]  # without padding
-    border = np.concatenate([np.take(seen, (0, -1), axis=axis).ravel() for axis in range(3)])
-    return bool(np.median(border.astype(np.float32)) > low + BRIGHT_BORDER * (high - low))
+    return bool(np.median(_border(seen).astype(np.float32)) > low + BRIGHT_BORDER * (high - low))
+
+
+def _border(volume: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.take(volume, (0, -1), axis=axis).ravel() for axis in range(3)])
 
 
 def segment_tissue(values: np.ndarray, voxel_sizes: np.ndarray) -> np.ndarray:

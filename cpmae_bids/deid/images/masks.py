@@ -21,6 +21,12 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     return labels == sizes.argmax()
 
 
+def neighbours(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Windows of a volume in which each voxel of the first has its neighbour along an axis in the second."""
+    before, after = (slice(None),) * axis, (slice(None),) * (2 - axis)
+    return (*before, slice(0, -1), *after), (*before, slice(1, None), *after)
+
+
 def fill_head(mask: np.ndarray) -> np.ndarray:
     """Fill the cavities of a head, also those of the neck that leave the grid at its lower end (z = 0)."""
     lid = ndimage.binary_fill_holes(mask[:, :, 0])

@@ -134,6 +134,14 @@ def kept_fields(header: nib.Nifti1Header, fields: Iterable[str] = KEPT_FIELDS) -
     return kept
 
 
+def scrubbed(header: nib.Nifti1Header, fields: Iterable[str] = KEPT_FIELDS) -> nib.Nifti1Header:
+    """Return a header of the same kind and byte order with the `kept_fields` alone."""
+    empty = type(header)(endianness=header.endianness, check=False)
+    for field, value in kept_fields(header, fields).items():
+        empty[field] = value
+    return empty
+
+
 def write(path: Path | str, raw: np.ndarray, like: Image) -> None:
     """Write raw values under the geometry, type and scaling of another scan, and nothing else of its header.
 
@@ -143,17 +151,12 @@ def write(path: Path | str, raw: np.ndarray, like: Image) -> None:
     """
     if raw.dtype != like.raw.dtype or raw.shape != like.shape:
         raise ValueError(f'{raw.dtype}{raw.shape} does not fit the header of {like.raw.dtype}{like.shape}')
-    header = type(like.header)(endianness=like.header.endianness, check=False)
-    for field, value in kept_fields(like.header).items():
-        header[field] = value
-    _write_volume(Path(path), header, raw)
+    _write_volume(Path(path), scrubbed(like.header), raw)
 
 
 def write_mask(path: Path | str, mask: np.ndarray, like: Image) -> None:
     """Write a mask (0 and 1, uint8, no scaling) on the grid of a scan; see `write`."""
-    header = type(like.header)()
-    for field, value in kept_fields(like.header).items():
-        header[field] = value
+    header = scrubbed(like.header.as_byteswapped('<'))
     header.set_data_dtype(np.uint8)
     header['scl_slope'], header['scl_inter'] = 1, 0
     _write_volume(Path(path), header, np.asarray(mask, dtype=bool).astype(np.uint8))

@@ -11,7 +11,7 @@ import numpy as np
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
-from cpmae_bids.deid.images import intensity, nifti, noise
+from cpmae_bids.deid.images import intensity, masks, nifti, noise
 from cpmae_bids.deid.qc import margin
 from cpmae_bids.deid.qc.decision import violation
 from cpmae_bids.deid.qc.thresholds import THRESHOLDS, threshold
@@ -225,8 +225,7 @@ def _face_cut(values, scale: float, affine: np.ndarray, world_to_template: np.nd
     sizes = geometry.voxel_sizes(affine)
     face = scalp = 0.0
     for axis in range(3):
-        lower = tuple(slice(0, -1) if a == axis else slice(None) for a in range(3))
-        upper = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
+        lower, upper = masks.neighbours(axis)
         edges = (background[lower] & tissue[upper]) | (tissue[lower] & background[upper])
         position = apply_affine(world_to_template @ affine, np.argwhere(edges))
         area = np.prod(sizes) / sizes[axis] / 100

@@ -52,18 +52,19 @@ def compare_heads(
     first = [heads[0]]
     if vague:
         first += [ndimage.binary_erosion(heads[0]), ndimage.binary_dilation(heads[0])]
+    moved, same = zip(*(surface.compare(one, heads[1], in_fov) for one in first), strict=True)
     metrics = {}
     if within.sum() >= MIN_VOXELS:
         metrics['head_contrast'] = after[within].std()
     if face.in_view(in_fov) > MIN_FACE_IN_VIEW:
-        metrics['surface_same_share'] = max(surface.surface_same(one, heads[1], in_fov) for one in first)
+        metrics['surface_same_share'] = max(same)
     return {
         **metrics,
         'head_per_brain': tissue[1].sum() / max(brain.sum(), 1),
         'head_volume_ratio': tissue[1].sum() / max(tissue[0].sum(), 1),
         'stray_tissue_share': (tissue[1] & ~heads[1]).sum() / max(tissue[1].sum(), 1),
         'surface_roughness': surface.roughness(heads[1], in_fov),
-        'surface_moved_mm': min(surface.surface_moved(one, heads[1], in_fov) for one in first),
+        'surface_moved_mm': min(moved),
         'detail_correlation': _detail_correlation(before, after, tissue[0] | tissue[1], replaced),
         'head_brightness': np.median(after[tissue[1]]) if tissue[1].any() else np.nan,
         'head_contrast_change': _median_change(before, after, *tissue),

@@ -137,11 +137,7 @@ def _turn(values: np.ndarray, in_fov: np.ndarray, yaw: float) -> tuple[np.ndarra
     """Turn a volume about the vertical axis through its middle, by degrees, within its own grid."""
     if yaw == 0:
         return values, in_fov
-    cosine, sine = np.cos(np.radians(yaw)), np.sin(np.radians(yaw))
-    turn, middle = (
-        np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]]),
-        (np.array(values.shape) - 1) / 2,
-    )
+    turn, middle = geometry.rotation((0, 0, yaw)), (np.array(values.shape) - 1) / 2
     matrix = from_matvec(turn, middle - turn @ middle)
     covered = geometry.resample(in_fov, matrix, values.shape) > 0.99
     return geometry.resample(values, matrix, values.shape, mode='nearest'), covered

@@ -25,31 +25,28 @@ def mean_distance(a: np.ndarray, b: np.ndarray, voxel_size: float) -> float:
     return float(0.5 * (to_b[a].mean() + to_a[b].mean()))
 
 
-def surface_moved(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) -> float:
-    """Mean distance (mm) of two heads' outer surfaces: over the face, or the head where no face is in view.
+def compare(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) -> tuple[float, float]:
+    """How far two heads' outer surfaces are apart: over the face, or the head where no face is in view.
 
-    Filled head masks (`masks.head_mask`) and field of view, bool, shape (n, n, n).
+    Parameters
+    ----------
+    original, refaced, in_fov : ndarray of bool, shape (n, n, n)
+        Filled head masks (`masks.head_mask`) and field of view.
+
+    Returns
+    -------
+    moved : float
+        Mean distance in mm.
+    same : float
+        Fraction of the original's surface that coincides with the refaced one, NaN if it has none. A part of
+        a face that stayed, noised or resampled, shows here before it shows in a mean distance.
     """
-    return mean_distance(*_faces(original, refaced, in_fov), geometry.GRID_EDGE_MM / original.shape[0])
-
-
-def surface_same(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) -> float:
-    """Fraction of the original's outer surface that coincides with the refaced one; see `surface_moved`.
-
-    A part of a face that stayed, noised or resampled, shows here before it shows in a mean distance. NaN if
-    the original has no surface.
-    """
-    before, after = _faces(original, refaced, in_fov)
-    return float((before & after).sum() / before.sum()) if before.any() else np.nan
-
-
-def _faces(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Outer surfaces of two heads: of the face, or of all where the original has no face in view."""
     before, after = outer_surface(original, in_fov), outer_surface(refaced, in_fov)
     face = regions.box(regions.FACE, original.shape[0])
     if (before & face).sum() >= MIN_FACE_VOXELS:
         before, after = before & face, after & face
-    return before, after
+    same = float((before & after).sum() / before.sum()) if before.any() else np.nan
+    return mean_distance(before, after, geometry.GRID_EDGE_MM / original.shape[0]), same
 
 
 def roughness(head: np.ndarray, in_fov: np.ndarray) -> float:

@@ -134,14 +134,12 @@ def part_affine(affine: np.ndarray, window: Sequence[slice]) -> np.ndarray:
 def _filled(data: np.ndarray, window: tuple[slice, ...], reach: int) -> tuple[slice, ...]:
     """The part of a window that holds what is not 0, and `reach` voxels around it."""
     filled = data[window] != 0
-    result = []
-    for axis, part in enumerate(window):
-        planes = np.flatnonzero(filled.any(axis=tuple({0, 1, 2} - {axis})))
-        if not planes.size:
-            return (slice(0, 0),) * 3
-        start, stop = part.start + planes[0] - reach, part.start + planes[-1] + 1 + reach
-        result.append(slice(max(part.start, start), min(part.stop, stop)))
-    return tuple(result)
+    if not filled.any():
+        return (slice(0, 0),) * 3
+    inner, _ = crop(filled, np.eye(4), margin=reach)
+    return tuple(
+        slice(part.start + own.start, part.start + own.stop) for part, own in zip(window, inner, strict=True)
+    )
 
 
 def template_to_native_voxels(n: int, affine: np.ndarray, world_to_template: np.ndarray) -> np.ndarray:

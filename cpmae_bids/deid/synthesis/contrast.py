@@ -38,9 +38,9 @@ def learn(t1w: np.ndarray, other: np.ndarray, where: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    t1w, other : ndarray, shape (n, n, n)
+    t1w, other : ndarray, shape (128, 128, 128)
         The head in both contrasts, on the template grid, in units of the brain scale of each.
-    where : ndarray of bool, shape (n, n, n)
+    where : ndarray of bool, shape (128, 128, 128)
         What both show, without the brain.
 
     Returns
@@ -48,9 +48,6 @@ def learn(t1w: np.ndarray, other: np.ndarray, where: np.ndarray) -> np.ndarray:
     table : ndarray of float32, shape (11, 3)
         Quantiles of the other contrast (`PROBABILITIES`), by T1w intensity (`LEVELS`).
     """
-    step = len(t1w) // 128
-    part = (slice(None, None, step),) * 3
-    t1w, other, where = (np.asarray(volume)[part] for volume in (t1w, other, where))
     head = masks.head_mask(np.where(where, t1w, intensity.HOLE).astype(np.float32), fill=True)
     inside = ndimage.binary_erosion(where & head)  # the outermost voxels are half air
     padding = ndimage.binary_opening(where & (other == 0), iterations=PADDING_VOXELS)

@@ -88,9 +88,7 @@ def _size(source: Path, header: nib.Nifti1Header) -> int:
 
 def _scrubbed_header(header: nib.Nifti1Header) -> bytes:
     """The header with its four bytes of "no extensions"."""
-    scrubbed = type(header)(endianness=header.endianness, check=False)
-    for field, value in nifti.kept_fields(header, _KEPT_FIELDS).items():
-        scrubbed[field] = value
+    scrubbed = nifti.scrubbed(header, _KEPT_FIELDS)
     if not header['intent_code']:  # nothing says what these are
         scrubbed['intent_p1'] = scrubbed['intent_p2'] = scrubbed['intent_p3'] = 0
     first, last, slices = int(scrubbed['slice_start']), int(scrubbed['slice_end']), max(scrubbed['dim'][1:4])
