@@ -1,6 +1,10 @@
 """Work that the threads of a step share."""
 
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import phantom
@@ -63,3 +67,28 @@ def test_resampling_in_slabs_is_resampling_at_once(monkeypatch, order, asked):
     )
     in_slabs = geometry.resample(data, matrix, (45, 33, 29), order=order)
     assert np.abs(in_slabs - at_once).max() < 1e-5
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='the kernel of Linux ends them')
+def test_workers_end_with_a_process_that_is_killed():
+    """They hold images, and would wait for ever."""
+    code = (
+        'import sys, time\nfrom cpmae_bids.runtime.pool import workers\n'
+        'with workers(2) as each: results = each(time.sleep, [60, 60]); print(flush=True); list(results)'
+    )
+    with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+        process.kill()
+    assert len(children) == 2
+
+    def works(child):
+        try:
+            return Path(f'/proc/{child}/stat').read_text().rpartition(')')[2].split()[0] not in 'ZX'
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    end = time.monotonic() + 10
+    while any(map(works, children)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(map(works, children))

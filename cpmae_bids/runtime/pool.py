@@ -1,9 +1,11 @@
 """Work on several images at a time."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 
 from cpmae_bids.exceptions import CpmaeError
+from cpmae_bids.runtime.lifeline import end_with_parent
 
 # What Python raises where processes cannot wait for each other: /dev/shm is missing, full or read-only
 NO_SEMAPHORES = (OSError, ImportError, NotImplementedError)
@@ -22,7 +24,7 @@ def workers(nprocs: int) -> Iterator[Callable[..., Iterable]]:
     from concurrent.futures.process import BrokenProcessPool
 
     try:
-        pool = ProcessPoolExecutor(nprocs)
+        pool = ProcessPoolExecutor(nprocs, initializer=end_with_parent, initargs=(os.getpid(),))
     except NO_SEMAPHORES:
         yield map
         return
