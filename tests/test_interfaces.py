@@ -111,7 +111,7 @@ def test_version_weights_and_seed_change_the_hash(tmp_path):
 
 
 def test_the_generator_has_no_input_for_the_original_head():
-    settings = {'seed', 'steps', 'weights', 'model_hash', 'device', 'use_gpu'}
+    settings = {'seed', 'steps', 'weights', 'model_hash'}
     assert own_fields(remodel.remodel) - settings == {'brain_codes', 'head_codes'}  # the last one is written
 
 

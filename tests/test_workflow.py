@@ -44,7 +44,8 @@ STAGES = {
     'report',
     'sink',
 }
-MODEL_STAGES = {'skullstrip', 'encode_brain', 'encode_head', 'remodel', 'decode_head'}
+WEIGHTS_STAGES = {'encode_brain', 'encode_head', 'remodel', 'decode_head'}
+GPU_STAGES = {'skullstrip', 'decode_head'}  # the others compute on the CPU, in all of its threads
 
 
 def make_scan(path, subject='01', session=None, seed=5):
@@ -227,15 +228,16 @@ def test_larger_scans_get_more_memory(config, scan, make_nifti):
 
 def test_resources_on_a_gpu(config, scan):
     nodes, _ = expand(init_cpmae_bids_wf([scan], config.replace(omp_nthreads=3, device='cuda')))
-    assert {name for name, node in nodes.items() if node.is_gpu_node()} == MODEL_STAGES
-    for name in MODEL_STAGES:
+    assert {name for name, node in nodes.items() if node.is_gpu_node()} == GPU_STAGES
+    for name in GPU_STAGES:
         assert nodes[name].n_procs == 1  # a node takes as many GPU slots as it has processes
         assert nodes[name].inputs.device == 'cuda'
+    assert all(nodes[name].n_procs == 3 for name in WEIGHTS_STAGES - GPU_STAGES)
 
 
 def test_the_weights_of_the_run_reach_every_model(config, scan, tmp_path):
     nodes, _ = expand(init_cpmae_bids_wf([scan], config.replace(weights=tmp_path, model_hash='f00')))
-    for name in MODEL_STAGES - {'skullstrip'}:
+    for name in WEIGHTS_STAGES:
         assert nodes[name].inputs.weights == str(tmp_path)
         assert nodes[name].inputs.model_hash == 'f00'
 

@@ -5,8 +5,9 @@ parameter of type `Path` is a file, to write if it is annotated with an `Output`
 that, `cpmae_bids.interfaces.step` makes an interface of nipype, and ``python -m cpmae_bids.steps NAME
 inputs.json`` runs one by hand.
 
-All raise InputError if a file cannot be read. Those with models take a `device`, 'cpu', 'cuda' or 'cuda:N',
-and a folder of `weights` (`cpmae_bids.models.weights.resolve_weights`), or raise WeightsError.
+All raise InputError if a file cannot be read. Those with models take a folder of `weights`
+(`cpmae_bids.models.weights.resolve_weights`), or raise WeightsError; those that gain by a GPU take a
+`device`, 'cpu', 'cuda' or 'cuda:N'.
 
 Files have the same names in all steps. The template grid has the axes x to the right, y to the front, z up,
 and intensities are in units of the brain scale there: white matter is about 1.

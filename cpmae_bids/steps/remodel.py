@@ -14,7 +14,6 @@ def remodel(
     seed: int,
     steps: int,
     weights: Path | None = None,
-    device: str = 'cpu',
 ) -> None:
     """Write the codes of a new head around a brain, from random ones refined `steps` times."""
     import torch
@@ -26,4 +25,4 @@ def remodel(
     found = resolve_weights(weights)
     mae, head, brain = (load_model(found, name) for name in ('mae', 'head', 'brain'))
     levels = sample(mae, head, brain, condition, seed=seed, steps=steps)
-    volumes.write_codes(head_codes, [level[0].cpu().numpy() for level in levels])
+    volumes.write_codes(head_codes, [level[0].numpy() for level in levels])
