@@ -14,7 +14,13 @@ from judged import publish_scan
 
 from cpmae_bids.bids import publish, source_checks, verdict_records
 from cpmae_bids.bids.atomic import crc32_of
-from cpmae_bids.bids.completeness import complete_scans, is_complete, output_files, stored_files_are_whole
+from cpmae_bids.bids.completeness import (
+    complete_scans,
+    is_complete,
+    output_files,
+    stored_files_are_whole,
+    verified_records,
+)
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.private_paths import hide_paths
@@ -517,6 +523,28 @@ def test_unreadable_records_are_left_out(config, scan):
     (folder / 'a.json').write_text('{')
     (folder / 'b.json').write_text('{"status": "great"}')
     assert read_records(config.output_dir) == {}
+
+
+@pytest.mark.parametrize(
+    'changed',
+    [
+        {'scan': None},
+        {'reasons': 1},
+        {'measures': [1]},
+        {'measures': {'brain_ml': 'x'}},
+        {'within_limits': {'brain_ml': 'x'}},
+        {'files': 1},
+        {'fill': [1]},
+    ],
+)
+def test_a_record_of_another_form_is_none(config, scan, finished, changed):
+    """And its image has no verdict; it would otherwise end all runs into the output."""
+    publish_scan(scan, config, finished(scan), PASS)
+    write_record(config.output_dir, scan.name, {**read_record(config.output_dir, scan.name), **changed})
+    (record,) = verified_records(config.output_dir, thorough=False)
+    assert (record['status'], record['reasons'][0][:13]) == ('error', 'an image with')
+    write_run_table(config.output_dir, [record])
+    assert not complete_scans([scan], config)
 
 
 def test_scan_and_config_go_through_pickle(config, scan):

@@ -36,11 +36,13 @@ def output_files(scan: Scan, output_dir: Path) -> list[Path]:
 
 def stored_files_are_whole(record: dict[str, Any], output_dir: Path) -> bool:
     """Whether all files that a record names are there with the content that it names."""
-    files = record.get('files')
-    if record.get('status') != 'pass' or not isinstance(files, dict) or not files:
-        return False
+    files = record.get('files', {})
     try:
-        return all(sha256_of(output_dir / path) == digest for path, digest in files.items())
+        return (
+            record['status'] == 'pass'
+            and bool(files)
+            and all(sha256_of(output_dir / path) == digest for path, digest in files.items())
+        )
     except OSError:
         return False
 
@@ -110,7 +112,7 @@ def verified_records(output_dir: Path, *, thorough: bool = True) -> list[dict[st
     records: list[dict[str, Any]] = []
     vouched: set[str] = set()
     for record in read_records(output_dir).values():
-        files = record.get('files') or {}
+        files = record.get('files', {})
         if record['status'] == 'pass':
             if thorough:
                 is_there = stored_files_are_whole(record, output_dir)

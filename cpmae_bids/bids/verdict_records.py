@@ -19,6 +19,7 @@ from cpmae_bids.deid.qc.thresholds import common_thresholds, is_public
 from cpmae_bids.exceptions import VerdictError
 
 STATUSES = ('pass', 'fail', 'error')
+_FORM = {'scan': str, 'reasons': list, 'measures': dict, 'within_limits': dict, 'files': dict, 'fill': str}
 OF_AN_IMAGE = ('files', 'judged', 'measures', 'within_limits')  # fields of a record that go with the image
 
 HEAD_REJECTED = (
@@ -80,8 +81,8 @@ def public_form(verdict: dict[str, Any]) -> dict[str, Any]:
         public.pop('judged', None)  # of images that are not published
     if 'measures' not in verdict:
         return public
-    measures = _dict(verdict, 'measures')
-    within = _dict(verdict, 'within_limits') | {
+    measures = verdict['measures']
+    within = verdict.get('within_limits', {}) | {
         name: row.holds(measures[name])
         for name, row in common_thresholds([verdict.get('fill') or '']).items()
         if name in measures and not is_public(name)
@@ -145,7 +146,19 @@ def read_record(output_dir: Path, name: str) -> dict[str, Any] | None:
         record = read_json(record_path(output_dir, name))
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) and record.get('status') in STATUSES else None
+    return record if _is_record(record) else None
+
+
+def _is_record(content: Any) -> bool:
+    """Whether a JSON file holds what is written into a record: people change files, and so do versions."""
+    return (
+        isinstance(content, dict)
+        and content.keys() >= {'scan', 'status'}
+        and content['status'] in STATUSES
+        and all(isinstance(content.get(key, kind()), kind) for key, kind in _FORM.items())
+        and all(isinstance(value, float | int | None) for value in content.get('measures', {}).values())
+        and all(isinstance(value, bool) for value in content.get('within_limits', {}).values())
+    )
 
 
 def read_records(output_dir: Path, subject: str = '') -> dict[str, dict[str, Any]]:
@@ -155,14 +168,3 @@ def read_records(output_dir: Path, subject: str = '') -> dict[str, dict[str, Any
     return {
         name: public_form(record) for name in names if (record := read_record(output_dir, name)) is not None
     }
-
-
-def measured(record: dict[str, Any]) -> dict[str, Any]:
-    """Return what a record says of each measure: a number, or whether it was within its limits."""
-    public = public_form(record)
-    return _dict(public, 'measures') | _dict(public, 'within_limits')
-
-
-def _dict(record: dict[str, Any], key: str) -> dict[str, Any]:
-    value = record.get(key)
-    return value if isinstance(value, dict) else {}

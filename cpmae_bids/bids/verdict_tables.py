@@ -7,7 +7,6 @@ from typing import Any
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.tsv import Table
-from cpmae_bids.bids.verdict_records import measured
 from cpmae_bids.deid.qc.thresholds import common_thresholds, is_public
 
 TABLE = 'group_verdicts.tsv'
@@ -65,12 +64,12 @@ def _table(records: list[dict[str, Any]], unusual: dict[str, dict[str, Any]] | N
     has_contrasts = any(record.get('t1w') for record in records)
     columns = [name for name in _COLUMNS if has_contrasts or name not in _OF_CONTRASTS]
     columns = [name for name in columns if unusual is not None or name not in _OF_OUTLIERS]
-    measures = sorted({name for record in records for name in measured(record)})
+    measures = sorted({name for record in records for name in _measured(record)})
     rows = []
     for record in sorted(records, key=lambda record: str(record.get('scan'))):
         row = {**record, 'reasons': '; '.join(record.get('reasons', []))}
         row |= (unusual or {}).get(str(record.get('scan')), {})
-        found = measured(record)
+        found = _measured(record)
         rows.append([_cell(value) for value in (*map(row.get, columns), *map(found.get, measures))])
     return Table([*columns, *measures], rows)
 
@@ -82,7 +81,7 @@ def _describe(names: list[str], records: list[dict[str, Any]]) -> dict[str, dict
     measures = [name for name in names if name not in _COLUMNS]
     columns['status']['Levels'] = _STATUS_LEVELS
     for name in measures:
-        having = [record for record in records if measured(record).get(name) is not None]
+        having = [record for record in records if _measured(record).get(name) is not None]
         limit = common_thresholds(record.get('fill') or '' for record in having).get(name)
         if not is_public(name):
             limits = f' ({limit.low:g} to {limit.high:g}); if not: {limit.meaning}' if limit else ''
@@ -98,6 +97,11 @@ def _describe(names: list[str], records: list[dict[str, Any]]) -> dict[str, dict
         bounds = (('Minimum', limit.low), ('Maximum', limit.high))
         columns[name] |= {key: float(bound) for key, bound in bounds if math.isfinite(bound)}
     return columns
+
+
+def _measured(record: dict[str, Any]) -> dict[str, Any]:
+    """What a public record says of each measure: a number, or whether it was within its limits."""
+    return record.get('measures', {}) | record.get('within_limits', {})
 
 
 def _cell(value: Any) -> str:

@@ -111,11 +111,11 @@ def _faces(output_dir: Path, scans: Iterable[str]) -> Iterable[Element]:
 
 def _measure_section(records: list[dict[str, Any]]) -> Section:
     limits = common_thresholds(record.get('fill') or '' for record in records if record.get('measures'))
-    named = {name for record in records for name in record.get('measures') or {}}
+    named = {name for record in records for name in record.get('measures', {})}
     parts = []
     # Metrics with a threshold first, in the order of the verdict
     for name in [*(n for n in limits if n in named), *sorted(named - set(limits))]:
-        measured = [(r.get('measures') or {}).get(name) for r in records]
+        measured = [r.get('measures', {}).get(name) for r in records]
         values = [float(value) for value in measured if value is not None and math.isfinite(value)]
         if not values:
             continue
@@ -134,7 +134,7 @@ def _measure_section(records: list[dict[str, Any]]) -> Section:
 
 def _compared(records: list[dict[str, Any]], limits: dict[str, Threshold]) -> Iterable[Element]:
     """How many scans were within the threshold of each metric that involves the original head."""
-    judged = [record.get('within_limits') or {} for record in records]
+    judged = [record.get('within_limits', {}) for record in records]
     names = sorted({name for within in judged for name in within})
     rows = []
     for name in names:
