@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -54,16 +54,10 @@ class DatasetFile:
     @property
     def told(self) -> str:
         """The path as far as BIDS names go: other names may be those of people, and lists are shared."""
-        is_folder = self.path.endswith('/')
-        *folders, name = PurePosixPath(self.path).parts or ('',)
-        told = []
-        for folder in [*folders, name] if is_folder else folders:
-            if not _is_known_folder(folder):
-                break
-            told.append(folder)
-        else:
-            if is_folder or _is_told(name):
-                return self.path
+        *folders, name = self.path.split('/')  # nothing, for a folder
+        told = [*takewhile(_is_known_folder, folders)]
+        if told == folders and (not name or _is_told(name)):
+            return self.path
         return ''.join(f'{folder}/' for folder in told) or './'
 
 

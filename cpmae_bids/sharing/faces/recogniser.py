@@ -27,33 +27,25 @@ def is_installed() -> bool:
     return all(find_spec(name) is not None for name in ('dlib', 'face_recognition_models'))
 
 
-def look(values: np.ndarray, affine: np.ndarray, yaws: tuple[float, ...] = YAWS) -> np.ndarray:
-    """Render a head (X, Y, Z) from several sides and describe the face that is found in each.
+def describe(values: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Mean embedding of the faces that are found in renderings of a head, shape (128,); NaN without any.
 
-    `affine` leads to world (RAS, mm); `yaws` are in degrees, as in `render.render_field`. The embeddings,
-    (views, 128), are NaN in views without a face.
+    `values` (X, Y, Z) are seen from `YAWS`; `affine` leads to world (RAS, mm).
     """
     detector, landmarker, network = load_models()
-    embeddings = np.full((len(yaws), 128), np.nan)
+    embeddings = []
     try:
         field = skin_field(values, affine)
     except ValueError:  # nothing is brighter than the air
-        return embeddings
-    for view, yaw in enumerate(yaws):
+        return np.full(128, np.nan)
+    for yaw in YAWS:
         picture = render_field(field, yaw_deg=yaw)
         boxes, scores, _ = detector.run(picture, UPSAMPLE)
         if len(boxes):
             rgb = np.repeat(picture[..., None], 3, axis=2)
             shape = landmarker(rgb, boxes[int(np.argmax(scores))])
-            embeddings[view] = network.compute_face_descriptor(rgb, shape)
-    return embeddings
-
-
-def describe(values: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Mean of the embeddings of the views with a face, shape (128,); NaN without any."""
-    embeddings = look(values, affine)
-    seen = np.isfinite(embeddings[:, 0])
-    return embeddings[seen].mean(axis=0) if seen.any() else np.full(embeddings.shape[1], np.nan)
+            embeddings.append(network.compute_face_descriptor(rgb, shape))
+    return np.mean(embeddings, axis=0) if embeddings else np.full(128, np.nan)
 
 
 def sees_face(values: np.ndarray, affine: np.ndarray) -> bool:

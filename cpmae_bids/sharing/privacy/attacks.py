@@ -44,10 +44,6 @@ class Pair:
     preserved: Path
     original: Path
 
-    @property
-    def person(self) -> str:
-        return split_name(self.scan)[0]['sub']
-
 
 @dataclass(frozen=True)
 class Faces:
@@ -218,7 +214,7 @@ def audit(pairs: list[Pair], recognise: bool, each: Callable[..., Iterable] = ma
     names = ('geometry', 'recogniser') if recognise else ('geometry',)
     if not usable:
         return Privacy(dict.fromkeys(names), [], unread)
-    people = np.unique([pair.person for pair, _ in usable], return_inverse=True)[1]
+    people = np.unique([split_name(pair.scan)[0]['sub'] for pair, _ in usable], return_inverse=True)[1]
     depths = np.stack([faces.depths for _, faces in usable])
     moved = [depth_distances(pair[:1], pair[1:])[0, 0] for pair in depths]
     unmoved = [pair.scan for (pair, _), mm in zip(usable, moved, strict=True) if mm < SAME_MM]

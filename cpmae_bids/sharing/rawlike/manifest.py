@@ -7,7 +7,6 @@ different subjects may write to the same dataset at the same time.
 from pathlib import Path
 from typing import Any
 
-from cpmae_bids._version import __version__
 from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.raw_like import FOLDER
@@ -39,7 +38,7 @@ def write_manifest(dataset: Path, unit: str, manifest: dict[str, Any]) -> None:
     """Write a manifest, or remove it if there is nothing to say."""
     path = manifest_path(dataset, unit)
     if any(manifest[key] for key in ('files', 'left_out')):
-        OutputFolder(dataset).write(path, to_json({**manifest, 'version': __version__}))
+        OutputFolder(dataset).write(path, to_json(manifest))
     else:
         OutputFolder(dataset).remove(path)
 

@@ -93,9 +93,7 @@ def _write_once(
     texts: dict[str, bytes] = {f'{FOLDER}/README': _CODE_README.encode()}
     left_out, failures = [entry for entry in entries if entry.role == 'out'], 0
     for entry in entries:
-        if entry.role != 'text' or not entry.path.endswith(
-            ('.tsv', '.json', *packaged_json('sharing')['texts'])
-        ):
+        if entry.role != 'text':
             continue
         try:
             left = _place(bids_dir, entry.path, texts, subjects)
