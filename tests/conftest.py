@@ -106,6 +106,15 @@ def make_bids(tmp_path, make_nifti) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture
+def ready(monkeypatch):
+    """Weights and a template are there; both have tests of their own."""
+    from cpmae_bids.cli import preflight
+
+    monkeypatch.setattr(preflight, 'find_model_hash', lambda config: 'abc')
+    monkeypatch.setattr(preflight, 'check_template', lambda config: None)
+
+
 @pytest.fixture(scope='session')
 def test_heads() -> Path:
     """Return the BIDS dataset of real heads that ``CPMAE_TEST_HEADS`` names, or skip the test."""

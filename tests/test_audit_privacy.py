@@ -68,6 +68,8 @@ def test_what_cannot_be_compared_is_left_out():
 
 def test_intervals():
     assert wilson(5, 10) == pytest.approx((0.5, 0.2366, 0.7634), abs=1e-4)
+    assert wilson(26, 26) == pytest.approx((1, 0.871, 1), abs=1e-3)
+    assert np.isnan(wilson(0, 0)).all()
     value, low, high = bootstrap(np.array([0.0, 1] * 50))
     assert (value, low, high) == pytest.approx((0.5, 0.4, 0.6), abs=0.02)
 

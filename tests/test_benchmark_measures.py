@@ -1,15 +1,11 @@
 """The measures of utility say what is known of phantoms: overlaps, seams, air, and what a network sees."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import nibabel as nb
 import numpy as np
 import pytest
 from scipy import ndimage
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks are no part of the package
 
 from benchmarks import anatomy, derived, slice_network
 from benchmarks.measures import (

@@ -3,13 +3,10 @@
 import base64
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks are no part of the package
 
 from benchmarks import humanfaces, meshnet, run, tfjs
 from benchmarks.measures import attackers, hdbet, hippocampus

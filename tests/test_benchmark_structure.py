@@ -1,16 +1,12 @@
 """Structure is told from grain, globes and ears are found where they are and nowhere else."""
 
 import json
-import sys
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import phantom
 import pytest
 from scipy import ndimage
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks are no part of the package
 
 from benchmarks import anatomy, ears, groups, structure
 from benchmarks.measures import structure as measure

@@ -15,10 +15,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))  # the benchmarks are no part of the package
-
-from benchmarks import (  # noqa: E402
+from benchmarks import (
     contact_sheet,
     face_detection,
     model_timing,
@@ -26,8 +23,10 @@ from benchmarks import (  # noqa: E402
     scans,
     stage_timing,
 )
-from cpmae_bids.deid.images import volumes  # noqa: E402
-from cpmae_bids.workflows.progress import Progress  # noqa: E402
+from cpmae_bids.deid.images import volumes
+from cpmae_bids.workflows.progress import Progress
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 MODULES = sorted((REPOSITORY / 'benchmarks').rglob('*.py'))
 

@@ -196,10 +196,10 @@ def test_plugins_that_cannot_work_are_refused(queue, config, plugin, changes, me
             cluster.check_batch(plugin, work_dir)
 
 
-def test_the_preflight_asks_for_a_work_dir_and_no_gpu_of_its_own(queue, config, make_bids, monkeypatch):
+def test_the_preflight_asks_for_a_work_dir_and_no_gpu_of_its_own(
+    queue, config, ready, make_bids, monkeypatch
+):
     queue()
-    monkeypatch.setattr(preflight, 'find_model_hash', lambda config: 'abc')
-    monkeypatch.setattr(preflight, 'check_template', lambda config: None)
     monkeypatch.setattr(devices, 'cuda_is_available', lambda: False)
     make_bids(['sub-01/anat/sub-01_T1w.nii.gz'])
     with pytest.raises(UsageError, match='give a --work-dir'):

@@ -1,11 +1,10 @@
 """Registration and fields: inverses, composition, mirror images."""
 
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-
-from cpmae_bids.models import diffeomorphism as diffeo  # noqa: E402
-from cpmae_bids.models.diffeomorphism import Level  # noqa: E402
+from cpmae_bids.models import diffeomorphism as diffeo
+from cpmae_bids.models.diffeomorphism import Level
 
 SHAPE = (24, 28, 20)
 

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-
-from cpmae_bids.models import edges  # noqa: E402
-from cpmae_bids.models.superresolution import upsample_cubic  # noqa: E402
+from cpmae_bids.models import edges
+from cpmae_bids.models.superresolution import upsample_cubic
 
 
 def layer(voxel: float, count: int, slope: float = 0.35):

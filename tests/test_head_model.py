@@ -3,19 +3,17 @@
 import numpy as np
 import phantom
 import pytest
+import small_models
+import torch
 
-torch = pytest.importorskip('torch')
-
-import small_models  # noqa: E402
-
-from cpmae_bids.deid.images import intensity  # noqa: E402
-from cpmae_bids.deid.space import geometry  # noqa: E402
-from cpmae_bids.models import diffeomorphism as diffeo  # noqa: E402
-from cpmae_bids.models import exemplars, frame, globes  # noqa: E402
-from cpmae_bids.models.drawing import FURTHER, lay_around, lengthened  # noqa: E402
-from cpmae_bids.models.head import NAPE, cover, fill  # noqa: E402
-from cpmae_bids.models.refinement import denoised, sharpened  # noqa: E402
-from cpmae_bids.models.shape import LEVELS, STEP, Shape  # noqa: E402
+from cpmae_bids.deid.images import intensity
+from cpmae_bids.deid.space import geometry
+from cpmae_bids.models import diffeomorphism as diffeo
+from cpmae_bids.models import exemplars, frame, globes
+from cpmae_bids.models.drawing import FURTHER, lay_around, lengthened
+from cpmae_bids.models.head import NAPE, cover, fill
+from cpmae_bids.models.refinement import denoised, sharpened
+from cpmae_bids.models.shape import LEVELS, STEP, Shape
 
 pytestmark = pytest.mark.slow
 

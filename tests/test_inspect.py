@@ -29,17 +29,41 @@ def change_header(path, **fields):
     return path
 
 
-def missing(folder, volume):
-    return folder / 'T1w.nii.gz'
+def with_header(**fields):
+    return lambda folder, volume: change_header(phantom.write(folder / 'T1w.nii', *volume), **fields)
+
+
+def with_values(change, dtype='<i2'):
+    return lambda folder, volume: phantom.write(folder / 'T1w.nii', change(volume[0]), volume[1], dtype)
+
+
+def with_one(value):
+    """A scan in which one voxel has that value."""
+
+    def change(values):
+        values = values.copy()
+        values[3, 4, 5] = value
+        return values
+
+    return with_values(change, '<f4')
+
+
+def with_bytes(change, name='T1w.nii.gz'):
+    def make(folder, volume):
+        path = phantom.write(folder / name, *volume)
+        path.write_bytes(change(path.read_bytes()))
+        return path
+
+    return make
+
+
+def holding(text):
+    return with_bytes(lambda content: text)
 
 
 def broken_link(folder, volume):
     (folder / 'T1w.nii.gz').symlink_to(folder / 'annex')
     return folder / 'T1w.nii.gz'
-
-
-def a_folder(folder, volume):
-    return folder
 
 
 def unreadable(folder, volume):
@@ -50,84 +74,9 @@ def unreadable(folder, volume):
     return path
 
 
-def truncated_gzip(folder, volume):
-    path = phantom.write(folder / 'T1w.nii.gz', *volume)
-    path.write_bytes(path.read_bytes()[:-2000])
-    return path
-
-
-def damaged_gzip(folder, volume):
-    path = phantom.write(folder / 'T1w.nii.gz', *volume)
-    content = bytearray(path.read_bytes())
-    content[-8] ^= 255  # of the checksum
-    path.write_bytes(content)
-    return path
-
-
-def truncated(folder, volume):
-    path = phantom.write(folder / 'T1w.nii', *volume)
-    path.write_bytes(path.read_bytes()[:-1])
-    return path
-
-
-def empty(folder, volume):
-    (folder / 'T1w.nii').write_bytes(b'')
-    return folder / 'T1w.nii'
-
-
-def text(folder, volume):
-    (folder / 'T1w.nii').write_text('This is not an image. ' * 50)
-    return folder / 'T1w.nii'
-
-
-def half_a_pair(folder, volume):
-    path = phantom.write(folder / 'T1w.nii', *volume)
-    return change_header(path, magic=b'ni1')
-
-
-def four_volumes(folder, volume):
-    return phantom.write(folder / 'T1w.nii', np.stack([volume[0]] * 4, axis=-1), volume[1])
-
-
-def one_slice(folder, volume):
-    return phantom.write(folder / 'T1w.nii', volume[0][:, :, 20], volume[1])
-
-
 def colours(folder, volume):
     path = phantom.write(folder / 'T1w.nii', *volume, '<i4')
     return change_header(path, datatype=128, bitpix=24)
-
-
-def complex_numbers(folder, volume):
-    return phantom.write(folder / 'T1w.nii', volume[0] + 0j, volume[1], '<c8')
-
-
-def unknown_type(folder, volume):
-    return change_header(phantom.write(folder / 'T1w.nii', *volume), datatype=77)
-
-
-def no_orientation(folder, volume):
-    return change_header(phantom.write(folder / 'T1w.nii', *volume), qform_code=0, sform_code=0)
-
-
-def flat_affine(folder, volume):
-    return change_header(phantom.write(folder / 'T1w.nii', *volume), srow_z=(0, 0, 0, 0))
-
-
-def affine_of_nan(folder, volume):
-    return change_header(phantom.write(folder / 'T1w.nii', *volume), srow_z=(0, np.nan, 5, 0))
-
-
-def bad_quaternion(folder, volume):
-    return change_header(phantom.write(folder / 'T1w.nii', *volume), sform_code=0, quatern_b=7)
-
-
-def metres(folder, volume):
-    return change_header(phantom.write(folder / 'T1w.nii', *volume), xyzt_units=1)
-
-
-def slope_of_nan(folder, volume):
-    return change_header(phantom.write(folder / 'T1w.nii', *volume), scl_slope=1, scl_inter=np.inf)
 
 
 def thick_slices(folder, volume):
@@ -135,9 +84,8 @@ def thick_slices(folder, volume):
 
 
 def sform_at_right_angles(folder, volume):
-    path = phantom.write(folder / 'T1w.nii', *volume)
     rows = volume[1][[0, 2, 1]] * [[1], [-1], [1]]
-    return change_header(path, srow_x=rows[0], srow_y=rows[1], srow_z=rows[2])
+    return with_header(srow_x=rows[0], srow_y=rows[1], srow_z=rows[2])(folder, volume)
 
 
 def qform_without_a_voxel_size(folder, volume):
@@ -147,90 +95,48 @@ def qform_without_a_voxel_size(folder, volume):
     return change_header(path, qform_code=1, pixdim=sizes)
 
 
-def pointer_of_lfs(folder, volume):
-    path = folder / 'T1w.nii.gz'
-    path.write_text('version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n')
-    return path
+ANNEX = b'annex/objects/k4/xJ/SHA256E-s83--4d.nii.gz/SHA256E-s83--4d.nii.gz'
+BAD = {
+    'missing': (lambda folder, volume: folder / 'T1w.nii.gz', 'cannot be read'),
+    'a folder': (lambda folder, volume: folder, 'cannot be read'),
+    'a broken link': (broken_link, 'datalad get'),
+    'unreadable': (unreadable, 'cannot be read'),
+    'truncated gzip': (with_bytes(lambda content: content[:-2000]), 'truncated'),
+    'another checksum': (with_bytes(lambda content: content[:-8] + b'\0\0\0\0' + content[-4:]), 'damaged'),
+    'truncated': (with_bytes(lambda content: content[:-1], 'T1w.nii'), 'truncated'),
+    'empty': (holding(b''), 'an empty file'),
+    'text': (holding(b'This is not an image. ' * 50), 'not a NIfTI'),
+    'a pointer of LFS': (
+        holding(b'version https://git-lfs.github.com/spec/v1\nsize 12345\n'),
+        'git lfs pull',
+    ),
+    'a pointer of annex': (holding(b'/' + ANNEX + b'\n'), 'datalad get'),
+    'a link as text': (holding(b'../../.git/' + ANNEX), 'datalad get'),
+    'half an offset': (with_header(vox_offset=352.5), 'vox_offset'),
+    'a quaternion far too long': (with_header(sform_code=0, quatern_b=1.01), 'qform'),
+    'a bad quaternion': (with_header(sform_code=0, quatern_b=7), 'qform'),
+    'half a pair': (with_header(magic=b'ni1'), 'single-file'),
+    'unknown type': (with_header(datatype=77), 'data type'),
+    'no orientation': (with_header(qform_code=0, sform_code=0), 'no orientation'),
+    'a flat affine': (with_header(srow_z=(0, 0, 0, 0)), 'not invertible'),
+    'an affine of NaN': (with_header(srow_z=(0, np.nan, 5, 0)), 'not invertible'),
+    'metres': (with_header(xyzt_units=1), 'not mm'),
+    'an infinite offset': (with_header(scl_slope=1, scl_inter=np.inf), 'scl_'),
+    'thick slices': (thick_slices, 'too thick'),
+    'sform at right angles': (sform_at_right_angles, 'sform and qform disagree'),
+    'qform without a voxel size': (qform_without_a_voxel_size, 'sform and qform disagree'),
+    'colours': (colours, 'data type'),
+    'complex numbers': (with_values(lambda values: values + 0j, '<c8'), 'data type'),
+    'four volumes': (with_values(lambda values: np.stack([values] * 4, axis=-1)), 'not 3D'),
+    'one slice': (with_values(lambda values: values[:, :, 20]), 'not 3D'),
+    'a tiny field of view': (with_values(lambda values: values[:10]), 'field of view'),
+    'not a number': (with_one(np.nan), 'NaN'),
+    'infinite': (with_one(np.inf), 'NaN'),
+    'constant': (with_values(lambda values: np.full_like(values, 7)), 'constant'),
+}
 
 
-def pointer_of_annex(folder, volume):
-    path = folder / 'T1w.nii.gz'
-    path.write_text('/annex/objects/SHA256E-s8388608--4d7a21.nii.gz\n')
-    return path
-
-
-def link_as_text(folder, volume):
-    path = folder / 'T1w.nii.gz'
-    path.write_text('../../.git/annex/objects/k4/xJ/SHA256E-s83--4d.nii.gz/SHA256E-s83--4d.nii.gz')
-    return path
-
-
-def tiny_field_of_view(folder, volume):
-    return phantom.write(folder / 'T1w.nii', volume[0][:10], volume[1])
-
-
-def not_a_number(folder, volume):
-    values = volume[0].copy()
-    values[3, 4, 5] = np.nan
-    return phantom.write(folder / 'T1w.nii', values, volume[1], '<f4')
-
-
-def infinite(folder, volume):
-    values = volume[0].copy()
-    values[3, 4, 5] = np.inf
-    return phantom.write(folder / 'T1w.nii', values, volume[1], '<f4')
-
-
-def constant(folder, volume):
-    return phantom.write(folder / 'T1w.nii', np.full_like(volume[0], 7), volume[1])
-
-
-def half_an_offset(folder, volume):
-    return change_header(phantom.write(folder / 'T1w.nii', *volume), vox_offset=352.5)
-
-
-def quaternion_far_too_long(folder, volume):
-    return change_header(phantom.write(folder / 'T1w.nii', *volume), sform_code=0, quatern_b=1.01)
-
-
-BAD = [
-    (missing, 'cannot be read'),
-    (broken_link, 'datalad get'),
-    (a_folder, 'cannot be read'),
-    (unreadable, 'cannot be read'),
-    (truncated_gzip, 'truncated'),
-    (damaged_gzip, 'damaged'),
-    (truncated, 'truncated'),
-    (empty, 'an empty file'),
-    (half_an_offset, 'vox_offset'),
-    (quaternion_far_too_long, 'qform'),
-    (text, 'not a NIfTI'),
-    (half_a_pair, 'single-file'),
-    (four_volumes, 'not 3D'),
-    (one_slice, 'not 3D'),
-    (colours, 'data type'),
-    (complex_numbers, 'data type'),
-    (unknown_type, 'data type'),
-    (no_orientation, 'no orientation'),
-    (flat_affine, 'not invertible'),
-    (affine_of_nan, 'not invertible'),
-    (bad_quaternion, 'qform'),
-    (metres, 'not mm'),
-    (slope_of_nan, 'scl_'),
-    (thick_slices, 'too thick'),
-    (sform_at_right_angles, 'sform and qform disagree'),
-    (qform_without_a_voxel_size, 'sform and qform disagree'),
-    (pointer_of_lfs, 'git lfs pull'),
-    (pointer_of_annex, 'datalad get'),
-    (link_as_text, 'datalad get'),
-    (tiny_field_of_view, 'field of view'),
-    (not_a_number, 'NaN'),
-    (infinite, 'NaN'),
-    (constant, 'constant'),
-]
-
-
-@pytest.mark.parametrize(('make', 'says'), BAD, ids=lambda item: getattr(item, '__name__', ''))
+@pytest.mark.parametrize(('make', 'says'), BAD.values(), ids=BAD)
 def test_bad_input_gives_one_clear_line(tmp_path, volume, make, says):
     path = make(tmp_path, volume)
     with pytest.raises(InputError) as caught:

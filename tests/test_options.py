@@ -31,13 +31,11 @@ def raw(make_bids):
 
 
 @pytest.fixture
-def command(raw, tmp_path, monkeypatch):
+def command(raw, ready, tmp_path, monkeypatch):
     """Return ``command(*flags)``: runs the participant level without models and returns the exit code."""
     monkeypatch.setattr(
         'cpmae_bids.workflows.base.init_cpmae_bids_wf', lambda *args: init_wf(*args, seconds=0)
     )
-    monkeypatch.setattr(preflight, 'find_model_hash', lambda config: 'abc')
-    monkeypatch.setattr(preflight, 'check_template', lambda config: None)
 
     def call(*flags, out='out'):
         arguments = [str(raw), str(tmp_path / out), 'participant', '--device', 'cpu', '--nprocs', '1']

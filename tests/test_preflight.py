@@ -19,13 +19,6 @@ def config(make_bids, tmp_path):
     return RunConfig(make_bids(['sub-01/anat/sub-01_T1w.nii.gz']), tmp_path / 'out', device='cpu')
 
 
-@pytest.fixture
-def ready(monkeypatch):
-    """Weights and a template are there; both have tests of their own."""
-    monkeypatch.setattr(preflight, 'find_model_hash', lambda config: 'abc')
-    monkeypatch.setattr(preflight, 'check_template', lambda config: None)
-
-
 def test_everything_is_settled(config, ready, monkeypatch, tmp_path):
     monkeypatch.setattr(preflight.tempfile, 'tempdir', str(tmp_path))
     settled = preflight.preflight(config)

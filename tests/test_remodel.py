@@ -2,18 +2,16 @@
 
 import numpy as np
 import pytest
+import small_models
+import torch
+from scipy import ndimage
 
-torch = pytest.importorskip('torch')
-
-import small_models  # noqa: E402
-from scipy import ndimage  # noqa: E402
-
-from cpmae_bids.models import sampling  # noqa: E402
-from cpmae_bids.models.exemplars import SITES  # noqa: E402
-from cpmae_bids.models.mae import ShapeStage  # noqa: E402
-from cpmae_bids.models.shape import Shape  # noqa: E402
-from cpmae_bids.training.train_brain import brain_of  # noqa: E402
-from cpmae_bids.training.train_mae import MAETraining, explained, train_mae  # noqa: E402
+from cpmae_bids.models import sampling
+from cpmae_bids.models.exemplars import SITES
+from cpmae_bids.models.mae import ShapeStage
+from cpmae_bids.models.shape import Shape
+from cpmae_bids.training.train_brain import brain_of
+from cpmae_bids.training.train_mae import MAETraining, explained, train_mae
 
 pytestmark = pytest.mark.slow
 

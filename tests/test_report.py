@@ -155,9 +155,13 @@ def test_figures_go_with_the_images(output, tmp_path):
     ]
 
 
-def test_the_report_step_draws_a_passed_scan(files):
+def draw(files):
     names = ('refaced.nii.gz', 'kept.nii.gz', 'verdict.json', 'slices.png', 'face.png')
     report(*(files / name for name in names))
+
+
+def test_the_report_step_draws_a_passed_scan(files):
+    draw(files)
     for name in ('slices.png', 'face.png'):
         picture = np.asarray(Image.open(files / name))
         assert picture.std() > 10
@@ -167,16 +171,14 @@ def test_the_report_step_draws_a_passed_scan(files):
 
 def test_the_report_step_draws_no_failed_scan(files):
     (files / 'verdict.json').write_text(json.dumps({**RECORD, 'status': 'fail', 'reasons': ['no']}))
-    names = ('refaced.nii.gz', 'kept.nii.gz', 'verdict.json', 'slices.png', 'face.png')
-    report(*(files / name for name in names))
+    draw(files)
     assert not list(files.glob('*.png'))
 
 
 def test_a_passed_scan_without_a_head_is_an_error(files, head):
     nb.save(nb.Nifti1Image(np.zeros_like(head[0]), head[1]), files / 'refaced.nii.gz')
-    names = ('refaced.nii.gz', 'kept.nii.gz', 'verdict.json', 'slices.png', 'face.png')
     with pytest.raises(VerdictError, match='refaced'):
-        report(*(files / name for name in names))
+        draw(files)
     assert not list(files.glob('*.png'))
 
 

@@ -33,7 +33,7 @@ SCANS = [
 
 
 @pytest.fixture
-def behave(monkeypatch):
+def behave(ready, monkeypatch):
     """Replace models and workflow; returns a dict in which tests say what becomes of a scan."""
     behaviours, processed = {}, []
 
@@ -53,8 +53,6 @@ def behave(monkeypatch):
         return stand_in.init_wf(scans, config, 0, judge, behaviour, private, 'stand_in')
 
     monkeypatch.setattr('cpmae_bids.workflows.base.init_cpmae_bids_wf', init)
-    monkeypatch.setattr(preflight, 'find_model_hash', lambda config: 'abc')
-    monkeypatch.setattr(preflight, 'check_template', lambda config: None)
     behaviours['processed'] = processed
     return behaviours
 
@@ -287,10 +285,8 @@ def test_scans_of_many_voxels_share_the_processors_with_fewer(tmp_path):
     assert [share_processors(10, config, size).omp_nthreads for size in (1, 4, 8)] == [1, 4, 8]
 
 
-def test_scans_fail_with_the_reference_of_their_subject(command, raw, out, capsys, monkeypatch):
+def test_scans_fail_with_the_reference_of_their_subject(ready, command, raw, out, capsys, monkeypatch):
     """The head of the second session is generated around the brain of the first one."""
-    monkeypatch.setattr(preflight, 'find_model_hash', lambda config: 'abc')
-    monkeypatch.setattr(preflight, 'check_template', lambda config: None)
     (raw / SCANS[2]).unlink()
 
     def act(self, runtime):

@@ -28,7 +28,6 @@ def test_the_command_takes_no_dataset_and_minds_the_weights_before_it(tmp_path, 
 
 
 def test_the_phantom_is_a_whole_head_and_repeatable(tmp_path):
-    pytest.importorskip('torch')
     from cpmae_bids.models.weights import load_model, resolve_weights
     from cpmae_bids.phantom import VOXELS, WHITE_MATTER, write_phantom
 

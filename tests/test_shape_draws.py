@@ -1,13 +1,12 @@
 """Numbers of drawn faces beside real ones."""
 
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-
-from benchmarks import shape_draws  # noqa: E402
-from cpmae_bids.models import exemplars  # noqa: E402
-from cpmae_bids.models.frame import VOXEL_MM  # noqa: E402
-from cpmae_bids.models.plausibility import POINTS, Plausibility  # noqa: E402
+from benchmarks import shape_draws
+from cpmae_bids.models import exemplars
+from cpmae_bids.models.frame import VOXEL_MM
+from cpmae_bids.models.plausibility import POINTS, Plausibility
 
 CODES = 6
 

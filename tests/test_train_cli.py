@@ -4,15 +4,12 @@ import subprocess
 import sys
 
 import pytest
+import small_models
 
-torch = pytest.importorskip('torch')
-
-import small_models  # noqa: E402
-
-from cpmae_bids.cli import train  # noqa: E402
-from cpmae_bids.models import weights  # noqa: E402
-from cpmae_bids.models.diffeomorphism import Level  # noqa: E402
-from cpmae_bids.training import data  # noqa: E402
+from cpmae_bids.cli import train
+from cpmae_bids.models import weights
+from cpmae_bids.models.diffeomorphism import Level
+from cpmae_bids.training import data
 
 SETTINGS = """
 [brain]

@@ -2,16 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-
-from cpmae_bids.deid.images.intensity import CEILING, from_levels, to_levels  # noqa: E402
-from cpmae_bids.exceptions import UsageError  # noqa: E402
-from cpmae_bids.models.vqvae import VQVAEConfig  # noqa: E402
-from cpmae_bids.training import data, settings  # noqa: E402
-from cpmae_bids.training.loop import Run, cosine  # noqa: E402
-from cpmae_bids.training.prepare import find_heads  # noqa: E402
-from cpmae_bids.training.train_brain import BrainTraining, brain_of, psnr, train_brain  # noqa: E402
+from cpmae_bids.deid.images.intensity import CEILING, from_levels, to_levels
+from cpmae_bids.exceptions import UsageError
+from cpmae_bids.models.vqvae import VQVAEConfig
+from cpmae_bids.training import data, settings
+from cpmae_bids.training.loop import Run, cosine
+from cpmae_bids.training.prepare import find_heads
+from cpmae_bids.training.train_brain import BrainTraining, brain_of, psnr, train_brain
 
 SMALL = VQVAEConfig(latent=8, width=8, decoder_blocks=1, fine=8, grids=(8, 16), dims=(8, 8), codebook=16)
 

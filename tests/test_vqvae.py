@@ -1,12 +1,11 @@
 """The VQ-VAE of the brain and what it is made of."""
 
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-
-from cpmae_bids.models.quantizer import Codebook  # noqa: E402
-from cpmae_bids.models.shuffle import pixel_shuffle, pixel_unshuffle  # noqa: E402
-from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig  # noqa: E402
+from cpmae_bids.models.quantizer import Codebook
+from cpmae_bids.models.shuffle import pixel_shuffle, pixel_unshuffle
+from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig
 
 SMALL = VQVAEConfig(latent=8, width=8, decoder_blocks=1, fine=8, grids=(8, 16), dims=(8, 8), codebook=16)
 

@@ -4,15 +4,14 @@ import json
 import shutil
 
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-
-from cpmae_bids.exceptions import WeightsError  # noqa: E402
-from cpmae_bids.models import weights  # noqa: E402
-from cpmae_bids.models.head import HeadVQVAE, HeadVQVAEConfig  # noqa: E402
-from cpmae_bids.models.mae import MAE, MAEConfig  # noqa: E402
-from cpmae_bids.models.superresolution import SuperResolution, SuperResolutionConfig  # noqa: E402
-from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig  # noqa: E402
+from cpmae_bids.exceptions import WeightsError
+from cpmae_bids.models import weights
+from cpmae_bids.models.head import HeadVQVAE, HeadVQVAEConfig
+from cpmae_bids.models.mae import MAE, MAEConfig
+from cpmae_bids.models.superresolution import SuperResolution, SuperResolutionConfig
+from cpmae_bids.models.vqvae import VQVAE, VQVAEConfig
 
 SMALL = VQVAEConfig(latent=8, width=8, decoder_blocks=1, fine=8, grids=(8,), dims=(8,), codebook=16)
 
