@@ -75,10 +75,7 @@ def drawn(volume: Tensor, coarse: Tensor) -> Tensor:
 def normals(volume: Tensor) -> Tensor:
     """Projections onto the direction in which a volume (1, 1, X, Y, Z) varies most, by its structure tensor.
 
-    Returns
-    -------
-    projections : Tensor, shape (1, 6, X, Y, Z)
-        xx, yy, zz, xy, xz, yz of n n^T; n of length 1, but where no direction prevails.
+    They are xx, yy, zz, xy, xz, yz of n n^T, (1, 6, X, Y, Z); n of length 1, but where no direction prevails.
     """
     smooth = gaussian(volume, GRADIENT)
     slope = [(smooth.roll(-1, axis) - smooth.roll(1, axis)) / 2 for axis in (2, 3, 4)]

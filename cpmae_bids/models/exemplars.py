@@ -97,13 +97,7 @@ class Exemplars(nn.Module):
         return torch.cat([own, own[:, self.mirrored]])
 
     def describe(self, root: Tensor) -> Tensor:
-        """Descriptors (B, live, features) of heads in the frame.
-
-        Parameters
-        ----------
-        root : Tensor of float32, shape (B, 1, *SHAPE)
-            Root of the intensity over that of `intensity.CEILING`; 0 in brain and air.
-        """
+        """Descriptors (B, live, features) of heads in the frame, (B, 1, *SHAPE), in the form of `blend`."""
         return ((self.windows(root) - self.mean.float()) @ self.basis.float().T) / self.scale.float()
 
     def windows(self, root: Tensor) -> Tensor:

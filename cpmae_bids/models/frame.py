@@ -42,13 +42,8 @@ def in_frame(volume: np.ndarray) -> np.ndarray:
 def outer_mask(volume: np.ndarray, brain: np.ndarray, *, closing_mm: float) -> np.ndarray:
     """All that the skin encloses, cavities included; bool, shape (X, Y, Z).
 
-    Parameters
-    ----------
-    volume : ndarray of float32, shape (X, Y, Z)
-        At 2 mm, air 0, white matter about 1; z up.
-    brain : ndarray of bool, shape (X, Y, Z)
-    closing_mm : float
-        Openings up to twice as wide are closed: nostrils, mouth, ear canals.
+    The volume is at 2 mm, air 0, white matter about 1, z up. Openings up to twice as wide as `closing_mm` are
+    closed: nostrils, mouth, ear canals.
     """
     tissue = masks.head_mask(volume, sigma=0.7, brain=brain)
     steps = round(closing_mm / VOXEL_MM)

@@ -137,19 +137,10 @@ class HeadVQVAE(nn.Module):
 
     @torch.no_grad()
     def field(self, codes: list[Tensor], brain: np.ndarray) -> Tensor:
-        """Map from the template grid around a brain to the frame.
+        """Map from the template grid around a brain to the frame, by the shape that codes stand for.
 
-        Parameters
-        ----------
-        codes : list of Tensor of int64
-            The shape is used.
-        brain : ndarray of bool, shape (128, 128, 128)
-            Brain mask on the template grid.
-
-        Returns
-        -------
-        field : Tensor of float32, shape (1, 3, *FIELD)
-            Point of the grid to point of the frame, in voxels of 4 mm.
+        `brain` is its mask on the template grid, bool, (128, 128, 128). The field, float32, (1, 3, *FIELD),
+        leads from a point of the grid to a point of the frame, in voxels of 4 mm.
         """
         beyond = self.beyond_brain(codes[0])
         field = diffeo.compose(beyond, self.frame.fit_brain(brain))
@@ -174,14 +165,9 @@ class HeadVQVAE(nn.Module):
 
 
 def fill(root: np.ndarray, brain_mm: np.ndarray) -> np.ndarray:
-    """Continue what lies around the brain into it, where exemplars hold nothing: scans differ by a voxel or
-    two.
+    """Continue tissue into the brain, where exemplars hold nothing: scans differ by a voxel or two.
 
-    Parameters
-    ----------
-    root : ndarray of float32, shape SHAPE
-    brain_mm : ndarray of float32, shape SHAPE
-        Distance to the brain of the frame.
+    Both volumes are float32, `SHAPE`; `brain_mm` is the distance to the brain of the frame.
     """
     hollow = (root == 0) & (brain_mm < VOXEL_MM)
     solid = (~hollow).astype(np.float32)

@@ -29,31 +29,16 @@ SHRINKAGE = 0.3  # weight of the diagonal in the covariance of what the brain le
 
 @dataclass(frozen=True)
 class MAEConfig:
-    """Sizes of the masked autoencoder.
+    """Sizes of the masked autoencoder."""
 
-    Attributes
-    ----------
-    sites, features : int
-        Live sites of the head's VQ-VAE, and the length of their descriptors.
-    tokens : int
-        Blocks of `TOKEN`^3 sites of which at least one is live.
-    faces : int
-        Training faces, mirror images included.
-    shape : int
-        Codes of shape.
-    brain_latent, brain_features : int
-        Channels of the brain's latent volume, and principal components of where the brain lies.
-    width, depth : int
-        Of the transformer.
-    """
-
-    sites: int
-    features: int
-    tokens: int
-    faces: int
-    shape: int = 64
-    brain_latent: int = 16
-    brain_features: int = 32
+    sites: int  # live sites of the head's VQ-VAE
+    features: int  # length of their descriptors
+    tokens: int  # blocks of `TOKEN`^3 sites of which at least one is live
+    faces: int  # training faces, mirror images included
+    shape: int = 64  # codes of shape
+    brain_latent: int = 16  # channels of the brain's latent volume
+    brain_features: int = 32  # principal components of where the brain lies
+    # width, depth: of the transformer
     width: int = 192
     depth: int = 4
 
@@ -110,18 +95,9 @@ class ShapeStage(nn.Module):
         self.register_buffer('covariance', torch.eye(codes))
 
     def forward(self, scores: Tensor, known: Tensor, brain: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of every score given the others that are known.
+        """Mean and standard deviation (M,) of every score given those that are known: of these, itself and 0.
 
-        Parameters
-        ----------
-        scores : Tensor, shape (M,)
-        known : Tensor of bool, shape (M,)
-        brain : Tensor, shape (features,)
-
-        Returns
-        -------
-        mean, deviation : Tensor, shape (M,)
-            Of a score that is known: itself, and 0.
+        `scores` (M,), `known` (bool, (M,)) and features of the `brain` (features,).
         """
         covariance = self.covariance.float()
         expected = self.regression.float() @ brain
@@ -177,19 +153,10 @@ class AppearanceStage(nn.Module):
         self.slot.copy_(tokens * TOKEN**3 + members)
 
     def forward(self, described: Tensor, known: Tensor, shape: Tensor, brain: Tensor) -> Tensor:
-        """Expected descriptors.
+        """Expected descriptors (B, sites, features).
 
-        Parameters
-        ----------
-        described : Tensor, shape (B, sites, features)
-        known : Tensor of bool, shape (B, sites)
-        shape : Tensor, shape (B, shape)
-            Scores.
-        brain : Tensor, shape (B, brain_features)
-
-        Returns
-        -------
-        expected : Tensor, shape (B, sites, features)
+        Given are those that are `known` (bool, (B, sites)), scores of shape (B, shape) and features of the
+        brain (B, brain_features).
         """
         c = self.config
         seen = known[..., None].to(described.dtype)

@@ -22,15 +22,7 @@ COORDINATES = 12  # principal components by which faces are compared
 
 
 class Plausibility(nn.Module):
-    """Accepts or rejects scores of shape.
-
-    Parameters
-    ----------
-    codes : int
-        Number of scores.
-    faces : int
-        Training faces and their mirror images.
-    """
+    """Accepts or rejects scores of shape; `faces` counts training faces and their mirror images."""
 
     rest: Tensor
     moves: Tensor
@@ -76,14 +68,7 @@ class Plausibility(nn.Module):
 
     @torch.no_grad()
     def fit(self, frame: Frame, shape: Shape, scores: Tensor) -> None:
-        """Learn ranges and faces from training heads.
-
-        Parameters
-        ----------
-        shape : Shape
-        scores : Tensor, shape (N, codes)
-            Of training heads, then of their mirror images in the same order.
-        """
+        """Learn ranges and faces from scores (N, codes) of training heads, then of their mirror images."""
         places = _spread(_skin_of_face(frame))
         self.rest.copy_(torch.from_numpy(places * NODE_MM))
         # a point of the frame lies where the inverse of the map leads: minus the displacement, to first order

@@ -64,16 +64,10 @@ def remodel(
 def draw_shape(
     mae: MAE, head: HeadVQVAE, brain: Tensor, *, generator: torch.Generator, steps: int
 ) -> tuple[Tensor, list[str]]:
-    """Codes of a plausible shape, and why earlier draws were rejected.
+    """Codes (M,) of a plausible shape, and why earlier draws were rejected.
 
-    All codes are unknown at first; in every round a few more are drawn given the others and the brain.
-
-    Raises CpmaeError if no draw is accepted.
-
-    Returns
-    -------
-    codes : Tensor of int64, shape (M,)
-    rejected : list of str
+    All codes are unknown at first; in every round a few more are drawn given the others and the brain. Raises
+    CpmaeError if no draw is accepted.
     """
     count, rejected = len(mae.shape.covariance), []
     for _ in range(ATTEMPTS):

@@ -24,21 +24,11 @@ SLOPE = 0.1  # of the leaky rectifiers
 
 @dataclass(frozen=True)
 class SuperResolutionConfig:
-    """Shape of the network.
+    """Sizes of the network."""
 
-    Attributes
-    ----------
-    width : int
-        Channels of the residual blocks.
-    blocks : int
-        Residual blocks.
-    noise : int
-        Channels of noise beside the volume.
-    """
-
-    width: int = 24
-    blocks: int = 2
-    noise: int = 4
+    width: int = 24  # channels of the residual blocks
+    blocks: int = 2  # residual blocks
+    noise: int = 4  # channels of noise beside the volume
 
 
 class ResidualUnit(nn.Module):
@@ -76,35 +66,17 @@ class SuperResolution(nn.Module):
         return 2 + 2 * self.config.blocks
 
     def draw(self, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Noise for volumes (B, 1, X, Y, Z), drawn on the CPU so that devices agree.
+        """Noise (B, noise, X, Y, Z) of unit variance for volumes (B, 1, X, Y, Z).
 
-        Parameters
-        ----------
-        like : Tensor
-        generator : torch.Generator, optional
-            None takes torch's own.
-
-        Returns
-        -------
-        noise : Tensor, shape (B, noise, X, Y, Z)
-            Unit variance.
+        It is drawn on the CPU, so that devices agree, by torch's own generator if none is given.
         """
         drawn = torch.randn(len(like), self.config.noise, *like.shape[2:], generator=generator)
         return drawn.to(like.device)
 
     def refine(self, volume: Tensor, noise: Tensor) -> Tensor:
-        """Double a crop at once, but for the voxels within `halo` of its faces.
+        """Double crops (B, 1, X, Y, Z) at once, with the noise of `draw`, but for their outer `halo` voxels.
 
-        Parameters
-        ----------
-        volume : Tensor of float32, shape (B, 1, X, Y, Z)
-        noise : Tensor, shape (B, noise, X, Y, Z)
-            See `draw`.
-
-        Returns
-        -------
-        doubled : Tensor of float32, shape (B, 1, 2 X - 4 halo, 2 Y - 4 halo, 2 Z - 4 halo)
-            May leave the range of intensities.
+        The result, (B, 1, 2 X - 4 halo, 2 Y - 4 halo, 2 Z - 4 halo), may leave the range of intensities.
         """
         x = torch.cat([volume, noise], 1).contiguous(memory_format=torch.channels_last_3d)
         x = self.enter(x)
@@ -116,19 +88,10 @@ class SuperResolution(nn.Module):
 
     @torch.no_grad()
     def forward(self, volume: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Double a whole head, block by block.
+        """Double a whole head, block by block; float32, (1, 1, X, Y, Z) to (1, 1, 2 X, 2 Y, 2 Z).
 
-        Parameters
-        ----------
-        volume : Tensor of float32, shape (1, 1, X, Y, Z)
-            At 2 mm, white matter about 1, air 0. The outermost voxels are taken to go on beyond the grid.
-        generator : torch.Generator, optional
-            On the CPU; the same one gives the same head.
-
-        Returns
-        -------
-        doubled : Tensor of float32, shape (1, 1, 2 X, 2 Y, 2 Z)
-            At 1 mm, from 0 to `CEILING`; 0 in air.
+        White matter is about 1 and air 0, at 1 mm from 0 to `CEILING`. The outermost voxels are taken to go
+        on beyond the grid. The same `generator`, on the CPU, gives the same head.
         """
         halo = self.halo
         padded = F.pad(volume, [halo] * 6, mode='replicate')
@@ -149,15 +112,9 @@ def _dilated(mask: Tensor) -> Tensor:
 
 
 def upsample_cubic(volume: Tensor) -> Tensor:
-    """Voxels of half the edge by cubic convolution (Keys, 1981); the outermost voxels go on beyond the grid.
+    """Voxels of half the edge by cubic convolution (Keys, 1981); (B, 1, X, Y, Z) to (B, 1, 2 X, 2 Y, 2 Z).
 
-    Parameters
-    ----------
-    volume : Tensor, shape (B, 1, X, Y, Z)
-
-    Returns
-    -------
-    doubled : Tensor, shape (B, 1, 2 X, 2 Y, 2 Z)
+    The outermost voxels go on beyond the grid.
     """
     for axis in (2, 3, 4):
         size, beyond = volume.shape[axis], [0] * 6

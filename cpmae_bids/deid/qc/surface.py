@@ -28,18 +28,9 @@ def mean_distance(a: np.ndarray, b: np.ndarray, voxel_size: float) -> float:
 def compare(original: np.ndarray, refaced: np.ndarray, in_fov: np.ndarray) -> tuple[float, float]:
     """How far two heads' outer surfaces are apart: over the face, or the head where no face is in view.
 
-    Parameters
-    ----------
-    original, refaced, in_fov : ndarray of bool, shape (n, n, n)
-        Filled head masks (`masks.head_mask`) and field of view.
-
-    Returns
-    -------
-    moved : float
-        Mean distance in mm.
-    same : float
-        Fraction of the original's surface that coincides with the refaced one, NaN if it has none. A part of
-        a face that stayed, noised or resampled, shows here before it shows in a mean distance.
+    Filled head masks (`masks.head_mask`) and field of view are bool, (n, n, n). Returns the mean distance in
+    mm, and the fraction of the original's surface that coincides with the refaced one, NaN if it has none. A
+    part of a face that stayed, noised or resampled, shows in the latter first.
     """
     before, after = outer_surface(original, in_fov), outer_surface(refaced, in_fov)
     face = regions.box(regions.FACE, original.shape[0])

@@ -73,14 +73,9 @@ def zones(depth_mm: np.ndarray) -> np.ndarray:
 
 
 def measure(volume: np.ndarray, brain: np.ndarray, seen: np.ndarray) -> TissueStatistics:
-    """Statistics of a head.
+    """Statistics of a head on the template grid, (128, 128, 128), air about 0, white matter about 1.
 
-    Parameters
-    ----------
-    volume : ndarray of float32, shape (128, 128, 128)
-        Head on the template grid, air about 0, white matter about 1.
-    brain, seen : ndarray of bool, shape (128, 128, 128)
-        Brain mask and field of view.
+    `brain` and `seen` are brain mask and field of view, bool.
     """
     share, counted = _places(volume, brain, seen)
     shading = _shading(volume, counted)
