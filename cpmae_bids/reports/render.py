@@ -71,9 +71,7 @@ def skin_field(volume: np.ndarray, affine: np.ndarray, level: float | None = Non
     return SkinField(values, affine, np.array([corners.min(axis=0), corners.max(axis=0)]), surface)
 
 
-def render_field(
-    field: SkinField, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0, size: int = 256
-) -> np.ndarray:
+def render_field(field: SkinField, *, yaw_deg: float = 0.0, size: int = 256) -> np.ndarray:
     """Render one view of a prepared head: a grey picture on black, (size, size), uint8, first row at the top.
 
     The subject's right is on the left, as when facing them; the view is always 256 mm wide.
@@ -83,13 +81,14 @@ def render_field(
     yaw_deg : float
         Turn of the head about the vertical axis, in degrees: 0 faces the viewer, 90 faces the left of the
         picture (the subject's right).
-    pitch_deg : float
-        Height of the camera, in degrees: positive values look up from below, as if the head was thrown back.
     size : int
         Height and width of the picture in pixels.
     """
     pixel = VIEW_MM / size
-    right, down, away = _camera_axes(yaw_deg, pitch_deg)
+    yaw = np.deg2rad(yaw_deg)
+    right = np.array([-np.cos(yaw), -np.sin(yaw), 0.0])
+    away = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
+    down = np.array([0.0, 0.0, -1.0])
     centre = field.box.mean(axis=0)
     centre[2] = field.box[1, 2] - VERTEX_TO_CENTRE_MM
     # world mm per row, column and sample along the ray
@@ -169,17 +168,6 @@ def _average_down(values: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, n
     blocks = values.reshape(shape[0], factors[0], shape[1], factors[1], shape[2], factors[2])
     coarse = from_matvec(affine[:3, :3] * factors, apply_affine(affine, (factors - 1) / 2))
     return blocks.mean(axis=(1, 3, 5)), coarse
-
-
-def _camera_axes(yaw_deg: float, pitch_deg: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """World directions of the picture's right, down and away-from-the-camera axes."""
-    yaw, pitch = np.deg2rad([yaw_deg, pitch_deg])
-    right = np.array([-np.cos(yaw), -np.sin(yaw), 0.0])
-    level_away = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
-    up = np.array([0.0, 0.0, 1.0])
-    away = np.cos(pitch) * level_away + np.sin(pitch) * up
-    down = np.sin(pitch) * level_away - np.cos(pitch) * up
-    return right, down, away
 
 
 def _normals(field: SkinField, points: np.ndarray) -> np.ndarray:
