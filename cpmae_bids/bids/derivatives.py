@@ -33,14 +33,9 @@ def write_dataset_files(config: RunConfig) -> None:
     folder.write('dataset_description.json', to_json(describe_dataset(config)))
     folder.write('.bidsignore', _BIDSIGNORE)
     if not any(config.output_dir.glob('README*')):
-        folder.write('README', _package_text('output_readme.md'))
-    folder.write('logs/CITATION.md', _package_text('citation.md'))
+        folder.write('README', packaged_text('data/output_readme.md'))
+    folder.write('logs/CITATION.md', packaged_text('data/citation.md'))
     folder.write('logs/config.toml', config_text(config))
-
-
-def _package_text(name: str) -> str:
-    text = packaged_text(f'data/{name}')
-    return text.replace('{version}', __version__)
 
 
 def read_description(dataset: Path) -> dict[str, Any]:

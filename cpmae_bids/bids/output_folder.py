@@ -86,11 +86,16 @@ class OutputFolder:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), self._entered(self._parts(path)):
             pass
 
-    def write(self, path: str | Path, content: str | bytes) -> None:
-        """Write a file so that a reader sees the old content or the new one, and never a part."""
-        temporary = self.stage(path, content)
+    def write(
+        self, path: str | Path, content: str | bytes, mode: int = 0o666, *, replace: bool = True
+    ) -> None:
+        """Write a file so that a reader sees the old content or the new one, and never a part.
+
+        With `replace` False, a file that is there already is left as it is.
+        """
+        temporary = self.stage(path, content, mode)
         try:
-            self.move(temporary, path)
+            self.move(temporary, path, replace=replace)
         finally:
             self.remove(temporary)
 
@@ -120,7 +125,7 @@ class OutputFolder:
                 raise
         return temporary
 
-    def move(self, source: str | Path, target: str | Path, *, replace: bool = True) -> Path:
+    def move(self, source: str | Path, target: str | Path, *, replace: bool = True) -> None:
         """Give a file another name in its folder; an existing one is replaced, or left in its place."""
         *folder, name = self._parts(target)
         *same, old = self._parts(source)
@@ -128,16 +133,14 @@ class OutputFolder:
             raise ValueError(f'{source} and {target} are not in one folder')
         with self._entered(folder) as descriptor:
             if not replace:
-                try:  # a hard link, unlike a rename, fails where the name is taken
+                with contextlib.suppress(
+                    OSError
+                ):  # where the name is taken, or on systems without hard links
                     os.link(old, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
-                    return self.root.joinpath(*folder, name)
-                except FileExistsError:
-                    return self.root.joinpath(*folder, name)
-                except OSError:  # no hard links on this file system
-                    if _exists(name, descriptor):
-                        return self.root.joinpath(*folder, name)
+                with contextlib.suppress(FileNotFoundError):
+                    os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                    return
             os.replace(old, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
-        return self.root.joinpath(*folder, name)
 
     def remove(self, path: str | Path) -> None:
         """Remove a file or a link, if it is there."""
@@ -266,11 +269,3 @@ def _lineage(folder: int) -> list[tuple[int, int]]:
 def _identity(path: int | str | Path, dir_fd: int | None = None) -> tuple[int, int]:
     status = os.stat(path, dir_fd=dir_fd)
     return status.st_dev, status.st_ino
-
-
-def _exists(name: str, folder: int) -> bool:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True

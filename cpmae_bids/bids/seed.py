@@ -25,7 +25,10 @@ def settle_seed(config: RunConfig) -> RunConfig:
         drawn = config.replace(seed=secrets.randbelow(2**31))
         if config.dry_run:
             return drawn
-        _create_exclusively(config.output_dir, path, config_text(drawn))
+        try:
+            OutputFolder(config.output_dir).write(path, config_text(drawn), replace=False)
+        except OSError as err:
+            raise UsageError(f'{path}: cannot be written ({err.strerror}); check the output folder') from err
         stored = _stored_seed(path)
         if stored is None:  # a file that was there before, and holds no seed
             stored = drawn.seed
@@ -38,16 +41,3 @@ def _stored_seed(path: Path) -> int | None:
     except (OSError, ValueError):
         return None
     return seed if isinstance(seed, int) else None
-
-
-def _create_exclusively(output_dir: Path, path: Path, text: str) -> None:
-    """Write a file unless it is there already; in both cases it is whole."""
-    folder = OutputFolder(output_dir)
-    try:
-        temporary = folder.stage(path, text)
-        try:
-            folder.move(temporary, path, replace=False)
-        finally:
-            folder.remove(temporary)
-    except OSError as err:
-        raise UsageError(f'{path}: cannot be written ({err.strerror}); check the output folder') from err

@@ -51,7 +51,7 @@ def remember(record: dict[str, Any], crc32: dict[str, str], config: RunConfig) -
         folder.make(mode=0o700)
         folder.make(path.parent, mode=0o700)
         content = to_json({'files': record.get('files'), 'crc32': crc32})
-        folder.move(folder.stage(path, content, 0o600), path)
+        folder.write(path, content, 0o600)
 
 
 def changed_source(record: dict[str, Any], config: RunConfig) -> str:

@@ -84,8 +84,7 @@ def _shown(value: Any) -> Any:
 
 def _citation() -> Section:
     """How to cite, from the package's Markdown: a heading, paragraphs and lists."""
-    content = packaged_text('data/citation.md').replace('{version}', __version__)
-    heading, *paragraphs = content.strip().split('\n\n')
+    heading, *paragraphs = packaged_text('data/citation.md').strip().split('\n\n')
     elements = []
     for paragraph in paragraphs:
         if paragraph.startswith('- '):

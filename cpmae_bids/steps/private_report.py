@@ -30,7 +30,7 @@ def private_report(
     judged = verdict.read_text(encoding='utf-8')
     folder = OutputFolder(page.parent)
     folder.make(mode=0o700)
-    _write_private(folder, page.with_suffix('.json'), judged)
+    folder.write(page.with_suffix('.json'), judged, 0o600)
     before = background.suppress_background(nifti.read(original))
     after = background.in_units_of(before, nifti.read(refaced))
     mask = nifti.read_mask(kept_mask, before)
@@ -43,9 +43,4 @@ def private_report(
             pictures[f'{label}: skin'] = png(face_picture(values, scan.affine))
         except ValueError:  # a failed scan may show no head at all
             continue
-    _write_private(folder, page, private_page(title, json.loads(judged), pictures))
-
-
-def _write_private(folder: OutputFolder, path: Path, text: str) -> None:
-    """Write a file that only its owner can read, in place of any of that name."""
-    folder.move(folder.stage(path, text, 0o600), path)
+    folder.write(page, private_page(title, json.loads(judged), pictures), 0o600)
