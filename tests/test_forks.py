@@ -1,6 +1,7 @@
 """Steps in forks of a process that has their libraries do what they do in processes of their own."""
 
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -144,6 +145,19 @@ def test_an_unforeseen_error_is_told_in_one_line(tmp_path, loaded, monkeypatch):
     (tmp_path / 'scan.nii').touch()
     with pytest.raises(StepError, match='skullstrip ended with exit code 1: ZeroDivisionError'):
         Step(skullstrip, t1w=str(tmp_path / 'scan.nii')).run(cwd=str(tmp_path))
+
+
+def test_a_step_that_cannot_write_says_where_and_what_helps(tmp_path, loaded, monkeypatch):
+    def full(step, inputs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr('cpmae_bids.steps.__main__.call', full)
+    (tmp_path / 'scan.nii').touch()
+    with pytest.raises(StepError) as caught:
+        Step(skullstrip, t1w=str(tmp_path / 'scan.nii')).run(cwd=str(tmp_path))
+    assert str(caught.value).startswith(f'{tmp_path}: ')
+    assert 'No space left on device' in str(caught.value)
+    assert 'check space' in str(caught.value)
 
 
 @pytest.mark.parametrize('job', [lambda torch: torch.empty(2**46), lambda torch: np.empty(2**46)])

@@ -41,8 +41,9 @@ def main(argv: list[str] | None = None) -> int:
         call(function, json.loads(args.inputs.read_text(encoding='utf-8')))
     except CpmaeError as error:
         return _failed(str(error), error.exit_code)
-    except OSError as error:
-        return _failed(f'{args.step}: {error}')
+    except OSError as error:  # a full disk names no file: it is one of those that the step writes
+        place, reason = error.filename or Path.cwd(), error.strerror or error
+        return _failed(f'{place}: cannot be read or written ({reason}): check space and permissions')
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in _WANT_OF_MEMORY):
             raise
