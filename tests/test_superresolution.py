@@ -1,6 +1,5 @@
 """Super-resolution: from 2 mm to 1 mm, block by block, sharper than interpolation and in the same place."""
 
-import copy
 import json
 
 import numpy as np
@@ -8,9 +7,8 @@ import pytest
 import torch
 
 from cpmae_bids.deid.images.intensity import to_levels
-from cpmae_bids.models import edges, superresolution
+from cpmae_bids.models import superresolution
 from cpmae_bids.models.blocks import blocks_of_tissue
-from cpmae_bids.models.drawing import detailed
 from cpmae_bids.models.superresolution import (
     CEILING,
     SuperResolution,
@@ -184,16 +182,3 @@ def test_training_sharpens_and_a_resumed_run_is_the_same(prepared, tmp_path):
     volumes = (torch.where(counts, volume, real) for volume in (sharp, blurred))
     ours, cubic = (structure_difference(volume, real) for volume in volumes)
     assert ours < 0.9 * cubic
-
-
-def test_detail_is_drawn_on_the_device_of_the_network(model, monkeypatch):
-    """The meta device stands for a GPU: it has shapes and places, and no values."""
-    seen = []
-    monkeypatch.setattr(torch.Tensor, 'cpu', lambda self: seen.append(self.device.type) or self)
-    for module in (superresolution, edges):
-        monkeypatch.setattr(
-            module, 'blocks_of_tissue', lambda tissue, *_: [tuple(slice(0, n) for n in tissue.shape)]
-        )
-    network = copy.deepcopy(model).to('meta')
-    detailed(network, torch.zeros(1, 1, 24, 24, 24), seed=1, coarse=False)
-    assert seen == ['meta']

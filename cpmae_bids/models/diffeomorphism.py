@@ -113,7 +113,7 @@ def mirror(field: Tensor) -> Tensor:
 
 def gradient(volume: Tensor) -> Tensor:
     """Central differences (B, C, 3, X, Y, Z) in units per voxel; 0 at the edges."""
-    result = torch.zeros(*volume.shape[:2], 3, *volume.shape[2:])
+    result = volume.new_zeros(*volume.shape[:2], 3, *volume.shape[2:])
     for axis in range(3):
         n = volume.shape[2 + axis]
         inner = result[:, :, axis].narrow(2 + axis, 1, n - 2)
@@ -124,7 +124,7 @@ def gradient(volume: Tensor) -> Tensor:
 def expansion(field: Tensor) -> Tensor:
     """Determinant of the Jacobian (B, X, Y, Z) of a field: 1 keeps volumes, below 0 the map folds."""
     jacobian = gradient(field).movedim((1, 2), (-2, -1))
-    return torch.linalg.det(jacobian + torch.eye(3))
+    return torch.linalg.det(jacobian + torch.eye(3, device=field.device))
 
 
 @torch.no_grad()
@@ -155,7 +155,7 @@ def register(
         On the grid of the last level, in its voxels.
     """
     shape = tuple(n // levels[0].field for n in fixed.shape[2:])
-    field = torch.zeros(1, 3, *shape) if start is None else start
+    field = fixed.new_zeros(1, 3, *shape) if start is None else start
     for level in levels:
         target, source = (F.avg_pool3d(volume, level.pool) for volume in (fixed, moving))
         known = None if weights is None else F.avg_pool3d(weights, level.pool)
@@ -173,8 +173,8 @@ def register(
             if inside is not None:
                 difference = difference * inside
             toward = 0.5 * (slope + gradient(warped))
-            push = torch.zeros(1, 3, *target.shape[2:])
-            size = torch.full((1, 1, *target.shape[2:]), FLOOR)
+            push = target.new_zeros(1, 3, *target.shape[2:])
+            size = target.new_full((1, 1, *target.shape[2:]), FLOOR)
             for c in range(fixed.shape[1]):
                 push += difference[:, c : c + 1] * toward[:, c]
                 size += toward[:, c].square().sum(1, keepdim=True)

@@ -111,12 +111,13 @@ class Exemplars(nn.Module):
 
     def scatter(self, codes: Tensor) -> Tensor:
         """Codes (live,) as a volume `SITES`; a dead site has the code of the nearest live one."""
+        live = self.live.cpu()
         dead = torch.ones(SITES, dtype=torch.bool).flatten()
-        dead[self.live] = False
+        dead[live] = False
         nearest = ndimage.distance_transform_edt(
             dead.view(SITES).numpy(), return_distances=False, return_indices=True
         )
-        full = torch.zeros(dead.shape, dtype=torch.int64)
+        full = codes.new_zeros(dead.shape)
         full[self.live] = codes
         return full.view(SITES)[tuple(torch.from_numpy(axis) for axis in nearest)]
 

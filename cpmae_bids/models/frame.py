@@ -125,6 +125,7 @@ class Frame(nn.Module):
         surface = torch.from_numpy(signed_distance(in_frame(brain), BRAIN_MM) * (CLIPPED / BRAIN_MM))[
             None, None
         ]
+        surface = surface.to(self.mean.device)
         return diffeo.register(F.avg_pool3d(surface, 2), self.mean[2:][None].float(), BRAIN_LEVELS)
 
     def fit_head(self, values: Tensor, weights: Tensor, start: Tensor | None = None) -> Tensor:

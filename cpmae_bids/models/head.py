@@ -62,7 +62,7 @@ class HeadVQVAE(nn.Module):
     # -- encoding ------------------------------------------------------------------------------------------
     @torch.no_grad()
     def encode(self, head: np.ndarray, brain: np.ndarray, seen: np.ndarray) -> list[Tensor]:
-        """Integer volumes of a head.
+        """Integer volumes of a head, computed on the device of the model.
 
         Parameters
         ----------
@@ -80,9 +80,10 @@ class HeadVQVAE(nn.Module):
         back, (values, weights) = threads.together(
             lambda: diffeo.invert(self.frame.fit_brain(brain)), lambda: channels(*box)
         )
+        values, weights = values.to(back), weights.to(back)
         field = self.frame.fit_head(values, weights, start=back)
         beyond = diffeo.compose(diffeo.invert(field), back)
-        root = values[:, :1] / CEILING**0.5 * torch.from_numpy(~box[1]).float()
+        root = values[:, :1] / CEILING**0.5 * torch.from_numpy(~box[1]).to(values)
         described = self.exemplars.describe(diffeo.sample(root, diffeo.resize(field, SHAPE)))[0]
         return [self.shape.encode(beyond), self.nearest(described)[None]]
 
@@ -97,7 +98,7 @@ class HeadVQVAE(nn.Module):
             for axis in range(3):
                 for step in (-1, 1):
                     other = volume.roll(step, axis).flatten()[self.exemplars.live]
-                    alike[other, torch.arange(len(other))] += AGREEMENT
+                    alike[other, torch.arange(len(other), device=other.device)] += AGREEMENT
             codes = (cost - alike).argmin(0)
         return self.exemplars.scatter(codes)
 

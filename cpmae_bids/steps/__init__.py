@@ -6,8 +6,8 @@ that, `cpmae_bids.interfaces.step` makes an interface of nipype, and ``python -m
 inputs.json`` runs one by hand.
 
 All raise InputError if a file cannot be read. Those with models take a folder of `weights`
-(`cpmae_bids.models.weights.resolve_weights`), or raise WeightsError; those that gain by a GPU take a
-`device`, 'cpu', 'cuda' or 'cuda:N'.
+(`cpmae_bids.models.weights.resolve_weights`), or raise WeightsError, and a `device`, 'cpu', 'cuda' or
+'cuda:N'; `remodel` computes on the CPU: a seed and the codes of a brain give one head on every device.
 
 Files have the same names in all steps. The template grid has the axes x to the right, y to the front, z up,
 and intensities are in units of the brain scale there: white matter is about 1.

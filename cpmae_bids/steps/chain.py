@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cpmae_bids.config import DEFAULT_STEPS
 from cpmae_bids.exceptions import CpmaeError, InputError, VerdictError
@@ -45,7 +45,7 @@ def deidentify(
     # What can fail in the first second does
     found = resolve_weights(weights)
     find_template(fetch_template)
-    weights = found.directory
+    models: dict[str, Any] = {'weights': found.directory, 'device': device}
     if work_dir is not None:
         work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = scratch.make(work_dir)
@@ -67,12 +67,12 @@ def deidentify(
         progress('conform')
         conform.conform(t1w, brain_mask, affine, brain, head, statistics)
         progress('encode')
-        encode.encode(brain, brain_codes, 'brain', weights=weights)
-        encode.encode(head, original_codes, 'head', weights=weights)  # for the verdict alone
+        encode.encode(brain, brain_codes, 'brain', **models)
+        encode.encode(head, original_codes, 'head', **models)  # for the verdict alone
         progress('remodel')
-        remodel.remodel(brain_codes, head_codes, seed=seed, steps=steps, weights=weights)
+        remodel.remodel(brain_codes, head_codes, seed=seed, steps=steps, weights=found.directory)
         progress('decode')
-        decode.decode(head_codes, brain, generated, preset, seed=seed, weights=weights, device=device)
+        decode.decode(head_codes, brain, generated, preset, seed=seed, **models)
         progress('blend')
         written = refaced, deface_mask, noise_model
         blend.blend(t1w, kept_mask, affine, brain, seed, *written, generated, statistics)

@@ -13,6 +13,7 @@ def encode(
     which: Literal['brain', 'head'],
     *,
     weights: Path | None = None,
+    device: str = 'cpu',
 ) -> None:
     """Write the codes of a brain or a head; `which` says whose file of the conform step it is."""
     import torch
@@ -20,9 +21,9 @@ def encode(
     from cpmae_bids.models.weights import load_model, resolve_weights
 
     volume = volumes.read(conformed, which).astype('float32')
-    model = load_model(resolve_weights(weights), which)
+    model = load_model(resolve_weights(weights), which, device)
     if which == 'head':
         levels = model.encode(volume, *(volumes.read(conformed, name) for name in ('brain', 'seen')))
     else:
-        levels = model.encode(torch.from_numpy(volume)[None, None])
-    volumes.write_codes(codes, [level[0].numpy() for level in levels])
+        levels = model.encode(torch.from_numpy(volume)[None, None].to(device))
+    volumes.write_codes(codes, [level[0].cpu().numpy() for level in levels])
