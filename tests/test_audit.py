@@ -218,7 +218,7 @@ def test_a_raw_like_dataset_vouches_for_its_images(made, output, heads, capsys):
 
 def test_an_image_that_would_be_shared_as_it_is_gets_a_second_look(heads, tmp_path):
     put(tmp_path / 'bold.nii.gz', heads['head'])
-    put(tmp_path / 'epi.nii.gz', heads['stripped'])
+    put(tmp_path / 'epi.nii.gz', heads['blank'])
     nib.save(nib.Nifti1Image(np.stack([heads['head']] * 2, -1), GRID[1]), tmp_path / 'series.nii')
     assert face_in_copy(tmp_path / 'bold.nii.gz').startswith('geometry')
     assert face_in_copy(tmp_path / 'series.nii').startswith('geometry')
@@ -334,11 +334,9 @@ def test_a_slice_shows_no_face():
 
 
 def test_where_nothing_is_seen_the_kind_decides_in_its_place_alone(heads, tmp_path, capsys):
-    behind_noise(tmp_path / 'T1w.nii.gz', heads['head'])
     for place in ('sub-01/func/sub-01_task-rest_bold.nii.gz', 'func/sub-01_task-rest_bold.nii.gz'):
         (tmp_path / place).parent.mkdir(parents=True)
-        shutil.copy(tmp_path / 'T1w.nii.gz', tmp_path / place)
-    (tmp_path / 'T1w.nii.gz').unlink()
+        behind_noise(tmp_path / place, heads['head'][:20, :20, :20])
     assert audit(tmp_path) == 1
     (line,) = lines(capsys)
     assert line.startswith('UNREAD func/sub-01_task-rest_bold.nii.gz')

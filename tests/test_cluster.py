@@ -7,16 +7,20 @@ import signal
 import stat
 import subprocess
 import sys
+from functools import partial
 from inspect import getsource
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 from nipype.interfaces.utility import Function
 from nipype.pipeline import engine as pe
+from stand_in import init_wf
 
 from cpmae_bids.bids.scan import Scan
 from cpmae_bids.cli import devices, preflight
 from cpmae_bids.cli.interrupt import Interruption
+from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.workflows import cluster
@@ -211,17 +215,21 @@ def test_the_preflight_asks_for_a_work_dir_and_no_gpu_of_its_own(
 SUBJECTS = [f'{n:02d}' for n in range(1, 5)]
 
 
-def test_runs_into_the_same_output_at_the_same_time(make_bids, tmp_path):
+def test_runs_into_the_same_output_at_the_same_time(make_bids, ready, monkeypatch, tmp_path):
+    monkeypatch.setattr('cpmae_bids.workflows.base.init_cpmae_bids_wf', partial(init_wf, seconds=1))
     raw = make_bids(
         [f'sub-{label}/anat/sub-{label}_T1w.nii.gz' for label in SUBJECTS],
         participants='participant_id\tage\n' + ''.join(f'sub-{label}\t30\n' for label in SUBJECTS),
     )
-    here = Path(__file__).parent
-    environment = os.environ | {'PYTHONPATH': f'{here}:{here.parent}'}
-    command = [sys.executable, here / 'stand_in.py', raw, tmp_path / 'out', 'participant', '--device', 'cpu']
-    command += ['--nprocs', '1', '--skip-bids-validation', '--participant-label']
-    runs = [subprocess.Popen([*command, label], env=environment) for label in SUBJECTS]
-    assert [run.wait(300) for run in runs] == [0] * len(SUBJECTS)
+    command = [str(raw), str(tmp_path / 'out'), 'participant', '--device', 'cpu', '--nprocs', '1']
+    command += ['--skip-bids-validation', '--participant-label']
+    forks = get_context('fork')  # which have the libraries already
+    runs = [forks.Process(target=lambda label=label: sys.exit(main([*command, label]))) for label in SUBJECTS]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(300)
+    assert [run.exitcode for run in runs] == [0] * len(SUBJECTS)
 
     out = tmp_path / 'out'
     scans = [f'sub-{label}/anat/sub-{label}_T1w.nii.gz' for label in SUBJECTS]
