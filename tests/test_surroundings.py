@@ -5,6 +5,7 @@ import pwd
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -111,6 +112,12 @@ def one_file(tmp_path, make_nifti, monkeypatch, capsys):
         return code, capsys.readouterr().err
 
     return call
+
+
+@pytest.mark.parametrize('error', [MemoryError(), RuntimeError("can't allocate memory\nTraceback")])
+def test_too_little_memory_is_told_in_one_line(one_file, monkeypatch, error):
+    monkeypatch.setattr('cpmae_bids.steps.chain.deidentify', Mock(side_effect=error))
+    assert one_file() == (1, 'cpmae-bids-file: out of memory: free some, or use a machine with more\n')
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='permissions do not bind root')

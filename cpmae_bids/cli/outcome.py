@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_INTERRUPTED, CpmaeError
+from cpmae_bids.runtime.memory import want_of_memory
 from cpmae_bids.runtime.text import one_line
 
 NO_HOME = '/nonexistent'
@@ -42,6 +43,11 @@ def exit_code_of(prog: str, work: Callable[[], int], interrupted: str) -> int:
         return error.exit_code
     except OSError as error:
         say(prog, f'{error}; check space and permissions, and run again')
+        return EXIT_FAILED
+    except (MemoryError, RuntimeError) as error:
+        if not want_of_memory(error):
+            raise
+        say(prog, 'out of memory: free some, or use a machine with more')
         return EXIT_FAILED
     except KeyboardInterrupt:
         say(prog, interrupted)

@@ -8,6 +8,12 @@ from pathlib import Path, PurePosixPath
 SHARE = 0.9  # share of it that the steps of a run take at most; the rest is for the run itself and the system
 
 
+def want_of_memory(error: Exception) -> bool:
+    """Whether an error says that there was too little memory, of the machine or of a GPU."""
+    told = ("can't allocate memory", 'out of memory')  # torch raises its own
+    return isinstance(error, MemoryError) or any(words in str(error) for words in told)
+
+
 def usable_gb(root: Path = Path('/')) -> float:
     """Return the memory (GiB) that steps may use together: `SHARE` of the least limit of cgroups and machine.
 

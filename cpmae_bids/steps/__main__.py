@@ -12,11 +12,8 @@ from typing import Any, get_args, get_type_hints
 from cpmae_bids.exceptions import CpmaeError
 from cpmae_bids.runtime.allocation import keep_freed_memory
 from cpmae_bids.runtime.lifeline import end_with_parent
-from cpmae_bids.runtime.text import one_line
+from cpmae_bids.runtime.memory import want_of_memory
 from cpmae_bids.steps import ERROR_PREFIX
-
-# How torch says so, of the machine and of a GPU
-_WANT_OF_MEMORY = ("can't allocate memory", 'out of memory')
 
 
 def work(argv: list[str] | None = None) -> int:
@@ -45,9 +42,9 @@ def main(argv: list[str] | None = None) -> int:
         place, reason = error.filename or Path.cwd(), error.strerror or error
         return _failed(f'{place}: cannot be read or written ({reason}): check space and permissions')
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(words in str(error) for words in _WANT_OF_MEMORY):
+        if not want_of_memory(error):
             raise
-        return _failed(f'{args.step}: out of memory ({one_line(str(error))}): use fewer --nprocs')
+        return _failed('out of memory: use fewer --nprocs')
     return 0
 
 

@@ -320,6 +320,7 @@ def _write_volume(path: Path, header: nib.Nifti1Header, raw: np.ndarray) -> None
         os.replace(part, path)
     except OSError as error:
         reason = error.strerror or error
-        raise CpmaeError(f'{path}: cannot be written ({reason}): check space and permissions') from error
+        place = path.absolute()
+        raise CpmaeError(f'{place}: cannot be written ({reason}): check space and permissions') from error
     finally:
         part.unlink(missing_ok=True)
