@@ -20,7 +20,7 @@ def option(default: Any, text: str, group: str, **more: Any) -> Any:
     """Return a field of `RunConfig` that is an option of the command line; `text` and `group` are for help.
 
     `more` is what `cpmae_bids.cli.arguments.add_option` cannot tell from the type: ``short`` and ``aliases``
-    of the flag, ``kind`` of a text or path, ``choices`` and their ``metavar``, ``minimum``.
+    of the flag, ``kind`` of a text or path, ``choices`` and their ``metavar``, ``minimum`` and ``maximum``.
     """
     return dataclasses.field(default=default, metadata={'help': text, 'group': group, **more})
 
@@ -110,6 +110,7 @@ class RunConfig:
         'seed of the dataset (default: that of earlier runs into this output, else drawn)',
         HOW,
         minimum=0,
+        maximum=2**63 - 1,  # the largest integer of TOML, and of PyTorch's generators
     )
     steps: int = option(
         DEFAULT_STEPS,

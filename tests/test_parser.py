@@ -80,6 +80,7 @@ def test_all_values(tmp_path):
         ['', 'out', 'participant'],
         [*BASE, '--seed', '-1'],
         [*BASE, '--seed', 'x'],
+        [*BASE, '--seed', str(2**63)],  # PyTorch would raise, after minutes
         [*BASE, '--steps', '0'],
         [*BASE, '--nprocs', '0'],
         [*BASE, '--mem-gb', '0'],

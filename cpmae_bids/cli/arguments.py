@@ -72,7 +72,7 @@ def add_option(parser: argparse._ActionsContainer, name: str, **changes: Any) ->
     if Path in (kind, *get_args(kind)):
         arguments |= {'type': path, 'metavar': 'DIR'}
     if 'minimum' in more:
-        arguments |= {'type': at_least(more['minimum']), 'metavar': 'N'}
+        arguments |= {'type': integer(more['minimum'], more.get('maximum')), 'metavar': 'N'}
     if 'kind' in more:
         arguments['type'], arguments['metavar'] = _TYPES[more['kind']]
     arguments |= {key: more[key] for key in ('metavar', 'choices') if key in more}
@@ -120,19 +120,20 @@ def label_of(prefix: str) -> Callable[[str], str]:
     return label
 
 
-def at_least(minimum: int) -> Callable[[str], int]:
-    """Return an argument type of integers that are not below a minimum."""
+def integer(minimum: int, maximum: int | None) -> Callable[[str], int]:
+    """Return an argument type of integers within bounds; there may be no upper one."""
+    bounds = f'of at least {minimum}' if maximum is None else f'from {minimum} to {maximum}'
 
-    def integer(text: str) -> int:
+    def bounded(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
-            value = None
-        if value is None or value < minimum:
-            raise argparse.ArgumentTypeError(f'must be an integer of at least {minimum}, not {text!r}')
+            value = minimum - 1
+        if value < minimum or (maximum is not None and value > maximum):
+            raise argparse.ArgumentTypeError(f'must be an integer {bounds}, not {text!r}')
         return value
 
-    return integer
+    return bounded
 
 
 def positive(text: str) -> float:
