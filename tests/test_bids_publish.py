@@ -218,8 +218,8 @@ def test_an_interrupt_leaves_nothing(config, scan, finished, monkeypatch):
 
 
 def test_a_copy_that_differs_is_refused(config, scan, finished, monkeypatch):
-    def truncated(folder, path, content, stage=OutputFolder.stage):
-        return stage(folder, path, content[:-1])
+    def truncated(folder, path, content, mode=0o666, stage=OutputFolder.stage):
+        return stage(folder, path, content[:-1], mode)
 
     monkeypatch.setattr(OutputFolder, 'stage', truncated)
     with pytest.raises(VerdictError, match='not what was checked'):

@@ -1,6 +1,7 @@
 """A whole run of the command, with a small workflow in place of the models: what it leaves behind."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import stand_in
 
 from cpmae_bids.bids import publish
 from cpmae_bids.bids.layout import collect_scans
+from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.validation import validate_bids
 from cpmae_bids.cli import participant_level, preflight
 from cpmae_bids.cli.batches import batch_size, share_processors
@@ -369,6 +371,26 @@ def test_a_sink_that_breaks_leaves_a_record_of_this_run(behave, command, out, ca
     assert status == 'error'
     assert 'was changed while it was processed' in reason
     assert '3 scans: 2 passed, 1 ended with an error' in capsys.readouterr().err
+
+
+def test_an_image_that_cannot_be_removed_costs_no_other_scan(behave, command, out, capsys, monkeypatch):
+    assert command() == 0
+    made = (out / 'sub-02/anat/sub-02_desc-refaced_T1w.nii.gz').stat()
+    behave |= {'sub-01_ses-a_T1w': 'crash'}
+
+    def remove(folder, path, remove=OutputFolder.remove):
+        if Path(path).name == 'sub-01_ses-a_desc-refaced_T1w.nii.gz':
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        remove(folder, path)
+
+    monkeypatch.setattr(OutputFolder, 'remove', remove)
+    assert command('--overwrite') == 1
+    assert (out / 'sub-02/anat/sub-02_desc-refaced_T1w.nii.gz').stat().st_ino != made.st_ino
+    image = 'sub-01/ses-a/anat/sub-01_ses-a_desc-refaced_T1w.nii.gz'
+    assert table(out)[SCANS[0]][0] == table(out)[image][0] == 'error'
+    assert 'it may show the original' in table(out)[image][1]
+    assert f'{SCANS[0]}: failed' in (message := capsys.readouterr().err)
+    assert 'do not share the output' in message
 
 
 def test_a_workflow_that_cannot_be_built_leaves_no_image(behave, command, out, monkeypatch):

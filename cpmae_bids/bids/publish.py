@@ -77,14 +77,10 @@ def _publish(scan: Scan, config: RunConfig, files: dict[str, Path], verdict: dic
     record = make_record(scan, config, verdict)
     crc32 = checked_sources(scan, config, verdict)
     judged = record.pop('judged', None) or {}
-    with_its_head = records_with_its_head(scan, record, config)
-    if any(is_rejected(other) for other in with_its_head.values()):
+    if any(is_rejected(other) for other in records_with_its_head(scan, record, config).values()):
         record = rejected(record)
     if record['status'] != 'pass':
-        _withdraw(scan, config)
-        if is_rejected(record):
-            _withdraw_head(scan, with_its_head, config)
-        write_record(config.output_dir, scan.name, record)
+        _leave_no_image(scan, record, config)
         return []
     published = _publish_passed(scan, config, files, record, judged)
     remember(record, crc32, config)
@@ -143,31 +139,41 @@ def withdraw_scan(scan: Scan, output_dir: Path) -> None:
         folder.remove_if_empty(str(parent))
 
 
+def _leave_no_image(scan: Scan, record: dict[str, Any], config: RunConfig) -> None:
+    """Write the record of a scan that has not passed; remove its image, and all that stand and fall with it.
+
+    Records come first: an image that cannot be removed has none that says 'pass'.
+    """
+    write_record(config.output_dir, scan.name, record)
+    try:
+        _withdraw(scan, config)
+    finally:
+        if is_rejected(record):  # one scan's metrics hold for all images with its head
+            others = records_with_its_head(scan, record, config)
+            passed = {name: other for name, other in others.items() if other['status'] == 'pass'}
+            for name, other in passed.items():
+                write_record(config.output_dir, name, rejected(other))
+            for other in passed.values():
+                _withdraw(_named(scan, other, config), config)
+
+
 def _withdraw(scan: Scan, config: RunConfig) -> None:
     """Remove a scan from all that is shared, and the other contrasts whose brain was found by it."""
     withdraw_scan(scan, config.output_dir)
     with contextlib.suppress(OutsideError):
         withdraw_image(config.raw_like_folder, scan.relative_path)
+    reason = _WITHOUT_T1W.format(scan.relative_path)
     for name, record in read_records(config.output_dir, scan.subject).items():
         if record.get('t1w') == scan.relative_path and record['status'] == 'pass':
-            _withdraw(_named(scan, record, config), config)
             kept = {key: value for key, value in record.items() if key not in OF_AN_IMAGE}
-            reason = _WITHOUT_T1W.format(scan.relative_path)
             write_record(config.output_dir, name, {**kept, 'status': 'error', 'reasons': [reason]})
+            _withdraw(_named(scan, record, config), config)
 
 
 def _named(scan: Scan, record: dict[str, Any], config: RunConfig) -> Scan:
     """The scan of a record of the same subject, as far as its outputs go by its name."""
     path = str(record['scan'])
     return replace(scan, path=config.bids_dir / path, relative_path=path)
-
-
-def _withdraw_head(scan: Scan, with_its_head: dict[str, dict[str, Any]], config: RunConfig) -> None:
-    """Remove all images with a rejected head: one scan's metrics hold for all of them."""
-    for name, record in with_its_head.items():
-        if record['status'] == 'pass':
-            _withdraw(_named(scan, record, config), config)
-            write_record(config.output_dir, name, rejected(record))
 
 
 def forget_rejections(scans: Collection[Scan], config: RunConfig) -> None:
@@ -185,14 +191,14 @@ def forget_rejections(scans: Collection[Scan], config: RunConfig) -> None:
         if rejection is not None and is_rejected(rejection):
             undecided = {**rejection, 'status': 'error', 'reasons': [HEAD_UNDECIDED], 'head_rejected': False}
             with never_written_to(config.bids_dir), locked(config.output_dir, 'logs'):
-                _withdraw(scan, config)
-                write_record(config.output_dir, scan.name, undecided)
+                _leave_no_image(scan, undecided, config)
 
 
 def record_failure(scan: Scan, config: RunConfig, reason: str) -> dict[str, Any]:
     """Leave no image of a scan; write and return its record, with status 'error' and the reason.
 
-    A head that the scan has rejected before stays rejected: an error is no verdict.
+    A head that the scan has rejected before stays rejected: an error is no verdict. Raises OSError if a file
+    cannot be removed.
     """
     record = {
         'scan': scan.relative_path,
@@ -202,9 +208,7 @@ def record_failure(scan: Scan, config: RunConfig, reason: str) -> dict[str, Any]
     }
     with never_written_to(config.bids_dir), locked(config.output_dir, 'logs'):
         before = read_record(config.output_dir, scan.name) or {}
-        _withdraw(scan, config)
         if (is_rejected(before) or is_undecided(before)) and have_one_head(before, record):
             record['head_rejected'] = True
-            _withdraw_head(scan, records_with_its_head(scan, record, config), config)
-        write_record(config.output_dir, scan.name, record)
+        _leave_no_image(scan, record, config)
     return record

@@ -195,10 +195,14 @@ def _fail(scan: Scan, config: RunConfig, reason: str) -> None:
     try:
         record_failure(scan, config, reason)
     except OSError as err:
-        raise InputError(
+        message = (
             f'{scan.relative_path}: failed ({reason}), and what is left of it in the output cannot be '
             f'removed ({err.strerror}); do not share the output'
-        ) from err
+        )
+        record = read_record(config.output_dir, scan.name)
+        if record is None or record['status'] != 'error':
+            raise InputError(message) from err
+        logger.error(message)
 
 
 def _set_up_nipype(config: RunConfig) -> None:
