@@ -3,9 +3,9 @@
 Pandas would change cells (``01``, ``NA``, ``1.50``), and takes longer to load than the tables take to read.
 """
 
-import codecs
 import csv
 import io
+import json
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -19,7 +19,6 @@ from cpmae_bids.runtime.content import unreadable
 logger = logging.getLogger(__name__)
 NOT_THERE = 'n/a'
 MAX_BYTES = 2**26  # largest text that is read
-_MARKS = {codecs.BOM_UTF8: 'utf-8-sig', codecs.BOM_UTF16_LE: 'utf-16', codecs.BOM_UTF16_BE: 'utf-16'}
 _SEPARATORS = (',', ';')
 _QUOTED = re.compile(r'"[^"\t]*"(\t"[^"\t]*")*')
 
@@ -31,7 +30,7 @@ def warn_once(message: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Read a text in UTF-8 or UTF-16, else in Latin-1 with a warning.
+    """Read a text in UTF-8, UTF-16 or UTF-32, else in Latin-1 with a warning.
 
     Raises InputError if it cannot be read, or is not a text file.
     """
@@ -44,13 +43,11 @@ def read_text(path: Path) -> str:
         raise InputError(f'{path}: cannot be read ({err.strerror}); check its permissions') from err
     if len(content) > MAX_BYTES:
         raise InputError(f'{path}: too large for a text')
-    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), '')
-    if not encoding and b'\0' in content[:4]:  # no mark, and every other byte of a Latin letter is zero
-        encoding = 'utf-16-be' if content[:1] == b'\0' else 'utf-16-le'
+    encoding = json.detect_encoding(content)  # by a mark, or by the bytes of a Latin letter that are zero
     try:
-        text = content.decode(encoding or 'utf-8')
+        text = content.decode(encoding)
     except UnicodeDecodeError as err:
-        if encoding:
+        if encoding != 'utf-8':
             raise InputError(f'{path}: damaged {encoding} text; save it as UTF-8') from err
         text = content.decode('cp1252', 'replace')
         warn_once(f'{path}: is not UTF-8 text, and was read as Latin-1; save it as UTF-8')
