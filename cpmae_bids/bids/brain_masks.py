@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, split_name
-from cpmae_bids.bids.scan import Scan
+from cpmae_bids.bids.scan import Scan, by_subject
 from cpmae_bids.config import T1W
 from cpmae_bids.exceptions import InputError
 
@@ -21,8 +21,7 @@ def with_brain_masks(scans: Sequence[Scan], folders: Sequence[Path]) -> list[Sca
     """
     found: dict[Scan, Path] = {}
     for folder in folders:
-        for subject in dict.fromkeys(scan.subject for scan in scans):
-            of_subject = [scan for scan in scans if scan.subject == subject]
+        for subject, of_subject in by_subject(scans).items():
             for mask, entities in _masks(folder, subject):
                 owner = _owner(entities, of_subject)
                 if owner is not None:

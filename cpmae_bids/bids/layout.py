@@ -12,7 +12,7 @@ from cpmae_bids.bids.brain_masks import with_brain_masks
 from cpmae_bids.bids.metadata import shareable_metadata
 from cpmae_bids.bids.output_folder import NAME_MAX
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS, output_kinds, output_path, split_name
-from cpmae_bids.bids.scan import Scan, scan_seed
+from cpmae_bids.bids.scan import Scan, by_subject, scan_seed
 from cpmae_bids.bids.selection import read_filters, select_subjects
 from cpmae_bids.bids.sidecars import read_sidecars
 from cpmae_bids.config import T1W, T1W_SUFFIXES, RunConfig
@@ -52,13 +52,15 @@ def collect_scans(config: RunConfig) -> list[Scan]:
     t1ws.sort(key=lambda scan: scan.suffix != T1W)  # a UNIT1 is a reference where there is nothing else
     t1ws = [_with_checked_mask(scan) for scan in with_brain_masks(t1ws, config.derivatives)]
     t1ws = _with_first_echoes(_with_references(t1ws, config))
-    scans = [*t1ws, *(_with_t1w(scan, t1ws, config) for scan in scans if scan.suffix not in T1W_SUFFIXES)]
+    t1ws_of = by_subject(t1ws)
+    others = [scan for scan in scans if scan.suffix not in T1W_SUFFIXES]
+    scans = [*t1ws, *(_with_t1w(scan, t1ws_of.get(scan.subject, []), config) for scan in others)]
     scans.sort(key=lambda scan: _in_order(scan.path))
     if config.session_label:
         scans = [scan for scan in scans if scan.session in config.session_label]
     if not scans:
         raise NothingToDoError(f'{config.bids_dir}: no T1w scan matches; check the labels and filters')
-    for subject in sorted(set(subjects) - {scan.subject for scan in t1ws}):
+    for subject in sorted(set(subjects) - t1ws_of.keys()):
         logger.warning('sub-%s: no T1w scan', subject)
     for subject in subjects:
         _warn_of_other_formats(config.bids_dir, subject)
@@ -187,9 +189,8 @@ def _have_one_grid(first: Path, second: Path) -> bool:
         return False
 
 
-def _with_t1w(scan: Scan, t1ws: list[Scan], config: RunConfig) -> Scan:
+def _with_t1w(scan: Scan, of_subject: list[Scan], config: RunConfig) -> Scan:
     """Set the T1w that locates the brain of another contrast, and whose reference gives the head."""
-    of_subject = [t1w for t1w in t1ws if t1w.subject == scan.subject]
     if not of_subject:
         problem = 'the subject has no T1w scan to find its brain by; leave it out by a --bids-filter-file'
         return replace(scan, problem=scan.problem or problem)

@@ -1,6 +1,7 @@
 """An image of the input dataset, and the seeds that follow from its name."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,14 @@ class Scan:
     def name(self) -> str:
         """File name without extension; it is unique in the dataset: ``sub-01_ses-a_T1w``."""
         return self.path.name.partition('.')[0]
+
+
+def by_subject(scans: Iterable[Scan]) -> dict[str, list[Scan]]:
+    """Return scans by the labels of their subjects, each in the order in which they come."""
+    found: dict[str, list[Scan]] = {}
+    for scan in scans:
+        found.setdefault(scan.subject, []).append(scan)
+    return found
 
 
 def scan_seed(seed: int, subject: str) -> int:

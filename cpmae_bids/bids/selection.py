@@ -42,7 +42,8 @@ def select_subjects(config: RunConfig) -> list[str]:
 
 
 def _reject_missing(option: str, prefix: str, asked: Iterable[str], present: Iterable[str]) -> None:
-    missing = [prefix + label for label in dict.fromkeys(asked) if label not in set(present)]
+    known = set(present)
+    missing = [prefix + label for label in dict.fromkeys(asked) if label not in known]
     if missing:
         raise UsageError(f'not in the dataset: {", ".join(missing)}; check --{option}-label')
 

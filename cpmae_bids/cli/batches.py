@@ -1,9 +1,8 @@
 """How scans share processors and workflows."""
 
 from collections.abc import Sequence
-from itertools import groupby
 
-from cpmae_bids.bids.scan import Scan
+from cpmae_bids.bids.scan import Scan, by_subject
 from cpmae_bids.config import RunConfig
 from cpmae_bids.runtime import memory
 from cpmae_bids.workflows.resources import MEM_GB
@@ -31,7 +30,7 @@ def make_batches(scans: Sequence[Scan], config: RunConfig) -> list[list[Scan]]:
     """Return the scans, in their order, in groups that share a workflow; those of a subject stay together."""
     size = batch_size(config) or max(1, len(scans))
     batches: list[list[Scan]] = []
-    for _, of_subject in groupby(scans, key=lambda scan: scan.subject):
+    for of_subject in by_subject(scans).values():
         if not batches or len(batches[-1]) >= size:
             batches.append([])
         batches[-1] += of_subject

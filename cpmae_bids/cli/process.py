@@ -7,14 +7,13 @@ import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from itertools import groupby
 
 from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.completeness import stored_files_are_whole
 from cpmae_bids.bids.layout import without_reference, without_t1w
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.bids.publish import forget_rejections, record_failure
-from cpmae_bids.bids.scan import Scan
+from cpmae_bids.bids.scan import Scan, by_subject
 from cpmae_bids.bids.verdict_records import is_undecided, read_record, record_path
 from cpmae_bids.cli.batches import make_batches
 from cpmae_bids.config import RunConfig
@@ -106,8 +105,8 @@ def _process_batch(batch: Sequence[Scan], config: RunConfig, progress: Progress 
         else:
             _fail(scan, config, 'no verdict was written')
     if len({scan.subject for scan in batch}) > 1:  # one of them may have brought it down
-        for _, of_subject in groupby(unfinished, key=lambda scan: scan.subject):
-            failures += _process_batch(list(of_subject), config, progress)
+        for of_subject in by_subject(unfinished).values():
+            failures += _process_batch(of_subject, config, progress)
         return failures
     for scan in unfinished:
         if _signature(scan, config) == before[scan]:
