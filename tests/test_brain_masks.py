@@ -1,7 +1,9 @@
 """A brain mask of another pipeline takes the place of our own, and is checked like it."""
 
+import errno
 import json
 import logging
+import os
 from copy import deepcopy
 
 import nibabel as nib
@@ -11,6 +13,8 @@ from judged import publish_scan
 from nipype.pipeline.engine.utils import generate_expanded_graph
 from phantom import grid, head, write
 
+from cpmae_bids.bids import layout
+from cpmae_bids.bids.atomic import crc32_of
 from cpmae_bids.bids.completeness import complete_scans
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.private_paths import hide_paths
@@ -80,6 +84,23 @@ def test_the_first_of_several_derivatives_wins_and_a_mask_that_is_not_there_fail
     (two / name).symlink_to('gone')
     (scan,) = collect_scans(settings(root, two, one))
     assert 'sub-01_desc-brain_mask.nii.gz cannot be used: a link to content' in scan.problem
+
+
+def test_a_mask_that_cannot_be_read_fails_its_scan_alone(make_bids, make_nifti, tmp_path, monkeypatch):
+    root = make_bids([f'sub-{label}/anat/sub-{label}_T1w.nii.gz' for label in '12'])
+    for label in '12':
+        make_nifti(tmp_path / f'masks/sub-{label}/anat/sub-{label}_desc-brain_mask.nii.gz')
+
+    def damaged(path):
+        if '1' in path.name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return crc32_of(path)
+
+    monkeypatch.setattr(layout, 'crc32_of', damaged)
+    first, second = collect_scans(settings(root, tmp_path / 'masks'))
+    assert 'sub-1_desc-brain_mask.nii.gz cannot be used: Input/output error' in first.problem
+    assert second.brain_mask_crc32
+    assert not second.problem
 
 
 def test_folders_are_given_as_to_fmriprep(tmp_path):

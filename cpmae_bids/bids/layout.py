@@ -142,10 +142,13 @@ def _with_checked_mask(scan: Scan) -> Scan:
     """Note what the brain mask of a scan is, or that it cannot be read."""
     if scan.brain_mask is None:
         return scan
-    if reason := unreadable(scan.brain_mask):
-        reason = f'its brain mask {scan.brain_mask.name} cannot be used: {reason}'
-        return replace(scan, problem=scan.problem or reason)
-    return replace(scan, brain_mask_crc32=crc32_of(scan.brain_mask))
+    try:
+        if not (reason := unreadable(scan.brain_mask)):
+            return replace(scan, brain_mask_crc32=crc32_of(scan.brain_mask))
+    except OSError as err:
+        reason = f'{err.strerror}; check the disk'
+    reason = f'its brain mask {scan.brain_mask.name} cannot be used: {reason}'
+    return replace(scan, problem=scan.problem or reason)
 
 
 def _with_references(scans: list[Scan], config: RunConfig) -> list[Scan]:
