@@ -384,8 +384,9 @@ def test_noise_passes_where_software_removed_the_air(case, tmp_path):
     quiet = copy(case)
     quiet.original = nifti.read(phantom.write(tmp_path / 'T2w.nii', values, AFFINE))
     quiet.air = air_model.estimate(values, case.kept, case.original.voxel_sizes, phantom.SCALE)
-    assert quiet.judge_as('air', quiet.in_noise()) == set()
-    assert 'head_per_brain' in quiet.judge_as('head', quiet.in_noise())
+    measures = quiet.measure(quiet.in_noise())
+    assert noticed(measures, 'air') == set()
+    assert 'head_per_brain' in noticed(measures, 'head')
 
 
 def test_an_original_passes_as_nothing(case):

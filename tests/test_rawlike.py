@@ -698,11 +698,13 @@ def test_unused_dimensions_of_a_copy_hold_no_numbers(tmp_path):
 
 def test_a_table_of_numbers_is_one(tmp_path):
     path = tmp_path / 'physio.tsv.gz'
-    path.write_bytes(gzip.compress(b'1.5\t-2e3\nn/a\t4\n'))
-    assert gzip.decompress(images.copy_numbers(path)) == b'1.5\t-2e3\nn/a\t4\n'
-    path.write_bytes(gzip.compress(b'1.5\tJane\n'))
-    with pytest.raises(InputError, match='more than numbers'):
-        images.copy_numbers(path)
+    numbers = b'1.5\t-2e3\nn/a\t4\nNaN\t-inf\n1E5\t-\n'
+    path.write_bytes(gzip.compress(numbers))
+    assert gzip.decompress(images.copy_numbers(path)) == numbers
+    for name in (b'Jane', b'Ian', b'Nina', b'nan1Ina'):
+        path.write_bytes(gzip.compress(b'1.5\t' + name + b'\n'))
+        with pytest.raises(InputError, match='more than numbers'):
+            images.copy_numbers(path)
 
 
 def test_descriptions_of_datasets_hold_texts_alone(make_bids):

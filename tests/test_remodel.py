@@ -6,10 +6,12 @@ import small_models
 import torch
 from scipy import ndimage
 
+from benchmarks.model_timing import MODELS, time_scan
 from cpmae_bids.models import sampling
 from cpmae_bids.models.exemplars import SITES
 from cpmae_bids.models.mae import ShapeStage
 from cpmae_bids.models.shape import Shape
+from cpmae_bids.models.superresolution import SuperResolution, SuperResolutionConfig
 from cpmae_bids.training.train_brain import brain_of
 from cpmae_bids.training.train_mae import MAETraining, explained, train_mae
 
@@ -108,3 +110,13 @@ def test_the_transformer_learns_to_use_what_it_sees(models, tmp_path):
     before = explained(mae, corpus, rows)[0]
     trained = train_mae(mae, corpus, tmp_path, settings)
     assert explained(trained, corpus, rows)[0] > before + 0.1
+
+
+def test_the_benchmark_times_what_the_steps_do(models):
+    mae, head, brain = models
+    finer = SuperResolution(SuperResolutionConfig(width=6, blocks=1, noise=1))
+    named = dict(zip(MODELS, (brain, mae, head, finer), strict=True))
+    seconds = time_scan(named, brain_of(small_models.heads()[0])[0].numpy(), seed=1, preset='128')
+    parts = [seconds[stage] for stage in ('encode', 'remodel', 'decode')]
+    assert min(parts) > 0
+    assert seconds['sum'] == pytest.approx(sum(parts))

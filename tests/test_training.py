@@ -1,15 +1,18 @@
 """Training: the prepared file, exact resume, settings, and a decoder that learns."""
 
 import numpy as np
+import phantom
 import pytest
 import torch
 
+from cpmae_bids.deid.images import nifti
 from cpmae_bids.deid.images.intensity import CEILING, from_levels, to_levels
+from cpmae_bids.deid.space import geometry
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.models.vqvae import VQVAEConfig
 from cpmae_bids.training import data, settings
 from cpmae_bids.training.loop import Run, cosine
-from cpmae_bids.training.prepare import find_heads
+from cpmae_bids.training.prepare import conform_scan, find_heads
 from cpmae_bids.training.train_brain import BrainTraining, brain_of, psnr, train_brain
 
 SMALL = VQVAEConfig(latent=8, width=8, decoder_blocks=1, fine=8, grids=(8, 16), dims=(8, 8), codebook=16)
@@ -143,3 +146,22 @@ def test_heads_that_are_held_out_are_not_trained_on(make_bids, table, label):
     scans = [f'sub-{k}/anat/sub-{k}_T1w.nii.gz' for k in ('01', '02')]
     root = make_bids(scans, participants=table.format(label))
     assert find_heads(root) == [root / scans[1]]
+
+
+def test_a_scan_is_brought_to_the_template_grid_and_an_eighth_below_it(tmp_path):
+    """With a brain mask and an affine map from an earlier call."""
+    values, brain = phantom.head(*(grid := phantom.grid((4, 4, 4))))
+    path = phantom.write(tmp_path / 'sub-1_T1w.nii.gz', values, grid[1])
+    nifti.write_mask(tmp_path / 'sub-1_T1w_brain.nii.gz', brain, nifti.read(path))
+    np.savetxt(tmp_path / 'sub-1_T1w_affine.txt', np.eye(4))
+    name, image, mask, seen = conform_scan(path, tmp_path, 64)
+    affine = geometry.grid_affine(64)
+    affine[2, 3] -= 256 / 8
+    expected, expected_brain = phantom.head((64, 64, 72), affine, noise=False)
+    assert name == 'sub-1_T1w'
+    assert image.shape == mask.shape == seen.shape == (64, 64, 72)
+    assert image.dtype == np.uint8
+    assert (mask != expected_brain).mean() < 0.005
+    assert not image[~seen].any()
+    tissue = seen & (expected > 100)
+    assert np.corrcoef(from_levels(image)[tissue], expected[tissue])[0, 1] > 0.8

@@ -5,6 +5,7 @@ They are streamed: series may exceed the memory, and nibabel holds compressed on
 
 import gzip
 import math
+import re
 import sys
 import zlib
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ _KEPT_FIELDS = (
 _MAX_TOFFSET = 1e4  # a day or a birthday is larger
 _CHUNK = 1 << 20
 _NUMERIC = b'0123456789+-.eEnaNiIfF/ \t\r\n'
+_WORD = re.compile(rb'(?<![a-z/])(?!(?:nan|inf|n/a)(?![a-z/]))[a-z/]{2,}', re.IGNORECASE)
 
 
 def copy_image(source: Path, file: IO[bytes]) -> None:
@@ -115,4 +117,4 @@ def copy_numbers(source: Path) -> bytes:
 
 def is_numeric(content: bytes) -> bool:
     """Whether a text holds numbers and blanks alone, ``nan``, ``inf`` and ``n/a`` among them."""
-    return not content.translate(None, _NUMERIC)
+    return not content.translate(None, _NUMERIC) and not _WORD.search(content)
