@@ -36,7 +36,7 @@ def collect_scans(config: RunConfig) -> list[Scan]:
 
     Scans that cannot be processed are among them and say so in `Scan.problem`. Raises UsageError if subjects,
     sessions or filters name what does not exist, NothingToDoError if no scan matches, InputError if a name is
-    not UTF-8 text, or too long.
+    not UTF-8 text.
     """
     if config.seed is None:
         raise ValueError('the seed must be settled before scans are collected')
@@ -64,7 +64,6 @@ def collect_scans(config: RunConfig) -> list[Scan]:
         logger.warning('sub-%s: no T1w scan', subject)
     for subject in subjects:
         _warn_of_other_formats(config.bids_dir, subject)
-    _reject_long_names(scans)
     return scans
 
 
@@ -121,7 +120,7 @@ def _as_scan(path: Path, config: RunConfig, seed: int) -> Scan | None:
     if 'inv' in entities:
         logger.warning('%s: one inversion of several, left out', relative)
         return None
-    metadata, problem = {}, unreadable(path)
+    metadata, problem = {}, unreadable(path) or _too_long(relative)
     try:
         metadata = shareable_metadata(read_sidecars(config.bids_dir, relative))
     except InputError as err:
@@ -223,15 +222,13 @@ def without_reference(reference: Scan, reason: str) -> str:
     )
 
 
-def _reject_long_names(scans: list[Scan]) -> None:
-    """Reject scans whose outputs no file system takes, before any work."""
-    for scan in scans:
-        names = [output_path(scan.relative_path, kind).name for kind in output_kinds()]
-        if (excess := max(len(os.fsencode(name)) for name in names) - NAME_MAX) > 0:
-            raise InputError(
-                f'{scan.relative_path}: the names of its outputs would be {excess} bytes too long; shorten '
-                'its labels, or leave it out by a --bids-filter-file'
-            )
+def _too_long(relative: str) -> str:
+    """Say that no file system takes the outputs of a scan, or nothing."""
+    names = (output_path(relative, kind).name for kind in output_kinds())
+    excess = max(len(os.fsencode(name)) for name in names) - NAME_MAX
+    return (
+        f'the names of its outputs would be {excess} bytes too long; shorten its labels' if excess > 0 else ''
+    )
 
 
 def _warn_of_other_formats(bids_dir: Path, subject: str) -> None:

@@ -145,6 +145,8 @@ class OutputFolder:
     def remove(self, path: str | Path) -> None:
         """Remove a file or a link, if it is there."""
         *folder, name = self._parts(path)
+        if len(os.fsencode(name)) > NAME_MAX:
+            return
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), self._entered(folder) as descriptor:
             os.unlink(name, dir_fd=descriptor)
 
