@@ -1,5 +1,7 @@
 """Work that the threads of a step share."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -92,3 +94,19 @@ def test_workers_end_with_a_process_that_is_killed():
     while any(map(works, children)) and time.monotonic() < end:
         time.sleep(0.05)
     assert not any(map(works, children))
+
+
+def test_workers_end_by_an_interrupt_without_a_word():
+    """A terminal sends it to all of them, those that wait for work included."""
+    code = (
+        'import signal, time\nfrom cpmae_bids.runtime.pool import workers\n'
+        'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
+        'with workers(2) as each:\n    results = each(time.sleep, [60])\n    print(flush=True)\n'
+        '    try: list(results)\n    except KeyboardInterrupt: print("interrupted")'
+    )
+    streams = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT}
+    with subprocess.Popen([sys.executable, '-c', code], start_new_session=True, **streams) as process:
+        process.stdout.readline()
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=30)[0].decode() == 'interrupted\n'

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 
 from cpmae_bids.exceptions import CpmaeError
@@ -24,7 +25,7 @@ def workers(nprocs: int) -> Iterator[Callable[..., Iterable]]:
     from concurrent.futures.process import BrokenProcessPool
 
     try:
-        pool = ProcessPoolExecutor(nprocs, initializer=end_with_parent, initargs=(os.getpid(),))
+        pool = ProcessPoolExecutor(nprocs, initializer=_begin, initargs=(os.getpid(),))
     except NO_SEMAPHORES:
         yield map
         return
@@ -36,3 +37,10 @@ def workers(nprocs: int) -> Iterator[Callable[..., Iterable]]:
         ) from err
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin(parent: int) -> None:
+    """Have a worker end with its parent, and by a signal at once, without the traceback of an interrupt."""
+    end_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
