@@ -1,5 +1,6 @@
 """participants.tsv of the output: few columns, and only participants who have an image in it."""
 
+import os
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
@@ -23,7 +24,7 @@ def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[st
     folder, table, sidecar = OutputFolder(output_dir), 'participants.tsv', 'participants.json'
     source, found, unread = bids_dir / table, Table([], []), []
     try:
-        if _is_there(source):
+        if os.path.lexists(source):
             found = read_participants(source, {f'sub-{label}' for label in subjects})
     except InputError as err:
         unread.append(str(err))
@@ -34,7 +35,7 @@ def write_participants(bids_dir: Path, output_dir: Path, subjects: Collection[st
 
     described: dict[str, Any] = {}
     try:
-        if _is_there(bids_dir / sidecar):
+        if os.path.lexists(bids_dir / sidecar):
             described = read_json(bids_dir / sidecar)
         if not isinstance(described, dict):
             raise ValueError('not a JSON object')
@@ -69,7 +70,3 @@ def read_participants(path: Path, wanted: Collection[str]) -> Table:
         more = f' and {len(missing) - 3} more' if len(missing) > 3 else ''
         warn_once(f'{path}: has no row for {", ".join(missing[:3])}{more}')
     return table
-
-
-def _is_there(path: Path) -> bool:
-    return path.exists() or path.is_symlink()

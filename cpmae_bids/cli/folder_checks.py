@@ -112,7 +112,7 @@ def reject_foreign_output(output_dir: Path) -> None:
 def check_description(bids_dir: Path) -> None:
     """Reject a dataset whose description says nothing: name, authors and licence would be lost."""
     path = bids_dir / 'dataset_description.json'
-    if not path.exists() and not path.is_symlink():
+    if not os.path.lexists(path):
         return
     try:
         problem = '' if isinstance(read_json(path), dict) else 'no JSON object'

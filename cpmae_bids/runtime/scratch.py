@@ -37,9 +37,9 @@ def remove(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def made(parent: Path | None = None) -> Iterator[Path]:
+def made() -> Iterator[Path]:
     """Make a folder for the context."""
-    folder = make(parent)
+    folder = make()
     try:
         yield folder
     finally:
