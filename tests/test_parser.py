@@ -71,6 +71,14 @@ def test_all_values(tmp_path):
     assert config.private_report_dir == Path.cwd() / 'p'
 
 
+def test_a_link_that_leads_to_itself_is_wrong_use(tmp_path, capsys):
+    (tmp_path / 'loop').symlink_to('loop')
+    with pytest.raises(SystemExit) as ended:
+        parse_config([*BASE, '-w', str(tmp_path / 'loop')])
+    assert ended.value.code == 64
+    assert 'loop: a link that leads to itself' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     'arguments',
     [

@@ -84,12 +84,17 @@ def path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError('an empty path')
     try:
-        return Path(os.path.abspath(Path(text).expanduser()))
+        found = Path(os.path.abspath(Path(text).expanduser()))
     except RuntimeError:
         raise argparse.ArgumentTypeError(f'{text}: no such home folder; give the path in full') from None
     except OSError:
         message = f'{text}: relative to a folder that is gone; change to another, or give the path in full'
         raise argparse.ArgumentTypeError(message) from None
+    try:
+        found.resolve()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f'{text}: a link that leads to itself; remove it') from None
+    return found
 
 
 def file(text: str) -> Path:
