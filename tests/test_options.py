@@ -13,7 +13,7 @@ from cpmae_bids.cli import preflight
 from cpmae_bids.cli.parser import parse_config
 from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig
-from cpmae_bids.workflows.graph import write_graph
+from cpmae_bids.workflows.base import write_graph
 
 FIRST = 'sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz'
 LATER = 'sub-01/ses-b/anat/sub-01_ses-b_T1w.nii.gz'

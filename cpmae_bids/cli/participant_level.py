@@ -23,7 +23,6 @@ from cpmae_bids.cli.summary import count, summarise
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, UsageError
 from cpmae_bids.reports.subject_page import write_subject_report
-from cpmae_bids.workflows.graph import write_graph
 from cpmae_bids.workflows.progress import Progress
 from cpmae_bids.workflows.resources import size_factor
 
@@ -57,6 +56,8 @@ def run_participants(config: RunConfig, interruption: Interruption) -> int:
         reject_links_in_work(config.work_folder, subjects)
         with claimed(config.work_folder, subjects):
             if config.write_graph:
+                from cpmae_bids.workflows.base import write_graph
+
                 write_graph([scan for scan in todo if not scan.problem], config)
             failures = process_scans(todo, config, Progress(check=interruption.check))
         keep_work_dir = bool(failures)

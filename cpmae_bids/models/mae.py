@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from cpmae_bids.models.exemplars import SITES
 from cpmae_bids.models.plausibility import Plausibility
-from cpmae_bids.models.transformer import Block
 from cpmae_bids.models.vqvae import VQVAE
 
 BRAIN_GRID = 16  # sites along an edge of the grid on which the brain is described
@@ -24,6 +23,7 @@ TOKEN = 2  # sites along an edge of a token (32 mm): attention is quadratic in t
 # Penalty on the regression of shape on the brain, in heads: less of it predicts heads a little better, and
 # lets an attacker who knows the brain do the same
 RIDGE = 1000.0
+DROPOUT = 0.2  # of the transformer, in training
 SHRINKAGE = 0.3  # weight of the diagonal in the covariance of what the brain leaves open
 
 
@@ -121,6 +121,25 @@ class ShapeStage(nn.Module):
         self.covariance.copy_((1 - SHRINKAGE) * covariance + SHRINKAGE * torch.diag(covariance.diagonal()))
 
 
+class Block(nn.Module):
+    """Pre-norm transformer block with full self-attention."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.heads = max(1, width // 64)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (B, M, width) to the same shape."""
+        b, m, width = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(b, m, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, m, width)
+        x = x + F.dropout(self.out(mixed), DROPOUT, self.training)
+        return x + F.dropout(self.mlp(self.norm2(x)), DROPOUT, self.training)
+
+
 class AppearanceStage(nn.Module):
     """Predicts the descriptors of all sites from those that are known, the shape and the brain."""
 
@@ -137,7 +156,7 @@ class AppearanceStage(nn.Module):
         self.shape_in = nn.Linear(c.shape, width)
         self.brain_in = nn.Linear(c.brain_features, width)
         self.position = nn.Parameter(0.02 * torch.randn(c.tokens, width))
-        self.blocks = nn.ModuleList([Block(width, dropout=0.2) for _ in range(c.depth)])
+        self.blocks = nn.ModuleList([Block(width) for _ in range(c.depth)])
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, members * c.features)
         nn.init.zeros_(self.out.weight)

@@ -1,7 +1,9 @@
 """The workflow of a whole run: one workflow per subject, and in it one per scan."""
 
+import logging
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 
 from nipype.pipeline import engine as pe
 
@@ -20,6 +22,7 @@ from cpmae_bids.workflows.anatomical import (
 from cpmae_bids.workflows.outputs import init_outputs_wf
 from cpmae_bids.workflows.progress import node_name
 
+logger = logging.getLogger(__name__)
 # Polling for finished nodes each 2 s, nipype's default, would cost a scan half a minute. `SturdyMultiProc` is
 # told of each at once, and looks as often only where there is none to wait for.
 POLL_SECONDS = 0.02
@@ -51,6 +54,17 @@ def init_cpmae_bids_wf(scans: Sequence[Scan], config: RunConfig) -> pe.Workflow:
     for subject, subject_scans in groupby(by_subject, key=lambda scan: scan.subject):
         workflow.add_nodes([init_single_subject_wf(subject, list(subject_scans), config)])
     return workflow
+
+
+def write_graph(scans: Sequence[Scan], config: RunConfig) -> None:
+    """Draw the workflow of a run into the work folder: graph.dot, and graph.svg if graphviz is there."""
+    workflow = init_cpmae_bids_wf(scans, config)
+    drawing = Path(workflow.base_dir, workflow.name, 'graph.dot')
+    try:
+        drawing = workflow.write_graph(graph2use='colored', format='svg', simple_form=True)
+    except Exception as err:
+        logger.warning('graph: was not drawn (%s)', ' '.join(str(err).split()))
+    logger.info('graph: %s', drawing)
 
 
 def init_single_subject_wf(subject: str, scans: Sequence[Scan], config: RunConfig) -> pe.Workflow:
