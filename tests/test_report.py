@@ -18,6 +18,7 @@ from cpmae_bids.bids.scan import Scan
 from cpmae_bids.bids.verdict_records import write_record
 from cpmae_bids.exceptions import VerdictError
 from cpmae_bids.reports.figures import figure_path, publish_figures
+from cpmae_bids.reports.group_page import write_group_report
 from cpmae_bids.reports.pictures import GAP, face_picture, png, slices_picture
 from cpmae_bids.reports.subject_page import write_subject_report
 from cpmae_bids.steps.private_report import private_report
@@ -146,13 +147,19 @@ def test_without_records_no_page_is_left(output):
     assert not page.exists()
 
 
-def test_figures_go_with_the_images(output, tmp_path):
+def test_figures_and_pages_that_show_them_go_with_the_images(output, tmp_path):
+    """The head may have been rejected, and the page of all scans is not written again by the same run."""
+    for subject in ('01', '011'):
+        write_subject_report(output, subject)
+    group_page = write_group_report(output, [], [], [], [])
     t1w = tmp_path / 'sub-01_run-2_T1w.nii.gz'
     withdraw_scan(Scan(t1w, f'sub-01/anat/{t1w.name}', '01', None, {'sub': '01', 'run': '2'}, {}, 0), output)
     assert sorted(path.name for path in (output / 'figures').iterdir()) == [
         'sub-01_run-1_T1w_face.png',
         'sub-01_run-1_T1w_slices.png',
     ]
+    assert not group_page.exists()
+    assert [page.name for page in output.glob('*.html')] == ['sub-011.html']
 
 
 def draw(files):

@@ -126,7 +126,7 @@ def _publish_passed(
 
 
 def withdraw_scan(scan: Scan, output_dir: Path) -> None:
-    """Remove all files and pictures of a scan from the output, nothing behind a link, and not its record."""
+    """Remove a scan's files, pictures and pages with them, nothing behind a link, and not its record."""
     folder = OutputFolder(output_dir)
     with contextlib.suppress(OutsideError):
         for path in reversed(output_files(scan, output_dir)):
@@ -135,6 +135,8 @@ def withdraw_scan(scan: Scan, output_dir: Path) -> None:
     with contextlib.suppress(OutsideError):
         for picture in (output_dir / 'figures').glob(f'{glob.escape(scan.name)}_*'):
             folder.remove(picture)
+            folder.remove(f'sub-{scan.subject}.html')  # these pages may show it
+            folder.remove('group.html')
     for parent in ('figures', *PurePosixPath(scan.relative_path).parents[:-1]):
         folder.remove_if_empty(str(parent))
 
