@@ -471,6 +471,35 @@ def test_an_output_that_fails_later_is_removed_where_datalad_has_dropped_its_con
     assert not image.is_symlink()
 
 
+@pytest.mark.parametrize(
+    'manifest',
+    [
+        {'files': {T1W: 'x', BOLD: 3}, 'refaced': {T1W: 4}, 'left_out': ['x', {'path': 'sub-01/anat/x'}, 5]},
+        {
+            'files': {'/etc/passwd': {}, '../x': {}, BOLD: {'sha256': 7}},
+            'left_out': [{'path': 1, 'reason': 2}],
+        },
+        {'files': [], 'refaced': None, 'left_out': {}},
+        [],
+    ],
+)
+def test_a_manifest_that_somebody_edited_is_made_anew(dataset, settings, manifest):
+    path = dataset / 'code/cpmae-bids/sub-01_ses-a.json'
+    before = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {'version': before['version']} if manifest else manifest))
+    assert write_raw_like(settings.replace(participant_label=('02',))).failures == 0
+    assert write_raw_like(settings).failures == 0
+    assert json.loads(path.read_text()) == before
+
+
+def test_a_description_in_another_encoding_is_written_anew(dataset, settings):
+    path = dataset / 'dataset_description.json'
+    content = path.read_text()
+    path.write_bytes(content.encode('utf-16'))
+    write_raw_like(settings)
+    assert path.read_text() == content
+
+
 def test_what_left_the_input_leaves_the_dataset(dataset, raw, settings):
     shutil.rmtree(raw / 'sub-02')
     shutil.rmtree(raw / 'sub-01/ses-b')

@@ -230,7 +230,7 @@ def write_list(dataset: Path, path: str, rows: Iterable[dict[str, Any]]) -> None
     """Write a table of files and why each was left out, of rows as `told_rows` gives them."""
     counts = Counter[tuple[str, str, bool]]()
     for row in rows:
-        counts[row['path'], row['reason'], bool(row['may_show_face'])] += int(row.get('files', 1))
+        counts[row['path'], row['reason'], row['may_show_face']] += row['files']
     lines = [
         [told, str(count), 'yes' if face else 'no', ' '.join(reason.split())]
         for (told, reason, face), count in sorted(counts.items())

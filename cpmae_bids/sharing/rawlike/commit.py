@@ -31,7 +31,7 @@ def commit(dataset: Path, unit: Unit) -> None:
         'left_out': told_rows(unit.left_out),
     }
     stale = [path for path in old['files'] if path not in new['files'] and is_inside(path)]
-    changed = {path: text for path, text in texts.items() if not _holds(dataset / path, text)}
+    changed = {path: text for path, text in texts.items() if not holds(dataset / path, text)}
     if not stale and not changed and not staged and old == new:
         return
     folder, temporaries = OutputFolder(dataset), dict(staged)
@@ -67,7 +67,8 @@ def is_inside(path: str) -> bool:
     return not PurePosixPath(path).is_absolute() and '..' not in PurePosixPath(path).parts
 
 
-def _holds(path: Path, content: bytes) -> bool:
+def holds(path: Path, content: bytes) -> bool:
+    """Whether a file, and no link, has that content."""
     try:
         return not path.is_symlink() and path.read_bytes() == content
     except OSError:

@@ -18,7 +18,7 @@ def manifest_path(dataset: Path, unit: str) -> Path:
 
 
 def read_manifest(dataset: Path, unit: str) -> dict[str, Any]:
-    """Return a manifest, or an empty one if it cannot be read.
+    """Return a manifest, or an empty one if it cannot be read; without what somebody made nonsense of.
 
     It has ``version``; ``files`` by path (``sha256`` for images); ``refaced``, the verdict records of
     de-identified images by path; and ``left_out``, a list of ``path``, ``files``, ``may_show_face`` and
@@ -28,10 +28,18 @@ def read_manifest(dataset: Path, unit: str) -> dict[str, Any]:
         content = read_json(manifest_path(dataset, unit))
     except (OSError, ValueError):
         content = {}
-    if not isinstance(content, dict):
-        content = {}
+    found = content if isinstance(content, dict) else {}
     empty = {'version': '', 'files': {}, 'refaced': {}, 'left_out': []}
-    return {key: v if isinstance(v := content.get(key), type(e)) else e for key, e in empty.items()}
+    found = {key: v if isinstance(v := found.get(key), type(e)) else e for key, e in empty.items()}
+    for key in ('files', 'refaced'):
+        found[key] = {path: entry for path, entry in found[key].items() if isinstance(entry, dict)}
+    found['left_out'] = [row for row in found['left_out'] if _is_row(row)]
+    return found
+
+
+def _is_row(row: Any) -> bool:
+    kinds = {'path': str, 'files': int, 'may_show_face': bool, 'reason': str}
+    return isinstance(row, dict) and all(isinstance(row.get(key), kind) for key, kind in kinds.items())
 
 
 def write_manifest(dataset: Path, unit: str, manifest: dict[str, Any]) -> None:
@@ -54,7 +62,6 @@ def vouched_images(dataset: Path) -> dict[str, str]:
     for unit in units(dataset):
         manifest = read_manifest(dataset, unit)
         for path, record in manifest['refaced'].items():
-            entry = manifest['files'].get(path)
-            if isinstance(record, dict) and record.get('status') == 'pass' and isinstance(entry, dict):
-                hashes[path] = str(entry.get('sha256', ''))
+            if record.get('status') == 'pass' and path in manifest['files']:
+                hashes[path] = str(manifest['files'][path].get('sha256', ''))
     return hashes

@@ -17,7 +17,7 @@ from cpmae_bids.bids.tsv import read_text
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime.packaged import packaged_json
 from cpmae_bids.sharing.inventory import DatasetFile, write_list
-from cpmae_bids.sharing.rawlike.commit import commit
+from cpmae_bids.sharing.rawlike.commit import commit, holds
 from cpmae_bids.sharing.rawlike.manifest import read_manifest, units
 from cpmae_bids.sharing.rawlike.unit import Unit
 
@@ -67,7 +67,7 @@ def write_description(bids_dir: Path, dataset: Path) -> None:
     """Write dataset_description.json, from which on the folder is a dataset of this tool."""
     content = to_json(describe(bids_dir))
     path = dataset / 'dataset_description.json'
-    if not path.is_file() or path.read_text('utf-8') != content:
+    if not holds(path, content.encode()):
         OutputFolder(dataset).write(path, content)
 
 
