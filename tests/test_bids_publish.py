@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import stat
+import threading
 from dataclasses import replace
 
 import nibabel as nb
@@ -392,6 +393,28 @@ def test_a_sink_that_breaks_is_no_verdict_on_a_head_that_was_rejected(sessions, 
     record_failure(first, config, 'sink: it broke')
     assert publish_scan(second, config, finished(second), PASS) == []
     assert not any(config.output_dir.rglob('*refaced_T1w.nii.gz'))
+
+
+def test_a_scan_that_another_run_publishes_meanwhile_keeps_its_record(sessions, finished, monkeypatch):
+    """A run over one session, while the head of the other is judged again."""
+    config, (first, second, *_) = sessions
+    publish_scan(first, config, finished(first), REJECTED)
+    publish.forget_rejections([first], config)
+    other_run = threading.Thread(target=publish_scan, args=(first, config, finished(first), PASS))
+    read = publish.read_records
+
+    def read_slowly(*args):
+        records = read(*args)
+        if not other_run.ident:
+            other_run.start()
+            other_run.join(1)
+        return records
+
+    monkeypatch.setattr(publish, 'read_records', read_slowly)
+    publish.forget_rejections([second], config)
+    other_run.join()
+    record, image = read_record(config.output_dir, first.name), output_files(first, config.output_dir)[-1]
+    assert (record['status'] == 'pass') == image.exists()
 
 
 def test_a_rejected_head_does_not_reject_that_of_another_seed(sessions, finished):

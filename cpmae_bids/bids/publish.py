@@ -19,7 +19,7 @@ from cpmae_bids.bids.metadata import output_sidecar
 from cpmae_bids.bids.output_folder import OutputFolder, OutsideError, never_written_to
 from cpmae_bids.bids.private_paths import hide_paths
 from cpmae_bids.bids.raw_like import withdraw_image
-from cpmae_bids.bids.scan import Scan
+from cpmae_bids.bids.scan import Scan, by_subject
 from cpmae_bids.bids.source_checks import checked_sources, remember
 from cpmae_bids.bids.verdict_records import (
     HEAD_UNDECIDED,
@@ -184,16 +184,16 @@ def forget_rejections(scans: Collection[Scan], config: RunConfig) -> None:
     What a run was to judge again and did not, since it was killed, stays rejected for this one.
     """
     names = {scan.name for scan in scans}
-    for subject in {scan.subject for scan in scans}:
-        for name, record in read_records(config.output_dir, subject).items():
-            if name not in names and is_undecided(record):
-                write_record(config.output_dir, name, {**record, 'head_rejected': True})
-    for scan in scans:
-        rejection = read_record(config.output_dir, scan.name)
-        if rejection is not None and is_rejected(rejection):
-            undecided = {**rejection, 'status': 'error', 'reasons': [HEAD_UNDECIDED], 'head_rejected': False}
-            with never_written_to(config.bids_dir), locked(config.output_dir, 'logs'):
-                _leave_no_image(scan, undecided, config)
+    with never_written_to(config.bids_dir), locked(config.output_dir, 'logs'):
+        for subject in by_subject(scans):
+            for name, record in read_records(config.output_dir, subject).items():
+                if name not in names and is_undecided(record):
+                    write_record(config.output_dir, name, {**record, 'head_rejected': True})
+        for scan in scans:
+            rejection = read_record(config.output_dir, scan.name)
+            if rejection is not None and is_rejected(rejection):
+                undecided = {'status': 'error', 'reasons': [HEAD_UNDECIDED], 'head_rejected': False}
+                _leave_no_image(scan, rejection | undecided, config)
 
 
 def record_failure(scan: Scan, config: RunConfig, reason: str) -> dict[str, Any]:
