@@ -13,6 +13,7 @@ from cpmae_bids.bids.atomic import locked
 from cpmae_bids.bids.output_folder import NAME_MAX, OutputFolder, is_temporary, temporary_beside
 from cpmae_bids.cli import file
 from cpmae_bids.cli.outcome import settle_surroundings
+from cpmae_bids.exceptions import InputError
 from cpmae_bids.templates import find_template
 
 
@@ -153,6 +154,14 @@ def test_what_cannot_be_written_is_told_at_once(one_file, tmp_path):
         assert code == 64
         assert what in message
     assert one_file('--overwrite', out=tmp_path / 'folder.nii')[0] == 64
+
+
+def test_an_earlier_verdict_is_not_left_beside_a_failure(one_file, tmp_path, monkeypatch):
+    verdict = tmp_path / 'verdict.json'
+    verdict.write_text('{"status": "pass"}')
+    monkeypatch.setattr('cpmae_bids.steps.chain.deidentify', Mock(side_effect=InputError('no brain')))
+    assert one_file('--verdict', verdict)[0] == 1
+    assert not verdict.exists()
 
 
 def test_an_earlier_image_outlives_a_mistyped_input(one_file, tmp_path):

@@ -92,8 +92,9 @@ def _deidentify(args: argparse.Namespace) -> None:
 
     sweep()
 
-    # Whatever happens from here on, no earlier image is left to be taken for the result
-    args.output.unlink(missing_ok=True)
+    # Whatever happens from here on, no earlier image or verdict is left to be taken for the result
+    for earlier in filter(None, (args.output, args.verdict)):
+        earlier.unlink(missing_ok=True)
     deidentify(
         args.input,
         args.output,
