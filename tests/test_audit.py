@@ -554,6 +554,10 @@ def test_links_are_followed_once(heads, tmp_path):
 def test_wrong_use_and_nothing_to_check(tmp_path, capsys):
     (tmp_path / '.git').mkdir()
     assert audit(tmp_path) == 70
+    report = tmp_path.with_suffix('.json')
+    report.write_text('{"images": []}')
+    assert audit(tmp_path, '--json', report) == 70
+    assert not report.exists()  # it is of an earlier call
     assert 'not examined: .git' in capsys.readouterr().err
     assert audit(tmp_path / 'missing') == 64
     with pytest.raises(SystemExit) as ended:

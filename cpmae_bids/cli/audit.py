@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from cpmae_bids.bids.output_folder import OutputFolder
     from cpmae_bids.cli.folder_checks import check_writable
     from cpmae_bids.runtime.pool import workers
     from cpmae_bids.sharing.faces import recogniser
@@ -71,6 +72,7 @@ def _run(args: argparse.Namespace) -> int:
             )
     if args.json is not None:
         check_writable(args.json.parent, '--json')
+        OutputFolder(args.json.parent).remove(args.json)  # an earlier one would be taken for the result
     listing = list_images(args.folder)
     if not listing.images and not listing.foreign:
         for line in _skipped(listing):
