@@ -147,6 +147,15 @@ def test_an_original_slipped_in_is_named(made, output, capsys):
     assert line.startswith(f'CHANGED {slipped}: it is not the file that passed its verdict; face by geometry')
 
 
+def test_a_pipe_in_place_of_an_output_is_named(output, capsys):
+    """To open it would wait for ever."""
+    image = output / 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz'
+    image.unlink()
+    os.mkfifo(image)
+    assert audit(output) == 1
+    assert 'no regular file' in lines(capsys)[0]
+
+
 def test_an_output_without_a_face_must_still_be_the_file_that_passed(heads, output, capsys):
     put(output / 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz', heads['blank'])
     assert audit(output) == 1

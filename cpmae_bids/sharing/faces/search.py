@@ -168,6 +168,8 @@ def judge(path: Path, root: Path, promise: Promise | None, recognise: bool) -> F
     name = path.relative_to(root).as_posix()
     broken = ''
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise ValueError('no regular file')
         if promise is not None:
             broken = promise.broken(path)
             if not broken:
