@@ -7,8 +7,6 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from cpmae_bids.sharing.privacy.identification import wilson
-
 SEED = 20261124
 DRAWS = 2000
 """Of the bootstrap."""
@@ -166,6 +164,16 @@ def living_attack(
         'living_probes': len(known),
         **{f'living_{key}': value for key, value in attack(found, own).items()},
     }
+
+
+def wilson(count: float, total: int) -> Interval:
+    """A share and its 95 % interval (Wilson, 1927); NaN of nothing. SciPy's takes no counts in parts."""
+    if total == 0:
+        return np.nan, np.nan, np.nan
+    z, p = stats.norm.ppf(0.975), count / total
+    middle = (p + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * np.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
+    return p, max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def share(values: np.ndarray) -> Interval:

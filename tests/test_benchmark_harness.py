@@ -59,6 +59,12 @@ def test_auc_is_the_area_under_the_curve():
     assert found[0] == pytest.approx(roc_auc_score(np.arange(50) == 7, -distances[0]))
 
 
+def test_wilson_interval_of_textbooks():
+    assert statistics.wilson(26, 26) == pytest.approx((1, 0.871, 1), abs=1e-3)
+    assert statistics.wilson(15, 50) == pytest.approx((0.3, 0.191, 0.438), abs=1e-3)
+    assert np.isnan(statistics.wilson(0, 0)).all()
+
+
 def test_bootstrap_is_reproducible_and_covers_the_mean():
     values = np.random.default_rng(1).normal(5, 1, 100)
     middle, low, high = statistics.bootstrap(values)

@@ -57,25 +57,16 @@ def attack(distances: np.ndarray, own: np.ndarray, persons: np.ndarray) -> Attac
     before, tied = (nearest < mine).sum(axis=1), (nearest == mine).sum(axis=1) - 1
     others = people_seen - 1
     hits = int(((before == 0) & (tied == 0)).sum())
+    interval = stats.binomtest(hits, len(mine)).proportion_ci(method='wilson')
     behind = 1 - (before + tied / 2) / others
     return Attack(
         probes=len(mine),
         gallery=int(people_seen),
-        rank1=wilson(hits, len(mine)),
+        rank1=(hits / len(mine), float(interval.low), float(interval.high)),
         chance=float(1 / people_seen),
         auc=bootstrap(behind),
         luck=float(stats.binomtest(hits, len(mine), 1 / people_seen, 'greater').pvalue),
     )
-
-
-def wilson(count: float, total: int) -> tuple[float, float, float]:
-    """A share and its 95 % interval (Wilson, 1927); NaN of nothing. SciPy's takes no counts in parts."""
-    if total == 0:
-        return np.nan, np.nan, np.nan
-    z, p = stats.norm.ppf(0.975), count / total
-    middle = (p + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z / (1 + z**2 / total) * np.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
-    return p, max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def bootstrap(values: np.ndarray) -> tuple[float, float, float]:
