@@ -131,12 +131,7 @@ def _border(volume: np.ndarray) -> np.ndarray:
 def segment_tissue(values: np.ndarray, voxel_sizes: np.ndarray) -> np.ndarray:
     """What is no noise, in one piece, of a scan for which `has_bright_noise` holds; bool, shape (X, Y, Z).
 
-    Parameters
-    ----------
-    values : ndarray of float32, shape (X, Y, Z)
-        Scaled intensities.
-    voxel_sizes : ndarray, shape (3,)
-        mm.
+    `values` are scaled intensities, float32, (X, Y, Z); voxel sizes, (3,), are in mm.
     """
 
     def window(volume):

@@ -102,12 +102,7 @@ def in_brain(values: np.ndarray, preserved: np.ndarray) -> float:
     Noise differs in all directions from one voxel to the next; of tissue little does: third differences,
     one along each axis, show hardly anything else (Donoho's finest diagonal band of wavelets).
 
-    Parameters
-    ----------
-    values : ndarray of float32, shape (X, Y, Z)
-        Scaled intensities.
-    preserved : ndarray of bool, shape (X, Y, Z)
-        The preserved region.
+    `values` are scaled intensities, float32, (X, Y, Z), and `preserved` is the preserved region, bool.
     """
     box = ndimage.find_objects(preserved.view(np.uint8))[0]
     values, preserved = values[box], preserved[box]

@@ -71,14 +71,8 @@ def learn(t1w: np.ndarray, other: np.ndarray, where: np.ndarray) -> np.ndarray:
 def apply(head: np.ndarray, table: np.ndarray, seed: int) -> np.ndarray:
     """A generated head in another contrast, in units of its brain scale; float32, shape (n, n, m).
 
-    Parameters
-    ----------
-    head : ndarray, shape (n, n, m)
-        Generated head on the template grid, as a T1w; white matter is about 1, air 0.
-    table : ndarray, shape (11, 3)
-        See `learn`.
-    seed : int
-        Of what a T1w intensity leaves open.
+    As a T1w it lies on the template grid, white matter about 1, air 0. `table` is of `learn`, and `seed` that
+    of what a T1w intensity leaves open.
     """
     head = np.asarray(head, np.float32)
     row = np.interp(head, LEVELS, range(len(LEVELS)))

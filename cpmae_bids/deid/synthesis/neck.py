@@ -29,12 +29,8 @@ LEAST = 0.6
 def lengthen(head: np.ndarray, lowest: int) -> tuple[np.ndarray, int]:
     """Extend a head below the template grid; also the number of slices by which the result reaches below it.
 
-    Parameters
-    ----------
-    head : ndarray, shape (n, n, m)
-        Generated head on the template grid, and below it as far as training heads reach.
-    lowest : int
-        Lowest slice that is needed, counted upwards; negative below the template grid.
+    The head, (n, n, m), lies on the template grid, and below it as far as training heads reach. `lowest` is
+    the lowest slice that is needed, counted upwards; negative below the template grid.
     """
     n = len(head)
     longest = round(LENGTH_MM * n / geometry.GRID_EDGE_MM)

@@ -40,13 +40,9 @@ def least_softened(
 def ratio(before: np.ndarray, after: np.ndarray, shell: np.ndarray) -> float:
     """Mean difference of neighbours at the seam, after over before; NaN if there is nothing to compare.
 
-    Parameters
-    ----------
-    before, after : ndarray, shape (X, Y, Z)
-        Stored values of original and refaced scan: their scaling makes no difference, and noise in bone is in
-        the preserved rim of both.
-    shell : ndarray of bool, shape (X, Y, Z)
-        The preserved region, and what counts beyond it.
+    Of original and refaced scan, stored values (X, Y, Z) are given: their scaling makes no difference, and
+    noise in bone is in the preserved rim of both. `shell`, bool, is the preserved region and what counts
+    beyond it.
     """
     box = ndimage.find_objects(shell.astype(np.uint8))
     if not box:

@@ -103,12 +103,8 @@ def _quantiles(values: np.ndarray, share: np.ndarray, counted: np.ndarray) -> np
 def like(head: np.ndarray, brain: np.ndarray, wanted: TissueStatistics) -> np.ndarray:
     """A generated head whose tissue is as bright as the statistics of an original say; float32.
 
-    Parameters
-    ----------
-    head : ndarray of float32, shape (n, n, m)
-        Generated head on the template grid, and below it; n 128 or 256, white matter about 1, air 0.
-    brain : ndarray of bool, shape (128, 128, 128)
-        Brain that it lies around.
+    The head, float32, (n, n, m), lies on the template grid and below it, n 128 or 256, white matter about 1,
+    air 0; `brain`, bool, (128, 128, 128), is what it lies around.
     """
     if not np.isfinite(wanted.quantiles).any():
         return head
