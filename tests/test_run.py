@@ -167,6 +167,13 @@ def test_a_private_report_that_fails_is_told_and_made_by_the_next_run(behave, co
     assert command(*flags, work=False) == 0
     assert behave['processed'] == []
 
+    behave['private_report'] = 'crash'
+    assert command(*flags, '--steps', '3') == 1
+    behave['private_report'] = f'touch {tmp_path}/private/sub-02_T1w.html'
+    behave['processed'].clear()
+    assert command(*flags, '--steps', '3', work=False) == 0
+    assert behave['processed'] == ['sub-02_T1w']  # the page that was there showed another head
+
 
 @pytest.mark.parametrize('log', ['full', 'broken pipe', 'closed', 'missing'])
 def test_a_log_that_cannot_be_written_costs_nothing(behave, command, out, monkeypatch, log):

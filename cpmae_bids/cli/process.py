@@ -142,9 +142,11 @@ def _has_private_page(scan: Scan, config: RunConfig) -> bool:
 
 
 def _begin(batch: Sequence[Scan], config: RunConfig) -> list[Scan]:
-    """Note what the scans, and what they are made from, are now; those that are gone fail."""
+    """Remove old private pages; note what scans, and what they are made from, are now; those gone fail."""
     begun = []
     for scan in batch:
+        if (page := config.private_page(scan.name)) is not None:  # one that is there shows another head
+            OutputFolder(page.parent).remove(page)
         try:
             begun.append(
                 replace(
