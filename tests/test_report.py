@@ -167,6 +167,13 @@ def draw(files):
     report(*(files / name for name in names))
 
 
+def test_figures_of_an_earlier_head_do_not_outlive_a_full_disk(output, tmp_path):
+    drawn = {'face': tmp_path / 'missing.png', 'slices': tmp_path / 'slices.png'}
+    with pytest.raises(OSError, match='missing'):
+        publish_figures(output, 'sub-01_run-1_T1w', drawn)
+    assert not list((output / 'figures').glob('sub-01_run-1*'))
+
+
 def test_the_report_step_draws_a_passed_scan(files):
     draw(files)
     for name in ('slices.png', 'face.png'):

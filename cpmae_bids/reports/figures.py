@@ -15,10 +15,11 @@ def figure_path(output_dir: Path, name: str, figure: str) -> Path:
 
 def publish_figures(output_dir: Path, name: str, drawn: dict[str, Path]) -> list[Path]:
     """Copy the pictures of a scan (PNG by name of the figure) into the output, each whole or not at all."""
-    folder, targets = OutputFolder(output_dir), []
-    for figure, source in drawn.items():
-        target = figure_path(output_dir, name, figure)
+    folder = OutputFolder(output_dir)
+    targets = {figure_path(output_dir, name, figure): source for figure, source in drawn.items()}
+    for target in targets:  # all that are there show another head
+        folder.remove(target)
         folder.remove_temporaries(target)
-        folder.write(target, Path(source).read_bytes())
-        targets.append(target)
-    return targets
+    for target, source in targets.items():
+        folder.write(target, source.read_bytes())
+    return list(targets)
