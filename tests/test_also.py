@@ -271,7 +271,7 @@ def test_a_t1w_that_fails_later_takes_its_contrasts_along(config, published, fin
 
 
 @pytest.mark.parametrize('needed', ['t1w', 'reference'])
-def test_what_a_contrast_was_made_from_may_not_change(config, published, finished, needed):
+def test_what_a_contrast_was_made_from_may_not_change(config, published, needed):
     scan, _ = published
     assert is_complete(scan, config)
     begun = replace(

@@ -200,7 +200,7 @@ def test_an_output_outside_of_a_dataset_of_this_tool_is_a_face(output, maker):
     assert Promises().about(image) is None
 
 
-def test_a_dataset_within_an_output_stands_for_itself(made, output, capsys):
+def test_a_dataset_within_an_output_stands_for_itself(output, capsys):
     inner = output / 'derivatives' / 'other'
     inner.mkdir(parents=True)
     (inner / 'dataset_description.json').write_text('{"GeneratedBy": [{"Name": "other"}]}')
@@ -210,7 +210,7 @@ def test_a_dataset_within_an_output_stands_for_itself(made, output, capsys):
     assert lines(capsys)[0].startswith('FACE derivatives/other/sub-01_desc-refaced_T1w.nii.gz')
 
 
-def test_a_raw_like_dataset_vouches_for_its_images(made, output, heads, capsys):
+def test_a_raw_like_dataset_vouches_for_its_images(made, output, capsys):
     write_raw_like(RunConfig(made[0], output, seed=1, model_hash='abc', layout='bids'))
     dataset = output / 'bids'
     assert audit(dataset, '-v') == 0

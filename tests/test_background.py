@@ -200,7 +200,7 @@ def test_the_output_has_the_stored_brain_and_quiet_air(tmp_path, head, uniform):
     assert np.percentile(nifti.Image.values(scan)[far], 99) > scale
 
 
-def test_the_verdict_sees_a_face_that_lies_a_voxel_beside_its_outline(head):
+def test_the_verdict_sees_a_face_that_lies_a_voxel_beside_its_outline():
     face = ndimage.gaussian_filter(phantom.cube(0).astype(np.float32), 1)
     fuller = ndimage.grey_dilation(face, footprint=ndimage.generate_binary_structure(3, 1))
     other = ndimage.gaussian_filter(phantom.cube(3).astype(np.float32), 1)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -144,11 +145,20 @@ def test_readme_that_is_there_is_kept(make_bids, tmp_path):
 
 
 def test_config_toml(make_bids, tmp_path):
-    config = settings(make_bids([]), tmp_path, preset='128')
+    given = {
+        'preset': '128',
+        'participant_label': ('01', 'a"b'),
+        'mem_gb': 3.5,
+        'work_dir': Path('/home/jane'),
+    }
+    config = settings(make_bids([]), tmp_path, **given)
     write_dataset_files(config)
-    stored = tomllib.loads((config.output_dir / 'logs' / 'config.toml').read_text())
-    assert stored['run']['seed'] == 1
-    assert stored['run']['preset'] == '128'
+    text = (config.output_dir / 'logs' / 'config.toml').read_text()
+    assert '/' not in text
+    assert 'jane' not in text
+    stored = tomllib.loads(text)
+    assert stored['run'].items() >= {'seed': 1, 'preset': '128', 'mem_gb': 3.5}.items()
+    assert stored['run']['participant_label'] == ['01', 'a"b']
     assert 'numpy' in stored['environment']
 
 

@@ -540,7 +540,7 @@ def test_table(config, finished):
     assert rows[2][-4:] == ['n/a', second.relative_path, '3', 'false']
 
 
-def test_unreadable_records_are_left_out(config, scan):
+def test_unreadable_records_are_left_out(config):
     folder = config.output_dir / 'logs' / 'verdicts'
     folder.mkdir(parents=True)
     (folder / 'a.json').write_text('{')

@@ -145,7 +145,7 @@ def test_only_the_feather_blends(tmp_path):
     assert (out.raw[beyond] == scan.raw[beyond]).mean() < 1e-3
 
 
-def test_where_the_cube_does_not_reach_there_is_air(tmp_path):
+def test_where_the_cube_does_not_reach_there_is_air():
     shape, affine = GRIDS['RAS']
     air = even_air(10)
     away = np.eye(4)

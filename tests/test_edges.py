@@ -44,7 +44,7 @@ def test_a_thin_layer_has_no_beads_and_is_sharper(beaded):
     assert contrast[1] > 1.1 * contrast[0]
 
 
-def test_air_stays_air_and_even_tissue_even(beaded):
+def test_air_stays_air_and_even_tissue_even():
     fine, coarse = torch.full((1, 1, 40, 40, 40), 0.5), torch.full((1, 1, 20, 20, 20), 0.5)
     assert torch.allclose(edges.drawn(fine, coarse), fine, atol=1e-5)
     fine[..., :20] = 0

@@ -51,7 +51,7 @@ def everything_in(folder):
 # A dry run
 
 
-def test_a_dry_run_says_what_would_be_done_and_writes_nothing(command, raw, tmp_path, capsys):
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(command, tmp_path, capsys):
     before = everything_in(tmp_path)
     assert command('--dry-run') == 1  # as the run itself would: sub-03 has no content
     assert everything_in(tmp_path) == before

@@ -103,7 +103,7 @@ def test_what_is_out_of_range_or_a_training_face_is_rejected(models):
     assert plausibility.reason(own) == 'near a training face'
 
 
-def test_the_transformer_learns_to_use_what_it_sees(models, tmp_path):
+def test_the_transformer_learns_to_use_what_it_sees(tmp_path):
     mae, corpus = small_models.mae()
     settings = MAETraining(steps=150, batch=4, learning_rate=3e-3, width=64, depth=1)
     rows = (~corpus.validation).nonzero()[:, 0]

@@ -219,7 +219,7 @@ def test_a_run_without_what_machines_mostly_have(
     assert ('/dev/shm' in capsys.readouterr().err) == (lacking == 'semaphores')
 
 
-def test_an_output_that_datalad_saved(behave, command, out, tmp_path):
+def test_an_output_that_datalad_saved(behave, command, out):
     """All files, hidden ones too, are links to objects that nobody may write."""
     flags = '--layout', 'bids'
     assert command(*flags) == 0
@@ -594,7 +594,7 @@ def test_uniform_images_of_mp2rage(behave, command, raw, out, capsys):
     assert behave['processed'] == ['sub-02_UNIT1']
 
 
-def test_a_session_that_is_a_date(behave, command, raw, out, capsys):
+def test_a_session_that_is_a_date(behave, command, raw, capsys):
     (raw / 'sub-02/ses-20190412').mkdir()
     name = 'sub-02_ses-20190412_T1w.nii.gz'
     (raw / SCANS[2]).parent.rename(raw / 'sub-02/ses-20190412/anat')

@@ -197,7 +197,7 @@ def test_a_disk_that_is_full_at_one_file(command, fault, word):
 
 
 @exhaustive
-def test_a_small_file_system(command, fault, tmp_path):
+def test_a_small_file_system(command, fault):
     """A real disk that fills: room for the pages, and not for the images."""
     command.out.mkdir()
     if os.system(f'mount -t tmpfs -o size=160k none {command.out} 2>/dev/null'):
