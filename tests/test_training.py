@@ -4,6 +4,7 @@ import numpy as np
 import phantom
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from cpmae_bids.deid.images import nifti
 from cpmae_bids.deid.images.intensity import CEILING, from_levels, to_levels
@@ -14,6 +15,7 @@ from cpmae_bids.training import data, settings
 from cpmae_bids.training.loop import Run, cosine
 from cpmae_bids.training.prepare import conform_scan, find_heads
 from cpmae_bids.training.train_brain import BrainTraining, brain_of, psnr, train_brain
+from cpmae_bids.training.train_head import read_shapes
 
 SMALL = VQVAEConfig(latent=8, width=8, decoder_blocks=1, fine=8, grids=(8, 16), dims=(8, 8), codebook=16)
 
@@ -110,6 +112,31 @@ def test_a_run_resumes_on_the_device_of_its_model(heads, tmp_path, monkeypatch):
     monkeypatch.setattr(Run, 'save', lambda run: None)
     train_brain(heads, tmp_path, config, device='meta')
     assert places == ['meta']
+
+
+def test_files_of_something_else_are_named_with_a_remedy(heads, tmp_path):
+    (tmp_path / 'text.safetensors').write_text('no heads')
+    save_file({'x': torch.zeros(1)}, tmp_path / 'weights.safetensors')
+    for name in ('text', 'weights', 'missing'):
+        with pytest.raises(UsageError, match=rf'{name}\.safetensors.*cpmae-bids-train prepare'):
+            data.read_prepared(tmp_path / f'{name}.safetensors')
+    for content in (b'no shapes', b'PK\3\4', None):
+        (tmp_path / 'shapes.npz').write_bytes(content) if content else np.savez(tmp_path / 'shapes.npz', x=1)
+        with pytest.raises(UsageError, match=r'shapes\.npz.*cpmae-bids-train head'):
+            read_shapes(tmp_path, heads)
+
+
+def test_a_checkpoint_of_another_model_is_named_with_a_remedy(tmp_path):
+    def run(width):
+        model = torch.nn.Linear(width, 1)
+        return Run(tmp_path, model, torch.optim.Adam(model.parameters()), seed=0)
+
+    run(4).save()
+    with pytest.raises(UsageError, match=r'checkpoint\.pt.*remove it'):
+        run(5).resume()
+    (tmp_path / 'checkpoint.pt').write_bytes(b'damaged')
+    with pytest.raises(UsageError, match=r'checkpoint\.pt.*remove it'):
+        run(4).resume()
 
 
 def test_packaged_settings_are_complete():

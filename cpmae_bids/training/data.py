@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
+from cpmae_bids.exceptions import UsageError
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,17 @@ def write_prepared(path: Path, heads: list[Head], provenance: dict) -> None:
 
 
 def read_prepared(path: Path) -> list[Head]:
-    """Read all heads of a prepared file into memory (2 MB a head at 2 mm)."""
-    heads = []
-    with safe_open(path, framework='pt') as file:
-        for entry in json.loads(file.metadata()['heads']):
-            name, shape = entry['name'], entry['shape']
-            image, *masks = (_unpack(file.get_tensor(f'{name}.{part}')) for part in ('image', 'brain', 'fov'))
-            masks = [np.unpackbits(mask, count=image.size).reshape(shape) > 0 for mask in masks]
-            heads.append(Head(name, entry['split'], image.reshape(shape), *masks))
-    return heads
+    """Read all heads of a prepared file into memory (2 MB a head at 2 mm); UsageError if it is none."""
+    try:
+        with safe_open(path, framework='pt') as file:
+            return [_read_head(file, **entry) for entry in json.loads(file.metadata()['heads'])]
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f'{path}: no prepared file, or damaged ({error}): make it with `cpmae-bids-train prepare`'
+        ) from error
+
+
+def _read_head(file, name: str, split: str, shape: list[int]) -> Head:
+    image, *masks = (_unpack(file.get_tensor(f'{name}.{part}')) for part in ('image', 'brain', 'fov'))
+    masks = [np.unpackbits(mask, count=image.size).reshape(shape) > 0 for mask in masks]
+    return Head(name, split, image.reshape(shape), *masks)

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from cpmae_bids.exceptions import UsageError
+
 SAVE_SECONDS = 120.0  # how often a run is saved
 WARMUP = 50  # steps until the learning rate has reached its peak
 
@@ -33,15 +35,20 @@ class Run:
         self.step = 0
 
     def resume(self) -> None:
-        """Load the checkpoint, where there is one, onto the device of the model."""
+        """Load the checkpoint, where there is one, on the device of the model; UsageError if it does not fit."""
         if not self.checkpoint.exists():
             return
-        state = torch.load(
-            self.checkpoint, map_location=next(self.model.parameters()).device, weights_only=True
-        )
-        self.model.load_state_dict(state['model'])
-        self.optimizer.load_state_dict(state['optimizer'])
-        self.step = state['step']
+        device = next(self.model.parameters()).device
+        try:
+            state = torch.load(self.checkpoint, map_location=device, weights_only=True)
+            self.model.load_state_dict(state['model'])
+            self.optimizer.load_state_dict(state['optimizer'])
+            self.step = state['step']
+        except Exception as error:  # torch raises many kinds on what is damaged, or of another model
+            reason = str(error).partition('\n')[0]
+            raise UsageError(
+                f'{self.checkpoint}: is damaged, or of other settings ({reason}): use those, or remove it'
+            ) from error
 
     def save(self) -> None:
         """Write the checkpoint; a crash while writing leaves the former one."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -134,8 +135,8 @@ def read_shapes(folder: Path, heads: list[Head]) -> tuple[Tensor, list[int]]:
                     f'{path}: is of other heads: run `cpmae-bids-train head` with the same prepared file'
                 )
             return torch.from_numpy(found['beyond'].astype(np.float32)), found['donors'].tolist()
-    except OSError as error:
-        raise UsageError(f'{path}: cannot be read ({error.strerror}): run `cpmae-bids-train head`') from error
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise UsageError(f'{path}: cannot be read ({error}): run `cpmae-bids-train head`') from error
 
 
 def _mirrored(live: Tensor) -> Tensor:
