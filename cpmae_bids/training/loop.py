@@ -35,7 +35,7 @@ class Run:
         self.step = 0
 
     def resume(self) -> None:
-        """Load the checkpoint, where there is one, on the device of the model; UsageError if it does not fit."""
+        """Load the checkpoint, where there is one, onto the device of the model; or raise UsageError."""
         if not self.checkpoint.exists():
             return
         device = next(self.model.parameters()).device
