@@ -91,7 +91,7 @@ def _query(config: RunConfig, subjects: list[str]) -> list[Path]:
         try:
             found += layout.get(return_type='filename', **terms)
         except (ValueError, TypeError) as err:
-            raise UsageError(f'{config.bids_filter_file}: pybids rejects the query ({err})') from err
+            raise UsageError(f'{config.bids_filter_file}: pybids rejects the query ({err}); fix it') from err
     return [Path(path) for path in found]
 
 

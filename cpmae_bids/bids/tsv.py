@@ -42,7 +42,7 @@ def read_text(path: Path) -> str:
     except OSError as err:
         raise InputError(f'{path}: cannot be read ({err.strerror}); check its permissions') from err
     if len(content) > MAX_BYTES:
-        raise InputError(f'{path}: too large for a text')
+        raise InputError(f'{path}: too large for a table or a text; check what it is')
     encoding = json.detect_encoding(content)  # by a mark, or by the bytes of a Latin letter that are zero
     try:
         text = content.decode(encoding)
@@ -139,7 +139,9 @@ def _split(lines: list[str], name: str) -> list[list[str]]:
             for row in csv.reader(io.StringIO('\n'.join(lines)), delimiter=separator, skipinitialspace=True)
         ]
     except csv.Error as err:
-        raise InputError(f'{name}: no table of values that are separated by {separator!r} ({err})') from err
+        raise InputError(
+            f'{name}: no table of values that are separated by {separator!r} ({err}); fix it'
+        ) from err
 
 
 def _label(cell: str, prefix: str) -> str:

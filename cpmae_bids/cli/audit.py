@@ -77,7 +77,7 @@ def _run(args: argparse.Namespace) -> int:
     if not listing.images and not listing.foreign:
         for line in _skipped(listing):
             say(PROG, line)
-        raise NothingToDoError(f'{args.folder}: no image to check')
+        raise NothingToDoError(f'{args.folder}: no image to check; give the folder of a dataset')
     recognise = recogniser.is_installed()
     if not recognise:
         say(PROG, f'geometry alone; for the face detector as well: pip install {recogniser.EXTRA}')
@@ -116,7 +116,7 @@ def _match(args: argparse.Namespace, recognise: bool, each) -> 'Privacy':
         raise UsageError(f'{args.folder}: is not an output of cpmae-bids, as --originals needs it')
     pairs = find_pairs(args.folder, args.originals, verified_records(args.folder))
     if not pairs:
-        raise UsageError(f'{args.originals}: holds no original of the outputs that passed')
+        raise UsageError(f'{args.originals}: holds no original of the outputs that passed; give their input')
     return audit(pairs, recognise, each)
 
 
