@@ -171,10 +171,8 @@ def _average_down(values: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _normals(field: SkinField, points: np.ndarray) -> np.ndarray:
-    """Outward unit normals in world axes, (3, n), at voxel coordinates (3, n).
-
-    Central differences of one voxel: interpolated slopes have none of the terraces of interpolated values.
-    """
+    """Outward unit normals in world axes, (3, n), at voxel coordinates (3, n)."""
+    # Central differences of one voxel: interpolated slopes have none of the terraces of interpolated values
     slopes = np.stack(
         [
             _sample(field.values, points, axis, +1) - _sample(field.values, points, axis, -1)
