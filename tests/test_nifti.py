@@ -213,3 +213,14 @@ def test_a_mask_of_another_grid_is_refused(tmp_path, volume):
     for name in ('moved.nii', 'cut.nii'):
         with pytest.raises(InputError, match='not on the grid'):
             nifti.read_mask(tmp_path / name, scan)
+
+
+def test_a_header_of_more_dimensions_than_there_are_is_refused(tmp_path):
+    """Such a big-endian one can be read; masks on its grid could not."""
+    values, affine = np.ones((4, 4, 4), np.float32), np.eye(4)
+    path = phantom.write(tmp_path / 'in.nii', values, affine, '>f4')
+    content = bytearray(path.read_bytes())
+    content[40:42] = (220).to_bytes(2, 'big')
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r'in\.nii: unknown data type or shape'):
+        nifti.read(path)

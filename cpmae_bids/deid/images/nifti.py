@@ -244,6 +244,8 @@ def parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
 def _layout(path: Path, header: nib.Nifti1Header) -> tuple[tuple[int, int, int], np.dtype]:
     try:
         dtype, shape = header.get_data_dtype(), header.get_data_shape()
+        if header['dim'][0] > 7:  # libraries take it for a header of the other byte order
+            raise ValueError
     except Exception as error:
         raise InputError(f'{path}: unknown data type or shape in the header: convert it again') from error
     if dtype.kind not in 'iuf' or dtype.itemsize > 8:
