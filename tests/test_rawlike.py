@@ -523,14 +523,19 @@ def test_a_session_that_is_none_costs_its_row_alone(raw, settings, process, labe
     assert (dataset / 'sub-01/sub-01_sessions.tsv').read_text() == 'session_id\nses-a\nses-b\n'
 
 
-@pytest.mark.parametrize('target', [f'bids::{__file__}', f'{"x" * 300}.nii', 'bids::sub-01/../sub-02'])
-def test_a_target_that_is_none_is_not_named(raw, settings, process, target):
-    process(settings)
+@pytest.mark.parametrize(
+    ('target', 'named'),
+    [
+        *((t, []) for t in (f'bids::{__file__}', f'{"x" * 300}.nii', 'bids::sub-01/../sub-02', 3)),
+        (f'bids::{PLAIN}', [f'bids::{PLAIN}.gz']),  # which is compressed there
+    ],
+)
+def test_a_target_is_named_as_far_as_it_is_there(dataset, raw, settings, target, named):
     name = 'sub-01/ses-a/fmap/sub-01_ses-a_dir-AP_epi.json'
     content = json.loads((raw / name).read_text())
     (raw / name).write_text(json.dumps({**content, 'IntendedFor': [target, *content['IntendedFor']]}))
-    dataset = write_raw_like(settings).dataset
-    assert json.loads((dataset / name).read_text())['IntendedFor'] == [f'bids::{BOLD}']
+    write_raw_like(settings)
+    assert json.loads((dataset / name).read_text())['IntendedFor'] == [*named, f'bids::{BOLD}']
 
 
 def test_gradients_that_are_not_here_fail_their_image_alone(raw, settings, process):

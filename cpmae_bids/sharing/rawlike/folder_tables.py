@@ -67,9 +67,9 @@ def _of_files(table: Table, entry: DatasetFile, unit: Unit, entries: Collection[
     for row in table.rows:
         name = row[index].strip().replace('\\', '/').removeprefix('./').removeprefix(f'{folder}/')
         path = f'{folder}/{name}'
-        # Images that were compressed since, or the other way round
+        # Images that were compressed since, as de-identified ones are, or the other way round
         others = [_stem(path) + extension for extension in IMAGE_EXTENSIONS]
-        for candidate in (unit.renamed.get(path, path), *others):
+        for candidate in (path, *others):
             if candidate in unit.files or candidate in unit.texts:
                 name = candidate.removeprefix(f'{folder}/')
                 rows.setdefault(name, [*row[:index], name, *row[index + 1 :]])

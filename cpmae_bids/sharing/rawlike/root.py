@@ -93,7 +93,7 @@ def _write_once(
     texts: dict[str, bytes] = {f'{FOLDER}/README': _CODE_README.encode()}
     left_out, failures = [entry for entry in entries if entry.role == 'out'], 0
     for entry in entries:
-        if entry.role != 'text':
+        if entry.role != 'text' or entry.path.endswith('.json'):  # which goes with its table
             continue
         try:
             left = _place(bids_dir, entry.path, texts, subjects)
@@ -115,12 +115,11 @@ def _place(bids_dir: Path, path: str, texts: dict[str, bytes], subjects: Collect
     source = bids_dir / path
     if path.endswith('.tsv'):
         return _place_table(source, path, texts, subjects)
-    if not path.endswith('.json'):
-        text = read_text(source)
-        if len(text) > _MAX_TEXT:
-            raise InputError(f'{path}: too large for a text')
-        texts[path] = text.encode()
-    return ''  # JSON files go with their tables
+    text = read_text(source)
+    if len(text) > _MAX_TEXT:
+        raise InputError(f'{path}: too large for a text')
+    texts[path] = text.encode()
+    return ''
 
 
 def _place_table(source: Path, path: str, texts: dict[str, bytes], subjects: Collection[str]) -> str:

@@ -157,7 +157,6 @@ class Subject:
             raise gone
         unit.files[path] = {'sha256': files[source]}
         unit.refaced[path] = {key: value for key, value in record.items() if key not in _FIELDS_OF_RECORDS}
-        unit.renamed[entry.path] = path
         described_how = {k: v for k, v in json.loads(content).items() if k not in _FIELDS_OF_DERIVATIVES}
         unit.texts[sidecar_of(path)] = to_json(described_how).encode()
 
@@ -233,10 +232,11 @@ class Subject:
             if not isinstance(target, str):
                 continue
             path = target.removeprefix('bids::') if target.startswith('bids::') else f'{self.name}/{target}'
-            path = unit.renamed.get(path, path)
-            # Those of other sessions are there already, or come with the next run.
-            if path in unit.files or (is_inside(path) and os.path.isfile(self.dataset / path)):
-                kept.append(f'bids::{path}')
+            for name in (path, raw_name(path)):
+                # Those of other sessions are there already, or come with the next run.
+                if name in unit.files or (is_inside(name) and os.path.isfile(self.dataset / name)):
+                    kept.append(f'bids::{name}')
+                    break
         return kept
 
     def _write_associated(self, path: str, unit: Unit) -> None:

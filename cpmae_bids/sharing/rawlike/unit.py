@@ -22,8 +22,6 @@ class Unit:
     # the verdict record of each de-identified image, by path
     refaced: dict[str, dict[str, Any]] = field(default_factory=dict)
     left_out: list[DatasetFile] = field(default_factory=list)
-    # paths of de-identified images by those of their originals
-    renamed: dict[str, str] = field(default_factory=dict)
 
     def leave_out(self, entry: DatasetFile, reason: str = '', may_show_face: bool | None = None) -> None:
         """Note why a file of the input is not there."""
