@@ -316,6 +316,17 @@ def test_scans_fail_with_the_reference_of_their_subject(ready, command, raw, out
     assert f'ERROR {SCANS[1]}: its head' in capsys.readouterr().err
 
 
+def test_an_image_without_a_verdict_is_told(behave, command, raw, out, capsys):
+    """It may be the original; of another subject, the run over that one tells it."""
+    assert command() == 0
+    shutil.copy(raw / SCANS[2], out / 'sub-02/anat/sub-02_acq-x_desc-refaced_T1w.nii.gz')
+    assert command('--participant-label', '01') == 0
+    assert 'may show the original' not in capsys.readouterr().err
+    assert command() == 1
+    told = 'ERROR sub-02/anat/sub-02_acq-x_desc-refaced_T1w.nii.gz: an image without a passing verdict'
+    assert told in capsys.readouterr().err
+
+
 def test_second_call_skips_what_is_complete(behave, command, out, capsys):
     behave |= {'sub-02_T1w': 'crash'}
     assert command() == 1

@@ -106,8 +106,8 @@ def complete_scans(scans: Iterable[Scan], config: RunConfig) -> list[Scan]:
 def verified_records(output_dir: Path, *, thorough: bool = True) -> list[dict[str, Any]]:
     """Return a record for each scan of an output, sorted by scan, as its files bear them out; write nothing.
 
-    A pass whose files are gone or changed becomes an error, and so does an image without a passing record. If
-    not `thorough`, files need only exist: their hashes are not compared.
+    A pass whose files are gone or changed becomes an error, and so does an image without a passing record (a
+    ``stray``). If not `thorough`, files need only exist: their hashes are not compared.
     """
     records: list[dict[str, Any]] = []
     vouched: set[str] = set()
@@ -128,5 +128,5 @@ def verified_records(output_dir: Path, *, thorough: bool = True) -> list[dict[st
         path = image.relative_to(output_dir).as_posix()
         if path not in vouched:
             reason = 'an image without a passing verdict; remove it, it may show the original'
-            records.append({'scan': path, 'status': 'error', 'reasons': [reason]})
+            records.append({'scan': path, 'status': 'error', 'reasons': [reason], 'stray': True})
     return sorted(records, key=lambda record: str(record.get('scan')))

@@ -98,10 +98,12 @@ def _conclude(scans: list, failures: list, config: RunConfig) -> int:
     shared = config.layout != 'bids' or conclude_raw_like(config)
 
     ours = {scan.relative_path for scan in scans}
+    folders = tuple({f'sub-{scan.subject}/' for scan in scans})
+    strays = [record for record in records if 'stray' in record and record['scan'].startswith(folders)]
     records = [record for record in records if record['scan'] in ours]
-    for line in [*summarise(records, failures), f'verdicts: {table}']:
+    for line in [*summarise([*records, *strays], failures), f'verdicts: {table}']:
         logger.info('%s', line)
     if failures and config.temporary_work_dir:
         logger.info('kept for the crash files in it: %s', config.work_dir)
     all_passed = len(records) == len(ours) and all(record['status'] == 'pass' for record in records)
-    return EXIT_OK if all_passed and shared and not failures and not unread else EXIT_FAILED
+    return EXIT_OK if all_passed and shared and not (strays or failures or unread) else EXIT_FAILED
