@@ -9,6 +9,7 @@ import signal
 import stat
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import stand_in
@@ -648,6 +649,18 @@ def test_layout_bids(behave, command, raw, out, capsys):
     assert images(out / 'bids') == ['sub-01_ses-a_T1w.nii.gz']
     assert command('--layout', 'bids', '--stop-on-first-crash') == 1
     assert images(out / 'bids') == ['sub-01_ses-a_T1w.nii.gz', 'sub-01_ses-b_T1w.nii.gz']
+
+
+@pytest.mark.parametrize('what', ['write_run_table', 'report_unprocessed', 'conclude_raw_like'])
+def test_what_cannot_be_written_at_the_end_hides_no_result(behave, command, out, capsys, monkeypatch, what):
+    behave |= {'sub-02_T1w': 'fail'}
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(participant_level, what, Mock(side_effect=full))
+    assert command('--layout', 'bids') == 1
+    message = capsys.readouterr().err
+    assert '3 scans: 2 passed, 1 failed quality control' in message
+    assert f'FAIL {SCANS[2]}: the head is the original' in message
+    assert 'No space left on device' in message
 
 
 def test_names_of_files_add_no_line_to_the_log(behave, command, raw, out, capsys):

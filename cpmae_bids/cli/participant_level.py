@@ -3,12 +3,14 @@
 import atexit
 import logging
 from pathlib import Path
+from typing import Any
 
 from cpmae_bids.bids.atomic import locked
 from cpmae_bids.bids.completeness import complete_scans, verified_records
 from cpmae_bids.bids.derivatives import write_dataset_files
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.participants import write_participants
+from cpmae_bids.bids.scan import by_subject
 from cpmae_bids.bids.validation import count_errors
 from cpmae_bids.bids.verdict_tables import write_run_table
 from cpmae_bids.cli.batches import make_batches, share_processors
@@ -81,29 +83,32 @@ def _validate_input(bids_dir: Path) -> None:
 
 
 def _conclude(scans: list, failures: list, config: RunConfig) -> int:
-    """Write tables and reports, and say how it went."""
-    # Tables are about all scans of the output, those of runs beside this one included
-    with locked(config.output_dir, 'logs'):
-        records = verified_records(config.output_dir, thorough=False)
-        table = write_run_table(config.output_dir, records)
-        passed = {Path(record['scan']).parts[0] for record in records if record['status'] == 'pass'}
-        labels = {name.removeprefix('sub-') for name in passed}
-        unread = write_participants(config.bids_dir, config.output_dir, labels)
-        for subject in sorted({scan.subject for scan in scans}):
-            write_subject_report(config.output_dir, subject)
+    """Write tables and reports, and say how it went, even if one of them cannot be written."""
+    records: list[dict[str, Any]] = []
+    try:
+        # Tables are about all scans of the output, those of runs beside this one included
+        with locked(config.output_dir, 'logs'):
+            records = verified_records(config.output_dir, thorough=False)
+            table = write_run_table(config.output_dir, records)
+            passed = {Path(record['scan']).parts[0] for record in records if record['status'] == 'pass'}
+            labels = {name.removeprefix('sub-') for name in passed}
+            unread = write_participants(config.bids_dir, config.output_dir, labels)
+            for subject in by_subject(scans):
+                write_subject_report(config.output_dir, subject)
 
-    for line in unread:
-        logger.error('NOT CARRIED OVER %s', line)
-    report_unprocessed(config, records)
-    shared = config.layout != 'bids' or conclude_raw_like(config)
-
-    ours = {scan.relative_path for scan in scans}
-    folders = tuple({f'sub-{scan.subject}/' for scan in scans})
-    strays = [record for record in records if 'stray' in record and record['scan'].startswith(folders)]
-    records = [record for record in records if record['scan'] in ours]
-    for line in [*summarise([*records, *strays], failures), f'verdicts: {table}']:
-        logger.info('%s', line)
-    if failures and config.temporary_work_dir:
-        logger.info('kept for the crash files in it: %s', config.work_dir)
-    all_passed = len(records) == len(ours) and all(record['status'] == 'pass' for record in records)
+        for line in unread:
+            logger.error('NOT CARRIED OVER %s', line)
+        report_unprocessed(config, records)
+        shared = config.layout != 'bids' or conclude_raw_like(config)
+    finally:
+        paths = {scan.relative_path for scan in scans}
+        folders = tuple({f'sub-{scan.subject}/' for scan in scans})
+        strays = [record for record in records if 'stray' in record and record['scan'].startswith(folders)]
+        ours = [record for record in records if record['scan'] in paths]
+        for line in summarise([*ours, *strays], failures):
+            logger.info('%s', line)
+        if failures and config.temporary_work_dir:
+            logger.info('kept for the crash files in it: %s', config.work_dir)
+    logger.info('verdicts: %s', table)
+    all_passed = len(ours) == len(paths) and all(record['status'] == 'pass' for record in ours)
     return EXIT_OK if all_passed and shared and not (strays or failures or unread) else EXIT_FAILED
