@@ -113,17 +113,23 @@ def test_air_off_zero_and_padding_are_brought_to_zero(tmp_path, head, change, le
         assert np.allclose(scan.values()[inside], values[inside] - scan.low, atol=0.01)
 
 
+def refaced(scan, head):
+    """Stored values of a scan with another head around its brain, and its scale."""
+    scale = float(np.median(scan.values()[head.kept]))
+    air = air_model.estimate(scan.values(), head.kept, scan.voxel_sizes, scale)
+    place = (scale, scan.affine, np.eye(4), scan.shape, air, 1)
+    raw = blending.blend(scan, head.kept, phantom.synthesize(phantom.cube(3), *place))
+    assert np.array_equal(raw[head.kept], scan.raw[head.kept])
+    return raw, scale
+
+
 def test_an_offset_and_padding_hide_no_face_and_are_not_sown_into_the_air(tmp_path, head):
     for number, values in enumerate((head.values + 1000, frame(head.values, -1024)[4:, :-3])):
         values = values.copy()
         values[:5], values[:, :, -4:] = values.min(), values.min()  # within the grid of the head
         scan = scan_checks.load_t1w(write(tmp_path / f'{number}.nii', np.rint(values), head.affine, np.int16))
         head_checks.check_head(scan, head.kept, np.eye(4))
-        scale = float(np.median(scan.values()[head.kept]))
-        air = air_model.estimate(scan.values(), head.kept, scan.voxel_sizes, scale)
-        place = (scale, scan.affine, np.eye(4), scan.shape, air, 1)
-        raw = blending.blend(scan, head.kept, phantom.synthesize(phantom.cube(3), *place))
-        assert np.array_equal(raw[head.kept], scan.raw[head.kept])
+        raw, scale = refaced(scan, head)
         assert raw.min() > scan.low - 0.1 * scale
         far = ~masks.dilate(head.values > 0.15 * head.scale, 12, head.sizes)
         assert abs(np.median(raw[far]) - scan.low) < 0.1 * scale
@@ -188,11 +194,7 @@ def test_a_refaced_scan_is_read_in_the_units_of_its_original(tmp_path, head, uni
 def test_the_output_has_the_stored_brain_and_quiet_air(tmp_path, head, uniform):
     stored = np.rint(uniform)
     scan = scan_checks.load_t1w(write(tmp_path / 'T1w.nii', stored, head.affine, np.int16, -1 / 4095, 0.5))
-    scale = float(np.median(scan.values()[head.kept]))
-    air = air_model.estimate(scan.values(), head.kept, scan.voxel_sizes, scale)
-    place = (scale, scan.affine, np.eye(4), scan.shape, air, 1)
-    raw = blending.blend(scan, head.kept, phantom.synthesize(phantom.cube(3), *place))
-    assert np.array_equal(raw[head.kept], scan.raw[head.kept])
+    raw, scale = refaced(scan, head)
     nifti.write(tmp_path / 'out.nii', raw, scan)
     written = background.in_units_of(scan, nifti.read(tmp_path / 'out.nii')).values()
     far = ~masks.dilate(head.values > 0.15 * head.scale, 12, head.sizes)
