@@ -147,6 +147,23 @@ def test_an_original_slipped_in_is_named(made, output, capsys):
     assert line.startswith(f'CHANGED {slipped}: it is not the file that passed its verdict; face by geometry')
 
 
+def test_reports_are_those_that_are_shared(output, capsys):
+    """And not the page before/after of the owner, which has the name of its scan, or whatever lies beside."""
+    picture = b'<img src="data:image/png;base64,iVBOR">'
+    (output / 'figures').mkdir()
+    for name in ('sub-01.html', 'group.html', 'figures/sub-01_T1w_face.png', 'figures/sub-01_T1w_slices.png'):
+        (output / name).write_bytes(picture)
+    assert audit(output) == 0
+    for name in ('sub-01_T1w.html', 'figures/sub-01_T1w.png', 'figures/sub-01_T1w.npy'):
+        (output / name).write_bytes(picture)
+    assert audit(output) == 1
+    assert [line.partition(': ')[::2] for line in lines(capsys)] == [
+        ('UNREAD .', '1 file of a format that is not read (.html): convert or remove'),
+        ('UNREAD figures', '1 file of a format that is not read (.npy): convert or remove'),
+        ('UNREAD figures', '1 file of a format that is not read (.png): convert or remove'),
+    ]
+
+
 def test_a_pipe_in_place_of_an_output_is_named(output, capsys):
     """To open it would wait for ever."""
     image = output / 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz'

@@ -1,6 +1,7 @@
 """Look up what datasets of this tool record about a file, and check it."""
 
 import os
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -12,6 +13,9 @@ from cpmae_bids.bids.patterns import output_kinds, output_patterns
 from cpmae_bids.bids.raw_like import is_raw_like
 from cpmae_bids.bids.verdict_records import read_records
 from cpmae_bids.sharing.rawlike.manifest import vouched_images
+
+# Private pages, which show originals, have names of scans
+_REPORT = re.compile(r'(?:group|sub-[^_/]+)\.html|figures/sub-[^/]+_(?:face|slices)\.png')
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,11 @@ class Promises:
         return Promise(digest, is_refaced)
 
     def is_report(self, path: Path) -> bool:
-        """Whether a page or picture is one that this tool wrote of its outputs, by place and name."""
+        """Whether a page or picture is one that this tool wrote of its outputs alone, by place and name."""
         dataset = self._dataset_of(path.parent)
         if dataset is None or is_raw_like(dataset):
             return False
-        folder, is_ours = path.relative_to(dataset).parent.as_posix(), path.name.startswith('sub-')
-        is_page = folder == '.' and path.suffix == '.html' and (is_ours or path.name == 'group.html')
-        return is_page or (folder == 'figures' and is_ours)
+        return _REPORT.fullmatch(path.relative_to(dataset).as_posix()) is not None
 
     def _dataset_of(self, folder: Path) -> Path | None:
         """The dataset of this tool that a folder belongs to; None if it belongs to another or to none."""
