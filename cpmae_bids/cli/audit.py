@@ -28,8 +28,8 @@ _DESCRIPTION = """\
 Check a folder before you share it: list every image that shows a face or cannot be judged.
 
 A face is accepted only in an output of cpmae-bids that is unchanged since it passed quality control. The
-folder is never written to. Exit codes: 0 no face, 1 a face or a file that could not be judged, 64 wrong
-usage, 70 nothing to check."""
+folder is never written to. Exit codes: 0 no face, 1 a face or a file that could not be judged or compared,
+64 wrong usage, 70 nothing to check."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -87,8 +87,8 @@ def _run(args: argparse.Namespace) -> int:
     _summarise(findings, listing, privacy)
     if args.json:
         _write(args.json, findings, listing, privacy, recognise)
-    bad = any(not finding.is_ok for finding in findings) or (privacy is not None and privacy.alarms())
-    return EXIT_FAILED if bad else EXIT_OK
+    matched = privacy is not None and (privacy.alarms() or privacy.unread)
+    return EXIT_FAILED if matched or not all(finding.is_ok for finding in findings) else EXIT_OK
 
 
 def _look(folder: Path, listing: 'Listing', recognise: bool, each, verbose: bool) -> 'list[Finding]':
