@@ -87,7 +87,8 @@ def test_the_audit_finds_no_face_in_it(shared, capsys):
     _, out, _ = shared
     assert audit([str(out / 'bids'), '--nprocs', '1', '-v']) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f'PASSED {path}: the file that passed its verdict' for path in (T1W, T2W)
+        *(f'PASSED {path}: the file that passed its verdict' for path in (T1W, T2W)),
+        'CLEAR sub-01/func/sub-01_task-rest_bold.nii.gz',
     ]
 
 
