@@ -194,11 +194,6 @@ class RunConfig:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
-    @property
-    def is_about_some_subjects(self) -> bool:
-        """Whether labels restrict the run to a part of the subjects."""
-        return bool(self.participant_label or self.exclude_participant_label)
-
     def includes_subject(self, label: str) -> bool:
         """Whether a run is about a subject, by its label without ``sub-``."""
         asked = not self.participant_label or label in self.participant_label

@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from cpmae_bids.bids.raw_like import FOLDER, is_raw_like
 from cpmae_bids.bids.scan import Scan
 from cpmae_bids.bids.selection import select_subjects
+from cpmae_bids.bids.validation import count_errors
 from cpmae_bids.config import T1W_SUFFIXES, RunConfig
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.sharing.inventory import (
@@ -76,9 +76,10 @@ def conclude_raw_like(config: RunConfig) -> bool:
 
     Only runs over all subjects validate it, since another run may be writing its subjects at the same time.
     """
+    from cpmae_bids.sharing.faces.search import face_in_copy
     from cpmae_bids.sharing.rawlike.build import write_raw_like
 
-    outcome = write_raw_like(config, _face_in)
+    outcome = write_raw_like(config, face_in_copy)
     for line in summary_lines(outcome.left_out):
         logger.warning('LEFT OUT %s', line)
     logger.info(
@@ -88,19 +89,10 @@ def conclude_raw_like(config: RunConfig) -> bool:
         outcome.n_copied,
         outcome.dataset / FOLDER / 'left_out.tsv',
     )
-    is_valid = config.skip_bids_validation or config.is_about_some_subjects or _is_valid(outcome.dataset)
-    return is_valid and not outcome.failures
-
-
-def _face_in(path: Path) -> str:
-    from cpmae_bids.sharing.faces.search import face_in_copy
-
-    return face_in_copy(path)
-
-
-def _is_valid(dataset: Path) -> bool:
-    from cpmae_bids.bids.validation import count_errors
-
-    if errors := count_errors(dataset, 'the raw-like dataset was not validated'):
-        logger.error('%s: not valid BIDS, %d errors in all', dataset, errors)
-    return not errors
+    is_part = config.participant_label or config.exclude_participant_label
+    errors = 0
+    if not (config.skip_bids_validation or is_part):
+        errors = count_errors(outcome.dataset, 'the raw-like dataset was not validated')
+    if errors:
+        logger.error('%s: not valid BIDS, %d errors in all', outcome.dataset, errors)
+    return not errors and not outcome.failures
