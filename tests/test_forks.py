@@ -160,13 +160,27 @@ def test_a_step_that_cannot_write_says_where_and_what_helps(tmp_path, loaded, mo
     assert 'check space' in str(caught.value)
 
 
-@pytest.mark.parametrize('job', [lambda torch: torch.empty(2**46), lambda torch: np.empty(2**46)])
-def test_a_step_without_memory_says_what_helps(tmp_path, loaded, monkeypatch, job):
+NO_MEMORY = {
+    'torch': (lambda torch: torch.empty(2**46), '--nprocs'),
+    'numpy': (lambda torch: np.empty(2**46), '--nprocs'),
+    'cuda': (
+        lambda torch: _raise(torch.OutOfMemoryError('CUDA out of memory')),
+        '--n-gpu-procs, or --device cpu',
+    ),
+}
+
+
+def _raise(error):
+    raise error
+
+
+@pytest.mark.parametrize(('job', 'remedy'), NO_MEMORY.values(), ids=NO_MEMORY)
+def test_a_step_without_memory_says_what_helps(tmp_path, loaded, monkeypatch, job, remedy):
     import torch
 
     monkeypatch.setattr('cpmae_bids.steps.__main__.call', lambda step, inputs: job(torch))
     (tmp_path / 'scan.nii').touch()
-    with pytest.raises(StepError, match='out of memory: use fewer --nprocs'):
+    with pytest.raises(StepError, match=f'^out of memory: use fewer {remedy}$'):
         Step(skullstrip, t1w=str(tmp_path / 'scan.nii')).run(cwd=str(tmp_path))
 
 

@@ -44,7 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not want_of_memory(error):
             raise
-        return _failed('out of memory: use fewer --nprocs')
+        remedy = '--n-gpu-procs, or --device cpu' if 'CUDA' in str(error) else '--nprocs'
+        return _failed(f'out of memory: use fewer {remedy}')
     return 0
 
 
