@@ -1,6 +1,7 @@
 """The graph of a run, and what becomes of it when something breaks."""
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -495,6 +496,16 @@ def test_a_crash_file_that_a_full_disk_left_empty_hides_no_failure(tmp_path):
     )
     (failure,) = read_failures(tmp_path)
     assert (failure.scan, failure.message) == ('sub-01_T1w', 'lost')
+
+
+def test_a_full_disk_is_told_where_no_result_can_be_written(config, scan, instant_steps, monkeypatch):
+    def full(*arguments, **more):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr('nipype.pipeline.engine.nodes._save_resultfile', full)
+    failure, *_ = run_workflow(init_cpmae_bids_wf([scan], config), config, Progress(io.StringIO()))
+    assert failure.stage == 'skullstrip'
+    assert 'No space left on device: check space and permissions' in failure.message
 
 
 def test_the_reason_is_read_where_a_worker_left_no_result(tmp_path):

@@ -81,9 +81,16 @@ class SturdyMultiProc(MultiProcPlugin):
         if future.done() and (cause := future.exception()) is not None:
             error = StepError('its worker was killed, most likely out of memory: use fewer --nprocs')
             if not isinstance(cause, BrokenProcessPool):
-                error = StepError(f'its worker broke: {cause!r}')
+                error = StepError(f'its worker broke: {_first_raised(cause)}')
             return {'result': None, 'traceback': format_exception(error), 'taskid': taskid}
         return super()._get_result(taskid)
+
+
+def _first_raised(error: BaseException) -> str:
+    """What a worker raised first, in one line: the last that it raised may be that there is no result."""
+    told = str(error.__cause__ or repr(error)).partition('\n\nDuring handling of')[0].strip()
+    remedy = ': check space and permissions of the work folder' if '[Errno ' in told else ''
+    return told.splitlines()[-1] + remedy
 
 
 def _begin(folder: str) -> None:
