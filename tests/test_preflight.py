@@ -238,6 +238,15 @@ def test_a_mistyped_label_is_found_before_anything_else(config, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+def test_a_bad_filter_file_is_found_before_the_dataset_is_validated(config, ready, tmp_path):
+    path = tmp_path / 'filter.json'
+    path.write_text('{"t2w": {"suffix": "bold"}}')
+    settings = config.replace(bids_filter_file=path)
+    assert preflight.preflight(settings).seed is not None
+    with pytest.raises(UsageError, match='only suffix T2w'):
+        preflight.preflight(settings.replace(also=('T2w',)))
+
+
 def test_bad_plugin_file_is_found_at_once(config, ready, tmp_path):
     (tmp_path / 'plugin.json').write_text('[')
     with pytest.raises(UsageError, match=r'plugin\.json'):

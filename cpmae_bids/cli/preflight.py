@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cpmae_bids.bids.raw_like import FOLDER
 from cpmae_bids.bids.seed import settle_seed
-from cpmae_bids.bids.selection import select_subjects
+from cpmae_bids.bids.selection import read_filters, select_subjects
 from cpmae_bids.cli.devices import settle_device, settle_device_elsewhere
 from cpmae_bids.cli.folder_checks import (
     check_description,
@@ -21,7 +21,7 @@ from cpmae_bids.cli.folder_checks import (
     note_own_output,
     reject_links,
 )
-from cpmae_bids.config import RunConfig
+from cpmae_bids.config import T1W, RunConfig
 from cpmae_bids.exceptions import UsageError
 from cpmae_bids.runtime import scratch
 from cpmae_bids.runtime.scratch import CRASH_FOLDER
@@ -45,6 +45,8 @@ def preflight(config: RunConfig) -> RunConfig:
     check_description(config.bids_dir)
     note_own_output(config.bids_dir)
     select_subjects(config)
+    for suffix in (T1W, *config.also):
+        read_filters(config.bids_filter_file, suffix)
     plugin, _ = plugin_settings(config)
     if config.nipype_plugin_file is not None:
         check_batch(plugin, config.work_dir)
