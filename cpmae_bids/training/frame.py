@@ -5,7 +5,7 @@ folder keeps a field for each head and round, so that an interrupted call resume
 """
 
 import os
-from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from cpmae_bids.deid.images.intensity import from_levels
 from cpmae_bids.models import diffeomorphism as diffeo
 from cpmae_bids.models import frame
 from cpmae_bids.models.diffeomorphism import Level
+from cpmae_bids.runtime.pool import workers
 from cpmae_bids.training.data import Head
 
 # Levels of each round: 4, 14 and 14 s a head on one core
@@ -67,12 +68,14 @@ def register_all(heads: list[Head], folder: Path, *, processes: int = 1) -> tupl
     folder.mkdir(parents=True, exist_ok=True)
     quantiles = common_quantiles(heads)
     parts = [heads[k::processes] for k in range(processes)]
-    with ProcessPoolExecutor(processes) as pool:
+    own_threads = torch.get_num_threads()
+    with workers(processes) as each:
         mean = None
         for number in range(-1, len(ROUNDS)):
-            jobs = [pool.submit(_round, part, number, mean, folder, quantiles) for part in parts]
-            totals, weights = zip(*[job.result() for job in jobs], strict=True)
+            register = partial(_round, number=number, mean=mean, folder=folder, quantiles=quantiles)
+            totals, weights = zip(*each(register, parts), strict=True)
             mean = sum(totals) / sum(weights).clamp_min(1e-3)
+    torch.set_num_threads(own_threads)  # a single worker is this process
     fields = [_load(folder / f'{head.name}_{len(ROUNDS) - 1}.npy') for head in heads]
     return mean, fields
 

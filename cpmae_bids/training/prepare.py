@@ -1,7 +1,7 @@
 """From a BIDS dataset of whole-head T1w to the prepared file that the other training commands read."""
 
 import hashlib
-from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -12,6 +12,7 @@ from tqdm import tqdm
 from cpmae_bids.bids.participants import KEY, read_participants
 from cpmae_bids.deid.images import intensity
 from cpmae_bids.deid.space import conforming, geometry
+from cpmae_bids.runtime.pool import workers
 from cpmae_bids.training.data import Head, write_prepared
 
 # Cube intensities below this are air and noise, and are set to zero: the models learn heads, not noise
@@ -94,11 +95,10 @@ def prepare(
     paths = find_heads(bids_dir)
     if max_voxel_mm:
         paths = [p for p in paths if max(nib.load(p).header.get_zooms()[:3]) <= max_voxel_mm]
-    with ProcessPoolExecutor(processes) as pool:
-        jobs = [pool.submit(conform_scan, path, work_dir, n) for path in paths]
-        heads = []
-        for job in tqdm(jobs, desc='conform', unit='scan'):
-            name, image, brain, fov = job.result()
+    heads = []
+    with workers(processes) as each:
+        found = each(partial(conform_scan, work_dir=work_dir, n=n), paths)
+        for name, image, brain, fov in tqdm(found, 'conform', len(paths), unit='scan'):
             split = 'validation' if is_validation(name, validation) else 'train'
             heads.append(Head(name, split, image, brain, fov))
     write_prepared(out, heads, {'dataset': bids_dir.name, 'n': n, 'validation': validation})
