@@ -1,5 +1,6 @@
 """An image is in the output only with a passing record and its hash; everything else leaves none."""
 
+import contextlib
 import errno
 import json
 import os
@@ -326,6 +327,29 @@ def test_a_head_that_one_scan_rejects_is_withdrawn_from_all(sessions, finished, 
     assert 'surface_same_share' not in ''.join(
         path.read_text() for path in config.output_dir.rglob('*01*.json')
     )
+
+
+@pytest.mark.parametrize('for_good', [False, True])
+@pytest.mark.parametrize('verdict', [FAIL, REJECTED])
+def test_a_full_disk_keeps_no_image_of_an_earlier_run(sessions, finished, monkeypatch, verdict, for_good):
+    """Records cannot be written: at all, or before there is room where images were."""
+    config, (first, second, *_) = sessions
+    for scan in (first, second):
+        publish_scan(scan, config, finished(scan), PASS)
+    image, sync = output_files(first, config.output_dir)[-1], os.fsync
+
+    def full(descriptor):
+        if for_good or image.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(InputError, match='No space') if for_good else contextlib.nullcontext():
+        publish_scan(first, config, finished(first), verdict)
+    assert not image.exists()
+    assert output_files(second, config.output_dir)[-1].exists() == (verdict is FAIL)
+    told = [read_record(config.output_dir, scan.name)['status'] for scan in (first, second)]
+    assert for_good or told == ['fail', 'fail' if verdict is REJECTED else 'pass']
 
 
 def test_other_failures_and_other_heads_leave_the_scans_of_a_subject_alone(sessions, finished):

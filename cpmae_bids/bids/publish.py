@@ -144,32 +144,36 @@ def withdraw_scan(scan: Scan, output_dir: Path) -> None:
 def _leave_no_image(scan: Scan, record: dict[str, Any], config: RunConfig) -> None:
     """Write the record of a scan that has not passed; remove its image, and all that stand and fall with it.
 
-    Records come first: an image that cannot be removed has none that says 'pass'.
+    Records come first: an image that cannot be removed has none that says 'pass'. A full disk takes them only
+    once images are gone. Whatever cannot be written or removed, the rest is.
     """
-    write_record(config.output_dir, scan.name, record)
-    try:
-        _withdraw(scan, config)
-    finally:
-        if is_rejected(record):  # one scan's metrics hold for all images with its head
-            others = records_with_its_head(scan, record, config)
-            passed = {name: other for name, other in others.items() if other['status'] == 'pass'}
-            for name, other in passed.items():
-                write_record(config.output_dir, name, rejected(other))
-            for other in passed.values():
-                _withdraw(_named(scan, other, config), config)
+    scans, records = [scan], {scan.name: record}
+    if is_rejected(record):  # one scan's metrics hold for all images with its head
+        for name, other in records_with_its_head(scan, record, config).items():
+            if other['status'] == 'pass':
+                scans.append(_named(scan, other, config))
+                records[name] = rejected(other)
+    with contextlib.ExitStack() as at_last, contextlib.ExitStack() as removals:
+        for one in reversed(scans):
+            removals.callback(_withdraw, one, config)
+        for name, written in records.items():
+            try:
+                write_record(config.output_dir, name, written)
+            except OSError:
+                at_last.callback(write_record, config.output_dir, name, written)
 
 
 def _withdraw(scan: Scan, config: RunConfig) -> None:
     """Remove a scan from all that is shared, and the other contrasts whose brain was found by it."""
-    withdraw_scan(scan, config.output_dir)
-    with contextlib.suppress(OutsideError):
-        withdraw_image(config.raw_like_folder, scan.relative_path)
     reason = _WITHOUT_T1W.format(scan.relative_path)
-    for name, record in read_records(config.output_dir, scan.subject).items():
-        if record.get('t1w') == scan.relative_path and record['status'] == 'pass':
-            kept = {key: value for key, value in record.items() if key not in OF_AN_IMAGE}
-            write_record(config.output_dir, name, {**kept, 'status': 'error', 'reasons': [reason]})
-            _withdraw(_named(scan, record, config), config)
+    with contextlib.ExitStack() as removals:
+        for record in read_records(config.output_dir, scan.subject).values():
+            if record.get('t1w') == scan.relative_path and record['status'] == 'pass':
+                kept = {key: value for key, value in record.items() if key not in OF_AN_IMAGE}
+                error = {**kept, 'status': 'error', 'reasons': [reason]}
+                removals.callback(_leave_no_image, _named(scan, record, config), error, config)
+        removals.callback(withdraw_image, config.raw_like_folder, scan.relative_path)
+        removals.callback(withdraw_scan, scan, config.output_dir)
 
 
 def _named(scan: Scan, record: dict[str, Any], config: RunConfig) -> Scan:

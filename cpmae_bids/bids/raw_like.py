@@ -1,10 +1,11 @@
 """Path and withdrawal of a de-identified image in the raw-like dataset, which `sharing.rawlike` writes."""
 
+import contextlib
 import os
 from pathlib import Path, PurePosixPath
 
 from cpmae_bids.bids.derivatives import GENERATOR, is_output_dataset, read_description
-from cpmae_bids.bids.output_folder import OutputFolder
+from cpmae_bids.bids.output_folder import OutputFolder, OutsideError
 from cpmae_bids.bids.patterns import IMAGE_EXTENSIONS
 
 FOLDER = f'code/{GENERATOR}'  # where the dataset says what was written into it
@@ -33,13 +34,17 @@ def unit_of(path: str) -> str:
 
 
 def withdraw_image(dataset: Path, source: str) -> None:
-    """Remove the image of a scan that has not passed, and its traces; the next run renews the tables."""
+    """Remove the image of a scan that has not passed, and its traces; the next run renews the tables.
+
+    Nothing behind a link is removed.
+    """
     image = dataset / raw_name(source)
     if not is_raw_like(dataset) or not os.path.lexists(image):
         return
     unit = unit_of(source)
     # A table that names files that are not there would be invalid.
     folder = OutputFolder(dataset)
-    folder.remove(dataset / unit.replace('_', '/') / f'{unit}_scans.tsv')
-    folder.remove(image)
-    folder.remove(image.with_name(f'{image.name.partition(".")[0]}.json'))
+    with contextlib.suppress(OutsideError):
+        folder.remove(dataset / unit.replace('_', '/') / f'{unit}_scans.tsv')
+        folder.remove(image)
+        folder.remove(image.with_name(f'{image.name.partition(".")[0]}.json'))
