@@ -173,6 +173,13 @@ def test_a_pipe_in_place_of_an_output_is_named(output, capsys):
     assert 'no regular file' in lines(capsys)[0]
 
 
+def test_a_pipe_beside_an_image_is_named(tmp_path, capsys):
+    (tmp_path / 'sub-01.img').write_bytes(bytes(1000))
+    os.mkfifo(tmp_path / 'sub-01.hdr')
+    assert audit(tmp_path) == 1
+    assert 'no regular file' in lines(capsys)[0]
+
+
 def test_an_output_without_a_face_must_still_be_the_file_that_passed(heads, output, capsys):
     put(output / 'sub-01/anat/sub-01_desc-refaced_T1w.nii.gz', heads['blank'])
     assert audit(output) == 1

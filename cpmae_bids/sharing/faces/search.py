@@ -168,8 +168,8 @@ def judge(path: Path, root: Path, promise: Promise | None, recognise: bool) -> F
     name = path.relative_to(root).as_posix()
     broken = ''
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise ValueError('no regular file')
+        if any(part.exists() and not part.is_file() for part in _parts(path)):
+            raise ValueError('no regular file')  # opening a pipe would wait for ever
         if promise is not None:
             broken = promise.broken(path)
             if not broken:
@@ -312,6 +312,16 @@ def read_volumes(path: Path) -> tuple[list[np.ndarray], np.ndarray, bool]:
     if np.prod(image.shape[:3], dtype=float) > MAX_VOXELS:
         raise ValueError('a volume larger than that of any head')
     return _several(image.dataobj, image.shape), affine, oriented
+
+
+def _parts(path: Path) -> list[Path]:
+    """An image, and the files beside it that nibabel opens with it, there or not."""
+    import nibabel as nib
+
+    if not path.name.lower().endswith(('.img', '.img.gz')):
+        return [path]
+    holders = nib.Spm2AnalyzeImage.filespec_to_file_map(str(path)).values()
+    return [Path(holder.filename) for holder in holders]
 
 
 def _load(path: Path) -> Any:
