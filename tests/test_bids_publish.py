@@ -576,6 +576,7 @@ def test_unreadable_records_are_left_out(config):
     'changed',
     [
         {'scan': None},
+        {'scan': ''},
         {'reasons': 1},
         {'measures': [1]},
         {'measures': {'brain_ml': 'x'}},

@@ -156,6 +156,7 @@ def _is_record(content: Any) -> bool:
         and content.keys() >= {'scan', 'status'}
         and content['status'] in STATUSES
         and all(isinstance(content.get(key, kind()), kind) for key, kind in _FORM.items())
+        and Path(content['scan']).name != ''
         and all(isinstance(value, float | int | None) for value in content.get('measures', {}).values())
         and all(isinstance(value, bool) for value in content.get('within_limits', {}).values())
     )
