@@ -321,7 +321,7 @@ def _parts(path: Path) -> list[Path]:
     if not path.name.lower().endswith(('.img', '.img.gz')):
         return [path]
     holders = nib.Spm2AnalyzeImage.filespec_to_file_map(str(path)).values()
-    return [Path(holder.filename) for holder in holders]
+    return [Path(holder.filename or path) for holder in holders]
 
 
 def _load(path: Path) -> Any:
