@@ -512,6 +512,16 @@ def test_folders_of_a_run_with_blanks_are_hidden(config, tmp_path):
     assert hide_paths(text, config) == 'cannot read <input>/sub-01/x.nii: get it'
 
 
+def test_a_page_goes_with_an_image_whose_pictures_are_gone(config, scan, finished):
+    """As after a full disk, which took the image and not its pictures."""
+    publish_scan(scan, config, finished(scan), PASS)
+    pages = [config.output_dir / name for name in ('group.html', 'sub-01.html')]
+    for page in pages:
+        page.write_text('a head')
+    record_failure(scan, config, 'no brain')
+    assert not any(page.exists() for page in pages)
+
+
 def test_withdraw_keeps_what_is_not_the_scans(config, scan, finished):
     publish_scan(scan, config, finished(scan), PASS)
     other = config.output_dir / 'sub-01/ses-a/anat/sub-01_ses-a_acq-x_desc-refaced_T1w.nii.gz'

@@ -168,8 +168,11 @@ def test_a_private_report_that_fails_is_told_and_made_by_the_next_run(behave, co
     assert command(*flags, work=False) == 0
     assert behave['processed'] == []
 
+    numbers = tmp_path / 'private/sub-02_T1w.json'
+    numbers.touch()
     behave['private_report'] = 'crash'
     assert command(*flags, '--steps', '3') == 1
+    assert not numbers.exists()
     behave['private_report'] = f'touch {tmp_path}/private/sub-02_T1w.html'
     behave['processed'].clear()
     assert command(*flags, '--steps', '3', work=False) == 0

@@ -6,6 +6,7 @@ It is the last of the scan's files to get its name; whatever goes wrong before, 
 
 import contextlib
 import glob
+import os
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -127,16 +128,18 @@ def _publish_passed(
 
 def withdraw_scan(scan: Scan, output_dir: Path) -> None:
     """Remove a scan's files, pictures and pages with them, nothing behind a link, and not its record."""
-    folder = OutputFolder(output_dir)
+    folder, files = OutputFolder(output_dir), output_files(scan, output_dir)
+    pictures = [*(output_dir / 'figures').glob(f'{glob.escape(scan.name)}_*')]
+    # Pages may show it, even if its pictures are gone
+    has_any = any(map(os.path.lexists, (*files, *pictures)))
+    pages = [output_dir / f'sub-{scan.subject}.html', output_dir / 'group.html'] if has_any else []
     with contextlib.suppress(OutsideError):
-        for path in reversed(output_files(scan, output_dir)):
+        for path in reversed(files):
             folder.remove(path)
             folder.remove_temporaries(path)
     with contextlib.suppress(OutsideError):
-        for picture in (output_dir / 'figures').glob(f'{glob.escape(scan.name)}_*'):
-            folder.remove(picture)
-            folder.remove(f'sub-{scan.subject}.html')  # these pages may show it
-            folder.remove('group.html')
+        for path in (*pages, *pictures):
+            folder.remove(path)
     for parent in ('figures', *PurePosixPath(scan.relative_path).parents[:-1]):
         folder.remove_if_empty(str(parent))
 

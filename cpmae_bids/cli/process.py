@@ -145,8 +145,9 @@ def _begin(batch: Sequence[Scan], config: RunConfig) -> list[Scan]:
     """Remove old private pages; note what scans, and what they are made from, are now; those gone fail."""
     begun = []
     for scan in batch:
-        if (page := config.private_page(scan.name)) is not None:  # one that is there shows another head
-            OutputFolder(page.parent).remove(page)
+        if (page := config.private_page(scan.name)) is not None:  # what is there is about another head
+            for earlier in (page, page.with_suffix('.json')):
+                OutputFolder(page.parent).remove(earlier)
         try:
             begun.append(
                 replace(
