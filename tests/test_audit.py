@@ -631,9 +631,13 @@ def test_outputs_are_matched_with_originals(made, output, heads, tmp_path, capsy
     assert f'ALARM {SCANS[0]}: the output has the face of its original' in capsys.readouterr().err
 
 
-def test_an_output_that_cannot_be_compared_is_not_in_order(made, tmp_path, capsys):
+@pytest.mark.parametrize('is_link', [False, True])
+def test_an_output_that_cannot_be_compared_is_not_in_order(made, tmp_path, capsys, is_link):
+    """The content of its original is elsewhere."""
     originals = shutil.copytree(made[0], tmp_path / 'originals')
-    (originals / SCANS[1]).write_text('/annex/objects/MD5E-s1--4d7a.nii.gz\n')
+    original, pointer = originals / SCANS[1], '/annex/objects/MD5E-s1--4d7a.nii.gz'
+    original.unlink()
+    original.symlink_to(pointer) if is_link else original.write_text(f'{pointer}\n')
     assert audit(made[1], '--originals', originals, '--json', tmp_path / 'report.json') == 1
     assert f'not compared: {SCANS[1]}: ' in capsys.readouterr().err
     assert str(originals) not in (tmp_path / 'report.json').read_text()

@@ -57,7 +57,8 @@ def run_group(config: RunConfig) -> int:
 
 def _audit(config: RunConfig, records: list[dict[str, Any]]) -> tuple[Privacy | None, str]:
     """Compare the outputs with the originals, and say how that went, or why it could not be done."""
-    pairs = find_pairs(config.output_dir, config.bids_dir, records)
+    found = find_pairs(config.output_dir, config.bids_dir, records)
+    pairs = [pair for pair in found if pair.original.is_file()]  # content may have been dropped since
     if not pairs:
         without = 'No privacy audit: there is no original of an output that passed.'
         logger.info(without)

@@ -4,6 +4,7 @@ Two attacks that have all originals: by *geometry*, the depth of the skin of the
 shared brain; by *recogniser*, embeddings of renderings (extra ``cpmae-bids[audit]``). No picture is kept.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,13 +138,14 @@ def describe_attacks(privacy: Privacy) -> list[str]:
 
 
 def find_pairs(output_dir: Path, bids_dir: Path, records: Iterable[dict[str, Any]]) -> list[Pair]:
-    """Return the T1w outputs that passed and whose originals are there.
+    """Return the T1w outputs that passed and whose originals are there, if only as links to nowhere.
 
     Other contrasts share their heads; among T1w scans, their contrast would give them away.
     """
     pairs = []
     for record in records:
-        if record['status'] == 'pass' and not record.get('t1w') and (bids_dir / record['scan']).is_file():
+        is_there = os.path.lexists(bids_dir / record['scan'])
+        if record['status'] == 'pass' and not record.get('t1w') and is_there:
             refaced, preserved = (
                 output_dir / output_path(record['scan'], k) for k in ('refaced', 'brainmask')
             )
