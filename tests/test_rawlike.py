@@ -471,6 +471,16 @@ def test_an_output_that_fails_later_is_removed_where_datalad_has_dropped_its_con
     assert not image.is_symlink()
 
 
+def test_a_file_beside_the_manifests_is_none_of_them(dataset, settings):
+    """It would be removed, and with it the files that it lists."""
+    notes = dataset / 'code/cpmae-bids/notes.json'
+    notes.write_text('{"files": {"CHANGES": {}, "sub-01/own.txt": {}}}')
+    (dataset / 'sub-01/own.txt').touch()
+    write_raw_like(settings)
+    assert notes.exists()
+    assert (dataset / 'sub-01/own.txt').exists()
+
+
 @pytest.mark.parametrize(
     'manifest',
     [

@@ -4,12 +4,15 @@ Each session, or subject without sessions, has its own (``code/cpmae-bids/*.json
 different subjects may write to the same dataset at the same time.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.output_folder import OutputFolder
-from cpmae_bids.bids.raw_like import FOLDER
+from cpmae_bids.bids.raw_like import DATASET, FOLDER
+
+_UNIT = re.compile(rf'{DATASET}|sub-[^_]+(?:_ses-[^_]+)?')
 
 
 def manifest_path(dataset: Path, unit: str) -> Path:
@@ -52,8 +55,9 @@ def write_manifest(dataset: Path, unit: str, manifest: dict[str, Any]) -> None:
 
 
 def units(dataset: Path) -> list[str]:
-    """Return the names of all manifests."""
-    return sorted(path.stem for path in (dataset / FOLDER).glob('[!.]*.json'))
+    """Return the names of all manifests; other files beside them are somebody's own."""
+    names = (path.stem for path in (dataset / FOLDER).glob('*.json'))
+    return sorted(filter(_UNIT.fullmatch, names))
 
 
 def vouched_images(dataset: Path) -> dict[str, str]:
