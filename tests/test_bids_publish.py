@@ -534,8 +534,10 @@ def test_withdraw_keeps_what_is_not_the_scans(config, scan, finished):
 
 
 def test_records_hold_no_nan_and_no_fingerprint(config, scan, finished):
-    publish_scan(scan, config, finished(scan), {**PASS, 'measures': {'brain_ml': float('nan')}})
+    cached = {**PASS, 'measures': {'brain_ml': float('nan')}, 'noise': {'air_p50': 1.5}}  # of a snapshot
+    publish_scan(scan, config, finished(scan), cached)
     record = read_record(config.output_dir, scan.name)
+    assert 'noise' not in record
     assert record['measures'] == {'brain_ml': None}
     crc32 = crc32_of(scan.path)
     assert not [path for path in config.output_dir.rglob('*.json') if crc32 in path.read_text()]

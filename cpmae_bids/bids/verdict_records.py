@@ -27,8 +27,12 @@ HEAD_REJECTED = (
     '(--private-report-dir has the numbers)'
 )
 HEAD_UNDECIDED = 'its head was rejected before, and was not judged again; run again'
-_NEVER_PUBLISHED = ('source_crc32', 'reference_crc32', 't1w_crc32')
 _OF_A_HEAD = ('version', 'model_hash', 'preset', 'seed', 'steps', 'reference')
+# All that a record may hold: checksums of originals identify them, and so may what earlier versions measured
+_PUBLISHED = frozenset((
+    *('scan', 'status', 'reasons', 'head_rejected', *OF_AN_IMAGE, *_OF_A_HEAD, 'template', 'head_statistics'),
+    *('t1w', 'fill', 'first_echo', 'given_brain_masks'),
+))  # fmt: skip
 
 
 def settings_of(scan: Scan, config: RunConfig) -> dict[str, Any]:
@@ -71,10 +75,10 @@ def public_form(verdict: dict[str, Any]) -> dict[str, Any]:
     """Return what of a verdict may be published; a public form stays as it is.
 
     ``measures`` has the numbers that may be published; ``within_limits`` says of the others whether they
-    passed. ``noise`` and the checksum, which identify the original, are gone. Of a head that resembles its
-    original it says only that it was rejected.
+    passed. The checksum, which identifies the original, and all that no record has are gone. Of a head that
+    resembles its original it says only that it was rejected.
     """
-    public = {key: value for key, value in verdict.items() if key not in _NEVER_PUBLISHED}
+    public = {key: value for key, value in verdict.items() if key in _PUBLISHED}
     if rejects_head(verdict):
         return rejected(public)
     if verdict.get('status') != 'pass':
