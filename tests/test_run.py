@@ -22,6 +22,7 @@ from cpmae_bids.cli import participant_level, preflight
 from cpmae_bids.cli.batches import batch_size, share_processors
 from cpmae_bids.cli.process import _reason
 from cpmae_bids.cli.run import main
+from cpmae_bids.cli.summary import summarise
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_INTERRUPTED, InputError
 from cpmae_bids.interfaces.step import Step, StepError
@@ -177,6 +178,14 @@ def test_a_private_report_that_fails_is_told_and_made_by_the_next_run(behave, co
     behave['processed'].clear()
     assert command(*flags, '--steps', '3', work=False) == 0
     assert behave['processed'] == ['sub-02_T1w']  # the page that was there showed another head
+
+
+def test_pictures_that_cannot_be_written_are_told():
+    """The image passed and stays; the run ends with 1, and the crash file alone would say why."""
+    failure = Failure('sub-02_T1w', 'sink', '[Errno 28] No space left on device', Path('crash.txt'))
+    passed, failed = {'scan': SCANS[2], 'status': 'pass'}, {'scan': SCANS[2], 'status': 'error'}
+    assert 'PICTURES of sub-02_T1w may be missing: [Errno 28] No space' in summarise([passed], [failure])[1]
+    assert 'PICTURES' not in ''.join(summarise([failed], [failure]))
 
 
 @pytest.mark.parametrize('log', ['full', 'broken pipe', 'closed', 'missing'])

@@ -1,6 +1,7 @@
 """Summarise a run."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ def count(number: int, noun: str) -> str:
 
 
 def summarise(records: Iterable[dict[str, Any]], failures: 'Iterable[Failure]' = ()) -> list[str]:
-    """Return the lines of a summary: counts, scans without a pass, missing private reports, crash files."""
+    """Return lines: counts, scans without a pass, what is missing beside images, crash files."""
     records, failures = list(records), list(failures)
     counts = {status: sum(record['status'] == status for record in records) for status in _WORDS}
     said = [f'{n} {_WORDS[status]}' for status, n in counts.items() if n]
@@ -31,6 +32,13 @@ def summarise(records: Iterable[dict[str, Any]], failures: 'Iterable[Failure]' =
         f'PRIVATE REPORT of {failure.scan} was not written: {failure.message}; '
         'the verdict on its image stands; fix this and run again'
         for failure in unwritten
+    ]
+    passed = {Path(record['scan']).name.partition('.')[0] for record in records if record['status'] == 'pass'}
+    lines += [
+        f'PICTURES of {failure.scan} may be missing: {failure.message}; the verdict on its image stands; fix '
+        'this and run it again with --overwrite'
+        for failure in failures
+        if failure.scan in passed and failure not in unwritten
     ]
     lines += [f'crash file of {failure.scan}, {failure.stage}: {failure.crash_file}' for failure in failures]
     return lines
