@@ -3,15 +3,19 @@
 import csv
 import json
 import shutil
+import threading
 
 import numpy as np
 import pytest
 from judged import publish_scan
 
+from cpmae_bids.bids import completeness
 from cpmae_bids.bids.completeness import output_files, verified_records
 from cpmae_bids.bids.derivatives import write_dataset_files
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.validation import ValidatorMissingError, validate_bids
+from cpmae_bids.bids.verdict_tables import write_run_table
+from cpmae_bids.cli import group_level
 from cpmae_bids.cli.run import main
 from cpmae_bids.config import RunConfig
 from cpmae_bids.reports.figures import figure_path
@@ -88,6 +92,38 @@ def test_one_failed(config, another_head, group, capsys):
     assert rows(config)[1]['reasons'] == FAIL['reasons'][0]
     assert 'FAIL sub-02/ses-a' in capsys.readouterr().err
     assert FAIL['reasons'][0].replace('>', '&gt;') in page(config)
+
+
+def test_a_run_beside_it_costs_no_scan_its_verdict(config, another_head, group, capsys, monkeypatch):
+    first, second = publish(config, another_head, PASS, FAIL)
+    files, hashed = another_head(second), completeness.sha256_of
+    other_run = threading.Thread(target=publish_scan, args=(second, config, files, PASS))
+
+    def hash_slowly(path):
+        if not other_run.ident:
+            other_run.start()
+            other_run.join(2)
+        return hashed(path)
+
+    monkeypatch.setattr(completeness, 'sha256_of', hash_slowly)
+    group()
+    other_run.join()
+    assert [row['scan'] for row in rows(config)] == [first.relative_path, second.relative_path]
+    assert 'without a passing verdict' not in capsys.readouterr().err
+
+
+def test_it_keeps_what_a_run_beside_it_adds_to_the_table_of_runs(config, another_head, group, monkeypatch):
+    _, second = publish(config, another_head, PASS, FAIL)
+
+    def audit(*_):
+        publish_scan(second, config, another_head(second), PASS)
+        write_run_table(config.output_dir, verified_records(config.output_dir))
+        return None, ''
+
+    monkeypatch.setattr(group_level, '_audit', audit)
+    group()
+    table = (config.output_dir / 'logs' / 'verdicts.tsv').read_text()
+    assert f'{second.relative_path}\tpass' in table
 
 
 def test_nothing_to_do(config, group, capsys):

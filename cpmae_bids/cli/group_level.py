@@ -4,6 +4,7 @@ import logging
 import os
 from typing import Any
 
+from cpmae_bids.bids.atomic import locked
 from cpmae_bids.bids.completeness import verified_records
 from cpmae_bids.bids.verdict_tables import write_group_table, write_run_table
 from cpmae_bids.cli.folder_checks import check_folders, check_writable, reject_foreign_output, reject_links
@@ -33,17 +34,19 @@ def run_group(config: RunConfig) -> int:
         reject_foreign_output(config.output_dir)
     if not config.output_dir.is_dir():
         raise NothingToDoError(f'{config.output_dir}: no such output; run the participant level first')
-    records = verified_records(config.output_dir)
-    if not records:
+    if not verified_records(config.output_dir, thorough=False):
         raise NothingToDoError(f'{config.output_dir}: no verdict yet; run the participant level first')
     check_writable(config.output_dir, 'output_dir')
     reject_links(config.output_dir, ('logs',))
+    # Runs beside this one change records and files one after the other, and write the table as well
+    with locked(config.output_dir, 'logs'):
+        records = verified_records(config.output_dir)
+        write_run_table(config.output_dir, records)
     for line in summarise(records):
         logger.info(line)
 
     privacy, without = _audit(config, records)
     outliers = find_outliers(records)
-    write_run_table(config.output_dir, records)
     table = write_group_table(config.output_dir, records, outliers)
     attacks, notes = (privacy.rows(), privacy.notes()) if privacy else ([], [])
     page = write_group_report(
