@@ -202,8 +202,61 @@ def test_days_in_any_form_are_noticed(day):
 
 
 @pytest.mark.parametrize(
+    'name',
+    [
+        *(
+            'participant',
+            'Subject',
+            'subject_id',
+            'ParticipantID',
+            'patient',
+            'Patient Name',
+            'participant_name',
+        ),
+        *('initials', 'surname', 'MRN', 'user_name', 'born', 'tester'),
+    ],
+)
+def test_columns_by_which_experiments_note_who_takes_part_stay_behind(name):
+    assert column_of_events(name, ['JaneDoe', 'JaneDoe']) is None
+
+
+@pytest.mark.parametrize(
+    'name', ['participant_response', 'subject_choice', 'name', 'stimulus_name', 'stubborn']
+)
+def test_columns_of_what_somebody_does_are_kept(name):
+    assert column_of_events(name, ['a', 'b']) == ['a', 'b']
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        *(
+            '/home/jane/exp/log.csv',
+            'C:\\Users\\jane\\exp.py',
+            'D:/Doe/run1',
+            '\\\\clinic\\doe',
+            '(/data/doe/a)',
+        ),
+        *('file:///Users/jane', 'see /mnt/clinic/doe'),
+    ],
+)
+def test_paths_of_a_machine_name_people(path):
+    assert column_of_events('log', [path]) is None
+    assert descriptions_of(['score'], {'score': {'Description': path, 'TermURL': path}}) == {}
+
+
+@pytest.mark.parametrize(
     'text',
     [
+        *(
+            '/ba/ and /pa/',
+            'faces/a.png',
+            'https://example.org/data/x',
+            'Event/data/x',
+            'n/a',
+            'a:b',
+            'and/or',
+        ),
         *('5.4.1', 'syngo MR E11', 'left_2_10', 'marker 1', 'stim_03_04_12', 'decoy 7', 't1_mpr_p2', '3/4'),
         *('block1_decision2', 'novel_01_12', '0.35 0.1987', '0 0 1920 1080', '0.5_2000', '2021.1.4'),
         *('Each block has 4 decisions, 10 s apart', '2 separate 4 min runs'),

@@ -64,6 +64,14 @@ _ABOUT_A_SESSION = re.compile(
     r'(?<![A-Za-z])(?i:date|dob|birth|comments?$|notes?$|remarks?$|operator|experimenter|technician)|'
     r'(?<=[a-z])(Date|DOB|Birth)'
 )
+# What programs of experiments ask for at their start, and write into each row
+_OF_A_PERSON = re.compile(
+    r'^(participant|patient|subj(ect)?|proband|volunteer)([ _.-]?(id|no|nr|num|number|code|label))?$|'
+    r'(first|last|full|given|family|maiden|participant|patient|subject|proband|user|host)[ _.-]?name|'
+    r'(sur|vor|nach)name|'
+    r'(?<![a-z])(initials|mrn|born|geburt\w*|e[-_]?mail|tester|physician)(?![a-z])',
+    re.IGNORECASE,
+)
 
 
 def column_of_persons(name: str, cells: list[str], key: str, description: Any) -> list[str] | None:
@@ -97,9 +105,11 @@ def column_of_persons(name: str, cells: list[str], key: str, description: Any) -
 
 
 def column_of_events(name: str, cells: list[str]) -> list[str] | None:
-    """Return a column of a table about events, unless it looks like free text, dates or addresses."""
+    """Return a column of a table about events, unless it names a person or looks like text or dates."""
     # Stimuli are not shared, and BIDS wants the files that are named
-    if name == 'stim_file' or _ABOUT_A_SESSION.search(name) or names_somebody(name):
+    if name == 'stim_file' or names_somebody(name):
+        return None
+    if _ABOUT_A_SESSION.search(name) or _OF_A_PERSON.search(name):
         return None
     if name == 'HED':  # long by nature
         return None if any(map(names_somebody, cells)) else cells

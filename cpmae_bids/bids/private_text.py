@@ -1,4 +1,4 @@
-"""Recognise free text, dates, addresses and names, which may not be shared."""
+"""Recognise free text, dates, addresses, paths and names, which may not be shared."""
 
 import re
 import unicodedata
@@ -16,6 +16,11 @@ MONTH = (
     'de[cz](?:ember|embre)?|dic(?:embre|iembre)?)(?![a-z])'
 )
 _DD, _MM = '(?:0[1-9]|[12][0-9]|3[01])', '(?:0[1-9]|1[0-2])'
+# Where homes and the data of projects lie: their folders name people and sites
+_ROOTS = (
+    r'home\d*|users?|mnt|media|volumes|data\d*|scratch\d*|projects?\d*|work\d*|exports?|root|srv|nas\d*|storage|'
+    r'lustre\d*|gpfs\d*|net|tmp|var|groups?|labs?|shares?|archive'
+)
 _PRIVATE = re.compile(
     r'@|\^(?!-?\d)|\d:\d\d'
     r'|(19|20)\d\d[-./]?[01]\d[-./]?[0-3]\d'  # with or without anything between the numbers
@@ -27,7 +32,8 @@ _PRIVATE = re.compile(
     rf'|\d[-._/ ,]*(?:de )?{MONTH}[-._/ ,]*(?:de )?\d'
     rf'|(?<![a-z]){MONTH}[-._/ ,]*\d{{1,2}}[-._/ ,]+(\d\d|(19|20)\d\d)(?!\d)'
     r'|(?<![\d.])\d\d(?P<d>[- ])(0[1-9]|1[0-2])(?P=d)([0-2]\d|3[01])(?!\d)'
-    r'|(?<![\d.])([0-2]\d|3[01])(?P<e>[- ])(0[1-9]|1[0-2])(?P=e)\d\d(?!\d)',
+    r'|(?<![\d.])([0-2]\d|3[01])(?P<e>[- ])(0[1-9]|1[0-2])(?P=e)\d\d(?!\d)'
+    rf'|(?<![\w.:/~>-])/(?:{_ROOTS})/\w|(?<![a-z])file:/|(?<![a-z])[a-z]:[\\/]{{1,2}}\w|(?<!\S)\\\\\w',
     re.IGNORECASE,
 )
 # A birthday of six digits: year, month, day; day, month, year; or month, day, year
@@ -87,7 +93,7 @@ def is_in_pieces(value: str) -> bool:
 
 
 def is_private_text(value: str) -> bool:
-    """Whether a string looks like free text, a date, a time, an address, a formula or a name in DICOM."""
+    """Whether a string looks like free text, a date, a time, an address, a path, a formula or a name."""
     return is_private_number(value) or bool(_SHORT_DATE.search(_plain(value)) or _FORMULA.match(value))
 
 
@@ -97,7 +103,7 @@ def is_private_number(value: str) -> bool:
 
 
 def names_somebody(value: str) -> bool:
-    """Whether there is a date, a time, an address, a long number or a name as in DICOM in a text."""
+    """Whether there is a date, a time, an address, a long number, a name as in DICOM or a path in a text."""
     return _PRIVATE.search(_plain(value)) is not None
 
 
