@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from cpmae_bids.runtime import memory
 from cpmae_bids.steps import coregister, report
 from cpmae_bids.workflows.anatomical import make_node
 from cpmae_bids.workflows.base import init_cpmae_bids_wf
+from cpmae_bids.workflows.processes import _first_raised
 from cpmae_bids.workflows.progress import Progress, scan_and_stage
 from cpmae_bids.workflows.resources import MEM_GB, size_factor
 from cpmae_bids.workflows.run import WorkflowError, plugin_settings, read_failures, run_workflow
@@ -506,6 +508,32 @@ def test_a_full_disk_is_told_where_no_result_can_be_written(config, scan, instan
     failure, *_ = run_workflow(init_cpmae_bids_wf([scan], config), config, Progress(io.StringIO()))
     assert failure.stage == 'skullstrip'
     assert 'No space left on device: check space and permissions' in failure.message
+
+
+def _raise_alone():
+    raise OSError(errno.ENOSPC, 'full')
+
+
+def _raise_another():
+    try:
+        _raise_alone()
+    finally:
+        raise FileNotFoundError('no result')
+
+
+def _raise_from():
+    try:
+        _raise_alone()
+    except OSError as error:
+        raise ValueError('no result') from error
+
+
+@pytest.mark.parametrize('work', [_raise_alone, _raise_another, _raise_from])
+def test_what_a_worker_raised_first_is_told(work):
+    with ProcessPoolExecutor(1) as pool:
+        error = pool.submit(work).exception()
+    assert _first_raised(error).startswith('OSError: [Errno 28] full: check')
+    assert _first_raised(ValueError('x')) == "ValueError('x')"
 
 
 def test_the_reason_is_read_where_a_worker_left_no_result(tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -88,9 +89,10 @@ class SturdyMultiProc(MultiProcPlugin):
 
 def _first_raised(error: BaseException) -> str:
     """What a worker raised first, in one line: the last that it raised may be that there is no result."""
-    told = str(error.__cause__ or repr(error)).partition('\n\nDuring handling of')[0].strip()
+    # Python sends tracebacks as one text, between lines of quotation marks
+    told = re.split('\n\n(?:During handling of|The above exception)', str(error.__cause__ or repr(error)))[0]
     remedy = ': check space and permissions of the work folder' if '[Errno ' in told else ''
-    return told.splitlines()[-1] + remedy
+    return told.strip('"\n').rpartition('\n')[2] + remedy
 
 
 def _begin(folder: str) -> None:
