@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from judged import publish_scan
 
-from cpmae_bids.bids.derivatives import write_dataset_files
+from cpmae_bids.bids.derivatives import describe_dataset, write_dataset_files
 from cpmae_bids.bids.header import header_leaks
 from cpmae_bids.bids.layout import collect_scans
 from cpmae_bids.bids.participants import write_participants
@@ -763,6 +763,21 @@ def test_descriptions_of_datasets_hold_texts_alone(make_bids):
     assert 'Jane' not in json.dumps(told)
     assert told['Authors'] == ['A. Author']
     assert told['GeneratedBy'][1] == {'Name': 'converter', 'Version': '1'}
+
+
+def test_descriptions_of_datasets_hold_no_path(make_bids):
+    path = '/home/jane/study'
+    maker = {
+        'Name': 'dcm2niix',
+        'Version': 'v1.0.20220720',
+        'CodeURL': f'file://{path}',
+        'Description': f'-o {path}',
+    }
+    root = make_bids([], Name=path, DatasetDOI=f'file://{path}', HowToAcknowledge=path, GeneratedBy=[maker])
+    told = build_description(root)
+    assert told['GeneratedBy'][1] == {'Name': 'dcm2niix', 'Version': 'v1.0.20220720'}
+    for description in (told, describe_dataset(RunConfig(root, root.parent / 'out'))):
+        assert 'jane' not in json.dumps(description)
 
 
 def test_nothing_but_the_dataset_is_written_to(dataset, raw, settings):

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from cpmae_bids._version import __version__
 from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.output_folder import OutputFolder
+from cpmae_bids.bids.private_text import holds_path
 from cpmae_bids.config import DECIDING_PATHS, RunConfig
 from cpmae_bids.runtime.packaged import packaged_text
 
@@ -82,18 +83,16 @@ def _home_page() -> Any:
 def describe_dataset(config: RunConfig) -> dict[str, Any]:
     """Return the content of dataset_description.json of the output."""
     source = read_description(config.bids_dir)
-    name = source.get('Name')
-    name = name if isinstance(name, str) and name else 'T1w scans'
+    name = source['Name'] if source.get('Name') and is_public(source['Name']) else 'T1w scans'
     description: dict[str, Any] = {
         'Name': f'{name}, de-identified',
         'BIDSVersion': BIDS_VERSION,
         'DatasetType': 'derivative',
         'GeneratedBy': [generated_by()],
     }
-    if isinstance(source.get('License'), str):
+    if is_public(source.get('License')):
         description['License'] = source['License']
-    doi = source.get('DatasetDOI')
-    if isinstance(doi, str) and _DOI.fullmatch(doi):
+    if doi := doi_of(source):
         description['SourceDatasets'] = [{'DOI': doi}]
         link = doi if '://' in doi else f'https://doi.org/{doi.removeprefix("doi:")}'
     else:
@@ -101,6 +100,17 @@ def describe_dataset(config: RunConfig) -> dict[str, Any]:
         description['SourceDatasets'] = [{'URL': link}]
     description['DatasetLinks'] = {'raw': link}
     return description
+
+
+def is_public(value: Any) -> bool:
+    """Whether a value is a text without a path of somebody's machine."""
+    return isinstance(value, str) and not holds_path(value)
+
+
+def doi_of(source: dict[str, Any]) -> str:
+    """Return the DOI of a dataset by its description; nothing if what stands there is none."""
+    doi = source.get('DatasetDOI')
+    return doi if isinstance(doi, str) and _DOI.fullmatch(doi) else ''
 
 
 def _link_without_doi(config: RunConfig, name: str) -> str:

@@ -21,6 +21,7 @@ _ROOTS = (
     r'home\d*|users?|mnt|media|volumes|data\d*|scratch\d*|projects?\d*|work\d*|exports?|root|srv|nas\d*|storage|'
     r'lustre\d*|gpfs\d*|net|tmp|var|groups?|labs?|shares?|archive'
 )
+_PATH = rf'(?<![\w.:/~>-])/(?:{_ROOTS})/\w|(?<![a-z])file:/|(?<![a-z])[a-z]:[\\/]{{1,2}}\w|(?<!\S)\\\\\w'
 _PRIVATE = re.compile(
     r'@|\^(?!-?\d)|\d:\d\d'
     r'|(19|20)\d\d[-./]?[01]\d[-./]?[0-3]\d'  # with or without anything between the numbers
@@ -33,7 +34,7 @@ _PRIVATE = re.compile(
     rf'|(?<![a-z]){MONTH}[-._/ ,]*\d{{1,2}}[-._/ ,]+(\d\d|(19|20)\d\d)(?!\d)'
     r'|(?<![\d.])\d\d(?P<d>[- ])(0[1-9]|1[0-2])(?P=d)([0-2]\d|3[01])(?!\d)'
     r'|(?<![\d.])([0-2]\d|3[01])(?P<e>[- ])(0[1-9]|1[0-2])(?P=e)\d\d(?!\d)'
-    rf'|(?<![\w.:/~>-])/(?:{_ROOTS})/\w|(?<![a-z])file:/|(?<![a-z])[a-z]:[\\/]{{1,2}}\w|(?<!\S)\\\\\w',
+    rf'|{_PATH}',
     re.IGNORECASE,
 )
 # A birthday of six digits: year, month, day; day, month, year; or month, day, year
@@ -105,6 +106,11 @@ def is_private_number(value: str) -> bool:
 def names_somebody(value: str) -> bool:
     """Whether there is a date, a time, an address, a long number, a name as in DICOM or a path in a text."""
     return _PRIVATE.search(_plain(value)) is not None
+
+
+def holds_path(value: str) -> bool:
+    """Whether there is a path of somebody's machine in a text."""
+    return re.search(_PATH, value, re.IGNORECASE) is not None
 
 
 def _plain(value: str) -> str:

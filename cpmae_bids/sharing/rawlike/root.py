@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from cpmae_bids.bids.columns import column_of_persons, described, descriptions_of, left_behind
-from cpmae_bids.bids.derivatives import BIDS_VERSION, GENERATOR, generated_by, read_description
+from cpmae_bids.bids.derivatives import (
+    BIDS_VERSION,
+    GENERATOR,
+    doi_of,
+    generated_by,
+    is_public,
+    read_description,
+)
 from cpmae_bids.bids.jsontext import to_json
 from cpmae_bids.bids.metadata import METHOD
 from cpmae_bids.bids.output_folder import OutputFolder
@@ -51,16 +58,14 @@ def describe(bids_dir: Path) -> dict[str, Any]:
         if isinstance(maker, dict) and maker.get('Name') not in (None, GENERATOR)
     ]
     description['GeneratedBy'] = [generated_by(), *named]
-    doi = source.get('DatasetDOI')
-    if isinstance(doi, str) and doi:
+    if doi := doi_of(source):
         description['SourceDatasets'] = [{'DOI': doi}]
     return description
 
 
 def _is_text(value: Any) -> bool:
-    """Whether a value is a text, or a list of texts, as all public fields are."""
-    texts = value if isinstance(value, list) else [value]
-    return all(isinstance(text, str) for text in texts)
+    """Whether a value is a text, or a list of texts, as all public fields are, and holds no path."""
+    return all(map(is_public, value if isinstance(value, list) else [value]))
 
 
 def write_description(bids_dir: Path, dataset: Path) -> None:
