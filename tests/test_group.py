@@ -257,3 +257,14 @@ def test_histograms_draw_scans_and_limits():
     assert 'aria-label="a &lt; b"' in drawn
     assert 'nan' not in histogram([0.0, 0.0], -np.inf, 0, '')
     assert 'class="limit"' not in histogram([3.0], -np.inf, np.inf, '')
+
+
+def test_what_a_killed_run_has_left_is_removed(config, group, tmp_path, monkeypatch):
+    write_dataset_files(config)
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    left = tmp_path / 'cpmae-bids-killed'
+    left.mkdir()
+    (left / '.in-use').touch()
+    (left / 'head.npz').write_bytes(b'an original')
+    group()
+    assert not left.exists()

@@ -13,6 +13,7 @@ from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, NothingToDoError
 from cpmae_bids.reports.group_page import write_group_report
 from cpmae_bids.reports.outliers import find_outliers
+from cpmae_bids.runtime import scratch
 from cpmae_bids.runtime.pool import workers
 from cpmae_bids.sharing.faces import recogniser
 from cpmae_bids.sharing.privacy.attacks import Privacy, audit, describe_attacks, find_pairs

@@ -97,8 +97,7 @@ def settle_work_dir(config: RunConfig) -> RunConfig:
     """
     if '%' in str(place := config.work_dir or Path(tempfile.gettempdir())):  # interpolated by its parser
         raise UsageError(f'{place}: nipype works in no folder with % in its path; choose another --work-dir')
-    if not Path(tempfile.gettempdir()).resolve().is_relative_to(config.bids_dir.resolve()):
-        scratch.sweep()
+    scratch.sweep(config.bids_dir)
     if config.work_dir is not None:
         check_writable(config.work_dir, '--work-dir', mode=0o700)
         close_to_others(config.work_dir)

@@ -46,8 +46,13 @@ def made() -> Iterator[Path]:
         remove(folder)
 
 
-def sweep() -> None:
-    """Remove what killed runs of this user have left in the temporary folder, for it shows original heads."""
+def sweep(dataset: Path | None = None) -> None:
+    """Remove what killed runs of this user have left in the temporary folder, for it shows original heads.
+
+    Nothing is touched if that folder lies in `dataset`, to which nobody may write.
+    """
+    if dataset is not None and Path(tempfile.gettempdir()).resolve().is_relative_to(dataset.resolve()):
+        return
     for folder in Path(tempfile.gettempdir()).glob(f'{PREFIX}*'):
         with contextlib.suppress(OSError):
             status = folder.lstat()
