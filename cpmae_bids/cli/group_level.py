@@ -35,6 +35,7 @@ def run_group(config: RunConfig) -> int:
         reject_foreign_output(config.output_dir)
     if not config.output_dir.is_dir():
         raise NothingToDoError(f'{config.output_dir}: no such output; run the participant level first')
+    scratch.sweep(config.bids_dir)
     if not verified_records(config.output_dir, thorough=False):
         raise NothingToDoError(f'{config.output_dir}: no verdict yet; run the participant level first')
     check_writable(config.output_dir, 'output_dir')
