@@ -1,6 +1,7 @@
 """The group level tells what the output really holds."""
 
 import csv
+import fcntl
 import json
 import shutil
 import threading
@@ -110,6 +111,20 @@ def test_a_run_beside_it_costs_no_scan_its_verdict(config, another_head, group, 
     other_run.join()
     assert [row['scan'] for row in rows(config)] == [first.relative_path, second.relative_path]
     assert 'without a passing verdict' not in capsys.readouterr().err
+
+
+def test_runs_beside_it_do_not_wait_while_it_reads_all_files(config, another_head, group, monkeypatch):
+    """That takes an hour for thousands of scans."""
+    publish(config, another_head, PASS, PASS)
+    hashed = completeness.sha256_of
+
+    def hash_unlocked(path):
+        with (config.output_dir / 'logs/.lock').open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return hashed(path)
+
+    monkeypatch.setattr(completeness, 'sha256_of', hash_unlocked)
+    assert group() == 0
 
 
 def test_it_keeps_what_a_run_beside_it_adds_to_the_table_of_runs(config, another_head, group, monkeypatch):

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from cpmae_bids.bids.atomic import locked
-from cpmae_bids.bids.completeness import verified_records
+from cpmae_bids.bids.completeness import hashes_of_unchanged_files, verified_records
 from cpmae_bids.bids.verdict_tables import write_group_table, write_run_table
 from cpmae_bids.cli.folder_checks import check_folders, check_writable, reject_foreign_output, reject_links
 from cpmae_bids.cli.summary import summarise
@@ -36,13 +36,15 @@ def run_group(config: RunConfig) -> int:
     if not config.output_dir.is_dir():
         raise NothingToDoError(f'{config.output_dir}: no such output; run the participant level first')
     scratch.sweep(config.bids_dir)
-    if not verified_records(config.output_dir, thorough=False):
+    hash_of = hashes_of_unchanged_files()
+    if not verified_records(config.output_dir, hash_of=hash_of):
         raise NothingToDoError(f'{config.output_dir}: no verdict yet; run the participant level first')
     check_writable(config.output_dir, 'output_dir')
     reject_links(config.output_dir, ('logs',))
-    # Runs beside this one change records and files one after the other, and write the table as well
+    # Runs beside this one change records and files one after the other, and write the table as well. As they
+    # wait for this lock, only what they have changed since is read again.
     with locked(config.output_dir, 'logs'):
-        records = verified_records(config.output_dir)
+        records = verified_records(config.output_dir, hash_of=hash_of)
         write_run_table(config.output_dir, records)
     for line in summarise(records):
         logger.info(line)
