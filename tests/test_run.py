@@ -329,6 +329,16 @@ def test_scans_fail_with_the_reference_of_their_subject(ready, command, raw, out
     assert f'ERROR {SCANS[1]}: its head' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('flags', [['--session-label', 'b'], []])
+def test_a_reference_without_an_image_has_not_changed(behave, command, out, capsys, flags):
+    """It was not part of the run, or failed: other scans with its head are shared all the same."""
+    behave['sub-01_ses-a_T1w'] = 'fail'
+    for _ in range(2):
+        assert command('--layout', 'bids', *flags, work=False) == (0 if flags else 1)
+        assert (out / 'bids' / SCANS[1]).is_file()
+        assert 'has changed since' not in capsys.readouterr().err
+
+
 def test_an_image_without_a_verdict_is_told(behave, command, raw, out, capsys):
     """It may be the original; of another subject, the run over that one tells it."""
     assert command() == 0

@@ -54,14 +54,20 @@ def remember(record: dict[str, Any], crc32: dict[str, str], config: RunConfig) -
         folder.write(path, content, 0o600)
 
 
-def changed_source(record: dict[str, Any], config: RunConfig) -> str:
+def changed_source(record: dict[str, Any], config: RunConfig, *, if_unknown: bool = True) -> str:
     """Return the path of a source that is not what the outputs of a record were made from, or nothing.
 
-    A source that cannot be read counts as changed, and so does one that has failed, and has no image in the
-    output, unless its checksum is known.
+    A source that cannot be read counts as changed. With `if_unknown`, so does another scan whose checksum is
+    not known and that has no image in the output, since it failed or was not part of the run.
     """
     known = _remembered(record, config)
-    return next((path for path in sources_of(record) if not _is_unchanged(path, known, config)), '')
+    for path in sources_of(record):
+        is_unknown = known is None and not (config.output_dir / output_path(path, 'refaced')).exists()
+        if is_unknown and path != record['scan'] and not if_unknown:
+            continue
+        if not _is_unchanged(path, known, config):
+            return path
+    return ''
 
 
 def _is_unchanged(path: str, known: dict[str, str] | None, config: RunConfig) -> bool:

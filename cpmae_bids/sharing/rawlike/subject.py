@@ -139,7 +139,7 @@ class Subject:
         for name in sources_of(record):
             if problem := unreadable(self.config.bids_dir / name):
                 raise InputError(f'{name}: {problem}')
-        if changed := changed_source(record, self.config):
+        if changed := changed_source(record, self.config, if_unknown=False):
             raise InputError(f'{changed} has changed since; run this scan again')
         sidecar = source.removesuffix(IMAGE_EXTENSIONS[0]) + '.json'
         derivative = self.config.output_dir / source
