@@ -428,6 +428,18 @@ def test_shifted_dates_tell_nothing_of_the_true_ones():
     assert len(starts) > 20
 
 
+@pytest.mark.parametrize('missing', ['1900-01-01', '1970-01-01T00:00:00', '9999-12-31', '0001-01-01'])
+def test_a_date_that_stands_for_none_does_not_give_the_shift_away(missing):
+    times = [missing, '2019-05-06T11:00:00', '2020-05-05']
+    shift = shift_of(7, '01', times)
+    assert shift == shift_of(7, '01', times[1:])
+    moved = [shifted(text, shift) for text in times]
+    assert moved[0] == 'n/a'
+    assert '1900' <= moved[1] < moved[2] < '1921'
+    shift = shift_of(7, '01', ['1912-03-04', '1915-03-04'])  # shifted before
+    assert '1900' <= shifted('1912-03-04', shift) < shifted('1915-03-04', shift) < '1924'
+
+
 def test_a_second_run_changes_nothing(dataset, settings):
     before = {path: (dataset / path).stat().st_ino for path in files_of(dataset)}
     write_raw_like(settings)

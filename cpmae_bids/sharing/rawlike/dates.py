@@ -18,6 +18,10 @@ _WITH_NAME = re.compile(
 _UNIX_TIME = re.compile(r'(?<!\d)1\d{9}(?:\d{3})?(?!\d)')
 # BIDS asks that shifted dates lie in 1925 or before, where they cannot pass for true ones.
 _FIRST, _DAYS = date(1900, 1, 1), 20 * 365
+# Years of scans. Others stand for a date that is missing (1900-01-01, 1970-01-01, 9999-12-31): whoever
+# guesses which, learns the shift.
+_YEARS = range(1980, 2100)
+_LAST = date(1920 + len(_YEARS), 1, 1)
 
 
 def dated_labels(paths: Iterable[str]) -> dict[str, str]:
@@ -60,8 +64,10 @@ def shift_of(seed: int, subject: str, acq_times: Iterable[str]) -> timedelta | N
 
     The earliest date becomes a day that is drawn from the dataset's seed. Both are public, but independent of
     the true date, which cannot be traced back.
+    Years without MRI count only if there are no others.
     """
     dates = [day for text in acq_times if (day := _date(text)) is not None]
+    dates = [day for day in dates if day.year in _YEARS] or dates
     if not dates:
         return None
     digest = hashlib.sha256(f'dates:{seed}:{subject}'.encode()).digest()
@@ -70,14 +76,15 @@ def shift_of(seed: int, subject: str, acq_times: Iterable[str]) -> timedelta | N
 
 
 def shifted(text: str, shift: timedelta | None) -> str:
-    """Return a date and time with its date shifted; ``n/a`` for what is none, or would leave the calendar."""
+    """Return a date and time with its date shifted; ``n/a`` for what is none, or far from all scans."""
     day, parts = _date(text), _ACQ_TIME.fullmatch(text.strip())
     if day is None or shift is None or parts is None:
         return 'n/a'
     try:
-        return (day + shift).isoformat() + parts.group(2)
+        moved = day + shift
     except OverflowError:
         return 'n/a'
+    return moved.isoformat() + parts.group(2) if _FIRST <= moved < _LAST else 'n/a'
 
 
 def _date(text: str) -> date | None:
