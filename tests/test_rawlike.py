@@ -543,6 +543,19 @@ def test_a_session_that_is_none_costs_its_row_alone(raw, settings, process, labe
         table.write(f'{label}\t2019-03-02\n')
     dataset = write_raw_like(settings).dataset
     assert (dataset / 'sub-01/sub-01_sessions.tsv').read_text() == 'session_id\nses-a\nses-b\n'
+    left_out = (dataset / 'code/cpmae-bids/left_out.tsv').read_text()
+    assert 'sub-01_sessions.tsv\t1\tno\trows of sessions that are not in the input (1 of them)' in left_out
+
+
+@pytest.mark.parametrize('table', ['phenotype/iq.tsv', 'participants.tsv'])
+def test_rows_of_nobody_in_the_input_are_told(raw, settings, process, table):
+    """Else a table whose labels are spelled otherwise would be gone without a word."""
+    process(settings)
+    (raw / table).write_text('participant_id\tiq\nsub-1\t101\n"sub-02"\t99\n')
+    outcome = write_raw_like(settings)
+    assert not (outcome.dataset / table).exists()
+    told = {entry.path: entry.reason for entry in outcome.left_out}
+    assert told[table] == 'rows of participants who are not in the input (2 of them)'
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,13 @@ def place_folder_table(
     if key == 'filename':
         table = _of_files(table, entry, unit, entries)
     else:
+        table = table.labelled(key, 'ses-')
+        sessions = {path.name for path in (config.bids_dir / folder).glob('ses-*/')}
+        if missing := [label for label in table.column(key) if label not in sessions]:
+            reason = f'rows of sessions that are not in the input ({len(missing)} of them)'
+            unit.leave_out(entry, reason, False)
         sessions = {path.name for path in (dataset / folder).glob('ses-*/')}
-        table = table.labelled(key, 'ses-').only(lambda row: row[key] in sessions)
+        table = table.only(lambda row: row[key] in sessions)
     if not table.rows:
         return
     sidecar = read_sidecars(config.bids_dir, entry.path)

@@ -20,7 +20,7 @@ from cpmae_bids.bids.participants import KEY, read_participants
 from cpmae_bids.bids.raw_like import DATASET, FOLDER
 from cpmae_bids.bids.selection import list_subjects
 from cpmae_bids.bids.sidecars import read_json_object
-from cpmae_bids.bids.tsv import read_text
+from cpmae_bids.bids.tsv import Table, read_text
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime.packaged import packaged_json
 from cpmae_bids.sharing.inventory import DatasetFile, write_list
@@ -116,10 +116,10 @@ def _write_once(
 
 
 def _place(bids_dir: Path, path: str, texts: dict[str, bytes], subjects: Collection[str]) -> str:
-    """Add one file to the texts; say which columns were dropped."""
+    """Add one file to the texts; say which rows and columns were dropped."""
     source = bids_dir / path
     if path.endswith('.tsv'):
-        return _place_table(source, path, texts, subjects)
+        return _place_table(bids_dir, path, texts, subjects)
     text = read_text(source)
     if len(text) > _MAX_TEXT:
         raise InputError(f'{path}: too large for a text')
@@ -127,10 +127,15 @@ def _place(bids_dir: Path, path: str, texts: dict[str, bytes], subjects: Collect
     return ''
 
 
-def _place_table(source: Path, path: str, texts: dict[str, bytes], subjects: Collection[str]) -> str:
+def _place_table(bids_dir: Path, path: str, texts: dict[str, bytes], subjects: Collection[str]) -> str:
+    source = bids_dir / path
     table = read_participants(source, subjects)
+    people = {f'sub-{label}' for label in list_subjects(bids_dir)}
+    labels = Table.load(source).labelled(KEY, 'sub-').column(KEY)
+    strangers = [label for label in labels if label not in people]
+    told = [f'rows of participants who are not in the input ({len(strangers)} of them)'] if strangers else []
     if not table.rows:
-        return ''
+        return '; '.join(told)
     sidecar_path = source.with_suffix('.json')
     sidecar = read_json_object(sidecar_path) if sidecar_path.is_file() else {}
 
@@ -141,4 +146,5 @@ def _place_table(source: Path, path: str, texts: dict[str, bytes], subjects: Col
         content['MeasurementToolMetadata'] = tool
     if content:
         texts[path.removesuffix('.tsv') + '.json'] = to_json(content).encode()
-    return left_behind(left, table, sidecar) if left else ''
+    told += [left_behind(left, table, sidecar)] if left else []
+    return '; '.join(told)
