@@ -547,6 +547,19 @@ def test_a_session_that_is_none_costs_its_row_alone(raw, settings, process, labe
     assert 'sub-01_sessions.tsv\t1\tno\trows of sessions that are not in the input (1 of them)' in left_out
 
 
+def test_a_measure_of_several_sessions_keeps_their_labels(raw, settings, process):
+    """Without them its rows cannot be told apart; dates, and labels of one row alone, tell too much."""
+    process(settings)
+    labels = [('01', 'ses-a'), ('01', 'b'), *((s, 'screening') for s in ('01', '02')), ('02', 'Jane')]
+    labels += [(s, '20190102') for s in ('01', '02')]
+    rows = [f'sub-{subject}\t{session}\t{n}\n' for n, (subject, session) in enumerate(labels)]
+    (raw / 'phenotype/iq.tsv').write_text(''.join(['participant_id\tsession_id\tiq\n', *rows]))
+    dataset = write_raw_like(settings).dataset
+    lines = (dataset / 'phenotype/iq.tsv').read_text().splitlines()
+    told = [line.split('\t')[1] for line in lines]
+    assert told == ['session_id', 'ses-a', 'ses-b', *['ses-screening'] * 2, *['n/a'] * 3]
+
+
 @pytest.mark.parametrize('table', ['phenotype/iq.tsv', 'participants.tsv'])
 def test_rows_of_nobody_in_the_input_are_told(raw, settings, process, table):
     """Else a table whose labels are spelled otherwise would be gone without a word."""

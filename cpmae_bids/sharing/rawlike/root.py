@@ -1,5 +1,7 @@
 """Write the root of the raw-like dataset: its description, texts and tables of participants."""
 
+import re
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,12 @@ from cpmae_bids.bids.participants import KEY, read_participants
 from cpmae_bids.bids.raw_like import DATASET, FOLDER
 from cpmae_bids.bids.selection import list_subjects
 from cpmae_bids.bids.sidecars import read_json_object
-from cpmae_bids.bids.tsv import Table, read_text
+from cpmae_bids.bids.tsv import NOT_THERE, Table, read_text
 from cpmae_bids.exceptions import InputError
 from cpmae_bids.runtime.packaged import packaged_json
 from cpmae_bids.sharing.inventory import DatasetFile, write_list
 from cpmae_bids.sharing.rawlike.commit import commit, holds
+from cpmae_bids.sharing.rawlike.dates import dated_labels
 from cpmae_bids.sharing.rawlike.manifest import read_manifest, units
 from cpmae_bids.sharing.rawlike.unit import Unit
 
@@ -39,6 +42,7 @@ left_out.tsv  files of the original dataset that are not here, and why
 *.json        files that were written, with hashes, and the verdicts on de-identified images
 """
 _MAX_TEXT = 1 << 20
+_SESSION = re.compile(r'ses-[0-9A-Za-z+]+')
 # A page describes a measure, and names nobody.
 _FIELDS_OF_MAKERS = ('Name', 'Version', 'Description', 'CodeURL')
 _FIELDS_OF_MEASURES = ('Description', 'TermURL')
@@ -139,7 +143,12 @@ def _place_table(bids_dir: Path, path: str, texts: dict[str, bytes], subjects: C
     sidecar_path = source.with_suffix('.json')
     sidecar = read_json_object(sidecar_path) if sidecar_path.is_file() else {}
 
-    shared, left = table.mapped(lambda name, cells: column_of_persons(name, cells, KEY, sidecar.get(name)))
+    def each(name: str, cells: list[str]) -> list[str] | None:
+        if name == 'session_id':
+            return _labels_of_sessions(cells, bids_dir)
+        return column_of_persons(name, cells, KEY, sidecar.get(name))
+
+    shared, left = table.labelled('session_id', 'ses-').mapped(each)
     texts[path] = shared.text().encode()
     content: dict[str, Any] = descriptions_of(shared.columns, sidecar)
     if tool := described(sidecar.get('MeasurementToolMetadata'), _FIELDS_OF_MEASURES):
@@ -148,3 +157,13 @@ def _place_table(bids_dir: Path, path: str, texts: dict[str, bytes], subjects: C
         texts[path.removesuffix('.tsv') + '.json'] = to_json(content).encode()
     told += [left_behind(left, table, sidecar)] if left else []
     return '; '.join(told)
+
+
+def _labels_of_sessions(cells: list[str], bids_dir: Path) -> list[str]:
+    """Keep labels that folders have as well, or several rows; else they may be a date, or name somebody."""
+    known, counts = {folder.name for folder in bids_dir.glob('sub-*/ses-*')}, Counter(cells)
+    return [
+        cell if cell in known or (counts[cell] > 1 and _SESSION.fullmatch(cell) and not dated_labels([cell]))
+        else NOT_THERE
+        for cell in cells
+    ]  # fmt: skip
