@@ -174,6 +174,14 @@ def test_descriptions_of_columns_hold_no_date_address_or_further_field():
         assert descriptions_of(['score'], {'score': {'Levels': levels}}) == {}
 
 
+def test_levels_of_participants_are_a_key_to_who_is_who():
+    told = {'Description': 'Label', 'Levels': {'sub-01': 'Jane Doe'}}
+    assert descriptions_of(['participant_id', 'group'], {'participant_id': told, 'group': told}) == {
+        'participant_id': {'Description': 'Label'},
+        'group': told,
+    }
+
+
 def test_names_of_columns_that_stay_behind_are_told_unless_they_are_private():
     assert left_behind(['notes', 'Doe^Jane', '2019-04-12']) == (
         'columns left out: notes, one whose name is private, one whose name is private'

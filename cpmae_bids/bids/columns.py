@@ -146,8 +146,12 @@ def _are_days(cells: list[str], description: Any) -> bool:
 
 
 def descriptions_of(columns: list[str], sidecar: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the descriptions of some columns from a sidecar, without what looks like dates or addresses."""
+    """Return the descriptions of some columns from a sidecar, without what looks like dates or addresses.
+
+    Levels of participants are left out: they say of each who that is.
+    """
     kept = {column: described(sidecar.get(column), DESCRIPTION_FIELDS) for column in columns}
+    kept.get('participant_id', {}).pop('Levels', None)
     return {column: entry for column, entry in kept.items() if entry}
 
 
