@@ -123,6 +123,8 @@ def test_description_names_the_container_and_no_path(kind, monkeypatch, make_bid
         ('my raw', 'derivatives/out', '../../my%20raw'),
         ('out/sourcedata/raw', 'out', 'sourcedata/raw'),
         ('jane/raw', 'shared/out', 'urn:dataset:A%20%2F%20B'),
+        ('Doe_2019-03-04', 'out', 'urn:dataset:A%20%2F%20B'),
+        ('20190304', 'derivatives/out', 'urn:dataset:A%20%2F%20B'),
     ],
 )
 def test_link_to_the_input_names_no_other_folder(make_bids, tmp_path, bids_dir, output_dir, link):

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from cpmae_bids._version import __version__
 from cpmae_bids.bids.jsontext import read_json, to_json
 from cpmae_bids.bids.output_folder import OutputFolder
-from cpmae_bids.bids.private_text import holds_path
+from cpmae_bids.bids.private_text import holds_path, names_somebody
 from cpmae_bids.config import DECIDING_PATHS, RunConfig
 from cpmae_bids.runtime.packaged import packaged_text
 
@@ -114,10 +114,10 @@ def doi_of(source: dict[str, Any]) -> str:
 
 
 def _link_without_doi(config: RunConfig, name: str) -> str:
-    """Locate the input relative to the output, without folders that may name people; else name it."""
+    """Locate the input relative to the output, without folders that may name people or days; else name it."""
     relative = Path(os.path.relpath(config.bids_dir.resolve(), config.output_dir.resolve()))
     named = [part for part in relative.parts if part != '..']
-    if len(named) == 1 or '..' not in relative.parts:
+    if (len(named) == 1 or '..' not in relative.parts) and not any(map(names_somebody, named)):
         return quote(relative.as_posix())
     return f'urn:dataset:{quote(name, safe="")}'
 
