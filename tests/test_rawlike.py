@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -25,9 +26,10 @@ from cpmae_bids.bids.validation import validate_bids
 from cpmae_bids.bids.verdict_records import read_record, write_record
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import InputError
-from cpmae_bids.sharing.rawlike import build, images
+from cpmae_bids.sharing.rawlike import build, commit, images
 from cpmae_bids.sharing.rawlike.build import write_raw_like
 from cpmae_bids.sharing.rawlike.dates import dated_labels, shift_of, shifted
+from cpmae_bids.sharing.rawlike.manifest import write_manifest
 from cpmae_bids.sharing.rawlike.root import describe as build_description
 
 PASS = {'status': 'pass', 'reasons': [], 'measures': {'seam_ratio': 1.0}, 'template': 'none'}
@@ -623,6 +625,24 @@ def test_tables_of_runs_side_by_side_wait_for_each_other(settings, process, monk
         labels = [settings.replace(participant_label=(label,)) for label in ('01', '02')]
         outcomes = list(pool.map(write_raw_like, labels))
     assert [outcome.failures for outcome in outcomes] == [0, 0]
+
+
+def test_runs_over_sessions_of_one_subject_wait_for_each_other(settings, process, monkeypatch):
+    """Each found temporary files of the other one, took them for those of a killed run, and removed them."""
+    process(settings)
+    monkeypatch.setattr(commit, 'write_manifest', lambda *args: (time.sleep(0.5), write_manifest(*args)))
+    fork = multiprocessing.get_context('fork')
+    runs = [
+        fork.Process(target=write_raw_like, args=(settings.replace(session_label=(label,)),))
+        for label in ('a', 'b')
+    ]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert [run.exitcode for run in runs] == [0, 0]
+    table = settings.raw_like_folder / 'sub-01/sub-01_sessions.tsv'
+    assert table.read_text() == 'session_id\nses-a\nses-b\n'
 
 
 @pytest.mark.parametrize('damage', ['truncated', 'gone', 'sidecar', 'unreadable'])

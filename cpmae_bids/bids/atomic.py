@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from cpmae_bids.bids.output_folder import OutputFolder
 
@@ -52,6 +53,21 @@ def locked(root: Path, folder: str = '') -> Iterator[None]:
         finally:
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_UN)
+
+
+@contextlib.contextmanager
+def locked_subject(root: Path, subject: str) -> Iterator[None]:
+    """Keep other runs over a subject out of the context, without a file for each in the output."""
+    with OutputFolder(root).open_lock('logs/.subjects') as file:
+        with contextlib.suppress(OSError):  # as above
+            lock_byte(file, subject)
+        yield
+
+
+def lock_byte(file: IO[bytes], name: str, flags: int = 0) -> None:
+    """Lock the byte of a file that a name stands for, until this process closes the file; wait by default."""
+    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], 'big')
+    fcntl.lockf(file, fcntl.LOCK_EX | flags, 1, place)
 
 
 def write_text(path: Path, text: str) -> None:

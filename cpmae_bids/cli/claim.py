@@ -2,11 +2,11 @@
 
 import contextlib
 import fcntl
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from cpmae_bids.bids.atomic import lock_byte
 from cpmae_bids.bids.output_folder import OutputFolder
 from cpmae_bids.exceptions import UsageError
 
@@ -29,8 +29,7 @@ def claimed(work_dir: Path, subjects: Iterable[str]) -> Iterator[None]:
     with folder.open_lock(_NAME) as file:
         try:
             for subject in subjects:
-                place = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:7], 'big')
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+                lock_byte(file, subject, fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as err:  # POSIX allows both
             raise UsageError(
                 f'{work_dir}: another run processes {subject} there; give each run a --work-dir of its own'

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cpmae_bids.bids.atomic import locked
+from cpmae_bids.bids.atomic import locked, locked_subject
 from cpmae_bids.bids.output_folder import never_written_to
 from cpmae_bids.bids.raw_like import DATASET
 from cpmae_bids.bids.selection import list_subjects
@@ -68,7 +68,8 @@ def _write(config: RunConfig, dataset: Path, shows_face: Callable[[Path], str] |
         if config.includes_subject(name.removeprefix('sub-')):
             found = entries.get(name, []), written[name]
             subject = Subject(name, *found, records, dataset, config, shows_face)
-            subject.write()
+            with locked_subject(config.output_dir, name):  # of which another run may have other sessions
+                subject.write()
             left_out += subject.left_out
             failures += subject.failures
     with locked(config.output_dir, 'logs'):  # runs over other subjects write these files as well
