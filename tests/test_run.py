@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -337,6 +338,19 @@ def test_a_reference_without_an_image_has_not_changed(behave, command, out, caps
         assert command('--layout', 'bids', *flags, work=False) == (0 if flags else 1)
         assert (out / 'bids' / SCANS[1]).is_file()
         assert 'has changed since' not in capsys.readouterr().err
+
+
+def test_a_part_that_keeps_an_earlier_head_is_told(behave, command, raw, capsys):
+    """A head that differs between scans of a subject would look like a finding."""
+    (raw / SCANS[0]).with_name('sub-01_ses-a_T2w.nii.gz').write_bytes((raw / SCANS[0]).read_bytes())
+    assert command('--seed', '1', '--also', 'T2w') == 0
+    assert command('--seed', '1', '--session-label', 'a') == 0
+    assert 'ANOTHER HEAD' not in capsys.readouterr().err
+    assert command('--seed', '2', '--session-label', 'a') == 0
+    told = re.findall('ANOTHER HEAD (.*): sub-01/ses-a/anat/sub-01_ses-a_T1w', capsys.readouterr().err)
+    assert told == ['sub-01/ses-a/anat/sub-01_ses-a_T2w.nii.gz', SCANS[1]]
+    assert command('--seed', '2', '--also', 'T2w') == 0
+    assert 'ANOTHER HEAD' not in capsys.readouterr().err
 
 
 def test_an_image_without_a_verdict_is_told(behave, command, raw, out, capsys):

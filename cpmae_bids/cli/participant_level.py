@@ -21,7 +21,7 @@ from cpmae_bids.cli.interrupt import Interruption
 from cpmae_bids.cli.preflight import check_space, preflight, remove_work_dir
 from cpmae_bids.cli.process import process_scans
 from cpmae_bids.cli.raw_like import conclude_raw_like, report_unprocessed, warn_of_dates
-from cpmae_bids.cli.summary import count, summarise
+from cpmae_bids.cli.summary import count, summarise, with_other_heads
 from cpmae_bids.config import RunConfig
 from cpmae_bids.exceptions import EXIT_FAILED, EXIT_OK, UsageError
 from cpmae_bids.reports.subject_page import write_subject_report
@@ -85,6 +85,7 @@ def _validate_input(bids_dir: Path) -> None:
 def _conclude(scans: list, failures: list, config: RunConfig) -> int:
     """Write tables and reports, and say how it went, even if one of them cannot be written."""
     records: list[dict[str, Any]] = []
+    folders = tuple({f'sub-{scan.subject}/' for scan in scans})
     try:
         # Tables are about all scans of the output, those of runs beside this one included
         with locked(config.output_dir, 'logs'):
@@ -98,11 +99,12 @@ def _conclude(scans: list, failures: list, config: RunConfig) -> int:
 
         for line in unread:
             logger.error('NOT CARRIED OVER %s', line)
+        for line in with_other_heads(record for record in records if record['scan'].startswith(folders)):
+            logger.warning('%s', line)
         report_unprocessed(config, records)
         shared = config.layout != 'bids' or conclude_raw_like(config)
     finally:
         paths = {scan.relative_path for scan in scans}
-        folders = tuple({f'sub-{scan.subject}/' for scan in scans})
         strays = [record for record in records if 'stray' in record and record['scan'].startswith(folders)]
         ours = [record for record in records if record['scan'] in paths]
         for line in summarise([*ours, *strays], failures):

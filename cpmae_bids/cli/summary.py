@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cpmae_bids.bids.verdict_records import have_one_head
+
 if TYPE_CHECKING:
     from cpmae_bids.workflows.run import Failure
 
@@ -13,6 +15,23 @@ _WORDS = {'pass': 'passed', 'fail': 'failed quality control', 'error': 'ended wi
 def count(number: int, noun: str) -> str:
     """A number with its noun, as in ``1 scan``, ``2 scans``."""
     return f'{number} {noun}{"s" * (number != 1)}'
+
+
+def with_other_heads(records: Iterable[dict[str, Any]]) -> list[str]:
+    """Return lines on images whose reference scan has another head since, after a re-run of a part."""
+    passed = {str(record['scan']): record for record in records if record['status'] == 'pass'}
+    found = [
+        (scan, record['reference'])
+        for scan, record in passed.items()
+        if record.get('fill') != 'air'
+        and record.get('reference') in passed
+        and not have_one_head(record, passed[record['reference']])
+    ]
+    return [
+        f'ANOTHER HEAD {scan}: {reference} was processed with other settings or another reference scan; run '
+        'all scans of the subject with the same (other contrasts with --also)'
+        for scan, reference in found
+    ]
 
 
 def summarise(records: Iterable[dict[str, Any]], failures: 'Iterable[Failure]' = ()) -> list[str]:
