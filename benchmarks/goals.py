@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks import table
 from benchmarks.contact_sheet import REPOSITORY
 from benchmarks.pairs import OWN
-from benchmarks.provenance import strangers
+from benchmarks.provenance import SAME_IMAGES, strangers
 from benchmarks.questions import QUESTIONS, Figure
 from benchmarks.robustness_cases import CASES
 from benchmarks.scans import RESULTS
@@ -277,7 +277,11 @@ def insert(page: str, table: list[str]) -> str:
 
 def read_results(folder: Path = RESULTS) -> dict[str, Any]:
     """Contents of the files of numbers by name."""
-    return {path.stem: json.loads(path.read_text(encoding='utf-8')) for path in sorted(folder.glob('*.json'))}
+    return {
+        path.stem: json.loads(path.read_text(encoding='utf-8'))
+        for path in sorted(folder.glob('*.json'))
+        if path.name != SAME_IMAGES.name
+    }
 
 
 def main() -> None:

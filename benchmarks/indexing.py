@@ -18,15 +18,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from benchmarks.scans import write_result
 from benchmarks.usage import run
 
-RESULTS = Path(__file__).parent / 'results' / 'indexing.json'
 OTHERS = ('anat/{}_T2w', 'func/{}_task-rest_bold', 'dwi/{}_dwi')
 CODE = """
 import sys
 from pathlib import Path
 from cpmae_bids.bids.layout import collect_scans
-from cpmae_bids.bids.publish import complete_scans
+from cpmae_bids.bids.completeness import complete_scans
 from cpmae_bids.config import RunConfig
 
 config = RunConfig(Path(sys.argv[1]), Path(sys.argv[2]), seed=1)
@@ -71,7 +71,7 @@ def main() -> None:
             sys.exit((root / 'log.txt').read_text())
     result = {'subjects': subjects, 'scans': scans, **{k: round(v, 1) for k, v in usage.items()}}
     print(result)
-    RESULTS.write_text(json.dumps(result, indent=1) + '\n')
+    print(write_result('indexing', result))
 
 
 if __name__ == '__main__':

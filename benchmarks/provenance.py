@@ -167,11 +167,14 @@ def remarks(found: list[Provenance], by_method: dict[str, Provenance] | None = N
     if not found:
         return ['**Weights and code of these numbers were not recorded**: they are earlier ones.']
     lines = [f'Numbers are of {found[-1]}.']
-    others = [one for one in found[:-1] if differences(one, found[-1])]
+    others = [one for one in found[:-1] if one.images != found[-1].images]
     if others:
         lines.append('**Some are of others**: ' + '; '.join(map(str, others)) + '.')
-    if len(others) < len(found) - 1:
-        lines.append('Other source that was seen to write the same images is not counted as different.')
+    alike = [one for one in found[:-1] if one.images == found[-1].images]
+    if tools := sorted({one.tool for one in alike} - {found[-1].tool}):
+        lines.append(f'Some are of tool {", ".join(tools)}, which write the same images.')
+    if measures := sorted({one.benchmarks for one in alike} - {found[-1].benchmarks}):
+        lines.append(f'Some were measured by benchmarks {", ".join(measures)}.')
     for method, one in (by_method or {}).items():
         if one not in found:
             lines.append(f'Those of {method} are of an earlier run: {one}.')
