@@ -96,6 +96,18 @@ def test_workers_end_with_a_process_that_is_killed():
     assert not any(map(works, children))
 
 
+@pytest.mark.skipif(sys.platform != 'linux', reason='the kernel of Linux ends them')
+def test_a_worker_of_a_process_that_was_killed_before_it_began_ends():
+    """The process is still listed: nobody has asked for its exit code yet."""
+    with subprocess.Popen([sys.executable, '-c', ''], stdout=subprocess.PIPE) as ended:
+        ended.stdout.read()
+        while Path(f'/proc/{ended.pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z':
+            time.sleep(0.01)
+        for parent, code in ((ended.pid, 1), (os.getpid(), 0)):
+            command = f'from cpmae_bids.runtime.lifeline import end_with_parent as end; end({parent})'
+            assert subprocess.run([sys.executable, '-c', command]).returncode == code
+
+
 def test_workers_end_by_an_interrupt_without_a_word():
     """A terminal sends it to all of them, those that wait for work included."""
     code = (

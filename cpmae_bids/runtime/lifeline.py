@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+from pathlib import Path
 
 VARIABLE = 'CPMAE_BIDS_WORKS_FOR'  # environment variable with the number of the process that started a step
 _PR_SET_PDEATHSIG = 1
@@ -25,10 +26,16 @@ def end_with_parent(parent: int | None = None) -> None:
         parent = int(os.environ.get(VARIABLE) or 0)
         if parent and os.getppid() != parent:
             os._exit(1)
-    else:  # perhaps not the one that the kernel sees
-        try:
-            os.kill(parent, 0)
-        except ProcessLookupError:
-            os._exit(1)
-        except OSError:
-            return
+    elif _has_ended(parent):  # perhaps not the one that the kernel sees
+        os._exit(1)
+
+
+def _has_ended(process: int) -> bool:
+    """Whether a process is gone, or was killed and is still listed."""
+    try:
+        stat = Path(f'/proc/{process}/stat').read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return Path('/proc/self/stat').exists()
+    except OSError:
+        return False
+    return stat.rpartition(')')[2].split()[0] in 'ZX'
